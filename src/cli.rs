@@ -1,0 +1,199 @@
+//! The command line: types and help text, nothing else. Man pages, completions and `--help` all come from here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::duration;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "iotstream",
+    version,
+    about = "Reach a device behind a firewall with ssh, through an Azure IoT Hub device stream",
+    long_about = "Reach a device behind a firewall with ssh, scp, sftp, rsync or git, through an Azure IoT Hub device \
+                  stream: no VPN, no open port on the device, no local listener.\n\n\
+                  In ~/.ssh/config:\n\n    Host *.factory\n        ProxyCommand iotstream %h",
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true,
+    after_help = "A device named like a command is reached with `iotstream -- NAME`."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub connect: Connect,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Bridge stdin and stdout onto a stream to HOST: the ProxyCommand, written out
+    Connect(Connect),
+    /// Serve this device: wait for streams and connect each to its target
+    Agent(Agent),
+    /// Run a local IoT Hub that speaks the same protocol, for tests and rehearsals
+    Emulator(Emulator),
+    /// Show it working: a hub, a device and a real ssh session, all on this machine
+    Demo(Demo),
+}
+
+/// What every command that talks to a hub as a service takes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Service {
+    /// The profile to use, whatever its hosts patterns say
+    #[arg(long, value_name = "NAME", env = "IOTSTREAM_PROFILE")]
+    pub profile: Option<String>,
+    /// The profile file [default: iotstream/profiles.toml in the user's configuration directory]
+    #[arg(long, value_name = "FILE", env = "IOTSTREAM_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// A file of certificates to trust besides the system's
+    #[arg(long, value_name = "FILE", env = "IOTSTREAM_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct Connect {
+    /// The device's name as ssh has it (%h): an id, an alias, or an id with the profile's suffix
+    #[arg(value_name = "HOST", required = true)]
+    pub host: Option<String>,
+    /// The port asked for (%p): 22 is the stream 'ssh', any other N is 'tcp-N'
+    #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    #[command(flatten)]
+    pub service: Service,
+    /// The name as it was typed ("%n"), for ssh lower-cases HOST
+    #[arg(long, value_name = "NAME", env = "IOTSTREAM_NAME")]
+    pub name: Option<String>,
+    /// A module of the device
+    #[arg(long, value_name = "ID", env = "IOTSTREAM_MODULE")]
+    pub module: Option<String>,
+    /// The stream to ask for, whatever the port
+    #[arg(long, value_name = "NAME", env = "IOTSTREAM_STREAM")]
+    pub stream: Option<String>,
+    /// How long the hub waits for the device to come online [default: 8s]
+    #[arg(long, value_name = "DURATION", env = "IOTSTREAM_CONNECT_TIMEOUT", value_parser = duration::parse)]
+    pub connect_timeout: Option<Duration>,
+    /// How long the hub waits for the device's answer [default: 30s]
+    #[arg(long, value_name = "DURATION", env = "IOTSTREAM_RESPONSE_TIMEOUT", value_parser = duration::parse)]
+    pub response_timeout: Option<Duration>,
+    #[command(flatten)]
+    pub log: Log,
+}
+
+/// How much is said, and where.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Log {
+    /// Say more on stderr; twice for all
+    #[arg(short, long, action = clap::ArgAction::Count, env = "IOTSTREAM_VERBOSE")]
+    pub verbose: u8,
+    /// Say nothing on stderr but the error that ends the command
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Append messages to this file as well
+    #[arg(long, value_name = "FILE", env = "IOTSTREAM_LOG_FILE")]
+    pub log_file: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct Agent {
+    /// The configuration [default: /etc/iotstream/agent.toml]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "IOTSTREAM_AGENT_CONFIG",
+        conflicts_with = "connection_string_file"
+    )]
+    pub config: Option<PathBuf>,
+    /// Run without a configuration, with the device's connection string from this file
+    #[arg(long, value_name = "FILE")]
+    pub connection_string_file: Option<PathBuf>,
+    /// A file of certificates to trust besides the system's
+    #[arg(long, value_name = "FILE", env = "IOTSTREAM_CA_FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Without a configuration: a stream's name and where it leads [default: ssh=127.0.0.1:22]
+    #[arg(long, value_name = "STREAM=HOST:PORT", requires = "connection_string_file")]
+    pub target: Vec<String>,
+    #[command(flatten)]
+    pub log: Log,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Emulator {
+    /// Where keys, certificates and connection strings are kept
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Where HTTPS (REST, gateway, MQTT over WebSocket) listens; port 0 picks one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8443")]
+    pub listen: SocketAddr,
+    /// Where MQTT over TLS listens; port 0 picks one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8883")]
+    pub mqtt_listen: SocketAddr,
+    /// A device to register, or DEVICE/MODULE
+    #[arg(long = "device", value_name = "ID", num_args = 1..)]
+    pub devices: Vec<String>,
+    /// Another name for the TLS certificate
+    #[arg(long = "hostname", value_name = "NAME")]
+    pub hostnames: Vec<String>,
+    /// Faults to make, as latency=100ms,gateway=401,…
+    #[arg(long, value_name = "FAULTS")]
+    pub inject: Option<String>,
+    #[command(flatten)]
+    pub log: Log,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Demo {
+    /// Arguments for ssh after the host's name: options and a command
+    #[arg(value_name = "SSH-ARGS", last = true)]
+    pub ssh_args: Vec<String>,
+    #[command(flatten)]
+    pub log: Log,
+}
+
+impl Cli {
+    /// The logging options of whichever command was given.
+    pub fn log(&self) -> &Log {
+        match &self.command {
+            None => &self.connect.log,
+            Some(Command::Connect(args)) => &args.log,
+            Some(Command::Agent(args)) => &args.log,
+            Some(Command::Emulator(args)) => &args.log,
+            Some(Command::Demo(args)) => &args.log,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_host_needs_no_command() {
+        let cli = Cli::try_parse_from(["iotstream", "gw-07.factory", "2222"]).unwrap();
+        assert_eq!((cli.connect.host.as_deref(), cli.connect.port), (Some("gw-07.factory"), Some(2222)));
+        assert!(cli.command.is_none());
+    }
+
+    #[test]
+    fn a_device_may_be_named_like_a_command() {
+        let cli = Cli::try_parse_from(["iotstream", "--", "agent"]).unwrap();
+        assert_eq!(cli.connect.host.as_deref(), Some("agent"));
+        let cli = Cli::try_parse_from(["iotstream", "-v", "--", "agent", "22"]).unwrap();
+        assert_eq!(cli.connect.host.as_deref(), Some("agent"));
+    }
+
+    #[test]
+    fn nothing_at_all_is_a_usage_error() {
+        assert!(Cli::try_parse_from(["iotstream"]).is_err());
+        assert!(Cli::try_parse_from(["iotstream", "host", "0"]).is_err());
+    }
+}

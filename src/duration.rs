@@ -1,0 +1,92 @@
+//! Durations as ssh writes them: `90`, `90s`, `1m30s`, `2h`; and `ms` for faults and tests.
+
+use std::time::Duration;
+
+/// A hundred years.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// Reads a duration: numbers with the units `ms s m h d w`, added up; a bare number is seconds.
+///
+/// # Errors
+/// A text that says what is wrong with the input, for the caller to put a place in front of.
+pub fn parse(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("'{text}' is not a duration: write 90, 90s, 1m30s or 2h");
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let count: u64 = rest[..digits].parse().map_err(|_| wrong())?;
+        rest = &rest[digits..];
+        let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
+        let unit = match &rest[..letters] {
+            "ms" => Duration::from_millis(1),
+            "" | "s" | "S" => Duration::from_secs(1),
+            "m" | "M" => Duration::from_secs(60),
+            "h" | "H" => Duration::from_secs(3600),
+            "d" | "D" => Duration::from_secs(86_400),
+            "w" | "W" => Duration::from_secs(604_800),
+            _ => return Err(wrong()),
+        };
+        let part = u32::try_from(count).ok().and_then(|n| unit.checked_mul(n)).ok_or_else(wrong)?;
+        total = total.checked_add(part).ok_or_else(wrong)?;
+        rest = &rest[letters..];
+    }
+    // Clocks add to these: a limit keeps every sum in range.
+    if total > LONGEST { Err(wrong()) } else { Ok(total) }
+}
+
+/// Writes a duration as [`parse`] reads it, in the largest units that are exact to the millisecond.
+pub fn show(duration: Duration) -> String {
+    let millis = duration.subsec_millis();
+    let mut seconds = duration.as_secs();
+    let mut text = String::new();
+    for (size, unit) in [(3600, 'h'), (60, 'm'), (1, 's')] {
+        if seconds >= size {
+            text += &format!("{}{unit}", seconds / size);
+            seconds %= size;
+        }
+    }
+    if millis > 0 {
+        text += &format!("{millis}ms");
+    }
+    if text.is_empty() { "0s".into() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_what_ssh_writes() {
+        for (text, seconds) in
+            [("90", 90), ("90s", 90), ("1m30s", 90), ("2h", 7200), ("1w", 604_800), ("0", 0)]
+        {
+            assert_eq!(parse(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        assert_eq!(parse("250ms"), Ok(Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn refuses_what_is_none() {
+        for text in ["", "s", "1x", "-1", "1.5", " 1", "99999999999999999999", "4294967295w"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in ".*") {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn what_is_shown_can_be_read(millis in 0u64..3_000_000_000_000) {
+            let duration = Duration::from_millis(millis);
+            prop_assert_eq!(parse(&show(duration)), Ok(duration));
+        }
+    }
+}

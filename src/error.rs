@@ -1,0 +1,433 @@
+//! Every failure a user can meet: what they are told, what they can do, and the exit status, in one place.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::duration;
+use crate::iothub::{Code, HubFailure, Identity};
+use crate::phase::Phase;
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The exit status: after sysexits.h where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    Other = 1,
+    Usage = 2,
+    /// The device is offline, rejects, or the hub throttles.
+    Unavailable = 69,
+    Bug = 70,
+    /// Local I/O.
+    LocalIo = 74,
+    /// A time limit, the network, or a stream that was cut: trying again may help.
+    Temporary = 75,
+    Protocol = 76,
+    Denied = 77,
+    /// The profile, the agent's configuration or a credential.
+    Config = 78,
+}
+
+/// Who must act, and on what. `Display` is the message; [`Error::hint`] says what to try next.
+#[derive(Debug)]
+pub enum Error {
+    /// The command line.
+    Usage {
+        problem: String,
+        hint: String,
+    },
+    /// A file of the user's is not as it should be.
+    File {
+        path: PathBuf,
+        line: Option<usize>,
+        problem: String,
+        hint: String,
+    },
+    /// A file with a secret that others can get at.
+    Permissions {
+        path: PathBuf,
+        mode: u32,
+        mend: &'static str,
+    },
+    NoProfile {
+        path: PathBuf,
+    },
+    UnknownProfile {
+        name: String,
+        path: PathBuf,
+        known: Vec<String>,
+    },
+    /// Where a credential comes from, and why it is of no use.
+    Credential {
+        source: String,
+        problem: String,
+        hint: String,
+    },
+    /// ssh turned a numeric name into an IPv4 address.
+    RewrittenName {
+        name: String,
+    },
+    AmbiguousName {
+        name: String,
+        candidates: Vec<String>,
+    },
+    BadName {
+        name: String,
+        problem: String,
+    },
+
+    /// The hub answered with an error. `skew` is how far the local clock is from the hub's, where that is far.
+    Hub {
+        hub: String,
+        identity: Identity,
+        failure: Box<HubFailure>,
+        skew: Option<Skew>,
+    },
+    Rejected {
+        identity: Identity,
+        stream: String,
+        hub: String,
+    },
+
+    /// The network, in a phase of the set-up.
+    Network {
+        phase: Phase,
+        target: String,
+        problem: String,
+    },
+    Timeout {
+        phase: Phase,
+        target: String,
+        after: Duration,
+    },
+    Untrusted {
+        target: String,
+        problem: String,
+    },
+    /// The gateway or the hub's MQTT front refused the WebSocket.
+    Upgrade {
+        target: String,
+        status: u16,
+    },
+    /// The other side broke its protocol.
+    Protocol {
+        target: String,
+        problem: String,
+    },
+    /// MQTT's own refusal of a device.
+    MqttRefused {
+        hub: String,
+        identity: Identity,
+        problem: String,
+    },
+    /// A stream that was open ended without a close.
+    Cut {
+        problem: String,
+    },
+    /// Nothing was heard for too long.
+    Silent {
+        after: Duration,
+    },
+
+    LocalIo {
+        what: String,
+        source: io::Error,
+    },
+    /// A program this command runs is not installed.
+    MissingProgram {
+        program: String,
+        package: &'static str,
+    },
+    Bug(String),
+    Other(anyhow::Error),
+}
+
+/// How far the local clock is off, seen from the hub's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skew {
+    Behind(Duration),
+    Ahead(Duration),
+}
+
+impl fmt::Display for Skew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Skew::Behind(by) => write!(f, "{} behind", duration::show(Duration::from_secs(by.as_secs()))),
+            Skew::Ahead(by) => write!(f, "{} ahead of", duration::show(Duration::from_secs(by.as_secs()))),
+        }
+    }
+}
+
+impl Error {
+    pub fn local_io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::LocalIo { what, source }
+    }
+
+    pub fn exit(&self) -> Exit {
+        match self {
+            Error::Usage { .. } | Error::RewrittenName { .. } => Exit::Usage,
+            Error::File { .. }
+            | Error::Permissions { .. }
+            | Error::NoProfile { .. }
+            | Error::UnknownProfile { .. }
+            | Error::Credential { .. }
+            | Error::AmbiguousName { .. }
+            | Error::BadName { .. } => Exit::Config,
+            Error::Hub { failure, .. } => match (failure.status, failure.code) {
+                (_, Some(Code::QUOTA_EXCEEDED | Code::NOT_IN_TIER | Code::DEVICE_DISABLED)) => {
+                    Exit::Unavailable
+                }
+                (_, Some(Code::HUB_NOT_FOUND)) => Exit::Config,
+                (401 | 403, _) => Exit::Denied,
+                (404 | 429 | 503, _) => Exit::Unavailable,
+                (408 | 500..=599, _) => Exit::Temporary,
+                _ => Exit::Protocol,
+            },
+            Error::Rejected { .. } => Exit::Unavailable,
+            Error::Network { .. } | Error::Timeout { .. } | Error::Cut { .. } | Error::Silent { .. } => {
+                Exit::Temporary
+            }
+            Error::Untrusted { .. } | Error::MqttRefused { .. } => Exit::Denied,
+            Error::Upgrade { status: 401 | 403, .. } => Exit::Denied,
+            Error::Upgrade { status: 404 | 408 | 409 | 429 | 500..=599, .. } => Exit::Temporary,
+            Error::Upgrade { .. } | Error::Protocol { .. } => Exit::Protocol,
+            Error::LocalIo { .. } => Exit::LocalIo,
+            Error::MissingProgram { .. } | Error::Other(_) => Exit::Other,
+            Error::Bug(_) => Exit::Bug,
+        }
+    }
+
+    /// What to try next.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::Usage { hint, .. } | Error::File { hint, .. } | Error::Credential { hint, .. } => {
+                return Some(hint.clone()).filter(|hint| !hint.is_empty());
+            }
+            Error::Permissions { path, mend, .. } => format!("{mend} '{}'", path.display()),
+            Error::NoProfile { path } => format!(
+                "write one at {}, or point --config to another: README.md shows the form",
+                path.display()
+            ),
+            Error::UnknownProfile { known, path, .. } if known.is_empty() => {
+                format!("{} has no [profile.NAME] section", path.display())
+            }
+            Error::UnknownProfile { known, path, .. } => format!("{} has {}", path.display(), known.join(", ")),
+            Error::RewrittenName { .. } => {
+                "in the ssh config write: ProxyCommand iotstream --name \"%n\" %h".into()
+            }
+            Error::AmbiguousName { .. } => {
+                "in the ssh config write: ProxyCommand iotstream --name \"%n\" %h, and type the id as it is".into()
+            }
+            Error::BadName { .. } => {
+                "a device with such an id needs an alias under [profile.NAME.devices] in the profile file".into()
+            }
+            Error::Hub { failure, skew, identity, .. } => return hub_hint(failure, *skew, identity),
+            Error::Rejected { stream, .. } => format!(
+                "its agent has no target for '{stream}', the target is down, or approval was refused: its log says which"
+            ),
+            Error::Network { phase: Phase::Dns, .. } => "is the name right, and does this machine resolve others?".into(),
+            Error::Network { phase: Phase::Proxy, .. } => "check --proxy, HTTPS_PROXY or the profile's proxy".into(),
+            Error::Network { .. } | Error::Timeout { phase: Phase::Tcp | Phase::Tls | Phase::Dns, .. } => {
+                "is there a way out on that port from here? only outgoing connections on 443 are needed".into()
+            }
+            Error::Timeout { phase: Phase::Device, .. } => {
+                "the device may have lost its network without saying so: try again in a minute".into()
+            }
+            Error::Timeout { .. } => "try again; with -v every phase shows its time".into(),
+            Error::Untrusted { .. } => {
+                "a company proxy that opens TLS, or an emulator, needs its CA named: --ca-file, or ca-file in the profile"
+                    .into()
+            }
+            Error::Upgrade { status: 401 | 403, .. } => {
+                "the token of a stream lives for a minute and is good for one use: try again".into()
+            }
+            Error::Upgrade { .. } => "try again; the stream is asked for anew each time".into(),
+            Error::Protocol { .. } => {
+                "is a proxy or another service answering there in place of the hub? -v shows each hop".into()
+            }
+            Error::MqttRefused { .. } => {
+                "is the key this device's own, is the device enabled, and is the clock right to five minutes?".into()
+            }
+            Error::Cut { .. } => "either the other side went away or the network between broke: connect again".into(),
+            Error::Silent { .. } => "the network between has gone: connect again; --keepalive sets how soon this is seen".into(),
+            Error::MissingProgram { package, .. } => format!("install it, on Debian: apt-get install {package}"),
+            Error::Bug(_) => "please report this with the command line and the output of -vv".into(),
+            Error::LocalIo { .. } | Error::Other(_) => return None,
+        })
+    }
+
+    /// The two lines on stderr.
+    pub fn report(&self) -> String {
+        let mut text = format!("iotstream: error: {}\n", escape(&self.to_string()));
+        if let Some(hint) = self.hint() {
+            text += &format!("iotstream: hint: {}\n", escape(&hint));
+        }
+        text
+    }
+}
+
+fn hub_hint(failure: &HubFailure, skew: Option<Skew>, identity: &Identity) -> Option<String> {
+    if let Some(skew) = skew {
+        return Some(format!("the clock here is {skew} the hub's, which allows five minutes: set it right"));
+    }
+    Some(match (failure.status, failure.code) {
+        (_, Some(Code::DEVICE_NOT_ONLINE | Code::DEVICE_CLOSED)) => {
+            format!(
+                "is `iotstream agent` running there? `--wait 2m` waits for it; `iotstream check {}` looks at every hop",
+                identity.device()
+            )
+        }
+        (_, Some(Code::DEVICE_NOT_FOUND | Code::MODULE_NOT_FOUND)) | (404, None) => {
+            "ids are case-sensitive, and ssh lower-cases %h: see --name in `iotstream --help`".into()
+        }
+        (_, Some(Code::DEVICE_DISABLED)) => "it was disabled in the hub's registry".into(),
+        (_, Some(Code::QUOTA_EXCEEDED)) => {
+            "device streams carry 300 MB a day and hub in all; the count starts anew at 00:00 UTC".into()
+        }
+        (_, Some(Code::NOT_IN_TIER)) => {
+            "device streams need a hub of the Standard or Free tier, in a region that has the preview".into()
+        }
+        (401 | 403, _) => {
+            "the profile needs the key of a policy with ServiceConnect, as it is now: was it regenerated?"
+                .into()
+        }
+        (429, _) => match failure.retry_after {
+            Some(seconds) => format!(
+                "a hub opens 5 new streams a second and carries 50: try again in {seconds} s, or use --wait"
+            ),
+            None => "a hub opens 5 new streams a second and carries 50: try again, or use --wait".into(),
+        },
+        (504, _) => {
+            "the device is online but did not answer: is its agent busy, or waiting for somebody's approval?"
+                .into()
+        }
+        (500..=599, _) => "the hub's own trouble: try again in a minute".into(),
+        _ => return None,
+    })
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Usage { problem, .. } => f.write_str(problem),
+            Error::File { path, line: Some(line), problem, .. } => {
+                write!(f, "{}:{line}: {problem}", path.display())
+            }
+            Error::File { path, line: None, problem, .. } => write!(f, "{}: {problem}", path.display()),
+            Error::Permissions { path, mode, .. } => {
+                write!(
+                    f,
+                    "{} holds secrets and others can get at it (mode {:04o})",
+                    path.display(),
+                    mode & 0o7777
+                )
+            }
+            Error::NoProfile { path } => write!(f, "there is no profile file at {}", path.display()),
+            Error::UnknownProfile { name, .. } if name.is_empty() => {
+                f.write_str("no profile's hosts match this name, and there is no default profile")
+            }
+            Error::UnknownProfile { name, .. } => write!(f, "there is no profile named '{name}'"),
+            Error::Credential { source, problem, .. } => write!(f, "credential from {source}: {problem}"),
+            Error::RewrittenName { name } => {
+                write!(
+                    f,
+                    "ssh has rewritten a numeric name into the address {name}, and the device's id is lost"
+                )
+            }
+            Error::AmbiguousName { name, candidates } => {
+                write!(f, "'{name}' may be any of {}: they differ only in case", candidates.join(", "))
+            }
+            Error::BadName { name, problem } => write!(f, "'{name}' cannot be a device's name: {problem}"),
+            Error::Hub { hub, identity, failure, .. } => {
+                match (failure.status, failure.code) {
+                    (_, Some(Code::DEVICE_NOT_ONLINE | Code::DEVICE_CLOSED)) => {
+                        write!(f, "{identity} is not connected to {hub}")?;
+                    }
+                    (_, Some(Code::DEVICE_NOT_FOUND | Code::MODULE_NOT_FOUND)) => {
+                        write!(f, "{identity} is not registered at {hub}")?;
+                    }
+                    (_, Some(Code::DEVICE_DISABLED)) => write!(f, "{identity} is disabled at {hub}")?,
+                    (_, Some(Code::QUOTA_EXCEEDED)) => write!(f, "the daily quota of {hub} is used up")?,
+                    (401 | 403, _) => write!(f, "{hub} refuses the credential")?,
+                    (429, _) => write!(f, "{hub} throttles new streams")?,
+                    (504, _) => write!(f, "{identity} did not answer in time through {hub}")?,
+                    _ => {
+                        write!(f, "{hub} answered {}", failure.status)?;
+                        if let Some(message) = &failure.message {
+                            write!(f, ": {message}")?;
+                        }
+                    }
+                }
+                f.write_str(" (")?;
+                match failure.code {
+                    Some(code) => write!(f, "{code:?}")?,
+                    None => write!(f, "{}", failure.status)?,
+                }
+                if let Some(id) = &failure.tracking_id {
+                    write!(f, ", tracking id {id}")?;
+                }
+                f.write_str(")")
+            }
+            Error::Rejected { identity, stream, hub } => {
+                write!(f, "{identity} rejected the stream '{stream}' through {hub}")
+            }
+            Error::Network { phase, target, problem } => write!(f, "{phase}: {target}: {problem}"),
+            Error::Timeout { phase: Phase::Device, target, after } => {
+                write!(f, "device: no answer through {target} in {}", duration::show(*after))
+            }
+            Error::Timeout { phase, target, after } => {
+                write!(f, "{phase}: no answer from {target} in {}", duration::show(*after))
+            }
+            Error::Untrusted { target, problem } => {
+                write!(f, "tls: the certificate of {target} is not trusted: {problem}")
+            }
+            Error::Upgrade { target, status } => {
+                write!(f, "gateway: {target} refused the stream with {status}")
+            }
+            Error::Protocol { target, problem } => write!(f, "{target} broke the protocol: {problem}"),
+            Error::MqttRefused { hub, identity, problem } => write!(f, "{hub} refuses {identity}: {problem}"),
+            Error::Cut { problem } => write!(f, "the stream was cut: {problem}"),
+            Error::Silent { after } => {
+                write!(f, "the stream is dead: nothing was heard for {}", duration::show(*after))
+            }
+            Error::LocalIo { what, source } => write!(f, "{what}: {source}"),
+            Error::MissingProgram { program, .. } => write!(f, "{program} is not installed"),
+            Error::Bug(problem) => write!(f, "this is a bug: {problem}"),
+            Error::Other(error) => write!(f, "{error:#}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<anyhow::Error> for Error {
+    fn from(error: anyhow::Error) -> Self {
+        error.downcast().unwrap_or_else(Error::Other)
+    }
+}
+
+/// Foreign text made safe for a terminal: control characters are shown, not obeyed.
+pub fn escape(text: &str) -> String {
+    let dangerous = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if dangerous(c) { safe.extend(c.escape_default()) } else { safe.push(c) }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_cannot_drive_a_terminal() {
+        assert_eq!(escape("a\x1b[2Jb\r\nc\u{202e}ä"), "a\\u{1b}[2Jb\\r\\nc\\u{202e}ä");
+    }
+}

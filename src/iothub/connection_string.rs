@@ -1,0 +1,182 @@
+//! Connection strings, of a service policy or of a device.
+
+use super::{HubAddress, Identity, Malformed, SasToken};
+use crate::secret::Secret;
+
+/// How its holder proves who it is.
+#[derive(Clone, Debug)]
+pub enum Key {
+    /// A key that signs tokens; base64.
+    Shared(Secret),
+    /// A token signed elsewhere, used until it expires.
+    Signature(SasToken),
+    /// A client certificate, given apart from the connection string (`x509=true`).
+    Certificate,
+}
+
+/// A connection string, taken apart:
+/// `HostName=…;SharedAccessKeyName=…;SharedAccessKey=…` of a policy, or
+/// `HostName=…;DeviceId=…[;ModuleId=…];SharedAccessKey=…` of a device [S].
+#[derive(Clone, Debug)]
+pub struct ConnectionString {
+    pub hub: HubAddress,
+    /// Where to connect instead of the hub, whose name stays the audience [S].
+    pub gateway: Option<HubAddress>,
+    /// The policy whose key this is; a device's string has none.
+    pub policy: Option<String>,
+    pub identity: Option<Identity>,
+    pub key: Key,
+}
+
+impl ConnectionString {
+    /// Splits pairs on `;`, then at the first `=`, for keys are base64 and end in `=` [S]. Blank pairs and
+    /// surrounding white space are dropped; the names of the pairs are compared ignoring case.
+    ///
+    /// # Errors
+    /// What is missing, doubled, unknown or malformed, by the name of the pair and never with its value.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        let mut fields: [(&str, Option<&str>); 8] = [
+            ("HostName", None),
+            ("GatewayHostName", None),
+            ("SharedAccessKeyName", None),
+            ("SharedAccessKey", None),
+            ("SharedAccessSignature", None),
+            ("DeviceId", None),
+            ("ModuleId", None),
+            ("x509", None),
+        ];
+        for pair in text.trim().split(';').map(str::trim).filter(|pair| !pair.is_empty()) {
+            // Without '=' the whole pair may be a key that a copy has cut in two: it is not shown.
+            let (name, value) = pair
+                .split_once('=')
+                .ok_or_else(|| Malformed::new("the connection string has a part without '='"))?;
+            let Some((known, slot)) =
+                fields.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name.trim()))
+            else {
+                return Err(Malformed::new(unknown_part(name)));
+            };
+            if value.trim().is_empty() {
+                return Err(Malformed::new(format!("{known} is empty in the connection string")));
+            }
+            if slot.replace(value.trim()).is_some() {
+                return Err(Malformed::new(format!("{known} is in the connection string twice")));
+            }
+        }
+        let [hub, gateway, policy, key, signature, device, module, x509] = fields.map(|(_, value)| value);
+        let missing = |name: &str| Malformed::new(format!("the connection string has no {name}"));
+        let x509 = match x509.map(str::to_ascii_lowercase).as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => return Err(Malformed::new("x509 is neither true nor false in the connection string")),
+        };
+        let key = match (key, signature, x509) {
+            (Some(key), None, false) => {
+                data_encoding::BASE64.decode(key.as_bytes()).map_err(|_| {
+                    Malformed::new("SharedAccessKey is not base64 in the connection string: was it cut?")
+                })?;
+                Key::Shared(Secret::new(key))
+            }
+            (None, Some(token), false) => Key::Signature(SasToken::parse(token)?),
+            (None, None, true) => Key::Certificate,
+            (None, None, false) => return Err(missing("SharedAccessKey")),
+            _ => {
+                return Err(Malformed::new(
+                    "the connection string has more than one of SharedAccessKey, SharedAccessSignature and x509",
+                ));
+            }
+        };
+        let identity = match (device, module) {
+            (Some(device), module) => Some(Identity::new(device, module)?),
+            (None, Some(_)) => return Err(missing("DeviceId beside its ModuleId")),
+            (None, None) => None,
+        };
+        Ok(Self {
+            hub: HubAddress::parse(hub.ok_or_else(|| missing("HostName"))?)?,
+            gateway: gateway.map(HubAddress::parse).transpose()?,
+            policy: policy.map(str::to_owned),
+            identity,
+            key,
+        })
+    }
+}
+
+/// Names the unknown part only when it looks like a name: a part of a key is not shown.
+fn unknown_part(name: &str) -> String {
+    if name.len() <= 32 && name.bytes().all(|b| b.is_ascii_alphabetic()) {
+        format!("{name} is no part of a connection string")
+    } else {
+        "the connection string has a part with an unknown name".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_a_policys_and_a_devices() {
+        let service = ConnectionString::parse(
+            "HostName=contoso.azure-devices.net;SharedAccessKeyName=service;SharedAccessKey=c2VjcmV0MQ==\n",
+        )
+        .unwrap();
+        assert_eq!(service.hub.name, "contoso.azure-devices.net");
+        assert_eq!(service.policy.as_deref(), Some("service"));
+        assert!(service.identity.is_none());
+        assert!(matches!(service.key, Key::Shared(key) if key.expose() == "c2VjcmV0MQ=="));
+
+        let device = ConnectionString::parse(
+            "HostName=h;DeviceId=Line(3),Press=2;ModuleId=m;SharedAccessKey=AAAA;GatewayHostName=edge",
+        )
+        .unwrap();
+        assert_eq!(device.identity, Some(Identity::new("Line(3),Press=2", Some("m")).unwrap()));
+        assert_eq!(device.gateway.unwrap().name, "edge");
+
+        let signature = ConnectionString::parse(
+            "HostName=h;DeviceId=d;SharedAccessSignature=SharedAccessSignature sr=h&sig=AAAA&se=1",
+        );
+        assert!(matches!(signature.unwrap().key, Key::Signature(_)));
+        let certificate = ConnectionString::parse("HostName=h;DeviceId=d;x509=true");
+        assert!(matches!(certificate.unwrap().key, Key::Certificate));
+    }
+
+    #[test]
+    fn says_what_is_wrong_and_never_the_key() {
+        for (text, problem) in [
+            ("", "the connection string has no SharedAccessKey"),
+            ("SharedAccessKey=AAAA", "the connection string has no HostName"),
+            (
+                "HostName=h;SharedAccessKey=AAAA;SharedAccessKey=AAAA",
+                "SharedAccessKey is in the connection string twice",
+            ),
+            (
+                "HostName=h;SharedAccessKey=hunter2",
+                "SharedAccessKey is not base64 in the connection string: was it cut?",
+            ),
+            (
+                "HostName=h;SharedAccessKeyHunter=AAAA",
+                "SharedAccessKeyHunter is no part of a connection string",
+            ),
+            ("HostName=h;AAAAbbbb1+/==", "the connection string has a part with an unknown name"),
+            ("HostName=h;hunter2", "the connection string has a part without '='"),
+            ("HostName=;SharedAccessKey=AAAA", "HostName is empty in the connection string"),
+            (
+                "HostName=h;ModuleId=m;SharedAccessKey=AAAA",
+                "the connection string has no DeviceId beside its ModuleId",
+            ),
+            ("HostName=h;DeviceId=a b;SharedAccessKey=AAAA", "' ' cannot be part of a device id"),
+            ("HostName=h;x509=maybe", "x509 is neither true nor false in the connection string"),
+        ] {
+            assert_eq!(ConnectionString::parse(text).unwrap_err().0, problem, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_and_never_shows_a_key(text in any::<String>(), key in "[a-z0-9]{20}") {
+            let _ = ConnectionString::parse(&text);
+            let shown = format!("{:?}", ConnectionString::parse(&format!("HostName=h;SharedAccessKey={key};{text}")));
+            prop_assert!(!shown.contains(&key));
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! How a device presents itself over MQTT.
+
+use super::{HubAddress, Identity, encode};
+
+/// Where MQTT runs over a WebSocket on port 443 [D].
+pub const WEBSOCKET_PATH: &str = "/$iothub/websocket";
+/// The subprotocol offered there; servers compare it ignoring case [S].
+pub const WEBSOCKET_SUBPROTOCOL: &str = "mqtt";
+
+/// The api-version of the last SDKs with device streams (C 1.9, C# 2020-10) [S].
+const API_VERSION: &str = "2020-09-30";
+
+/// The client id and the user name of an MQTT CONNECT; the password is a token or, with a certificate, absent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    pub client_id: String,
+    pub username: String,
+}
+
+impl Login {
+    /// `{hub}/{clientId}/?api-version={V}&DeviceClientType={product}`, where the hub is named without its port [S][M].
+    pub fn new(hub: &HubAddress, identity: &Identity, product: &str) -> Self {
+        let client_id = identity.client_id();
+        let username = format!(
+            "{}/{client_id}/?api-version={API_VERSION}&DeviceClientType={}",
+            hub.name,
+            encode(product)
+        );
+        Self { client_id, username }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The C SDK's CONNECT was `dev-1` and `127.0.0.1/dev-1/?api-version=2020-09-30&DeviceClientType=…` [M].
+    #[test]
+    fn names_itself_as_the_c_sdk_does() {
+        let hub = HubAddress::parse("127.0.0.1:8443").unwrap();
+        let login = |module| Login::new(&hub, &Identity::new("dev-1", module).unwrap(), "iotstream/1 (x)");
+        assert_eq!(login(None).client_id, "dev-1");
+        assert_eq!(
+            login(None).username,
+            "127.0.0.1/dev-1/?api-version=2020-09-30&DeviceClientType=iotstream%2F1%20%28x%29"
+        );
+        assert_eq!(login(Some("m")).client_id, "dev-1/m");
+        assert!(login(Some("m")).username.starts_with("127.0.0.1/dev-1/m/?api-version="));
+    }
+}

@@ -1,0 +1,13 @@
+//! `ssh`, `scp`, `sftp`, `rsync` and `git` through an Azure IoT Hub device stream.
+//!
+//! The library is what the binary is made of; it is open to the project's own tests and keeps no promise to others.
+
+pub mod cli;
+pub mod clock;
+pub mod command;
+pub mod duration;
+pub mod error;
+pub mod iothub;
+pub mod logging;
+pub mod phase;
+pub mod secret;
