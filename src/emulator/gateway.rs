@@ -51,19 +51,26 @@ pub(super) async fn relay<S: AsyncRead + AsyncWrite>(io: S, ends: Ends, max_fram
         let reading = receive(&mut frames, to_peer, &notices);
         let writing = deliver(&mut writer, from_peer, notices.subscribe(), &cut);
         tokio::pin!(reading, writing);
-        tokio::select! {
-            received = &mut reading => match received {
-                Received::Closed => timeout(DRAIN_LINGER, writing).await.unwrap_or(Ended::Abruptly),
-                Received::Broken => timeout(CLOSE_LINGER, writing).await.unwrap_or(Ended::Abruptly),
-                Received::Gone => Ended::Abruptly,
-            },
-            delivered = &mut writing => {
-                if matches!(delivered, Ended::WithClose) {
-                    let _ = timeout(CLOSE_LINGER, reading).await;
+        let relaying = async {
+            tokio::select! {
+                received = &mut reading => match received {
+                    Received::Closed => timeout(DRAIN_LINGER, writing).await.unwrap_or(Ended::Abruptly),
+                    Received::Broken => timeout(CLOSE_LINGER, writing).await.unwrap_or(Ended::Abruptly),
+                    Received::Gone => Ended::Abruptly,
+                },
+                delivered = &mut writing => {
+                    if matches!(delivered, Ended::WithClose) {
+                        let _ = timeout(CLOSE_LINGER, reading).await;
+                    }
+                    delivered
                 }
-                delivered
             }
+        };
+        tokio::select! {
+            // First, for the other side's end comes with it and must not be told.
+            biased;
             () = cut.fired() => Ended::Abruptly,
+            ended = relaying => ended,
         }
     };
     if matches!(ended, Ended::WithClose) {

@@ -151,6 +151,8 @@ impl Session {
     fn take(&mut self, packet: Packet) {
         match packet {
             Packet::V3_1_1Connect(connect) => self.connect(&connect),
+            // The state machine lets some packets through before the first.
+            _ if self.link.is_none() => self.over = true,
             Packet::V3_1_1Subscribe(subscribe) => self.subscribe(&subscribe),
             Packet::V3_1_1Unsubscribe(unsubscribe) => {
                 // The C SDK unsubscribes when nobody waits for streams any more [S].

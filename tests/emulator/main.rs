@@ -1,0 +1,7 @@
+//! The emulator, driven by raw clients over real TLS: none of the project's own client code but its signatures.
+
+mod gateway;
+mod mqtt;
+mod rest;
+mod running;
+mod wire;
