@@ -195,3 +195,79 @@ async fn discard(io: &mut (impl AsyncRead + Unpin)) {
     let mut block = [0; 4096];
     while io.read(&mut block).await.is_ok_and(|count| count > 0) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    use tokio::io::DuplexStream;
+    use tokio::task::JoinHandle;
+    use tokio::time::Instant;
+
+    use super::super::sessions::{Role, Sessions};
+    use super::*;
+    use crate::iothub::Identity;
+
+    /// "abc" and Close, masked with zeros.
+    const DATA: [u8; 9] = [0x82, 0x83, 0, 0, 0, 0, b'a', b'b', b'c'];
+    const CLOSE: [u8; 6] = [0x88, 0x80, 0, 0, 0, 0];
+
+    fn sides() -> [(DuplexStream, JoinHandle<()>); 2] {
+        let sessions = Sessions::new().unwrap();
+        let opened = sessions.open(Duration::ZERO, MAX_FRAME, None).unwrap();
+        let identity = Identity::new("d", None).unwrap();
+        let join = |role| {
+            let token = sessions.token(&opened.id, role, SystemTime::now()).unwrap();
+            let path = Sessions::path("h", &identity, &opened.id, role);
+            let (ends, place) =
+                Arc::clone(&sessions).join(&path, Some(token.expose()), SystemTime::now()).unwrap();
+            let (near, far) = tokio::io::duplex(1 << 20);
+            let task = tokio::spawn(async move {
+                relay(near, ends, MAX_FRAME).await;
+                drop(place);
+            });
+            (far, task)
+        };
+        let sides = [join(Role::Service), join(Role::Device)];
+        opened.accept();
+        sides
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_close_that_is_not_answered_is_waited_for_a_while() {
+        let [(mut service, serving), (mut device, _)] = sides();
+        let start = Instant::now();
+        service.write_all(&[&DATA[..], &CLOSE].concat()).await.unwrap();
+        let mut got = [0; 9];
+        device.read_exact(&mut got).await.unwrap();
+        assert_eq!(got, [0x82, 3, b'a', b'b', b'c', 0x88, 2, 0x03, 0xe8]);
+        // The device says something, but not Close.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        device.write_all(&DATA).await.unwrap();
+        let mut rest = Vec::new();
+        service.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, got);
+        assert_eq!(start.elapsed(), CLOSE_LINGER);
+        drop(service);
+        serving.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_side_that_stalls_does_not_hold_the_other_for_ever() {
+        let [(mut service, serving), (device, _)] = sides();
+        // More than the device's connection takes, less than that and the pipe.
+        let block = [&[0x82, 0xfe, 0xff, 0xff, 0, 0, 0, 0][..], &vec![7; 65_535]].concat();
+        for _ in 0..18 {
+            service.write_all(&block).await.unwrap();
+        }
+        service.write_all(&CLOSE).await.unwrap();
+        let start = Instant::now();
+        let mut rest = Vec::new();
+        service.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.is_empty());
+        assert!(start.elapsed() >= DRAIN_LINGER && start.elapsed() < 2 * DRAIN_LINGER);
+        serving.await.unwrap();
+        drop(device);
+    }
+}

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 /// What one direction holds before its sender waits.
 const CAPACITY: usize = 256 << 10;
 /// What a delay line holds for each second of delay, so that latency does not become a speed limit.
-const CAPACITY_PER_SECOND: usize = 64 << 20;
-const MAX_CAPACITY: usize = 32 << 20;
+const CAPACITY_PER_SECOND: usize = 512 << 20;
+const MAX_CAPACITY: usize = 64 << 20;
 /// Small frames cost more memory than their bytes: their number is bounded too.
-const MAX_ITEMS: usize = 4096;
+const MAX_ITEMS: usize = 8192;
 
 /// What is relayed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, H
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::clock;
 use crate::iothub::{Code, HubFailure, Identity, headers};
@@ -20,6 +21,7 @@ use super::streams::{self, Outcome, Unanswered};
 
 /// Bodies here are queries and descriptions of devices.
 const MAX_BODY: usize = 64 << 10;
+const BODY: Duration = Duration::from_secs(30);
 /// A page of a query's result at most, and where the request does not say.
 const MAX_PAGE: usize = 1000;
 const PAGE: usize = 100;
@@ -69,10 +71,11 @@ impl Hub {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (parts, body) = request.into_parts();
-        let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
-            return self.problem(413, None, "The body is too large.");
+        let body = match timeout(BODY, Limited::new(body, MAX_BODY).collect()).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(_)) => return self.problem(413, None, "The body is too large."),
+            Err(_) => return self.problem(408, None, "The body did not come in time."),
         };
-        let body = body.to_bytes();
         let Some(route) = Route::parse(parts.uri.path()) else {
             return self.problem(404, None, "There is no such path.");
         };

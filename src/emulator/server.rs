@@ -169,7 +169,10 @@ async fn answer(
             None => {}
             Some(HubFault::Silent) => std::future::pending().await,
             Some(HubFault::Drop) => return Err(Dropped),
-            Some(HubFault::Garbage) => spoilt.store(true, Relaxed),
+            Some(HubFault::Garbage) => {
+                spoilt.store(true, Relaxed);
+                return Ok(empty(StatusCode::OK));
+            }
         }
         return Ok(hub.rest(request, authority).await);
     };

@@ -53,7 +53,8 @@ pub(super) enum NotJoined {
 
 #[derive(Debug)]
 pub(super) struct Sessions {
-    key: [u8; 32],
+    /// Signs tokens. It is new at each start, and its `Debug` shows no key.
+    mac: Hmac<Sha256>,
     open: Mutex<HashMap<String, Session>>,
 }
 
@@ -134,9 +135,10 @@ impl Cut {
 
 impl Sessions {
     pub(super) fn new() -> Result<Arc<Self>, getrandom::Error> {
-        let mut key = [0; 32];
-        getrandom::fill(&mut key)?;
-        Ok(Arc::new(Self { key, open: Mutex::default() }))
+        let mut key = zeroize::Zeroizing::new([0; 32]);
+        getrandom::fill(&mut key[..])?;
+        let mac = Hmac::<Sha256>::new_from_slice(&key[..]).expect("HMAC takes keys of any length");
+        Ok(Arc::new(Self { mac, open: Mutex::default() }))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Session>> {
@@ -179,9 +181,7 @@ impl Sessions {
     }
 
     fn mac(&self, text: &str) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
-        mac.update(text.as_bytes());
-        mac
+        self.mac.clone().chain_update(text)
     }
 
     /// The claims of a token of ours that has not expired.

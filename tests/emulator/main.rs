@@ -2,6 +2,8 @@
 
 mod gateway;
 mod mqtt;
+mod process;
 mod rest;
 mod running;
+mod tls;
 mod wire;
