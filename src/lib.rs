@@ -11,3 +11,4 @@ pub mod iothub;
 pub mod logging;
 pub mod phase;
 pub mod secret;
+pub mod tunnel;
