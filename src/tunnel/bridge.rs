@@ -114,9 +114,33 @@ where
     S: AsyncRead + AsyncWrite,
 {
     let (read, write) = tokio::io::split(remote);
+    let mut frames = Frames::new(write);
+    let end = run(local, Source::new(read), &mut frames, early, settings, meter, hangup).await;
+    if !matches!(end, End::Cut(_) | End::Silent(_)) {
+        // TLS has a close of its own; a peer that is gone does not miss it.
+        let _ = timeout(HANGUP / 2, frames.remote.shutdown()).await;
+    }
+    end
+}
+
+async fn run<R, W, S, T>(
+    local: (R, W),
+    remote: Source<S>,
+    frames: &mut Frames<T>,
+    early: &[u8],
+    settings: &Settings,
+    meter: &Meter,
+    hangup: impl Future<Output = ()>,
+) -> End
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+    S: AsyncRead + Unpin,
+    T: AsyncWrite + Unpin,
+{
     let link = Link::default();
-    let mut up = pin!(up(Source::new(local.0), Frames::new(write), &link, meter));
-    let mut down = pin!(down(Source::new(read), local.1, early, &link, meter));
+    let mut up = pin!(up(Source::new(local.0), frames, &link, meter));
+    let mut down = pin!(down(remote, local.1, early, &link, meter));
     let mut silence = pin!(silence(&link, settings.keepalive));
     let mut hangup = pin!(hangup);
     let (mut upward, mut downward) = (None, None);
@@ -224,7 +248,7 @@ impl Link {
 }
 
 /// Local side → frames.
-async fn up<R, S>(mut local: Source<R>, mut frames: Frames<S>, link: &Link, meter: &Meter) -> Up
+async fn up<R, S>(mut local: Source<R>, frames: &mut Frames<S>, link: &Link, meter: &Meter) -> Up
 where
     R: AsyncRead + Unpin,
     S: AsyncWrite + Unpin,
@@ -350,7 +374,7 @@ async fn read_or_linger<S: AsyncRead + Unpin>(
 /// Resolves once the peer is dead: pinged after `keepalive` of silence, given up before two of them.
 async fn silence(link: &Link, keepalive: Duration) -> Duration {
     if keepalive.is_zero() {
-        return std::future::pending().await;
+        return std::future::pending::<()>().await;
     }
     let patience = keepalive * 7 / 4;
     let mut pinged = None;
@@ -530,7 +554,7 @@ mod tests {
             let meter = Meter::default();
             let asked = async {
                 if hung_up.await.is_err() {
-                    pending().await
+                    pending::<()>().await;
                 }
             };
             let end = bridge(tokio::io::split(inner), remote, early, &settings, &meter, asked).await;

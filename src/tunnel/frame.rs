@@ -193,7 +193,7 @@ mod tests {
                     Some(Piece::Ping(range)) => control.push(format!("ping {:?}", &here[range])),
                     Some(Piece::Pong) => control.push("pong".into()),
                     Some(Piece::Close(code, reason)) => {
-                        control.push(format!("close {code:?} {:?}", &here[reason]))
+                        control.push(format!("close {code:?} {:?}", &here[reason]));
                     }
                     None => {}
                 }
