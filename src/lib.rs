@@ -2,6 +2,7 @@
 //!
 //! The library is what the binary is made of; it is open to the project's own tests and keeps no promise to others.
 
+pub mod agent;
 pub mod cli;
 pub mod clock;
 pub mod command;

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use tokio::signal::unix::{SignalKind, signal};
-
+use super::signals;
 use crate::cli;
 use crate::error::{Error, Exit, Result};
 use crate::iothub::{DEFAULT_API_VERSION, Identity, Initiate, stream_for_port};
@@ -87,7 +86,7 @@ impl Plan {
 
 async fn connect(plan: Plan) -> Result<ExitCode> {
     let (input, output) = tunnel::take_stdio().map_err(Error::local_io("stdin and stdout"))?;
-    let hangup = hangup()?;
+    let hangup = signals::hangup()?;
     let mut phases = Phases::default();
     let websocket = service::open(&plan.network, &plan.request, &mut phases).await?;
     let meter = Meter::default();
@@ -112,16 +111,4 @@ async fn connect(plan: Plan) -> Result<ExitCode> {
         }
         End::Silent(after) => Err(Error::Silent { after }),
     }
-}
-
-/// Resolves when ssh, or whoever runs this, wants it to end.
-fn hangup() -> Result<impl Future<Output = ()>> {
-    let listen = |kind| signal(kind).map_err(Error::local_io("signals"));
-    let (mut hup, mut term) = (listen(SignalKind::hangup())?, listen(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = hup.recv() => {}
-            _ = term.recv() => {}
-        }
-    })
 }

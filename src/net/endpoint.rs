@@ -54,7 +54,7 @@ impl WssUrl {
         let uri: Uri = text.trim().parse().map_err(|_| "the stream's URL cannot be read".to_owned())?;
         match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
             Some("wss") => {}
-            Some("ws") => return Err("the stream's URL is ws:, without TLS: it is not used".into()),
+            Some("ws") => return Err("the stream's URL is ws://, without TLS: it is not used".into()),
             _ => return Err("the stream's URL is not wss:".into()),
         }
         let host = uri.host().filter(|host| !host.is_empty()).ok_or("the stream's URL names no host")?;

@@ -13,7 +13,7 @@ use crate::iothub::{ConnectionString, HubAddress, Key, Malformed, Resource, SasT
 use crate::secret::Secret;
 
 /// How long a token of ours is good: one connection's set-up, and a clock that is somewhat behind.
-const TOKEN_LIFE: Duration = Duration::from_secs(10 * 60);
+const TOKEN_LIFE: Duration = Duration::from_secs(5 * 60);
 
 /// What gives access to a hub as a service.
 #[derive(Debug)]

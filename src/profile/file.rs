@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+
 use super::permissions::check_secret_file;
 use super::schema::{Document, Profile};
 use crate::error::{Error, Result};
@@ -29,30 +31,16 @@ impl Profiles {
     /// # Errors
     /// When there is none, others can get at it, or it says what it may not; with the line.
     pub fn read(path: &Path) -> Result<Self> {
-        let unreadable = |error: std::io::Error| match error.kind() {
-            std::io::ErrorKind::NotFound => Error::NoProfile { path: path.to_owned() },
-            _ => Error::File {
-                path: path.to_owned(),
-                line: None,
-                problem: error.to_string(),
-                hint: "the profile file must be readable by you, and by nobody else".into(),
-            },
-        };
-        let mut file = File::open(path).map_err(unreadable)?;
-        check_secret_file(path, &file)?;
-        let mut text = zeroize::Zeroizing::new(String::new());
-        file.read_to_string(&mut text).map_err(unreadable)?;
-        Self::parse(path, &text)
+        match read_toml(path, HINT) {
+            Ok(document) => Self::new(path, document),
+            Err(Error::File { line: None, .. }) if !path.exists() => {
+                Err(Error::NoProfile { path: path.to_owned() })
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    /// Reads the text of a profile file; `path` is for messages and relative paths.
-    fn parse(path: &Path, text: &str) -> Result<Self> {
-        let document: Document = toml::from_str(text).map_err(|error| Error::File {
-            path: path.to_owned(),
-            line: error.span().map(|span| line_of(text, span.start)),
-            problem: error.message().lines().next().unwrap_or_default().to_owned(),
-            hint: "README.md shows every key a profile file may have".into(),
-        })?;
+    fn new(path: &Path, document: Document) -> Result<Self> {
         if let Some(default) = &document.default
             && !document.profile.contains_key(default)
         {
@@ -71,6 +59,35 @@ impl Profiles {
     }
 }
 
+const HINT: &str = "README.md shows every key a profile file may have";
+
+/// Reads a TOML file that holds secrets.
+///
+/// # Errors
+/// When it cannot be read, others can get at it, or it says what it may not; with the line, and `hint`.
+pub fn read_toml<T: DeserializeOwned>(path: &Path, hint: &str) -> Result<T> {
+    let unreadable = |error: std::io::Error| Error::File {
+        path: path.to_owned(),
+        line: None,
+        problem: error.to_string(),
+        hint: "it must be there, and readable by you and by nobody else".into(),
+    };
+    let mut file = File::open(path).map_err(unreadable)?;
+    check_secret_file(path, &file)?;
+    let mut text = zeroize::Zeroizing::new(String::new());
+    file.read_to_string(&mut text).map_err(unreadable)?;
+    parse_toml(path, &text, hint)
+}
+
+fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str, hint: &str) -> Result<T> {
+    toml::from_str(text).map_err(|error| Error::File {
+        path: path.to_owned(),
+        line: error.span().map(|span| line_of(text, span.start)),
+        problem: error.message().lines().next().unwrap_or_default().to_owned(),
+        hint: hint.into(),
+    })
+}
+
 /// The line of a byte's position, from 1.
 fn line_of(text: &str, position: usize) -> usize {
     text.as_bytes().iter().take(position).filter(|&&b| b == b'\n').count() + 1
@@ -82,7 +99,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn parse(text: &str) -> Result<Profiles> {
-        Profiles::parse(Path::new("/p/profiles.toml"), text)
+        let path = Path::new("/p/profiles.toml");
+        Profiles::new(path, parse_toml(path, text, HINT)?)
     }
 
     #[test]

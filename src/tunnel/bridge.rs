@@ -374,7 +374,7 @@ async fn read_or_linger<S: AsyncRead + Unpin>(
 /// Resolves once the peer is dead: pinged after `keepalive` of silence, given up before two of them.
 async fn silence(link: &Link, keepalive: Duration) -> Duration {
     if keepalive.is_zero() {
-        return std::future::pending::<()>().await;
+        return std::future::pending().await;
     }
     let patience = keepalive * 7 / 4;
     let mut pinged = None;
