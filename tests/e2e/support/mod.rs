@@ -23,7 +23,7 @@ pub use procfs::peak_rss_kib;
 pub use run::{Finished, Stdin, exchange, run};
 pub use site::{DEVICE, Site};
 pub use sshd::{SshFiles, Sshd, ssh_config};
-pub use tcp::{serve, serve_unix};
+pub use tcp::{closed_port, serve, serve_unix};
 
 pub use agent::{agent, agent_with_config};
 

@@ -26,3 +26,8 @@ pub fn serve_unix(path: &Path, answer: impl Fn(UnixStream) + Clone + Send + 'sta
         }
     });
 }
+
+/// A port at which nothing listens.
+pub fn closed_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
