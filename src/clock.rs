@@ -52,6 +52,17 @@ pub fn iso8601(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
+/// `Tue, 14 Jun 2022 08:24:33 GMT`, as HTTP's Date header has it (RFC 9110, 5.6.7).
+pub fn http_date(time: SystemTime) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let weekday = DAYS[(since_epoch(time).as_secs() / 86_400 % 7) as usize];
+    let Calendar { year, month, day, hour, minute, second, .. } = calendar(time);
+    let month = MONTHS.iter().zip(1..).find(|(_, number)| *number == month).map_or("", |(name, _)| name);
+    format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+}
+
 /// `06/14/2022 08:24:33`, as the hub's tracking ids have it [I].
 pub fn us_date(time: SystemTime) -> String {
     let Calendar { year, month, day, hour, minute, second, .. } = calendar(time);
@@ -69,6 +80,9 @@ mod tests {
         assert_eq!(iso8601(at(951_782_400)), "2000-02-29T00:00:00.000Z");
         assert_eq!(iso8601(at(1_655_195_073) + Duration::from_millis(800)), "2022-06-14T08:24:33.800Z");
         assert_eq!(us_date(at(1_655_195_073)), "06/14/2022 08:24:33");
+        assert_eq!(http_date(at(1_655_195_073)), "Tue, 14 Jun 2022 08:24:33 GMT");
+        // RFC 9110's own example.
+        assert_eq!(http_date(at(784_111_777)), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(iso8601(at(4_102_444_799)), "2099-12-31T23:59:59.000Z");
     }
 }

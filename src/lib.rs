@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod duration;
+pub mod emulator;
 pub mod error;
 pub mod iothub;
 pub mod logging;

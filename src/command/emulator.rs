@@ -1,8 +1,64 @@
+use std::io::Write;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use crate::cli;
-use crate::error::{Error, Result};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
-pub fn run(_args: &cli::Emulator) -> Result<ExitCode> {
-    Err(Error::Bug("not built yet".into()))
+use crate::cli;
+use crate::emulator::{Emulator, Faults, Options};
+use crate::error::{Error, Result};
+use crate::iothub::Identity;
+
+pub fn run(args: &cli::Emulator) -> Result<ExitCode> {
+    let options = Options {
+        dir: args.dir.clone(),
+        devices: args.devices.iter().map(|id| identity(id)).collect::<Result<_>>()?,
+        hostnames: args.hostnames.clone(),
+        faults: faults(args.inject.as_deref().unwrap_or_default())?,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(Error::local_io("runtime"))?.block_on(async {
+        let (https, mqtts) = (bind(args.listen).await?, bind(args.mqtt_listen).await?);
+        // Whoever has read the ready line may end the emulator: the handlers are there before it.
+        let signals = || Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?));
+        let (mut interrupt, mut terminate) = signals().map_err(Error::local_io("signals"))?;
+        let emulator = Emulator::open(https, mqtts, options)?;
+        let ready = format!("ready https={} mqtts={}\n", emulator.https_address(), emulator.mqtts_address());
+        let mut stdout = std::io::stdout();
+        stdout
+            .write_all(ready.as_bytes())
+            .and_then(|()| stdout.flush())
+            .map_err(Error::local_io("stdout"))?;
+        let shutdown = async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        };
+        emulator.run(shutdown).await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(Error::local_io(format!("listening on {address}")))
+}
+
+/// `DEVICE` or `DEVICE/MODULE`.
+fn identity(text: &str) -> Result<Identity> {
+    let (device, module) =
+        text.split_once('/').map_or((text, None), |(device, module)| (device, Some(module)));
+    Identity::new(device, module).map_err(|problem| Error::Usage {
+        problem: format!("--device '{text}': {problem}"),
+        hint: "an id has letters, digits and -:.+%_#*?!(),=@$' in it; a module is written DEVICE/MODULE"
+            .into(),
+    })
+}
+
+fn faults(text: &str) -> Result<Faults> {
+    Faults::parse(text).map_err(|problem| Error::Usage {
+        problem: format!("--inject: {problem}"),
+        hint: "several faults are separated by commas".into(),
+    })
 }

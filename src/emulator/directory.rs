@@ -1,0 +1,234 @@
+//! The emulator's directory: what outlives a restart, and the files clients are given.
+//!
+//! ```text
+//! ca.pem  ca.key               the authority
+//! service.conn                 the connection string of the policy `service`
+//! policies/NAME.conn           those of the other policies
+//! devices/ID.conn              a registered identity, percent-encoded: `dev%2Fmod.conn` is module mod of dev
+//! profiles.toml                the connect side's configuration
+//! ```
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::iothub::{ConnectionString, HubAddress, Identity, Key, encode};
+use crate::secret::Secret;
+
+use super::certificate::Authority;
+
+/// The policies of a new hub [D].
+pub(super) const POLICIES: [&str; 5] =
+    ["service", "device", "registryRead", "registryReadWrite", "iothubowner"];
+
+/// The directory, whose secret files only their owner can read.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+}
+
+impl Directory {
+    /// Makes the directory where there is none, closed to others; one that exists keeps its mode.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        for part in ["devices", "policies"] {
+            let path = path.join(part);
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+            made.map_err(Error::local_io(format!("emulator's directory {}", path.display())))?;
+        }
+        let path = path.canonicalize();
+        Ok(Self { path: path.map_err(Error::local_io("emulator's directory"))? })
+    }
+
+    /// The authority, made at the first start.
+    pub(super) fn authority(&self) -> Result<Authority> {
+        let (certificate, key) = (self.read("ca.pem")?, self.read("ca.key")?);
+        if let (Some(certificate), Some(key)) = (certificate, key) {
+            return Ok(Authority { certificate: certificate.expose().to_owned(), key });
+        }
+        let authority = Authority::generate().map_err(anyhow::Error::new)?;
+        self.write("ca.key", 0o600, authority.key.expose())?;
+        self.write("ca.pem", 0o644, &authority.certificate)?;
+        Ok(authority)
+    }
+
+    /// A policy's key, made at the first start; its connection string names the hub as it is now.
+    pub(super) fn policy(&self, name: &str, hub: &HubAddress) -> Result<Secret> {
+        let file = if name == "service" { "service.conn".into() } else { format!("policies/{name}.conn") };
+        let known = self.connection_string(&file)?;
+        let key = known.map_or_else(new_key, |(_, key)| Ok(key))?;
+        let text = policy_string(hub, name, &key);
+        self.write(&file, 0o600, &format!("{}\n", text.expose()))?;
+        Ok(key)
+    }
+
+    /// Every identity registered earlier, with its key.
+    pub(super) fn identities(&self) -> Result<Vec<(Identity, Secret)>> {
+        let folder = self.path.join("devices");
+        let unreadable = || Error::local_io(format!("directory {}", folder.display()));
+        let mut identities = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(unreadable())? {
+            let name = entry.map_err(unreadable())?.file_name();
+            let Some(name) =
+                name.to_str().filter(|name| Path::new(name).extension().is_some_and(|e| e == "conn"))
+            else {
+                continue;
+            };
+            if let Some((Some(identity), key)) = self.connection_string(&format!("devices/{name}"))? {
+                identities.push((identity, key));
+            }
+        }
+        Ok(identities)
+    }
+
+    /// Writes an identity's connection string.
+    pub(super) fn keep(&self, identity: &Identity, key: &Secret, hub: &HubAddress) -> Result<()> {
+        let module = identity.module().map_or_else(String::new, |module| format!(";ModuleId={module}"));
+        let text = Secret::new(format!(
+            "HostName={hub};DeviceId={}{module};SharedAccessKey={}\n",
+            identity.device(),
+            key.expose()
+        ));
+        self.write(&identity_file(identity), 0o600, text.expose())
+    }
+
+    /// Removes an identity's connection string.
+    pub(super) fn forget(&self, identity: &Identity) -> Result<()> {
+        let path = self.path.join(identity_file(identity));
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(Error::LocalIo { what: format!("file {}", path.display()), source: error })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the connect side's configuration, so that `iotstream --config DIR/profiles.toml ID` just works.
+    pub(super) fn write_profiles(&self, hub: &HubAddress, service_key: &Secret) -> Result<()> {
+        let string = policy_string(hub, "service", service_key);
+        let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+        let ca_file = self.path.join("ca.pem");
+        let ca_file = ca_file.to_str().ok_or_else(|| Error::File {
+            path: ca_file.clone(),
+            line: None,
+            problem: "the path is not UTF-8 and cannot go into profiles.toml".into(),
+            hint: "choose another directory".into(),
+        })?;
+        let text = Secret::new(format!(
+            "default = \"emulator\"\n\n[profile.emulator]\nconnection-string = {}\nhosts = [\"*.emulator\"]\n\
+             ca-file = {}\n",
+            quoted(string.expose()),
+            quoted(ca_file)
+        ));
+        self.write("profiles.toml", 0o600, text.expose())
+    }
+
+    fn connection_string(&self, file: &str) -> Result<Option<(Option<Identity>, Secret)>> {
+        let Some(text) = self.read(file)? else { return Ok(None) };
+        let problem = match ConnectionString::parse(text.expose()) {
+            Ok(ConnectionString { key: Key::Shared(key), identity, .. }) => return Ok(Some((identity, key))),
+            Ok(_) => "it holds no SharedAccessKey".to_owned(),
+            Err(problem) => problem.0,
+        };
+        Err(Error::File {
+            path: self.path.join(file),
+            line: None,
+            problem,
+            hint: "remove the file, and its key is made anew".into(),
+        })
+    }
+
+    fn read(&self, file: &str) -> Result<Option<Secret>> {
+        let path = self.path.join(file);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(Secret::new(text))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Error::LocalIo { what: format!("file {}", path.display()), source }),
+        }
+    }
+
+    /// Replaces a file in one step: whoever reads it sees the old text or the new.
+    fn write(&self, file: &str, mode: u32, text: &str) -> Result<()> {
+        let path = self.path.join(file);
+        let replace = || {
+            let folder = path.parent().unwrap_or(&self.path);
+            let mut file =
+                tempfile::Builder::new().permissions(Permissions::from_mode(mode)).tempfile_in(folder)?;
+            file.write_all(text.as_bytes())?;
+            // The umask has had its say on a new file's mode.
+            file.as_file().set_permissions(Permissions::from_mode(mode))?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        replace().map_err(Error::local_io(format!("file {}", path.display())))
+    }
+}
+
+/// A new shared access key: 32 random bytes, as the service makes them [D].
+pub(super) fn new_key() -> Result<Secret> {
+    let mut key = zeroize::Zeroizing::new([0; 32]);
+    getrandom::fill(&mut key[..]).map_err(anyhow::Error::new)?;
+    Ok(Secret::new(data_encoding::BASE64.encode(&key[..])))
+}
+
+fn policy_string(hub: &HubAddress, name: &str, key: &Secret) -> Secret {
+    Secret::new(format!("HostName={hub};SharedAccessKeyName={name};SharedAccessKey={}", key.expose()))
+}
+
+fn identity_file(identity: &Identity) -> String {
+    format!("devices/{}.conn", encode(&identity.client_id()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hub() -> HubAddress {
+        HubAddress::parse("localhost:8443").unwrap()
+    }
+
+    #[test]
+    fn keys_and_the_authority_are_stable() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("a \"b\" \\c");
+        let first = Directory::open(&path).unwrap();
+        let authority = first.authority().unwrap();
+        let key = first.policy("service", &hub()).unwrap();
+        let identity = Identity::new("Line(3),Press", Some("m%")).unwrap();
+        first.keep(&identity, &new_key().unwrap(), &hub()).unwrap();
+        first.write_profiles(&hub(), &key).unwrap();
+
+        let second = Directory::open(&path).unwrap();
+        assert_eq!(second.authority().unwrap().certificate, authority.certificate);
+        assert_eq!(second.policy("service", &hub()).unwrap(), key);
+        assert_eq!(second.identities().unwrap()[0].0, identity);
+        assert!(path.join("devices/Line%283%29%2CPress%2Fm%25.conn").exists());
+
+        let profiles: toml::Table = fs::read_to_string(path.join("profiles.toml")).unwrap().parse().unwrap();
+        let profile = &profiles["profile"]["emulator"];
+        let ca_file = path.canonicalize().unwrap().join("ca.pem");
+        assert_eq!(profile["ca-file"].as_str(), ca_file.to_str());
+        let string = ConnectionString::parse(profile["connection-string"].as_str().unwrap()).unwrap();
+        assert_eq!((string.hub, string.policy.as_deref()), (hub(), Some("service")));
+
+        for (file, mode) in
+            [("service.conn", 0o600), ("ca.key", 0o600), ("profiles.toml", 0o600), ("", 0o700)]
+        {
+            let found = fs::metadata(path.join(file)).unwrap().permissions().mode();
+            assert_eq!(found & 0o777, mode, "{file}");
+        }
+        second.forget(&identity).unwrap();
+        second.forget(&identity).unwrap();
+        assert!(second.identities().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_broken_file_is_named_and_its_key_is_not() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = Directory::open(temporary.path()).unwrap();
+        fs::write(temporary.path().join("service.conn"), "HostName=h;SharedAccessKey=hunter2").unwrap();
+        let report = directory.policy("service", &hub()).unwrap_err().report();
+        assert!(report.contains("service.conn") && !report.contains("hunter2"), "{report}");
+    }
+}

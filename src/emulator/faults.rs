@@ -1,0 +1,239 @@
+//! Faults on request (`--inject`): a comma-separated list of `KIND=VALUE`, for tests and for users who rehearse.
+//!
+//! `KIND=VALUE@N` makes the fault the first N times only, so that recovery can be seen; `latency`, `clock` and
+//! `frames` are settings and take no count.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
+
+use hyper::StatusCode;
+
+use crate::duration;
+
+/// What `--inject` knows, for its usage error.
+const KNOWN: &str = "latency=100ms, cut=BYTES, status=429, gateway=401|noupgrade|silent, \
+                     hub=silent|garbage|drop, url=ws, clock=+10m|-10m, frames=BYTES";
+
+/// Largest frame that `frames=` may allow: what a stream buffers for one reader stays bounded.
+const MAX_FRAMES: usize = 16 << 20;
+
+/// The faults to make; the default makes none.
+#[derive(Debug, Default)]
+pub struct Faults {
+    /// One-way delay of every HTTP answer, gateway handshake and relayed frame.
+    pub(super) latency: Duration,
+    pub(super) clock: Clock,
+    /// The largest frame the gateway takes, where it is not the service's own.
+    pub(super) frames: Option<usize>,
+    pub(super) cut: Fault<u64>,
+    pub(super) status: Fault<StatusCode>,
+    pub(super) gateway: Fault<GatewayFault>,
+    pub(super) hub: Fault<HubFault>,
+    pub(super) plain_url: Fault<()>,
+}
+
+/// How the gateway fails a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GatewayFault {
+    Status(StatusCode),
+    /// 200 where 101 is due.
+    NoUpgrade,
+    Silent,
+}
+
+/// How the hub fails a REST request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HubFault {
+    Silent,
+    /// Bytes that are no HTTP.
+    Garbage,
+    /// The connection closes without an answer.
+    Drop,
+}
+
+/// A fault that may be made, always or a number of times.
+#[derive(Debug)]
+pub(super) struct Fault<T> {
+    value: Option<T>,
+    left: Option<AtomicU32>,
+}
+
+impl<T> Default for Fault<T> {
+    fn default() -> Self {
+        Self { value: None, left: None }
+    }
+}
+
+impl<T: Copy> Fault<T> {
+    /// The fault to make this time, if one is left; taking it uses it up.
+    pub(super) fn take(&self) -> Option<T> {
+        let value = self.value?;
+        match &self.left {
+            None => Some(value),
+            Some(left) => {
+                left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok().then_some(value)
+            }
+        }
+    }
+}
+
+/// The hub's own clock, which may be wrong.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Clock {
+    ahead: Duration,
+    behind: Duration,
+}
+
+impl Clock {
+    pub(super) fn now(&self) -> SystemTime {
+        let now = SystemTime::now();
+        now.checked_add(self.ahead).and_then(|time| time.checked_sub(self.behind)).unwrap_or(now)
+    }
+}
+
+impl Faults {
+    /// Reads the value of `--inject`.
+    ///
+    /// # Errors
+    /// What is wrong with which fault, and the list of those there are.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut faults = Self::default();
+        let mut seen: Vec<&str> = Vec::new();
+        for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+            let wrong = || format!("'{item}' is no fault: there are {KNOWN}; KIND=VALUE@N makes it N times");
+            let (kind, value) = item.split_once('=').ok_or_else(wrong)?;
+            let (value, count) = match value.split_once('@') {
+                None => (value, None),
+                Some((value, count)) => (value, Some(count.parse::<u32>().map_err(|_| wrong())?)),
+            };
+            if seen.contains(&kind) {
+                return Err(format!("the fault '{kind}' is given twice"));
+            }
+            seen.push(kind);
+            let left = count.map(AtomicU32::new);
+            match (kind, value) {
+                ("latency" | "clock" | "frames", _) if left.is_some() => return Err(wrong()),
+                ("latency", _) => faults.latency = duration::parse(value).map_err(|_| wrong())?,
+                ("clock", _) => faults.clock = skew(value).ok_or_else(wrong)?,
+                ("frames", _) => {
+                    let limit = value.parse().ok().filter(|limit| (1..=MAX_FRAMES).contains(limit));
+                    faults.frames = Some(limit.ok_or_else(wrong)?);
+                }
+                ("cut", _) => {
+                    faults.cut = Fault { value: Some(value.parse().map_err(|_| wrong())?), left };
+                }
+                ("status", _) => {
+                    faults.status = Fault { value: Some(status(value).ok_or_else(wrong)?), left }
+                }
+                ("gateway", _) => {
+                    let value = match value {
+                        "noupgrade" => GatewayFault::NoUpgrade,
+                        "silent" => GatewayFault::Silent,
+                        _ => GatewayFault::Status(status(value).ok_or_else(wrong)?),
+                    };
+                    faults.gateway = Fault { value: Some(value), left };
+                }
+                ("hub", _) => {
+                    let value = match value {
+                        "silent" => HubFault::Silent,
+                        "garbage" => HubFault::Garbage,
+                        "drop" => HubFault::Drop,
+                        _ => return Err(wrong()),
+                    };
+                    faults.hub = Fault { value: Some(value), left };
+                }
+                ("url", "ws") => faults.plain_url = Fault { value: Some(()), left },
+                _ => return Err(wrong()),
+            }
+        }
+        Ok(faults)
+    }
+}
+
+/// An HTTP status that is an error or, for what a client makes of it, a redirection.
+fn status(text: &str) -> Option<StatusCode> {
+    let code = text.parse().ok().filter(|code| (300..=599).contains(code))?;
+    StatusCode::from_u16(code).ok()
+}
+
+fn skew(text: &str) -> Option<Clock> {
+    let (sign, by) = text.split_at_checked(1)?;
+    let by = duration::parse(by).ok()?;
+    match sign {
+        "+" => Some(Clock { ahead: by, behind: Duration::ZERO }),
+        "-" => Some(Clock { ahead: Duration::ZERO, behind: by }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_every_kind() {
+        let faults = Faults::parse(
+            "latency=100ms, cut=4096,status=429@2,gateway=noupgrade,hub=drop,url=ws,clock=-10m,frames=70000",
+        )
+        .unwrap();
+        assert_eq!(faults.latency, Duration::from_millis(100));
+        assert_eq!(faults.cut.take(), Some(4096));
+        assert_eq!(faults.gateway.take(), Some(GatewayFault::NoUpgrade));
+        assert_eq!(faults.hub.take(), Some(HubFault::Drop));
+        assert_eq!(faults.plain_url.take(), Some(()));
+        assert_eq!(faults.frames, Some(70_000));
+        let behind = SystemTime::now().duration_since(faults.clock.now()).unwrap();
+        assert!((599..=601).contains(&behind.as_secs()), "{behind:?}");
+    }
+
+    #[test]
+    fn a_counted_fault_is_used_up() {
+        let faults = Faults::parse("status=503@2,gateway=401").unwrap();
+        assert_eq!(faults.status.take(), Some(StatusCode::SERVICE_UNAVAILABLE));
+        assert!(faults.status.take().is_some());
+        assert!(faults.status.take().is_none());
+        for _ in 0..3 {
+            assert_eq!(faults.gateway.take(), Some(GatewayFault::Status(StatusCode::UNAUTHORIZED)));
+        }
+        assert!(Faults::default().status.take().is_none());
+    }
+
+    #[test]
+    fn unknown_kinds_list_the_known() {
+        for text in [
+            "x",
+            "x=1",
+            "=",
+            "latency",
+            "latency=x",
+            "latency=1s@2",
+            "cut=-1",
+            "status=200",
+            "status=x",
+            "hub=x",
+            "gateway=",
+            "url=wss",
+            "clock=10m",
+            "clock=",
+            "clock=é",
+            "frames=0",
+            "frames=99999999",
+            "cut=1@x",
+        ] {
+            let problem = Faults::parse(text).unwrap_err();
+            assert!(problem.contains(KNOWN), "{text}: {problem}");
+        }
+        assert_eq!(Faults::parse("cut=1,cut=2").unwrap_err(), "the fault 'cut' is given twice");
+        assert!(Faults::parse("").is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(text in "[a-z=@,+0-9é-]{0,40}|.*") {
+            if let Ok(faults) = Faults::parse(&text) {
+                let _ = faults.clock.now();
+            }
+        }
+    }
+}

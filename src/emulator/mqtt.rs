@@ -1,0 +1,255 @@
+//! The hub's side of MQTT 3.1.1, over any byte stream: TLS or a WebSocket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mqtt_protocol_core::mqtt::common::Cursor;
+use mqtt_protocol_core::mqtt::connection::{ConnectionOptions, Event, TimerKind, role};
+use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait, Packet, Qos, v3_1_1};
+use mqtt_protocol_core::mqtt::result_code::{ConnectReturnCode, MqttError, SubackReturnCode};
+use mqtt_protocol_core::mqtt::{Connection, Version};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::clock;
+use crate::iothub::{Offer, SUBSCRIPTIONS, parse_decision};
+
+use super::Hub;
+use super::authorization::{Admission, Refusal};
+use super::links::Connected;
+
+/// A message to the hub is 256 KB at most [D].
+const MAX_PACKET: u32 = 256 << 10;
+const BLOCK: usize = 8 << 10;
+/// The longest keepalive the hub knows [D].
+const MAX_KEEPALIVE: Duration = Duration::from_secs(1767);
+/// How long a client may take for its CONNECT.
+const CONNECT: Duration = Duration::from_secs(30);
+/// How long a client may leave what it is sent unread.
+const WRITE: Duration = Duration::from_secs(30);
+
+/// Serves one client until either side ends it. `authority` is where the client reached HTTPS, if it came that way.
+pub(super) async fn serve<S>(mut io: S, hub: Arc<Hub>, authority: Option<String>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let options = ConnectionOptions::new().maximum_packet_size_recv(MAX_PACKET);
+    let mut protocol = Connection::<role::Server>::with_options(Version::V3_1_1, options);
+    protocol.set_auto_pub_response(true);
+    protocol.set_auto_ping_response(true);
+    let mut session = Session {
+        protocol,
+        hub,
+        authority,
+        link: None,
+        expiry: None,
+        silent_at: Instant::now() + CONNECT,
+        out: Vec::new(),
+        over: false,
+    };
+    let mut block = vec![0; BLOCK];
+    loop {
+        if !session.out.is_empty() {
+            let written = timeout(WRITE, async {
+                io.write_all(&session.out).await?;
+                io.flush().await
+            });
+            if !matches!(written.await, Ok(Ok(()))) {
+                break;
+            }
+            session.out.clear();
+        }
+        if session.over {
+            break;
+        }
+        let deadline = session.deadline();
+        tokio::select! {
+            count = io.read(&mut block) => match count {
+                Ok(count @ 1..) => session.receive(&block[..count]),
+                _ => break,
+            },
+            offer = next_offer(session.link.as_mut()) => match offer {
+                Some(offer) => session.publish(&offer),
+                // A newer connection of the same identity, or its removal, ends this one [D].
+                None => break,
+            },
+            () = sleep_until(deadline) => {
+                log::info!("mqtt: {} was silent too long, or its token has expired", session.name());
+                break;
+            }
+        }
+    }
+    log::info!("mqtt: {} is gone", session.name());
+    drop(session);
+    let _ = timeout(WRITE, io.shutdown()).await;
+}
+
+async fn next_offer(link: Option<&mut Connected>) -> Option<Offer> {
+    match link {
+        Some(link) => link.offer().await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Session {
+    protocol: Connection<role::Server>,
+    hub: Arc<Hub>,
+    authority: Option<String>,
+    /// Present once the client is admitted.
+    link: Option<Connected>,
+    expiry: Option<Instant>,
+    /// When the client will have been silent for too long.
+    silent_at: Instant,
+    out: Vec<u8>,
+    over: bool,
+}
+
+impl Session {
+    fn name(&self) -> String {
+        self.link.as_ref().map_or_else(|| "a client".to_owned(), |link| link.identity().to_string())
+    }
+
+    fn deadline(&self) -> Instant {
+        self.expiry.map_or(self.silent_at, |expiry| expiry.min(self.silent_at))
+    }
+
+    fn receive(&mut self, bytes: &[u8]) {
+        let mut cursor = Cursor::new(bytes);
+        while !self.over && cursor.position() < bytes.len() as u64 {
+            let events = self.protocol.recv(&mut cursor);
+            self.follow(events);
+        }
+    }
+
+    fn send(&mut self, packet: impl Into<Packet>) {
+        let events = self.protocol.send(packet.into());
+        self.follow(events);
+    }
+
+    /// Does what the protocol's state machine says.
+    fn follow(&mut self, events: Vec<Event>) {
+        for event in events {
+            match event {
+                Event::RequestSendPacket { packet, .. } => {
+                    self.out.extend_from_slice(&packet.to_continuous_buffer());
+                }
+                Event::NotifyPacketReceived(packet) => self.take(packet),
+                Event::RequestTimerReset { kind: TimerKind::PingreqRecv, duration_ms } => {
+                    let silence = Duration::from_millis(duration_ms).min(MAX_KEEPALIVE);
+                    self.silent_at = Instant::now() + silence;
+                }
+                Event::NotifyError(error) => {
+                    log::info!("mqtt: {} broke the protocol: {error:?}", self.name());
+                    self.over = true;
+                }
+                Event::RequestClose => self.over = true,
+                _ => {}
+            }
+        }
+    }
+
+    fn take(&mut self, packet: Packet) {
+        match packet {
+            Packet::V3_1_1Connect(connect) => self.connect(&connect),
+            Packet::V3_1_1Subscribe(subscribe) => self.subscribe(&subscribe),
+            Packet::V3_1_1Unsubscribe(unsubscribe) => {
+                // The C SDK unsubscribes when nobody waits for streams any more [S].
+                if unsubscribe.entries().iter().any(|filter| filter.as_str() == SUBSCRIPTIONS[0]) {
+                    self.set_subscribed(false);
+                }
+                let answer = v3_1_1::Unsuback::builder().packet_id(unsubscribe.packet_id()).build();
+                self.send_built(answer);
+            }
+            Packet::V3_1_1Publish(publish) => {
+                if publish.qos() == Qos::ExactlyOnce {
+                    // QoS 2 is not supported [D].
+                    self.over = true;
+                } else if let (Some((decision, request_id)), Some(link)) =
+                    (parse_decision(publish.topic_name()), &self.link)
+                {
+                    link.answer(request_id, decision);
+                }
+            }
+            Packet::V3_1_1Pingreq(_) | Packet::V3_1_1Puback(_) => {}
+            _ => self.over = true,
+        }
+    }
+
+    fn send_built(&mut self, packet: Result<impl Into<Packet>, MqttError>) {
+        match packet {
+            Ok(packet) => self.send(packet),
+            Err(_) => self.over = true,
+        }
+    }
+
+    fn connect(&mut self, connect: &v3_1_1::Connect) {
+        if connect.keep_alive() == 0 {
+            self.silent_at = Instant::now() + MAX_KEEPALIVE;
+        }
+        let admitted = self.hub.admit(connect.client_id(), connect.user_name(), connect.password());
+        let code = match admitted {
+            Ok(admission) => {
+                self.come_online(&admission);
+                ConnectReturnCode::Accepted
+            }
+            Err(refusal) => {
+                log::info!("mqtt: '{}' is refused: {}", connect.client_id(), refusal.reason());
+                match refusal {
+                    Refusal::ClientId => ConnectReturnCode::IdentifierRejected,
+                    Refusal::Malformed => ConnectReturnCode::BadUserNameOrPassword,
+                    Refusal::NotAuthorized(_) => ConnectReturnCode::NotAuthorized,
+                }
+            }
+        };
+        self.send_built(v3_1_1::Connack::builder().session_present(false).return_code(code).build());
+    }
+
+    fn come_online(&mut self, admission: &Admission) {
+        let now = self.hub.faults.clock.now();
+        self.expiry = admission.expiry.map(|expiry| {
+            let seconds = expiry.0.saturating_sub(clock::unix_seconds(now).0);
+            // A token for ever is for a year: the clock's sums stay in range.
+            Instant::now() + Duration::from_secs(seconds.min(365 * 86_400))
+        });
+        let authority = self.authority.clone().unwrap_or_else(|| self.hub.authority_as(&admission.hub));
+        self.hub.registry.touch(&admission.identity, now);
+        self.link = Some(self.hub.links.connect(&admission.identity, authority));
+        log::info!("mqtt: {} is online", admission.identity);
+    }
+
+    fn subscribe(&mut self, subscribe: &v3_1_1::Subscribe) {
+        let mut codes = Vec::new();
+        let mut subscribed = false;
+        for entry in subscribe.entries() {
+            let filter = entry.topic_filter();
+            subscribed |= filter == SUBSCRIPTIONS[0];
+            codes.push(if SUBSCRIPTIONS.contains(&filter) {
+                SubackReturnCode::SuccessMaximumQos0
+            } else if !filter.starts_with("$iothub/") && !filter.starts_with("devices/") {
+                SubackReturnCode::Failure
+            } else if entry.sub_opts().qos() == Qos::AtMostOnce {
+                SubackReturnCode::SuccessMaximumQos0
+            } else {
+                // Methods, twins and messages are not emulated; SDKs subscribe to them all the same.
+                SubackReturnCode::SuccessMaximumQos1
+            });
+        }
+        let answer = v3_1_1::Suback::builder().packet_id(subscribe.packet_id()).return_codes(codes).build();
+        self.send_built(answer);
+        if subscribed {
+            self.set_subscribed(true);
+        }
+    }
+
+    fn set_subscribed(&mut self, subscribed: bool) {
+        if let Some(link) = &self.link {
+            link.set_subscribed(subscribed);
+        }
+    }
+
+    fn publish(&mut self, offer: &Offer) {
+        let publish = v3_1_1::Publish::builder().topic_name(offer.topic());
+        let publish = publish.and_then(|publish| publish.qos(Qos::AtMostOnce).payload(Vec::new()).build());
+        self.send_built(publish);
+    }
+}

@@ -1,0 +1,137 @@
+//! One direction of a stream, from one side's reader to the other side's writer: bounded in bytes, and a delay line
+//! where latency is asked for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
+
+/// What one direction holds before its sender waits.
+const CAPACITY: usize = 256 << 10;
+/// What a delay line holds for each second of delay, so that latency does not become a speed limit.
+const CAPACITY_PER_SECOND: usize = 64 << 20;
+const MAX_CAPACITY: usize = 32 << 20;
+/// Small frames cost more memory than their bytes: their number is bounded too.
+const MAX_ITEMS: usize = 4096;
+
+/// What is relayed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    Data(Bytes),
+    /// The sender's side closed its WebSocket; nothing follows.
+    Close,
+}
+
+#[derive(Debug)]
+struct Item {
+    content: Content,
+    due: Instant,
+    /// Gives the room back once the item is taken.
+    _room: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+pub(super) struct Sender {
+    items: mpsc::Sender<Item>,
+    room: Arc<Semaphore>,
+    capacity: usize,
+    latency: Duration,
+}
+
+/// Dropped without a [`Content::Close`], the sender was cut off.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    items: mpsc::Receiver<Item>,
+    head: Option<Item>,
+}
+
+/// A direction that delays what it carries by `latency`, and takes single items of up to `largest` bytes.
+pub(super) fn pipe(latency: Duration, largest: usize) -> (Sender, Receiver) {
+    let seconds = latency.as_secs_f64().min(1.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    let for_latency = (CAPACITY_PER_SECOND as f64 * seconds) as usize;
+    let capacity = for_latency.clamp(CAPACITY, MAX_CAPACITY).max(largest);
+    let (sender, items) = mpsc::channel(MAX_ITEMS);
+    let room = Arc::new(Semaphore::new(capacity));
+    (Sender { items: sender, room, capacity, latency }, Receiver { items, head: None })
+}
+
+impl Sender {
+    /// Waits for room, then sends; `false` when nobody receives any more.
+    pub(super) async fn send(&self, content: Content) -> bool {
+        let size = match &content {
+            Content::Data(data) => data.len().clamp(1, self.capacity),
+            Content::Close => 1,
+        };
+        let due = Instant::now() + self.latency;
+        let room = Arc::clone(&self.room).acquire_many_owned(u32::try_from(size).unwrap_or(u32::MAX));
+        let room = tokio::select! {
+            room = room => room,
+            () = self.items.closed() => return false,
+        };
+        match room {
+            Ok(room) => self.items.send(Item { content, due, _room: room }).await.is_ok(),
+            Err(_) => false,
+        }
+    }
+}
+
+impl Receiver {
+    /// The next content when it is due; `None` when the sender is gone. Safe to cancel.
+    pub(super) async fn next(&mut self) -> Option<Content> {
+        if self.head.is_none() {
+            self.head = Some(self.items.recv().await?);
+        }
+        if let Some(due) = self.head.as_ref().map(|item| item.due).filter(|due| *due > Instant::now()) {
+            tokio::time::sleep_until(due).await;
+        }
+        self.head.take().map(|item| item.content)
+    }
+
+    /// The next content if it is due by now.
+    pub(super) fn ready(&mut self) -> Option<Content> {
+        if self.head.is_none() {
+            self.head = self.items.try_recv().ok();
+        }
+        self.head.take_if(|item| item.due <= Instant::now()).map(|item| item.content)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn delays_without_limiting_speed() {
+        let latency = Duration::from_millis(100);
+        let (sender, mut receiver) = pipe(latency, 65_536);
+        let start = Instant::now();
+        // Four megabytes are under way at once, and arrive together.
+        for _ in 0..64 {
+            assert!(sender.send(Content::Data(Bytes::from(vec![0; 65_536]))).await);
+        }
+        assert_eq!(Instant::now(), start);
+        assert!(receiver.ready().is_none());
+        for _ in 0..64 {
+            assert!(receiver.next().await.is_some());
+        }
+        assert_eq!(Instant::now(), start + latency);
+        drop(sender);
+        assert_eq!(receiver.next().await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_for_room_and_sees_the_receiver_go() {
+        let (sender, receiver) = pipe(Duration::ZERO, 65_536);
+        let block = Content::Data(Bytes::from(vec![0; 65_536]));
+        for _ in 0..4 {
+            assert!(sender.send(block.clone()).await);
+        }
+        let fifth = tokio::time::timeout(Duration::from_secs(1), sender.send(block.clone())).await;
+        assert!(fifth.is_err());
+        drop(receiver);
+        assert!(!sender.send(block).await);
+    }
+}

@@ -1,0 +1,137 @@
+//! The identity registry and the policies: who there is, with which key, and what a policy allows.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use crate::error::{Error, Result};
+use crate::iothub::{HubAddress, Identity};
+use crate::secret::Secret;
+
+use super::directory::{Directory, POLICIES, new_key};
+
+/// What a policy can allow [D].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Permission {
+    ServiceConnect,
+    DeviceConnect,
+    RegistryRead,
+    RegistryWrite,
+}
+
+/// What each policy of a new hub allows [D].
+fn allows(policy: &str, permission: Permission) -> bool {
+    use Permission::{DeviceConnect, RegistryRead, RegistryWrite, ServiceConnect};
+    match policy {
+        "iothubowner" => true,
+        "service" => permission == ServiceConnect,
+        "device" => permission == DeviceConnect,
+        "registryRead" => permission == RegistryRead,
+        "registryReadWrite" => matches!(permission, RegistryRead | RegistryWrite),
+        _ => false,
+    }
+}
+
+/// One registered device or module.
+#[derive(Clone, Debug)]
+pub(super) struct Registration {
+    pub(super) key: Secret,
+    /// Lasts until the emulator ends: a connection string, which is all that is kept, has no place for it.
+    pub(super) enabled: bool,
+    pub(super) last_activity: Option<SystemTime>,
+}
+
+#[derive(Debug)]
+pub(super) struct Registry {
+    directory: Directory,
+    hub: HubAddress,
+    policies: HashMap<&'static str, Secret>,
+    identities: Mutex<BTreeMap<Identity, Registration>>,
+}
+
+impl Registry {
+    /// Reads what `directory` has, and writes its files anew with the hub's address as it is now.
+    pub(super) fn open(directory: Directory, hub: HubAddress) -> Result<Self> {
+        let mut policies = HashMap::new();
+        for name in POLICIES {
+            policies.insert(name, directory.policy(name, &hub)?);
+        }
+        directory.write_profiles(&hub, &policies["service"])?;
+        let mut identities = BTreeMap::new();
+        for (identity, key) in directory.identities()? {
+            directory.keep(&identity, &key, &hub)?;
+            identities.insert(identity, Registration { key, enabled: true, last_activity: None });
+        }
+        Ok(Self { directory, hub, policies, identities: Mutex::new(identities) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Identity, Registration>> {
+        self.identities.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers an identity, and the device a module is on; one that is registered keeps its key.
+    pub(super) fn register(&self, identity: &Identity) -> Result<()> {
+        if identity.client_id().contains(';') {
+            return Err(Error::BadName {
+                name: identity.client_id(),
+                problem: "a connection string cannot carry the ';'".into(),
+            });
+        }
+        let mut identities = self.lock();
+        let device = Identity::new(identity.device(), None).map_err(anyhow::Error::new)?;
+        for identity in [&device, identity] {
+            if !identities.contains_key(identity) {
+                let key = new_key()?;
+                self.directory.keep(identity, &key, &self.hub)?;
+                let registration = Registration { key, enabled: true, last_activity: None };
+                identities.insert(identity.clone(), registration);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a device with its modules; tells which identities these were.
+    pub(super) fn remove(&self, device: &Identity) -> Result<Vec<Identity>> {
+        let mut identities = self.lock();
+        let gone: Vec<_> =
+            identities.keys().filter(|identity| identity.device() == device.device()).cloned().collect();
+        for identity in &gone {
+            self.directory.forget(identity)?;
+            identities.remove(identity);
+        }
+        Ok(gone)
+    }
+
+    pub(super) fn set_enabled(&self, identity: &Identity, enabled: bool) {
+        if let Some(registration) = self.lock().get_mut(identity) {
+            registration.enabled = enabled;
+        }
+    }
+
+    /// Notes that an identity was heard of.
+    pub(super) fn touch(&self, identity: &Identity, now: SystemTime) {
+        if let Some(registration) = self.lock().get_mut(identity) {
+            registration.last_activity = Some(now);
+        }
+    }
+
+    pub(super) fn get(&self, identity: &Identity) -> Option<Registration> {
+        self.lock().get(identity).cloned()
+    }
+
+    /// The devices after `last` in the order of their ids, at most `limit` of them.
+    pub(super) fn devices(&self, last: Option<&str>, limit: usize) -> Vec<(Identity, Registration)> {
+        self.lock()
+            .iter()
+            .filter(|(identity, _)| identity.module().is_none())
+            .filter(|(identity, _)| last.is_none_or(|last| identity.device() > last))
+            .take(limit)
+            .map(|(identity, registration)| (identity.clone(), registration.clone()))
+            .collect()
+    }
+
+    /// The key of a policy that there is and that allows one of `permissions`.
+    pub(super) fn policy_key(&self, name: &str, permissions: &[Permission]) -> Option<&Secret> {
+        self.policies.get(name).filter(|_| permissions.iter().any(|permission| allows(name, *permission)))
+    }
+}

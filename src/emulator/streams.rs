@@ -1,0 +1,143 @@
+//! Initiating a stream: the offer to the device, its answer, and what the service's side is told.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::iothub::{Code, Decision, HubFailure, Identity, Offer};
+use crate::secret::Secret;
+
+use super::Hub;
+use super::gateway::MAX_FRAME;
+use super::links::NotOffered;
+use super::sessions::{Role, Sessions};
+
+/// What the hub waits for an answer where the request does not say [~]: the clients' own default [S].
+const RESPONSE: Duration = Duration::from_secs(60);
+/// The longest of either wait, as for direct methods [~].
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// A request for a stream, as far as the hub is concerned.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) identity: Identity,
+    pub(super) stream: String,
+    pub(super) connect_timeout: Duration,
+    pub(super) response_timeout: Option<Duration>,
+    /// Where the service's side reached the hub, and is to reach the gateway.
+    pub(super) authority: String,
+}
+
+/// The device's answer.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Accepted { url: String, token: Secret },
+    Rejected,
+}
+
+/// Why there is no answer, and how long the hub waited for it.
+#[derive(Debug)]
+pub(super) struct Unanswered {
+    pub(super) failure: HubFailure,
+    pub(super) waited: Option<Duration>,
+}
+
+impl Unanswered {
+    fn new(code: Code, message: &str, waited: Option<Duration>) -> Self {
+        let status = u16::try_from(code.0 / 1000).unwrap_or(500);
+        let failure = HubFailure {
+            status,
+            code: Some(code),
+            message: Some(message.to_owned()),
+            ..HubFailure::default()
+        };
+        Self { failure, waited }
+    }
+}
+
+impl Hub {
+    /// Asks a device for a stream. Dropping the future forgets the offer.
+    pub(super) async fn initiate(&self, request: Request) -> Result<Outcome, Unanswered> {
+        let Request { identity, stream, .. } = &request;
+        self.check_registered(identity)?;
+        let connect_timeout = request.connect_timeout.min(LONGEST);
+        let connect_by = Instant::now() + connect_timeout;
+        let response_timeout = request.response_timeout.unwrap_or(RESPONSE).min(LONGEST);
+        let failed = |_| Unanswered::new(Code(500_001), "The hub has no randomness.", None);
+
+        let cut = self.faults.cut.take();
+        let (opened, mut offered) = loop {
+            let opened = self.sessions.open(self.faults.latency, self.max_frame(), cut).map_err(failed)?;
+            let token =
+                self.sessions.token(&opened.id, Role::Device, self.faults.clock.now()).map_err(failed)?;
+            let make = |request_id, authority: &str| Offer {
+                request_id,
+                stream: stream.clone(),
+                url: self.gateway_url(authority, identity, &opened.id, Role::Device),
+                token,
+            };
+            match self.links.offer(identity, make) {
+                Ok(offered) => break (opened, offered),
+                Err(NotOffered::Busy) => {
+                    return Err(Unanswered::new(Code(503_102), "Device unavailable", None));
+                }
+                // Whether a device that is online and has not subscribed is waited for is not known: we wait.
+                Err(NotOffered::NotReady) => {
+                    if timeout_at(connect_by, self.links.ready(identity)).await.is_err() {
+                        let message = "Timed out waiting for device to connect.";
+                        return Err(Unanswered::new(Code::DEVICE_NOT_ONLINE, message, Some(connect_timeout)));
+                    }
+                }
+            }
+        };
+        log::info!("{identity} is asked for the stream '{stream}'");
+        match timeout_at(Instant::now() + response_timeout, offered.answer()).await {
+            Ok(Some(Decision::Accept)) => {
+                let token = self
+                    .sessions
+                    .token(&opened.id, Role::Service, self.faults.clock.now())
+                    .map_err(failed)?;
+                let url = self.gateway_url(&request.authority, identity, &opened.id, Role::Service);
+                opened.accept();
+                Ok(Outcome::Accepted { url, token })
+            }
+            Ok(Some(Decision::Reject)) => Ok(Outcome::Rejected),
+            Ok(None) => Err(Unanswered::new(Code::DEVICE_CLOSED, "Device unavailable", None)),
+            Err(_) => {
+                let message = "Timed out waiting for the response from device.";
+                Err(Unanswered::new(Code::GATEWAY_TIMEOUT, message, Some(response_timeout)))
+            }
+        }
+    }
+
+    fn check_registered(&self, identity: &Identity) -> Result<(), Unanswered> {
+        let unknown =
+            |code, kind, id| Err(Unanswered::new(code, &format!("E2E {kind} {id} not registered"), None));
+        let device = Identity::new(identity.device(), None).ok();
+        let Some(device) = device.and_then(|device| self.registry.get(&device)) else {
+            return unknown(Code::DEVICE_NOT_FOUND, "Device", identity.device());
+        };
+        let enabled = match identity.module() {
+            None => device.enabled,
+            Some(module) => match self.registry.get(identity) {
+                None => return unknown(Code::MODULE_NOT_FOUND, "Module", module),
+                Some(module) => device.enabled && module.enabled,
+            },
+        };
+        if !enabled {
+            return Err(Unanswered::new(Code::DEVICE_DISABLED, "The device is disabled.", None));
+        }
+        Ok(())
+    }
+
+    /// One side's URL. Each side is sent to the authority under which it knows the hub.
+    fn gateway_url(&self, authority: &str, identity: &Identity, id: &str, role: Role) -> String {
+        let scheme = if self.faults.plain_url.take().is_some() { "ws" } else { "wss" };
+        format!("{scheme}://{authority}{}", Sessions::path(&self.names[0], identity, id, role))
+    }
+
+    /// The largest frame the gateway takes.
+    pub(super) fn max_frame(&self) -> usize {
+        self.faults.frames.unwrap_or(MAX_FRAME)
+    }
+}
