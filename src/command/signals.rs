@@ -24,6 +24,7 @@ fn either(one: SignalKind, other: SignalKind) -> Result<impl Future<Output = ()>
     })
 }
 
-fn listen(kind: SignalKind) -> Result<Signal> {
+/// While the listener lives, the signal does nothing else.
+pub(super) fn listen(kind: SignalKind) -> Result<Signal> {
     signal(kind).map_err(Error::local_io("signals"))
 }
