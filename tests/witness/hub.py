@@ -287,6 +287,10 @@ class Hub:
             async with asyncio.timeout(timeout), self.sessions_changed:
                 return await self.sessions_changed.wait_for(ready)
         except TimeoutError:
+            if session := self.sessions.get(identity):
+                self.violation(
+                    f"{identity} subscribed to {sorted(session.filters)} only, not to both filters [S]"
+                )
             text = "Timed out waiting for device to connect."
             raise Refusal(404103, "DeviceNotOnline", text, timeout) from None
 

@@ -120,12 +120,10 @@ class Session:
 
     @property
     def takes_offers(self) -> bool:
-        return OFFERS in self.filters
+        return self.filters == {OFFERS, ANSWERS}
 
     async def offer(self, topic: str) -> None:
         """PUBLISH at QoS 0, not retained, with an empty payload [S]."""
-        if self.filters != {OFFERS, ANSWERS}:
-            raise Breach(f"subscribed to {sorted(self.filters)} only, not to both filters [S]")
         raw = topic.encode()
         await self.send(encode(PUBLISH, 0, len(raw).to_bytes(2) + raw))
 

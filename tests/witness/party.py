@@ -60,11 +60,16 @@ class Credential:
         )
 
 
+def sign(resource: str, expiry: str, key: str) -> str:
+    """HMAC-SHA256 over the resource, one LF and the expiry [D][S]."""
+    mac = hmac.digest(base64.b64decode(key), f"{resource}\n{expiry}".encode(), hashlib.sha256)
+    return base64.b64encode(mac).decode()
+
+
 def sas(resource: str, credential: Credential, order: str) -> str:
     """A token over the resource exactly as written [S][D]; Node puts skn before se, the others after it [S][M]."""
     expiry = str(int(time.time()) + 3600)
-    mac = hmac.digest(base64.b64decode(credential.key), f"{resource}\n{expiry}".encode(), hashlib.sha256)
-    signature = quote(base64.b64encode(mac), safe="")
+    signature = quote(sign(resource, expiry, credential.key), safe="")
     fields = [f"sr={resource}", f"sig={signature}", f"se={expiry}"]
     if credential.policy:
         fields.insert(2 if order == "node" else 3, f"skn={credential.policy}")

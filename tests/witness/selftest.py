@@ -3,6 +3,7 @@
 Exit status 0 when every case passed; bounded in time.
 """
 
+import argparse
 import asyncio
 import json
 import os
@@ -14,6 +15,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
+
+import hub_identity
+import hub_mqtt
+import party
+import service
 
 HERE = Path(__file__).parent
 ALL_TIME, ONE_STEP = 300, 60  # seconds
@@ -275,6 +281,86 @@ async def breaches_are_seen() -> None:
             await it.service_fails(*wrong)
 
 
+async def bad_frames_are_seen() -> None:
+    """The hub counts the frame and relays it; the device that gets it objects as well."""
+    for payload in ("text", bytes(party.LARGEST_FRAME + 1)):
+        async with stage(violations=1) as it:
+            device = await it.device()
+            options = argparse.Namespace(
+                device="dev-1",
+                module=None,
+                stream="TestStream",
+                api_version="2020-09-30",
+                encoding="cs",
+                sas_order="docs",
+                connect_timeout="5",
+                response_timeout="5",
+                ca_file=it.directory / "ca.pem",
+            )
+            credential = party.Credential.read(it.directory / "service.conn")
+            _, answer = await asyncio.to_thread(service.initiate, options, credential)
+            tls = party.trusting(options.ca_file)
+            socket = await party.join(answer["url"], answer["token"], tls, offer_deflate=False)
+            await socket.send(payload)
+            await device.end(1)
+            await socket.close()
+
+
+async def bad_mqtt_is_seen() -> None:
+    good = {"name": "MQTT", "level": 4, "flags": 0xC0, "keepalive": 60, "tail": b""}
+    bad = (
+        {"name": "MQIsdp"},
+        {"level": 5},
+        {"flags": 0xC4},
+        {"flags": 0x80},
+        {"keepalive": 1768},
+        {"tail": b"x"},
+    )
+
+    def connect(name: str, level: int, flags: int, keepalive: int, tail: bytes) -> hub_mqtt.Packet:
+        texts = [text.encode() for text in (name, "dev-1", "user", "password")]
+        first, *rest = (len(text).to_bytes(2) + text for text in texts)
+        body = first + bytes([level, flags]) + keepalive.to_bytes(2) + b"".join(rest) + tail
+        return hub_mqtt.Packet(hub_mqtt.CONNECT, 0, body)
+
+    hub_mqtt.parse_connect(connect(**good))
+    for change in bad:
+        objects(hub_mqtt.parse_connect, connect(**good | change))
+
+    # The user name that Microsoft's C SDK sent [M], and what it must not become.
+    product = "DeviceClientType=iothubclient%2f1.9.0%20(native%3b%20Linux%3b%20x86_64)"
+    hub_mqtt.check_username(f"127.0.0.1/dev-1/?api-version=2020-09-30&{product}", {"127.0.0.1"}, "dev-1")
+    for username in (
+        f"127.0.0.1/dev-2/?api-version=2020-09-30&{product}",
+        f"127.0.0.1/dev-1?api-version=2020-09-30&{product}",
+        f"127.0.0.1/dev-1/?api-version=1999-01-01&{product}",
+        "127.0.0.1/dev-1/?api-version=2020-09-30",
+        f"127.0.0.1/dev-1/?api-version=2020-09-30&{product}&more=1",
+    ):
+        objects(hub_mqtt.check_username, username, {"127.0.0.1"}, "dev-1")
+
+
+def objects(check: Callable[..., object], *arguments: object) -> None:
+    try:
+        check(*arguments)
+    except hub_mqtt.Breach:
+        return
+    raise AssertionError(f"{check.__name__} let {arguments} pass")
+
+
+async def captured_tokens_verify() -> None:
+    """The vectors of section 1.3 [M], minted by Microsoft's SDKs: signature over `sr` as received."""
+    key = "MDEyMzQ1Njc4OWFiY2RlZg=="
+    for resource, expiry, mac in (
+        ("127.0.0.1", "1795396174", "9PDZJwm9mWGCdHfzMt6xcZNWYXv8lmpzqup6h2Ofs3A="),
+        ("127.0.0.1/devices/dev-1", "1795395873", "MVrrSJOGOLUoAWHpIPYXAMTYkElciY/dkTQrdY4NGFc="),
+        ("127.0.0.1/devices/dev-1", "1795396168", "gOgqgZlK3rNGOeHRia/9otL8ZdsT9gujELk7R4GDoQY="),
+        ("127.0.0.1%2Fdevices%2Fdev-py", "1795396240", "7FjXyF4WLD2HDLFnZYzac4eoFyaGn//w3U/Lu6B0lmE="),
+    ):
+        assert party.sign(resource, expiry, key) == mac, resource
+        assert hub_identity.sign(resource, expiry, key) == mac, resource
+
+
 CASES: tuple[Callable[[], Awaitable[None]], ...] = (
     both_transports,
     device_variants,
@@ -288,6 +374,9 @@ CASES: tuple[Callable[[], Awaitable[None]], ...] = (
     stdio_to_target,
     odd_gateways,
     breaches_are_seen,
+    bad_frames_are_seen,
+    bad_mqtt_is_seen,
+    captured_tokens_verify,
 )
 
 
