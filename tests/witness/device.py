@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.reasoncodes import ReasonCode
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
@@ -130,8 +131,8 @@ class Device:
 
     # paho calls these four in its own thread; each hands over to the event loop.
 
-    def on_connect(self, _client, _userdata, flags, reason, _properties) -> None:
-        self.call(self.connected, reason, flags)
+    def on_connect(self, _client, _userdata, _flags, reason, _properties) -> None:
+        self.call(self.connected, reason)
 
     def on_subscribe(self, _client, _userdata, mid, reasons, _properties) -> None:
         self.call(self.subscribed, mid, [reason.value for reason in reasons])
@@ -159,7 +160,7 @@ class Device:
         else:
             self.done.set_result(None)
 
-    def connected(self, reason: object, _flags: object) -> None:
+    def connected(self, reason: ReasonCode) -> None:
         require(not reason.is_failure, f"CONNACK says {reason}")
         filters = [(OFFERS, 0), (ANSWERS, 0)]
         for group in [[one] for one in filters] if self.options.subscribe_apart else [filters]:
@@ -173,7 +174,7 @@ class Device:
         if not self.unacknowledged:
             print("ready", flush=True)
 
-    def disconnected(self, reason: object) -> None:
+    def disconnected(self, reason: ReasonCode) -> None:
         if not self.stopping:
             self.finish(Violation(f"the MQTT connection was lost: {reason}"))
 

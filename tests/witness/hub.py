@@ -14,6 +14,7 @@ import secrets
 import signal
 import ssl
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -34,6 +35,8 @@ API_VERSIONS = {
 }  # [S]
 MQTT_TARGETS = {"/$iothub/websocket", "/$iothub/websocket?iothub-no-client-cert=true"}  # [D][S]
 POST = re.compile(r"/twins/([^/?]+)(?:/modules/([^/?]+))?/streams/([^/?]+)\?([^?]*)")  # section 1.1 [S]
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Send = Callable[[bytes], Awaitable[None]]
 SECONDS = re.compile(r"\d+(\.\d+)?")  # C# may send a fraction [S]
 
 
@@ -132,6 +135,7 @@ class Hub:
         self.sessions_changed = asyncio.Condition()
         self.offers: dict[str, asyncio.Future[bool]] = {}
         self.seats: dict[str, Seat] = {}
+        self.port = self.gateway_port = 0  # known once listening
         self.streams = 0
         self.violations = 0
 
@@ -156,7 +160,7 @@ class Hub:
         await stop.wait()
         return min(self.violations, 100)
 
-    async def listen(self, serve, tls: ssl.SSLContext) -> int:
+    async def listen(self, serve: Serve, tls: ssl.SSLContext) -> int:
         async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
                 await serve(reader, writer)
@@ -335,7 +339,7 @@ class Hub:
         finally:
             feeding.cancel()
 
-    async def serve_mqtt(self, reader: asyncio.StreamReader, send) -> None:
+    async def serve_mqtt(self, reader: asyncio.StreamReader, send: Send) -> None:
         """Admit a device by its CONNECT (section 2.1); a second one takes the identity over (400027) [D]."""
         try:
             first = await asyncio.wait_for(read_packet(reader), 30)
