@@ -2,6 +2,7 @@
 //!
 //! The library is what the binary is made of; it is open to the project's own tests and keeps no promise to others.
 
+pub mod agent;
 pub mod cli;
 pub mod clock;
 pub mod command;
@@ -10,5 +11,9 @@ pub mod emulator;
 pub mod error;
 pub mod iothub;
 pub mod logging;
+pub mod net;
 pub mod phase;
+pub mod profile;
 pub mod secret;
+pub mod service;
+pub mod tunnel;

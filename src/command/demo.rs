@@ -1,8 +1,202 @@
-use std::process::ExitCode;
+//! Shows it working: a hub and a device in this process, and the system's own ssh through them.
 
+use std::fmt::Write as _;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::process::Command;
+use tokio::signal::unix::SignalKind;
+use tokio::sync::oneshot;
+
+use super::signals;
+use crate::agent::{self, Address, Config, Target};
 use crate::cli;
+use crate::emulator::{Emulator, Options};
 use crate::error::{Error, Result};
+use crate::iothub::Identity;
+use crate::net::{Network, Tls};
+use crate::secret::Secret;
 
-pub fn run(_args: &cli::Demo) -> Result<ExitCode> {
-    Err(Error::Bug("not built yet".into()))
+/// The device's id, and ssh's name for it.
+const DEVICE: &str = "demo-device";
+
+/// What runs on the device when nothing is asked for.
+const SHOW: &str = "echo \"this is the device, reached through a device stream: $(uname -srm), $(id -un)\"";
+
+pub(super) fn run(args: &cli::Demo) -> Result<ExitCode> {
+    let ssh = program("ssh", "openssh-client")?;
+    let keygen = program("ssh-keygen", "openssh-client")?;
+    let sshd = program("sshd", "openssh-server")?;
+    let directory = tempfile::Builder::new().prefix("iotstream-demo-").tempdir();
+    let directory = directory.map_err(Error::local_io("a temporary directory"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Error::local_io("the runtime"))?;
+    runtime.block_on(async {
+        let stop = signals::hangup()?;
+        // A terminal sends Ctrl-C to ssh as well, and ssh decides what it means.
+        let _interrupts = signals::listen(SignalKind::interrupt())?;
+        let session = Session::prepare(directory.path(), &keygen, &sshd).await?;
+        let hub = session.hub;
+        let (stop_agent, stopped) = oneshot::channel::<()>();
+        let agent = tokio::spawn(agent::serve(session.agent, session.network, async {
+            // Dropping the sender stops the agent as well.
+            let _ = stopped.await;
+        }));
+        tokio::spawn(hub.run(std::future::pending()));
+        let mut ssh = ssh_command(&ssh, directory.path(), args);
+        let mut child = ssh.spawn().map_err(Error::local_io("ssh"))?;
+        let status = tokio::select! {
+            status = child.wait() => status,
+            () = stop => {
+                // It may have ended just now.
+                let _ = child.start_kill();
+                child.wait().await
+            }
+        };
+        let status = status.map_err(Error::local_io("ssh"))?;
+        // The device's sshd ends with its stream: nothing of the demo stays behind.
+        let _ = stop_agent.send(());
+        agent.await.map_err(|error| Error::Bug(error.to_string()))??;
+        let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+        Ok(ExitCode::from(u8::try_from(code.unwrap_or(255)).unwrap_or(255)))
+    })
+}
+
+/// A hub and a device that are ready to run.
+struct Session {
+    hub: Emulator,
+    agent: Config,
+    network: Network,
+}
+
+impl Session {
+    async fn prepare(directory: &Path, keygen: &Path, sshd: &Path) -> Result<Self> {
+        let listen = || async {
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+                .await
+                .map_err(Error::local_io("listening on 127.0.0.1"))
+        };
+        let (https, mqtts) = (listen().await?, listen().await?);
+        let identity = Identity::new(DEVICE, None).map_err(|problem| Error::Bug(problem.0))?;
+        let hub_directory = directory.join("hub");
+        let options = Options { dir: hub_directory.clone(), devices: vec![identity], ..Options::default() };
+        let hub = Emulator::open(https, mqtts, options)?;
+        let config = write_ssh_files(directory, keygen).await?;
+        let command = vec![
+            sshd.display().to_string(),
+            "-i".into(),
+            "-f".into(),
+            config.display().to_string(),
+            "-E".into(),
+            directory.join("sshd.log").display().to_string(),
+        ];
+        let file = hub_directory.join("devices").join(format!("{DEVICE}.conn"));
+        let text = fs::read_to_string(&file).map_err(Error::local_io(file.display().to_string()))?;
+        let target = Target { stream: "ssh".into(), address: Address::Command(command) };
+        let agent = Config::new(&file.display().to_string(), &Secret::new(text), vec![target])?;
+        let network = Network::new(Tls::new(Some(&hub_directory.join("ca.pem")))?);
+        Ok(Self { hub, agent, network })
+    }
+}
+
+/// Writes keys and configurations for ssh and sshd that have nothing to do with the system's. Returns sshd's.
+async fn write_ssh_files(directory: &Path, keygen: &Path) -> Result<PathBuf> {
+    for name in ["host_key", "user_key"] {
+        let output = Command::new(keygen)
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", DEVICE, "-f"])
+            .arg(directory.join(name))
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .map_err(Error::local_io("ssh-keygen"))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(anyhow::anyhow!("ssh-keygen failed: {}", said.trim()).into());
+        }
+    }
+    privilege_separation_directory()?;
+    let at = |name: &str| directory.join(name).display().to_string();
+    let read = |name: &str| fs::read_to_string(at(name)).map_err(Error::local_io(at(name)));
+    let write = |name: &str, text: String| fs::write(at(name), text).map_err(Error::local_io(at(name)));
+    write("authorized_keys", read("user_key.pub")?)?;
+    write("known_hosts", format!("{DEVICE} {}", read("host_key.pub")?))?;
+    let mut sshd = String::new();
+    for (key, value) in [
+        ("HostKey", at("host_key")),
+        ("AuthorizedKeysFile", at("authorized_keys")),
+        // The directory is this user's own, in a temporary directory that is everybody's.
+        ("StrictModes", "no".into()),
+        ("PasswordAuthentication", "no".into()),
+        ("KbdInteractiveAuthentication", "no".into()),
+        ("PermitRootLogin", "prohibit-password".into()),
+        ("UsePAM", "no".into()),
+        ("PidFile", "none".into()),
+        ("PrintMotd", "no".into()),
+        ("PrintLastLog", "no".into()),
+        ("Subsystem", "sftp internal-sftp".into()),
+    ] {
+        let _ = writeln!(sshd, "{key} {value}");
+    }
+    write("sshd_config", sshd)?;
+    let helper = std::env::current_exe().context("cannot find this program's own file")?;
+    let mut ssh = format!("Host {DEVICE}\n");
+    for (key, value) in [
+        // No quoting is done of what a ProxyCommand's shell sees.
+        (
+            "ProxyCommand",
+            format!("{} --config {} %h %p", quoted(&helper), quoted(&directory.join("hub/profiles.toml"))),
+        ),
+        ("HostKeyAlias", DEVICE.into()),
+        ("UserKnownHostsFile", at("known_hosts")),
+        ("IdentityFile", at("user_key")),
+        ("IdentitiesOnly", "yes".into()),
+        ("LogLevel", "ERROR".into()),
+    ] {
+        let _ = writeln!(ssh, "    {key} {value}");
+    }
+    write("ssh_config", ssh)?;
+    Ok(directory.join("sshd_config"))
+}
+
+/// In a shell's single quotes, with ssh's own `%` doubled.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('%', "%%").replace('\'', "'\\''"))
+}
+
+/// sshd insists on its empty directory, which Debian makes only when the service starts.
+fn privilege_separation_directory() -> Result<()> {
+    let directory = Path::new("/run/sshd");
+    if !rustix::process::geteuid().is_root() || directory.exists() {
+        return Ok(());
+    }
+    fs::DirBuilder::new().mode(0o755).create(directory).map_err(Error::local_io("/run/sshd"))
+}
+
+fn ssh_command(ssh: &Path, directory: &Path, args: &cli::Demo) -> Command {
+    let mut command = Command::new(ssh);
+    command.arg("-F").arg(directory.join("ssh_config")).arg(DEVICE);
+    if args.ssh_args.is_empty() {
+        // The helper tells each phase and its time.
+        command.arg(SHOW).env("IOTSTREAM_VERBOSE", "1");
+    } else {
+        command.args(&args.ssh_args);
+    }
+    command
+}
+
+/// Finds a program in PATH, and where systems keep those that are not for users.
+fn program(name: &str, package: &'static str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let others = ["/usr/sbin", "/usr/local/sbin", "/sbin", "/usr/libexec", "/usr/lib/ssh"].map(PathBuf::from);
+    std::env::split_paths(&path)
+        .chain(others)
+        .map(|directory| directory.join(name))
+        .find(|file| file.is_absolute() && file.is_file())
+        .ok_or_else(|| Error::MissingProgram { program: name.into(), package })
 }

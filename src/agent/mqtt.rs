@@ -1,0 +1,245 @@
+//! The device's MQTT session with its hub: stream offers in, answers out, over any byte stream.
+
+use std::time::Duration;
+
+use mqtt_protocol_core::mqtt::common::Cursor;
+use mqtt_protocol_core::mqtt::connection::{ConnectionOptions, Event, TimerKind, role};
+use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait, Packet, Qos, SubEntry, SubOpts, v3_1_1};
+use mqtt_protocol_core::mqtt::result_code::{ConnectReturnCode, MqttError, SubackReturnCode};
+use mqtt_protocol_core::mqtt::{Connection, Version};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::iothub::{Login, Malformed, Offer, SUBSCRIPTIONS};
+use crate::secret::Secret;
+
+/// Told to the hub, which drops a client after one and a half of it [D]. The library pings this often when idle.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// How long the hub may take to answer a ping, a CONNECT or a SUBSCRIBE.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+
+/// The longest packet taken from a hub: offers are some hundred bytes, and their topics end at 64 KiB.
+const MAX_PACKET: u32 = 128 * 1024;
+
+/// Why a session ended, or did not begin.
+#[derive(Debug)]
+pub(super) enum SessionError {
+    /// The hub refused the login, in MQTT's words.
+    Refused(String),
+    /// What was on the wire was not right.
+    Protocol(String),
+    Network(std::io::Error),
+    /// No answer in time.
+    Silent(&'static str),
+}
+
+impl From<std::io::Error> for SessionError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Network(error)
+    }
+}
+
+/// A session that is subscribed to stream offers.
+pub(super) struct Session<S> {
+    io: S,
+    protocol: Connection<role::Client>,
+    input: Vec<u8>,
+    /// Packets that have been read and not looked at.
+    received: std::collections::VecDeque<Packet>,
+    ping_at: Option<Instant>,
+    answer_by: Option<Instant>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+    /// Connects and subscribes. `password` is a token; with a certificate there is none.
+    ///
+    /// # Errors
+    /// Why the hub does not take the device.
+    pub(super) async fn begin(io: S, login: &Login, password: Option<&Secret>) -> Result<Self, SessionError> {
+        let options = ConnectionOptions::new().maximum_packet_size_recv(MAX_PACKET);
+        let mut protocol = Connection::with_options(Version::V3_1_1, options);
+        protocol.set_pingresp_recv_timeout(ANSWER_LIMIT.as_millis().try_into().unwrap_or(u64::MAX));
+        let mut session = Self {
+            io,
+            protocol,
+            input: vec![0; 4096],
+            received: std::collections::VecDeque::new(),
+            ping_at: None,
+            answer_by: None,
+        };
+        // With clean session off and both flags set the connect flags are the C SDK's 0xC0 [M].
+        let mut connect = v3_1_1::Connect::builder()
+            .client_id(&login.client_id)
+            .map_err(wrong)?
+            .user_name(&login.username)
+            .map_err(wrong)?
+            .clean_session(false)
+            .keep_alive(u16::try_from(KEEPALIVE.as_secs()).unwrap_or(u16::MAX));
+        if let Some(password) = password {
+            connect = connect.password(password.expose()).map_err(wrong)?;
+        }
+        let connect = connect.build().map_err(wrong)?;
+        let connecting = async {
+            session.send(connect.into()).await?;
+            session.packet().await
+        };
+        match timeout(ANSWER_LIMIT, connecting).await.map_err(|_| SessionError::Silent("CONNECT"))?? {
+            Packet::V3_1_1Connack(ack) if ack.return_code() == ConnectReturnCode::Accepted => {}
+            Packet::V3_1_1Connack(ack) => {
+                return Err(SessionError::Refused(refusal(ack.return_code()).into()));
+            }
+            _ => return Err(SessionError::Protocol("the answer to CONNECT is none".into())),
+        }
+        let subscribing = session.subscribe();
+        timeout(ANSWER_LIMIT, subscribing).await.map_err(|_| SessionError::Silent("SUBSCRIBE"))??;
+        Ok(session)
+    }
+
+    async fn subscribe(&mut self) -> Result<(), SessionError> {
+        let entries = SUBSCRIPTIONS
+            .iter()
+            .map(|filter| SubEntry::new(*filter, SubOpts::new().set_qos(Qos::AtMostOnce)));
+        let subscribe = v3_1_1::Subscribe::builder()
+            .packet_id(self.protocol.acquire_packet_id().map_err(wrong)?)
+            .entries(entries.collect::<Result<Vec<_>, _>>().map_err(wrong)?)
+            .build()
+            .map_err(wrong)?;
+        self.send(subscribe.into()).await?;
+        // Offers may overtake the acknowledgement: they are kept.
+        let mut before = Vec::new();
+        let acknowledgement = loop {
+            match self.packet().await? {
+                Packet::V3_1_1Suback(ack) => break ack,
+                other => before.push(other),
+            }
+        };
+        before.into_iter().rev().for_each(|packet| self.received.push_front(packet));
+        // The second filter is one that no client needs.
+        match acknowledgement.return_codes().first() {
+            Some(SubackReturnCode::Failure) | None => {
+                Err(SessionError::Refused("it does not let this device subscribe to device streams".into()))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// The next offer, or what is wrong with one that cannot be read.
+    ///
+    /// Cancel-safe: what has been read of a packet stays with the session.
+    ///
+    /// # Errors
+    /// Why the session has ended.
+    pub(super) async fn offer(&mut self) -> Result<Result<Offer, Malformed>, SessionError> {
+        loop {
+            if let Packet::V3_1_1Publish(publish) = self.packet().await?
+                && let Some(offer) = Offer::parse(publish.topic_name())
+            {
+                return Ok(offer);
+            }
+        }
+    }
+
+    /// Publishes an answer at QoS 0, with an empty payload [S].
+    ///
+    /// Not cancel-safe.
+    ///
+    /// # Errors
+    /// Why the session has ended.
+    pub(super) async fn publish(&mut self, topic: &str) -> Result<(), SessionError> {
+        let publish = v3_1_1::Publish::builder().topic_name(topic).map_err(wrong)?.qos(Qos::AtMostOnce);
+        self.send(publish.build().map_err(wrong)?.into()).await
+    }
+
+    /// Takes leave of the hub.
+    pub(super) async fn end(mut self) {
+        if let Ok(disconnect) = v3_1_1::Disconnect::builder().build() {
+            // The hub learns it from the closed connection otherwise.
+            let _ = self.send(disconnect.into()).await;
+        }
+        let _ = self.io.shutdown().await;
+    }
+
+    async fn packet(&mut self) -> Result<Packet, SessionError> {
+        loop {
+            if let Some(packet) = self.received.pop_front() {
+                return Ok(packet);
+            }
+            let timer = [self.ping_at, self.answer_by].into_iter().flatten().min();
+            tokio::select! {
+                count = self.io.read(&mut self.input) => {
+                    let count = count?;
+                    if count == 0 {
+                        return Err(SessionError::Network(std::io::ErrorKind::UnexpectedEof.into()));
+                    }
+                    let input = self.input[..count].to_vec();
+                    let mut cursor = Cursor::new(&input[..]);
+                    let length = count as u64;
+                    while cursor.position() < length {
+                        let events = self.protocol.recv(&mut cursor);
+                        self.obey(events).await?;
+                    }
+                }
+                () = sleep_until(timer.unwrap_or_else(Instant::now)), if timer.is_some() => {
+                    if self.answer_by.is_some_and(|by| by <= Instant::now()) {
+                        return Err(SessionError::Silent("PINGREQ"));
+                    }
+                    self.ping_at = None;
+                    let events = self.protocol.notify_timer_fired(TimerKind::PingreqSend);
+                    self.obey(events).await?;
+                }
+            }
+        }
+    }
+
+    async fn send(&mut self, packet: Packet) -> Result<(), SessionError> {
+        let events = self.protocol.send(packet);
+        self.obey(events).await
+    }
+
+    /// Does what the state machine asks for.
+    async fn obey(&mut self, events: Vec<Event>) -> Result<(), SessionError> {
+        for event in events {
+            match event {
+                Event::NotifyPacketReceived(packet) => self.received.push_back(packet),
+                Event::RequestSendPacket { packet, .. } => {
+                    let bytes = packet.to_continuous_buffer();
+                    let sending = async {
+                        self.io.write_all(&bytes).await?;
+                        self.io.flush().await
+                    };
+                    timeout(ANSWER_LIMIT, sending).await.map_err(|_| SessionError::Silent("a packet"))??;
+                }
+                Event::RequestTimerReset { kind, duration_ms } => {
+                    let at = Some(Instant::now() + Duration::from_millis(duration_ms));
+                    match kind {
+                        TimerKind::PingreqSend => self.ping_at = at,
+                        TimerKind::PingrespRecv => self.answer_by = at,
+                        TimerKind::PingreqRecv => {}
+                    }
+                }
+                Event::RequestTimerCancel(TimerKind::PingreqSend) => self.ping_at = None,
+                Event::RequestTimerCancel(TimerKind::PingrespRecv) => self.answer_by = None,
+                Event::NotifyError(error) => return Err(wrong(error)),
+                Event::RequestClose => return Err(SessionError::Protocol("it broke MQTT".into())),
+                Event::NotifyPacketIdReleased(_) | Event::RequestTimerCancel(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn wrong(error: MqttError) -> SessionError {
+    SessionError::Protocol(format!("MQTT: {error}"))
+}
+
+fn refusal(code: ConnectReturnCode) -> &'static str {
+    match code {
+        ConnectReturnCode::BadUserNameOrPassword => "bad user name or password",
+        ConnectReturnCode::NotAuthorized => "not authorized",
+        ConnectReturnCode::IdentifierRejected => "it does not know the device id",
+        ConnectReturnCode::ServerUnavailable => "it is unavailable",
+        ConnectReturnCode::UnacceptableProtocolVersion => "it does not speak MQTT 3.1.1",
+        ConnectReturnCode::Accepted => "accepted",
+    }
+}

@@ -1,0 +1,175 @@
+//! Where streams lead on the device's side.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+/// How long a target may take to take a connection: the hub, and the user, are waiting.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a command may take to end once its stream has.
+const EXIT_LIMIT: Duration = Duration::from_secs(5);
+
+/// A stream's name, and where it leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub stream: String,
+    pub address: Address,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// `host:port`.
+    Tcp(String),
+    Unix(PathBuf),
+    /// A program with its arguments, started for each stream, with the stream as its stdin and stdout.
+    Command(Vec<String>),
+}
+
+impl Address {
+    /// Reads `host:port`, or a path that begins with a slash.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.starts_with('/') {
+            return Ok(Self::Unix(text.into()));
+        }
+        let port = text
+            .rsplit_once(':')
+            .filter(|(host, _)| !host.is_empty())
+            .and_then(|(_, port)| port.parse().ok());
+        match port {
+            Some(1u16..) => Ok(Self::Tcp(text.to_owned())),
+            _ => Err(format!("'{text}' is neither host:port nor the path of a Unix socket")),
+        }
+    }
+
+    /// Connects. The connection is there when this returns: a service that is down is known before a stream is accepted.
+    ///
+    /// # Errors
+    /// Why the target cannot be reached, for the log.
+    pub(super) async fn connect(&self) -> Result<Connection, String> {
+        let connecting = async {
+            Ok(match self {
+                Self::Tcp(address) => {
+                    let stream = TcpStream::connect(address).await?;
+                    stream.set_nodelay(true)?;
+                    // A port nobody listens on can be connected to itself, if it is one the kernel hands out.
+                    if stream.peer_addr()? == stream.local_addr()? {
+                        return Err(std::io::ErrorKind::ConnectionRefused.into());
+                    }
+                    Connection::new(stream.into_split(), None)
+                }
+                Self::Unix(path) => Connection::new(UnixStream::connect(path).await?.into_split(), None),
+                Self::Command(words) => start(words)?,
+            })
+        };
+        match timeout(CONNECT_LIMIT, connecting).await {
+            Ok(result) => result.map_err(|error: std::io::Error| error.to_string()),
+            Err(_elapsed) => Err(format!("no answer in {} s", CONNECT_LIMIT.as_secs())),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => f.write_str(address),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+            Self::Command(words) => write!(f, "command {}", words.first().map_or("", String::as_str)),
+        }
+    }
+}
+
+/// Starts a program with a socket as stdin and stdout, which can be shut down one way, as sshd's inetd mode expects.
+fn start(words: &[String]) -> std::io::Result<Connection> {
+    let [program, arguments @ ..] = words else { return Err(std::io::ErrorKind::InvalidInput.into()) };
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let theirs: OwnedFd = theirs.into();
+    let child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::from(theirs.try_clone()?))
+        .stdout(Stdio::from(theirs))
+        .kill_on_drop(true)
+        .spawn()?;
+    Ok(Connection::new(UnixStream::from_std(ours)?.into_split(), Some(child)))
+}
+
+/// A connection to a target.
+pub(super) struct Connection {
+    pub(super) read: Box<dyn AsyncRead + Send + Unpin>,
+    pub(super) write: Box<dyn AsyncWrite + Send + Unpin>,
+    pub(super) process: Process,
+}
+
+impl Connection {
+    fn new<R, W>((read, write): (R, W), child: Option<Child>) -> Self
+    where
+        R: AsyncRead + Send + Unpin + 'static,
+        W: AsyncWrite + Send + Unpin + 'static,
+    {
+        Self { read: Box::new(read), write: Box::new(write), process: Process(child) }
+    }
+}
+
+/// The process behind a stream, if the target is a command.
+pub(super) struct Process(Option<Child>);
+
+impl Process {
+    /// Waits for the process, whose stdin and stdout have ended, and kills it if it stays.
+    pub(super) async fn end(self) {
+        let Some(mut child) = self.0 else { return };
+        match timeout(EXIT_LIMIT, child.wait()).await {
+            Ok(Ok(status)) => log::debug!("target command: {status}"),
+            Ok(Err(error)) => log::warn!("target command: {error}"),
+            Err(_elapsed) => {
+                log::warn!(
+                    "target command did not end within {} s of its stream, and is killed",
+                    EXIT_LIMIT.as_secs()
+                );
+                // It may have ended just now.
+                let _ = child.kill().await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[test]
+    fn addresses() {
+        assert_eq!(Address::parse("127.0.0.1:22"), Ok(Address::Tcp("127.0.0.1:22".into())));
+        assert_eq!(Address::parse("[::1]:22"), Ok(Address::Tcp("[::1]:22".into())));
+        assert_eq!(Address::parse("/run/x.sock"), Ok(Address::Unix("/run/x.sock".into())));
+        for text in ["", "host", ":22", "host:", "host:0", "host:99999", "x.sock"] {
+            assert!(Address::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_has_the_stream_as_stdin_and_stdout() {
+        let cat = Address::Command(vec!["cat".into()]);
+        let Connection { mut read, mut write, process } = cat.connect().await.unwrap();
+        write.write_all(b"to cat and back").await.unwrap();
+        write.shutdown().await.unwrap();
+        let mut answer = String::new();
+        read.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer, "to cat and back");
+        process.end().await;
+
+        let missing = Address::Command(vec!["/no/such/program".into()]).connect().await;
+        assert!(missing.is_err_and(|problem| problem.contains("No such file")));
+    }
+}

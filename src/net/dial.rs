@@ -1,0 +1,165 @@
+//! From a host name to an open connection, phase by phase, each with a time limit.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tokio::io::BufReader;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::client::TlsStream;
+
+use super::{Endpoint, Tls};
+use crate::error::{Error, Result};
+use crate::phase::{Phase, Phases};
+
+/// How long each of DNS, TCP and TLS may take.
+const PHASE_LIMIT: Duration = Duration::from_secs(10);
+
+/// The head start of an address over the next one (RFC 8305, section 5).
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// Unsent bytes that the kernel takes on: more only puts data in front of the next keystroke.
+const UNSENT_LIMIT: u32 = 128 * 1024;
+
+/// rustls reads 4 KiB at a time: this stands between it and the socket.
+const READ_AHEAD: usize = 64 * 1024;
+
+/// An established connection with TLS.
+pub type Stream = TlsStream<BufReader<TcpStream>>;
+
+/// The way out of this machine.
+#[derive(Clone, Debug)]
+pub struct Network {
+    tls: Tls,
+}
+
+impl Network {
+    pub fn new(tls: Tls) -> Self {
+        Self { tls }
+    }
+
+    /// Connects to `endpoint` with TLS, and notes the time of each phase.
+    ///
+    /// # Errors
+    /// Which phase failed or ran out of time.
+    pub async fn connect(&self, endpoint: &Endpoint, phases: &mut Phases) -> Result<Stream> {
+        let addresses = limited(Phase::Dns, endpoint, phases, PHASE_LIMIT, resolve(endpoint)).await?;
+        let tcp = limited(Phase::Tcp, endpoint, phases, PHASE_LIMIT, race(endpoint, addresses)).await?;
+        prepare(&tcp);
+        let buffered = BufReader::with_capacity(READ_AHEAD, tcp);
+        limited(Phase::Tls, endpoint, phases, PHASE_LIMIT, self.tls.handshake(buffered, endpoint)).await
+    }
+}
+
+/// Runs one phase within its limit and notes its time.
+pub(super) async fn limited<T>(
+    phase: Phase,
+    endpoint: &Endpoint,
+    phases: &mut Phases,
+    limit: Duration,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let since = Instant::now();
+    let result = timeout(limit, work).await.map_err(|_| Error::Timeout {
+        phase,
+        target: endpoint.to_string(),
+        after: limit,
+    })??;
+    phases.done(phase, endpoint, since);
+    Ok(result)
+}
+
+async fn resolve(endpoint: &Endpoint) -> Result<Vec<SocketAddr>> {
+    let failed =
+        |problem: String| Error::Network { phase: Phase::Dns, target: endpoint.host.clone(), problem };
+    let found = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port)).await;
+    let found: Vec<_> = found.map_err(|error| failed(error.to_string()))?.collect();
+    if found.is_empty() {
+        return Err(failed("the name has no address".into()));
+    }
+    Ok(alternate(found))
+}
+
+/// Orders addresses so that the families take turns, beginning with the resolver's first choice (RFC 8305, section 4).
+fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses[0].is_ipv6();
+    let (preferred, other): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|a| a.is_ipv6() == first_is_v6);
+    let (mut preferred, mut other) = (preferred.into_iter(), other.into_iter());
+    let mut ordered = Vec::new();
+    loop {
+        let before = ordered.len();
+        ordered.extend(preferred.next());
+        ordered.extend(other.next());
+        if ordered.len() == before {
+            return ordered;
+        }
+    }
+}
+
+/// Connects to the first address that answers; each has a head start over the next, unless it fails before.
+async fn race(endpoint: &Endpoint, addresses: Vec<SocketAddr>) -> Result<TcpStream> {
+    let mut waiting = addresses.into_iter();
+    let mut attempts: JoinSet<io::Result<TcpStream>> = JoinSet::new();
+    let mut first_failure = None;
+    loop {
+        if let Some(address) = waiting.next() {
+            attempts.spawn(TcpStream::connect(address));
+        } else if attempts.is_empty() {
+            let problem =
+                first_failure.map_or_else(|| "no address".into(), |error: io::Error| error.to_string());
+            return Err(Error::Network { phase: Phase::Tcp, target: endpoint.to_string(), problem });
+        }
+        tokio::select! {
+            Some(attempt) = attempts.join_next() => match attempt {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => {
+                    first_failure.get_or_insert(error);
+                }
+                Err(panicked) => return Err(Error::Bug(panicked.to_string())),
+            },
+            () = sleep(HEAD_START), if waiting.len() > 0 => {}
+        }
+    }
+}
+
+/// What ssh would set on its own socket, and cannot set on ours.
+fn prepare(stream: &TcpStream) {
+    let socket = socket2::SockRef::from(stream);
+    // Each is an improvement only: a stream without it is better than none.
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_keepalive(true);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = socket.set_tcp_notsent_lowat(UNSENT_LIMIT);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let [a, b, c, d] = ["[::1]:1", "[::2]:1", "127.0.0.1:1", "[::3]:1"].map(address);
+        assert_eq!(alternate(vec![a, b, c, d]), [a, c, b, d]);
+        assert_eq!(alternate(vec![c, a]), [c, a]);
+    }
+
+    #[tokio::test]
+    async fn a_dead_address_does_not_hide_a_living_one() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let living = listener.local_addr().unwrap();
+        let dead = {
+            let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            gone.local_addr().unwrap()
+        };
+        let endpoint = Endpoint::new("test", living.port());
+        let stream = race(&endpoint, vec![dead, living]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), living);
+        let error = race(&endpoint, vec![dead]).await.unwrap_err();
+        assert!(error.to_string().contains("refused"), "{error}");
+    }
+}

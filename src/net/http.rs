@@ -1,0 +1,74 @@
+//! One HTTP/1.1 exchange over a connection of ours.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{HeaderMap, Request};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Endpoint;
+use crate::error::{Error, Result};
+use crate::phase::Phase;
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// Sends `request` and reads the answer, whose body may have `limit` bytes.
+///
+/// Not cancel-safe: dropping the future drops the connection.
+///
+/// # Errors
+/// [`Error::Protocol`] when what comes back is not HTTP or too long, [`Error::Network`] when nothing does.
+pub async fn exchange<S>(
+    io: S,
+    target: &Endpoint,
+    request: Request<Full<Bytes>>,
+    limit: usize,
+) -> Result<Reply>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io))
+        .await
+        .map_err(|error| failure(target, &error))?;
+    let talk = async {
+        let response = sender.send_request(request).await.map_err(|error| failure(target, &error))?;
+        let (parts, body) = response.into_parts();
+        let body = Limited::new(body, limit).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                return Error::Protocol {
+                    target: target.to_string(),
+                    problem: format!("it answers with over {limit} bytes"),
+                };
+            }
+            Error::Network { phase: Phase::Hub, target: target.to_string(), problem: error.to_string() }
+        })?;
+        Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body: body.to_bytes() })
+    };
+    let mut talk = std::pin::pin!(talk);
+    tokio::select! {
+        biased;
+        reply = &mut talk => reply,
+        // The connection ends first when the server closes it; what it said is with the sender.
+        _ = connection => talk.await,
+    }
+}
+
+/// What hyper's error means to a user.
+pub(super) fn failure(target: &Endpoint, error: &hyper::Error) -> Error {
+    let target = target.to_string();
+    if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
+        return Error::Protocol { target, problem: "what it answers is not HTTP".into() };
+    }
+    let problem = match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None if error.is_incomplete_message() => "it closed the connection without an answer".into(),
+        None => error.to_string(),
+    };
+    Error::Network { phase: Phase::Hub, target, problem }
+}

@@ -1,0 +1,235 @@
+//! The client's side of a WebSocket upgrade (RFC 6455, section 4).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::header::{
+    CONNECTION, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use hyper::{HeaderMap, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::dial::limited;
+use super::http::failure;
+use super::{Endpoint, Network, Stream, WssUrl};
+use crate::error::{Error, Result};
+use crate::phase::{Phase, Phases};
+use crate::secret::Secret;
+
+/// How long a server may take to answer an upgrade.
+const UPGRADE_LIMIT: Duration = Duration::from_secs(15);
+
+/// An established WebSocket: the connection, and the bytes that came with the answer to the upgrade.
+#[derive(Debug)]
+pub struct WebSocket<S> {
+    pub io: S,
+    pub early: Bytes,
+}
+
+/// What an upgrade asks for besides the URL. permessage-deflate is never offered: ssh compresses or encrypts already.
+#[derive(Clone, Debug, Default)]
+pub struct Upgrade<'a> {
+    /// Goes into `Authorization: Bearer`.
+    pub bearer: Option<&'a Secret>,
+    pub subprotocol: Option<&'a str>,
+}
+
+impl Network {
+    /// Joins a stream at its gateway. The URL is opaque, whatever its host, port, path and query; the token is good
+    /// for one use [S].
+    ///
+    /// # Errors
+    /// When the URL is of no use, or the gateway cannot be reached or refuses.
+    pub async fn join(&self, url: &str, token: &Secret, phases: &mut Phases) -> Result<WebSocket<Stream>> {
+        let url =
+            WssUrl::parse(url).map_err(|problem| Error::Protocol { target: "the hub".into(), problem })?;
+        self.open(&url, Upgrade { bearer: Some(token), subprotocol: None }, phases).await
+    }
+
+    /// Opens a WebSocket.
+    ///
+    /// # Errors
+    /// When its server cannot be reached or refuses.
+    pub async fn open(
+        &self,
+        url: &WssUrl,
+        asked: Upgrade<'_>,
+        phases: &mut Phases,
+    ) -> Result<WebSocket<Stream>> {
+        let stream = self.connect(&url.endpoint, phases).await?;
+        limited(Phase::Gateway, &url.endpoint, phases, UPGRADE_LIMIT, upgrade(stream, url, asked)).await
+    }
+}
+
+/// Upgrades a connection to `url.endpoint`.
+///
+/// Not cancel-safe: dropping the future drops the connection.
+///
+/// # Errors
+/// [`Error::Upgrade`] when the server answers anything but 101, [`Error::Protocol`] when its 101 is not right.
+async fn upgrade<S>(io: S, url: &WssUrl, asked: Upgrade<'_>) -> Result<WebSocket<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let target = &url.endpoint;
+    let key = generate_key();
+    let request = request(url, &key, &asked)?;
+    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+        .title_case_headers(true)
+        .handshake(TokioIo::new(io))
+        .await
+        .map_err(|error| failure(target, &error))?;
+    let connection = tokio::spawn(connection.with_upgrades());
+    let response = sender.send_request(request).await;
+    let upgraded = async {
+        let response = response.map_err(|error| failure(target, &error))?;
+        check(&response, target, &key, asked.subprotocol)?;
+        hyper::upgrade::on(response).await.map_err(|error| failure(target, &error))
+    };
+    let upgraded = upgraded.await;
+    if upgraded.is_err() {
+        connection.abort();
+    }
+    let parts = upgraded?
+        .downcast::<TokioIo<S>>()
+        .map_err(|_| Error::Bug("the upgraded connection is not the one that was dialled".into()))?;
+    Ok(WebSocket { io: parts.io.into_inner(), early: parts.read_buf })
+}
+
+fn request(url: &WssUrl, key: &str, asked: &Upgrade<'_>) -> Result<Request<Empty<Bytes>>> {
+    let unusable = |_| Error::Protocol {
+        target: url.endpoint.to_string(),
+        problem: "it names a URL or a token that cannot be put into a request".into(),
+    };
+    let mut request = Request::get(&url.path)
+        .header(HOST, url.endpoint.authority())
+        .header(UPGRADE, "websocket")
+        .header(CONNECTION, "Upgrade")
+        .header(SEC_WEBSOCKET_KEY, key)
+        .header(SEC_WEBSOCKET_VERSION, "13");
+    if let Some(subprotocol) = asked.subprotocol {
+        request = request.header(SEC_WEBSOCKET_PROTOCOL, subprotocol);
+    }
+    if let Some(token) = asked.bearer {
+        let bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()));
+        let mut bearer = bearer.map_err(|error| unusable(error.into()))?;
+        bearer.set_sensitive(true);
+        request = request.header(hyper::header::AUTHORIZATION, bearer);
+    }
+    request.body(Empty::new()).map_err(unusable)
+}
+
+/// Whether the answer is the 101 that belongs to this request.
+fn check<B>(
+    response: &hyper::Response<B>,
+    target: &Endpoint,
+    key: &str,
+    offered: Option<&str>,
+) -> Result<()> {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Error::Upgrade { target: target.to_string(), status: response.status().as_u16() });
+    }
+    let headers = response.headers();
+    let problem = if !has_token(headers, &UPGRADE, "websocket") || !has_token(headers, &CONNECTION, "upgrade")
+    {
+        "its answer to the upgrade is not one to a WebSocket"
+    } else if headers.get(SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes)
+        != Some(derive_accept_key(key.as_bytes()).as_bytes())
+    {
+        "its answer to the upgrade is not one to our key"
+    } else if headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
+        "it uses an extension that was not offered"
+    } else if let Some(chosen) = headers.get(SEC_WEBSOCKET_PROTOCOL)
+        && !offered.is_some_and(|offered| chosen.as_bytes().eq_ignore_ascii_case(offered.as_bytes()))
+    {
+        "it uses a subprotocol that was not offered"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Protocol { target: target.to_string(), problem: problem.into() })
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|value| value.trim().eq_ignore_ascii_case(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    /// Upgrades against a server that reads the request and answers `answer`, with `{accept}` filled in.
+    async fn upgraded(
+        answer: &str,
+        subprotocol: Option<&str>,
+    ) -> (String, Result<WebSocket<tokio::io::DuplexStream>>) {
+        let (client, mut server) = duplex(4096);
+        let url = WssUrl::parse("wss://gateway:8443/bridges/x?y=z").unwrap();
+        let token = Secret::new("eyJ0eX");
+        let serve = async {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(server.read_u8().await.unwrap());
+            }
+            let request = String::from_utf8(request).unwrap();
+            let key = request.lines().find_map(|line| line.strip_prefix("Sec-Websocket-Key: "));
+            let accept = derive_accept_key(key.unwrap().as_bytes());
+            server.write_all(answer.replace("{accept}", &accept).as_bytes()).await.unwrap();
+            request
+        };
+        let ask = upgrade(client, &url, Upgrade { bearer: Some(&token), subprotocol });
+        tokio::join!(serve, ask)
+    }
+
+    const GOOD: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n";
+
+    #[tokio::test]
+    async fn asks_as_reference_clients_do_and_keeps_early_bytes() {
+        let (request, websocket) = upgraded(&format!("{GOOD}\u{2}early"), None).await;
+        assert!(request.starts_with("GET /bridges/x?y=z HTTP/1.1\r\nHost: gateway:8443\r\n"), "{request}");
+        assert!(request.contains("\r\nAuthorization: Bearer eyJ0eX\r\n"), "{request}");
+        assert!(!request.to_lowercase().contains("extensions"), "{request}");
+        let WebSocket { mut io, early } = websocket.unwrap();
+        let mut all = early.to_vec();
+        io.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, b"\x02early");
+    }
+
+    #[tokio::test]
+    async fn refusals_carry_their_status() {
+        for status in [200, 401, 404, 500] {
+            let (_, result) =
+                upgraded(&format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n"), None).await;
+            assert!(matches!(result, Err(Error::Upgrade { status: s, .. }) if s == status), "{result:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wrong_101_is_not_taken() {
+        let with = |line: &str| GOOD.replacen("\r\n", &format!("\r\n{line}\r\n"), 1);
+        for answer in [
+            GOOD.replace("{accept}", "AAAA"),
+            GOOD.replace("Upgrade: WebSocket\r\n", ""),
+            GOOD.replace("keep-alive, Upgrade", "close"),
+            with("Sec-WebSocket-Extensions: permessage-deflate"),
+            with("Sec-WebSocket-Protocol: mqtt"),
+        ] {
+            let (_, result) = upgraded(&answer, None).await;
+            assert!(result.is_err(), "{answer}");
+        }
+        let (_, result) = upgraded(&with("Sec-WebSocket-Protocol: MQTT"), Some("mqtt")).await;
+        assert!(result.is_ok(), "{result:?}");
+        let (_, result) = upgraded("SSH-2.0-OpenSSH_9.2\r\n", None).await;
+        assert!(matches!(result, Err(Error::Protocol { .. })), "{result:?}");
+    }
+}

@@ -1,0 +1,250 @@
+//! Host → device: which profile a name belongs to, and which device it means there.
+
+use std::net::Ipv4Addr;
+
+use super::file::Profiles;
+use super::schema::{Device, Profile};
+use crate::error::{Error, Result};
+use crate::iothub::Identity;
+
+/// A name as ssh gives it. ssh lower-cases `%h` and rewrites numbers into IPv4 addresses; `%n` is as it was typed.
+#[derive(Clone, Debug)]
+pub struct Name<'a> {
+    /// `%h`.
+    pub host: &'a str,
+    /// `%n`, where the caller passes it on.
+    pub typed: Option<&'a str>,
+}
+
+impl<'a> Name<'a> {
+    /// The name to go by.
+    fn best(&self) -> &'a str {
+        self.typed.unwrap_or(self.host)
+    }
+}
+
+/// What a name means.
+#[derive(Debug)]
+pub struct Destination<'a> {
+    pub profile_name: &'a str,
+    pub profile: &'a Profile,
+    pub identity: Identity,
+    /// The stream that an alias asks for, whatever the port.
+    pub stream: Option<String>,
+}
+
+impl Profiles {
+    /// Finds what `name` means, in the profile `chosen` if one is. `known` gives the ids of a hub's devices as last seen.
+    ///
+    /// # Errors
+    /// When no profile fits, when the name may be several devices, or when ssh has made it unusable.
+    pub fn destination(
+        &self,
+        name: &Name<'_>,
+        chosen: Option<&str>,
+        known: impl FnOnce(&str) -> Vec<String>,
+    ) -> Result<Destination<'_>> {
+        let (profile_name, profile) = self.profile_for(name, chosen)?;
+        let (identity, stream) = device(name, profile, || known(profile_name))?;
+        Ok(Destination { profile_name, profile, identity, stream })
+    }
+
+    fn profile_for(&self, name: &Name<'_>, chosen: Option<&str>) -> Result<(&str, &Profile)> {
+        let matching = || {
+            let fits = |profile: &Profile| profile.hosts.iter().any(|pattern| matches(pattern, name.best()));
+            self.all.iter().find(|(_, profile)| fits(profile)).map(|(name, _)| name.as_str())
+        };
+        let wanted = chosen.or_else(matching).or(self.default.as_deref());
+        // A file with a single profile needs no default.
+        let wanted =
+            wanted.or_else(|| self.all.keys().next().filter(|_| self.all.len() == 1).map(String::as_str));
+        let found = wanted.and_then(|wanted| self.all.get_key_value(wanted));
+        found.map(|(name, profile)| (name.as_str(), profile)).ok_or_else(|| Error::UnknownProfile {
+            name: wanted.unwrap_or_default().to_owned(),
+            path: self.path.clone(),
+            known: self.all.keys().cloned().collect(),
+        })
+    }
+}
+
+fn device(
+    name: &Name<'_>,
+    profile: &Profile,
+    known: impl FnOnce() -> Vec<String>,
+) -> Result<(Identity, Option<String>)> {
+    let full = name.best();
+    let id = strip(profile, full);
+    let bad = |id: &str| {
+        let id = id.to_owned();
+        move |problem: crate::iothub::Malformed| Error::BadName { name: id, problem: problem.0 }
+    };
+    if let Some((alias, device)) = alias(profile, &[id, full]) {
+        let (id, module, stream) = match device {
+            Device::Id(id) => (id.as_str(), None, None),
+            Device::Table(table) => {
+                (table.id.as_deref().unwrap_or(alias), table.module.as_deref(), table.stream.clone())
+            }
+        };
+        return Ok((Identity::new(id, module).map_err(bad(id))?, stream));
+    }
+    if name.typed.is_some() {
+        return Ok((Identity::new(id, None).map_err(bad(id))?, None));
+    }
+    let known = known();
+    let alike: Vec<&String> = known.iter().filter(|known| known.eq_ignore_ascii_case(id)).collect();
+    let id = match alike[..] {
+        [one] => one,
+        [] if id.parse::<Ipv4Addr>().is_ok() => return Err(Error::RewrittenName { name: id.to_owned() }),
+        [] => id,
+        _ => {
+            return Err(Error::AmbiguousName {
+                name: id.to_owned(),
+                candidates: alike.into_iter().cloned().collect(),
+            });
+        }
+    };
+    Ok((Identity::new(id, None).map_err(bad(id))?, None))
+}
+
+/// An alias for one of the names, exact or else ignoring case.
+fn alias<'a>(profile: &'a Profile, names: &[&str]) -> Option<(&'a str, &'a Device)> {
+    let find = |same: fn(&str, &str) -> bool| {
+        profile.devices.iter().find(|(alias, _)| names.iter().any(|name| same(alias, name)))
+    };
+    find(|alias, name| alias == name)
+        .or_else(|| find(str::eq_ignore_ascii_case))
+        .map(|(alias, device)| (alias.as_str(), device))
+}
+
+/// Takes the fixed suffix of the first matching pattern off: with `*.factory`, `gw-07.factory` is `gw-07`.
+fn strip<'a>(profile: &Profile, name: &'a str) -> &'a str {
+    profile
+        .hosts
+        .iter()
+        .filter_map(|pattern| pattern.strip_prefix('*'))
+        .filter(|suffix| !suffix.is_empty() && !suffix.contains(['*', '?']))
+        .find_map(|suffix| {
+            let at =
+                name.len().checked_sub(suffix.len()).filter(|&at| at > 0 && name.is_char_boundary(at))?;
+            name[at..].eq_ignore_ascii_case(suffix).then(|| &name[..at])
+        })
+        .unwrap_or(name)
+}
+
+/// Whether a pattern with `*` and `?` is one of `name`, ignoring case, for ssh lower-cases names.
+fn matches(pattern: &str, name: &str) -> bool {
+    let pattern: Vec<char> = pattern.to_lowercase().chars().collect();
+    let name: Vec<char> = name.to_lowercase().chars().collect();
+    let (mut p, mut n) = (0, 0);
+    // Where the last star stands, and how much of the name it covers: it takes one more whenever the rest fails.
+    let mut star: Option<(usize, usize)> = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(&c) if c == '?' || c == name[n] => {
+                p += 1;
+                n += 1;
+            }
+            _ => {
+                let Some((at, covered)) = star else { return false };
+                star = Some((at, covered + 1));
+                p = at + 1;
+                n = covered + 1;
+            }
+        }
+    }
+    pattern[p..].iter().all(|&c| c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn profiles() -> Profiles {
+        let profile = |hosts: &[&str], devices: &[(&str, &str)]| Profile {
+            hosts: hosts.iter().map(|&h| h.to_owned()).collect(),
+            devices: devices.iter().map(|&(a, d)| (a.to_owned(), Device::Id(d.to_owned()))).collect(),
+            ..Profile::default()
+        };
+        Profiles {
+            path: "p".into(),
+            default: Some("home".into()),
+            all: BTreeMap::from([
+                (
+                    "factory".into(),
+                    profile(&["*.factory", "line-?"], &[("press", "Line(3),Press"), ("7", "seven")]),
+                ),
+                ("home".into(), profile(&[], &[])),
+            ]),
+        }
+    }
+
+    fn found(
+        host: &str,
+        typed: Option<&str>,
+        chosen: Option<&str>,
+        known: &[&str],
+    ) -> Result<(String, String)> {
+        let known = known.iter().map(|&id| id.to_owned()).collect();
+        let profiles = profiles();
+        let destination = profiles.destination(&Name { host, typed }, chosen, |_| known)?;
+        Ok((destination.profile_name.to_owned(), destination.identity.device().to_owned()))
+    }
+
+    #[test]
+    fn names_mean_what_the_design_says() {
+        let ok = |host, typed, chosen, known: &[&str]| found(host, typed, chosen, known).unwrap();
+        let pair = |profile: &str, id: &str| (profile.to_owned(), id.to_owned());
+        assert_eq!(ok("gw-07.factory", None, None, &[]), pair("factory", "gw-07"));
+        assert_eq!(ok("line-3", None, None, &[]), pair("factory", "line-3"));
+        assert_eq!(ok("gw-07", None, None, &[]), pair("home", "gw-07"));
+        assert_eq!(ok("gw-07", None, Some("factory"), &[]), pair("factory", "gw-07"));
+        assert_eq!(ok("gw-07.factory", None, Some("home"), &[]), pair("home", "gw-07.factory"));
+        // Aliases, exact and ignoring case, with the suffix and without.
+        assert_eq!(ok("press.factory", None, None, &[]), pair("factory", "Line(3),Press"));
+        assert_eq!(ok("press.factory", Some("PRESS.Factory"), None, &[]), pair("factory", "Line(3),Press"));
+        // As typed, or found in the cache.
+        assert_eq!(
+            ok("dev-01.factory", Some("Dev-01.factory"), None, &["DEV-01"]),
+            pair("factory", "Dev-01")
+        );
+        assert_eq!(ok("dev-01.factory", None, None, &["Dev-01", "dev-02"]), pair("factory", "Dev-01"));
+        assert_eq!(ok("dev-01.factory", None, None, &["dev-02"]), pair("factory", "dev-01"));
+        // Numbers.
+        assert_eq!(ok("0.0.4.210", Some("1234"), None, &[]), pair("home", "1234"));
+        assert_eq!(ok("0.0.0.7", Some("7"), Some("factory"), &[]), pair("factory", "seven"));
+        assert_eq!(ok("10.0.0.7", None, None, &["10.0.0.7"]), pair("home", "10.0.0.7"));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_an_error() {
+        let error = |host, typed, chosen, known: &[&str]| found(host, typed, chosen, known).unwrap_err();
+        assert!(matches!(error("0.0.4.210", None, None, &[]), Error::RewrittenName { .. }));
+        assert!(
+            matches!(error("dev", None, None, &["Dev", "dEV"]), Error::AmbiguousName { candidates, .. } if candidates == ["Dev", "dEV"])
+        );
+        assert!(matches!(error("dev", None, Some("nope"), &[]), Error::UnknownProfile { .. }));
+        assert!(matches!(error("dev", Some("a b"), None, &[]), Error::BadName { .. }));
+    }
+
+    #[test]
+    fn patterns() {
+        for (pattern, name, fits) in [
+            ("*", "anything", true),
+            ("*.factory", "a.b.factory", true),
+            ("*.factory", "A.FACTORY", true),
+            ("*.factory", "factory", false),
+            ("gw-??", "gw-07", true),
+            ("gw-??", "gw-7", false),
+            ("a*b*c", "aXbYbZc", true),
+            ("a*b*c", "aXbYbZ", false),
+            ("", "", true),
+        ] {
+            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Asking for a stream, and joining it.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, DATE, HOST, HeaderValue, USER_AGENT};
+use tokio::time::timeout;
+
+use crate::error::{Error, Result, Skew};
+use crate::iothub::{Answer, HubAddress, Initiate};
+use crate::net::{Endpoint, Network, Reply, Stream, WebSocket, exchange};
+use crate::phase::{Phase, Phases};
+use crate::secret::Secret;
+
+/// What every client of the service says it is.
+const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
+
+/// What the hub may take beyond the time it waits for the device: C# gives it as much [S].
+const HUB_SLACK: Duration = Duration::from_secs(15);
+
+/// What a hub that is left to its own time limits may take: C#'s 60 s for each [S].
+const HUB_DEFAULT: Duration = Duration::from_secs(60);
+
+/// The longest answer taken from a hub; all that counts is in its headers [S].
+const ANSWER_LIMIT: usize = 64 * 1024;
+
+/// Clocks that differ by more make the hub refuse tokens [D].
+const SKEW_LIMIT: Duration = Duration::from_secs(5 * 60);
+
+/// What to ask of which hub.
+#[derive(Debug)]
+pub struct Request {
+    pub hub: HubAddress,
+    /// Where to connect, if not to the hub itself.
+    pub gateway: Option<HubAddress>,
+    /// The value of the `Authorization` header: a token's text, without a further scheme word [S][M].
+    pub authorization: Secret,
+    pub initiate: Initiate,
+}
+
+/// Asks for a stream and joins it.
+///
+/// # Errors
+/// Which phase failed, and what the hub, the device or the gateway said.
+pub async fn open(network: &Network, request: &Request, phases: &mut Phases) -> Result<WebSocket<Stream>> {
+    let (url, token) = ask(network, request, phases).await?;
+    network.join(&url, &token, phases).await
+}
+
+/// Asks the hub for the stream: where to join it, and with which token.
+async fn ask(network: &Network, request: &Request, phases: &mut Phases) -> Result<(String, Secret)> {
+    let Request { hub, gateway, initiate, .. } = request;
+    let address = gateway.as_ref().unwrap_or(hub);
+    let endpoint = Endpoint::new(&*address.name, address.port.unwrap_or(443));
+    let stream = network.connect(&endpoint, phases).await?;
+    let since = Instant::now();
+    let waits = [initiate.connect_timeout, initiate.response_timeout];
+    let limit: Duration = waits.iter().map(|wait| if wait.is_zero() { HUB_DEFAULT } else { *wait }).sum();
+    let limit = limit + HUB_SLACK;
+    let reply = timeout(limit, exchange(stream, &endpoint, http_request(request, &endpoint)?, ANSWER_LIMIT))
+        .await
+        .map_err(|_| Error::Timeout { phase: Phase::Hub, target: endpoint.to_string(), after: limit })??;
+    let answer = Answer::parse(reply.status, &reply.headers, &reply.body)
+        .map_err(|problem| Error::Protocol { target: hub.to_string(), problem: problem.0 })?;
+    // The hub's own part cannot be told from the device's, except where the hub fails before it asks.
+    let phase = if matches!(answer, Answer::Failed(_)) { Phase::Hub } else { Phase::Device };
+    phases.done(phase, &endpoint, since);
+    match answer {
+        Answer::Accepted { url, token } => Ok((url, token)),
+        Answer::Rejected => Err(Error::Rejected {
+            identity: initiate.identity.clone(),
+            stream: initiate.stream.clone(),
+            hub: hub.to_string(),
+        }),
+        Answer::Failed(failure) => Err(Error::Hub {
+            hub: hub.to_string(),
+            identity: initiate.identity.clone(),
+            skew: if failure.status == 401 { skew(&reply) } else { None },
+            failure: Box::new(failure),
+        }),
+    }
+}
+
+fn http_request(request: &Request, endpoint: &Endpoint) -> Result<hyper::Request<Full<Bytes>>> {
+    let bug = |error: hyper::http::Error| Error::Bug(format!("a request cannot be made: {error}"));
+    let mut authorization =
+        HeaderValue::try_from(request.authorization.expose()).map_err(|error| bug(error.into()))?;
+    authorization.set_sensitive(true);
+    let mut builder = hyper::Request::post(request.initiate.path())
+        .header(HOST, endpoint.authority())
+        .header(AUTHORIZATION, authorization)
+        .header(USER_AGENT, PRODUCT)
+        .header(ACCEPT, "application/json");
+    for (name, value) in request.initiate.timeouts() {
+        builder = builder.header(name, value);
+    }
+    // No body, and a length that says so [M].
+    builder.header(CONTENT_LENGTH, 0).body(Full::default()).map_err(bug)
+}
+
+/// How far the local clock is from the hub's, when that is too far.
+fn skew(reply: &Reply) -> Option<Skew> {
+    let hub = httpdate::parse_http_date(reply.headers.get(DATE)?.to_str().ok()?).ok()?;
+    let far = |by: Duration| by > SKEW_LIMIT;
+    match SystemTime::now().duration_since(hub) {
+        Ok(ahead) => far(ahead).then_some(Skew::Ahead(ahead)),
+        Err(behind) => far(behind.duration()).then_some(Skew::Behind(behind.duration())),
+    }
+}

@@ -1,0 +1,298 @@
+//! WebSocket framing of a client (RFC 6455): frames out are masked where they lie, frames in are taken apart where
+//! they lie, at whatever borders the bytes arrive.
+
+use std::ops::Range;
+
+/// The largest payload a gateway takes in one frame: a constant in Microsoft's C sample, which was cut off beyond it [S][I].
+pub const MAX_PAYLOAD: usize = 65_536;
+
+/// Room that [`seal`] needs in front of a payload.
+pub(super) const HEADER_ROOM: usize = 14;
+
+/// The longest payload of a control frame (RFC 6455, 5.5).
+const MAX_CONTROL: usize = 125;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Opcode {
+    Binary = 2,
+    Close = 8,
+    Ping = 9,
+    Pong = 10,
+}
+
+/// Makes a frame of `buffer[payload]`: masks the payload in place and writes the header right before it. Returns the
+/// range of the whole frame. `payload` begins at least [`HEADER_ROOM`] into the buffer.
+pub(super) fn seal(buffer: &mut [u8], payload: Range<usize>, opcode: Opcode, key: [u8; 4]) -> Range<usize> {
+    const FINAL: u8 = 0x80;
+    const MASKED: u8 = 0x80;
+    let length = payload.len();
+    debug_assert!(payload.start >= HEADER_ROOM && length <= MAX_PAYLOAD);
+    mask(&mut buffer[payload.clone()], key);
+    let mut header = [0; HEADER_ROOM];
+    header[0] = FINAL | opcode as u8;
+    let used = match u16::try_from(length) {
+        Ok(short) if length <= MAX_CONTROL => {
+            header[1] = MASKED | short.to_be_bytes()[1];
+            2
+        }
+        Ok(medium) => {
+            header[1] = MASKED | 126;
+            header[2..4].copy_from_slice(&medium.to_be_bytes());
+            4
+        }
+        Err(_) => {
+            header[1] = MASKED | 127;
+            header[2..10].copy_from_slice(&(length as u64).to_be_bytes());
+            10
+        }
+    };
+    header[used..used + 4].copy_from_slice(&key);
+    let start = payload.start - used - 4;
+    buffer[start..payload.start].copy_from_slice(&header[..used + 4]);
+    start..payload.end
+}
+
+/// XORs `payload` with the repeated key, eight bytes at a time.
+fn mask(payload: &mut [u8], key: [u8; 4]) {
+    let [a, b, c, d] = key;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let (words, rest) = payload.as_chunks_mut::<8>();
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+    }
+    for (byte, key) in rest.iter_mut().zip(key) {
+        *byte ^= key;
+    }
+    // At most seven bytes rest: the key comes round once.
+    for (byte, key) in rest.iter_mut().skip(4).zip(key) {
+        *byte ^= key;
+    }
+}
+
+/// What the next bytes of the stream are. Ranges are within the input given to [`Decoder::next`].
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// Payload of a data frame, or of a part of one.
+    Data(Range<usize>),
+    Ping(Range<usize>),
+    Pong,
+    /// The status code, where there is one, and the reason.
+    Close(Option<u16>, Range<usize>),
+}
+
+/// A frame that no server may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Violation(pub(super) &'static str);
+
+/// Takes a server's frames apart. Message borders and the difference between text and binary are dropped: they carry
+/// no meaning on a stream [S].
+#[derive(Debug, Default)]
+pub(super) struct Decoder {
+    /// Payload of the current data frame that is still to come.
+    remaining: u64,
+    /// Within a fragmented message.
+    fragmented: bool,
+}
+
+impl Decoder {
+    /// Takes the next piece off the front of `input`: how many bytes it took, and the piece, if there is one.
+    /// `(0, None)` asks for more input; a header and a whole control frame are at most 129 bytes.
+    pub(super) fn next(&mut self, input: &[u8]) -> Result<(usize, Option<Piece>), Violation> {
+        if self.remaining > 0 {
+            let here = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(input.len());
+            self.remaining -= here as u64;
+            return Ok((here, (here > 0).then_some(Piece::Data(0..here))));
+        }
+        let Some((header, length)) = parse_header(input)? else { return Ok((0, None)) };
+        let final_frame = input[0] & 0x80 != 0;
+        match input[0] & 0x0f {
+            opcode @ 0..=2 => {
+                if (opcode == 0) != self.fragmented {
+                    return Err(Violation("a continuation frame out of place"));
+                }
+                self.fragmented = !final_frame;
+                self.remaining = length;
+                Ok((header, None))
+            }
+            opcode @ 8..=10 => {
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                if !final_frame || length > MAX_CONTROL {
+                    return Err(Violation("a control frame that is fragmented or too long"));
+                }
+                let end = header + length;
+                if input.len() < end {
+                    return Ok((0, None));
+                }
+                let piece = match opcode {
+                    8 => {
+                        let code = input[header..end].first_chunk().map(|code| u16::from_be_bytes(*code));
+                        Piece::Close(code, (header + 2).min(end)..end)
+                    }
+                    9 => Piece::Ping(header..end),
+                    _ => Piece::Pong,
+                };
+                Ok((end, Some(piece)))
+            }
+            _ => Err(Violation("a frame of an unknown kind")),
+        }
+    }
+}
+
+/// The lengths of the header and of the payload, once the header is there whole.
+fn parse_header(input: &[u8]) -> Result<Option<(usize, u64)>, Violation> {
+    let [first, second, ..] = *input else { return Ok(None) };
+    if first & 0x70 != 0 {
+        return Err(Violation("a frame with an extension that was not asked for"));
+    }
+    if second & 0x80 != 0 {
+        return Err(Violation("a masked frame"));
+    }
+    let rest = &input[2..];
+    Ok(match second {
+        126 => rest.first_chunk().map(|length| (4, u64::from(u16::from_be_bytes(*length)))),
+        127 => match rest.first_chunk().map(|length| u64::from_be_bytes(*length)) {
+            Some(length) if length >> 63 != 0 => return Err(Violation("a frame of impossible length")),
+            length => length.map(|length| (10, length)),
+        },
+        length => Some((2, u64::from(length))),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tokio_tungstenite::tungstenite::protocol::frame::{
+        Frame, FrameSocket,
+        coding::{Data, OpCode},
+    };
+
+    fn sealed(payload: &[u8], opcode: Opcode, key: [u8; 4]) -> Vec<u8> {
+        let mut buffer = vec![0; HEADER_ROOM];
+        buffer.extend_from_slice(payload);
+        let range = HEADER_ROOM..buffer.len();
+        let frame = seal(&mut buffer, range, opcode, key);
+        buffer[frame].to_vec()
+    }
+
+    /// Everything a decoder makes of `input`, fed in pieces of the given sizes.
+    fn decoded(
+        input: &[u8],
+        mut sizes: impl Iterator<Item = usize>,
+    ) -> Result<(Vec<u8>, Vec<String>), Violation> {
+        let (mut decoder, mut data, mut control) = (Decoder::default(), Vec::new(), Vec::new());
+        let (mut start, mut end) = (0, 0);
+        while end < input.len() {
+            end = (end + sizes.next().unwrap_or(1).max(1)).min(input.len());
+            loop {
+                let here = &input[start..end];
+                let (used, piece) = decoder.next(here)?;
+                match piece {
+                    Some(Piece::Data(range)) => data.extend_from_slice(&here[range]),
+                    Some(Piece::Ping(range)) => control.push(format!("ping {:?}", &here[range])),
+                    Some(Piece::Pong) => control.push("pong".into()),
+                    Some(Piece::Close(code, reason)) => {
+                        control.push(format!("close {code:?} {:?}", &here[reason]));
+                    }
+                    None => {}
+                }
+                start += used;
+                if used == 0 {
+                    break;
+                }
+            }
+        }
+        Ok((data, control))
+    }
+
+    /// RFC 6455, section 5.7: a masked "Hello" (as text there), and an unmasked ping with its masked pong.
+    #[test]
+    fn the_rfcs_examples() {
+        let hello = sealed(b"Hello", Opcode::Binary, [0x37, 0xfa, 0x21, 0x3d]);
+        assert_eq!(hello, [0x82, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58]);
+        let pong = sealed(b"Hello", Opcode::Pong, [0x37, 0xfa, 0x21, 0x3d]);
+        assert_eq!(pong, [0x8a, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58]);
+
+        let fragmented = [0x01, 0x03, b'H', b'e', b'l', 0x89, 0x01, b'!', 0x80, 0x02, b'l', b'o'];
+        assert_eq!(decoded(&fragmented, 1..), Ok((b"Hello".to_vec(), vec!["ping [33]".into()])));
+        let long: Vec<u8> = [&[0x82, 0x7f, 0, 0, 0, 0, 0, 1, 0, 0][..], &[7; 65_536]].concat();
+        assert_eq!(decoded(&long, std::iter::repeat(1000)).unwrap().0, vec![7; 65_536]);
+    }
+
+    #[test]
+    fn closes() {
+        let close = |payload: &[u8]| {
+            let frame: Vec<u8> = [&[0x88, payload.len().to_le_bytes()[0]], payload].concat();
+            decoded(&frame, 1..).unwrap().1.remove(0)
+        };
+        assert_eq!(close(&[]), "close None []");
+        assert_eq!(close(&[3]), "close None []");
+        assert_eq!(close(&[0x03, 0xf3, b'x']), "close Some(1011) [120]");
+    }
+
+    #[test]
+    fn refuses_what_no_server_may_send() {
+        for input in [
+            &[0xc2, 0][..],                          // extension bit
+            &[0x82, 0x80, 0, 0, 0, 0],               // masked
+            &[0x83, 0],                              // unknown data opcode
+            &[0x8b, 0],                              // unknown control opcode
+            &[0x09, 0],                              // fragmented control
+            &[0x89, 126, 0, 126],                    // long control
+            &[0x80, 0],                              // continuation of nothing
+            &[0x02, 0, 0x82, 0],                     // new message within one
+            &[0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0], // impossible length
+        ] {
+            assert!(decoded(input, std::iter::repeat(64)).is_err(), "{input:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn tungstenite_reads_what_is_sealed(payload in prop::collection::vec(any::<u8>(), 0..=MAX_PAYLOAD), key in any::<[u8; 4]>()) {
+            let frame = sealed(&payload, Opcode::Binary, key);
+            let mut socket = FrameSocket::new(std::io::Cursor::new(frame));
+            let frame = socket.read(None).unwrap().unwrap();
+            prop_assert_eq!(frame.header().mask, Some(key));
+            prop_assert!(frame.header().is_final);
+            let mut read = frame.payload().to_vec();
+            mask(&mut read, key);
+            prop_assert_eq!(read, payload);
+        }
+
+        #[test]
+        fn reads_what_tungstenite_writes(
+            messages in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..300), 0u8..4), 0..12),
+            sizes in prop::collection::vec(1usize..200, 1..20),
+        ) {
+            let mut wire = Vec::new();
+            let mut expected = Vec::new();
+            for (payload, kind) in &messages {
+                let mut frames = match kind {
+                    0 => vec![Frame::message(payload.clone(), OpCode::Data(Data::Binary), true)],
+                    1 => vec![Frame::message(payload.clone(), OpCode::Data(Data::Text), true)],
+                    2 => vec![Frame::ping(payload[..payload.len().min(125)].to_vec())],
+                    _ => vec![
+                        Frame::message(payload[..payload.len() / 2].to_vec(), OpCode::Data(Data::Binary), false),
+                        Frame::pong(Vec::new()),
+                        Frame::message(payload[payload.len() / 2..].to_vec(), OpCode::Data(Data::Continue), true),
+                    ],
+                };
+                for frame in frames.drain(..) {
+                    frame.format(&mut wire).unwrap();
+                }
+                if *kind != 2 {
+                    expected.extend_from_slice(payload);
+                }
+            }
+            let (data, _) = decoded(&wire, sizes.into_iter().cycle()).unwrap();
+            prop_assert_eq!(data, expected);
+        }
+
+        #[test]
+        fn nothing_panics_and_chunking_changes_nothing(input in prop::collection::vec(any::<u8>(), 0..600), sizes in prop::collection::vec(1usize..50, 1..10)) {
+            prop_assert_eq!(decoded(&input, std::iter::repeat(1000)).ok(), decoded(&input, sizes.into_iter().cycle()).ok());
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! stdin and stdout as a byte stream: through epoll where the kernel can wait for them, which is pipes and sockets.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Capacity asked of the pipe on stdout: the more fits, the fewer wake-ups. The pipe on stdin stays as it is, for
+/// what waits in it is in front of the next keystroke.
+const STDOUT_PIPE: usize = 1024 * 1024;
+
+/// stdin.
+#[derive(Debug)]
+pub enum Input {
+    Polled(Polled),
+    /// A file or a device that is always ready, which epoll refuses.
+    Direct(File),
+    /// A terminal: O_NONBLOCK on it would reach every other program that has it open.
+    Terminal(tokio::io::Stdin),
+}
+
+/// stdout.
+#[derive(Debug)]
+pub enum Output {
+    Polled(Polled),
+    Direct(File),
+    Terminal(tokio::io::Stdout),
+}
+
+/// Takes stdin and stdout over for the stream. From then on descriptors 0 and 1 are /dev/null, so that no stray print
+/// can get into the stream and dropping the [`Output`] is what its reader sees as EOF.
+///
+/// # Errors
+/// When the descriptors cannot be duplicated, or /dev/null cannot be opened.
+pub fn take_stdio() -> io::Result<(Input, Output)> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let input = if io::stdin().is_terminal() {
+        Input::Terminal(tokio::io::stdin())
+    } else {
+        let fd = rustix::stdio::stdin().try_clone_to_owned()?;
+        rustix::stdio::dup2_stdin(&null)?;
+        match Polled::new(fd)? {
+            Ok(polled) => Input::Polled(polled),
+            Err(fd) => Input::Direct(fd.into()),
+        }
+    };
+    let output = if io::stdout().is_terminal() {
+        Output::Terminal(tokio::io::stdout())
+    } else {
+        let fd = rustix::stdio::stdout().try_clone_to_owned()?;
+        rustix::stdio::dup2_stdout(&null)?;
+        // Refused for what is no pipe, and beyond the user's limit: then the pipe stays as it is.
+        let _ = rustix::pipe::fcntl_setpipe_size(&fd, STDOUT_PIPE);
+        match Polled::new(fd)? {
+            Ok(polled) => Output::Polled(polled),
+            Err(fd) => Output::Direct(fd.into()),
+        }
+    };
+    Ok((input, output))
+}
+
+/// A pipe or a socket, without blocking. Its flags are put back when it is dropped: somebody else may have it open.
+#[derive(Debug)]
+pub struct Polled {
+    /// `None` once shut down.
+    fd: Option<AsyncFd<OwnedFd>>,
+    flags: OFlags,
+    is_socket: bool,
+}
+
+impl Polled {
+    /// `Err` gives the descriptor back when it is neither pipe nor socket.
+    fn new(fd: OwnedFd) -> io::Result<Result<Self, OwnedFd>> {
+        let kind = FileType::from_raw_mode(fstat(&fd)?.st_mode);
+        if !matches!(kind, FileType::Fifo | FileType::Socket) {
+            return Ok(Err(fd));
+        }
+        let flags = fcntl_getfl(&fd)?;
+        fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
+        #[expect(deprecated, reason = "an OwnedFd keeps the promise that the unsafe successor asks for")]
+        let fd = AsyncFd::new(fd)?;
+        Ok(Ok(Self { fd: Some(fd), flags, is_socket: kind == FileType::Socket }))
+    }
+
+    fn open(&self) -> io::Result<&AsyncFd<OwnedFd>> {
+        self.fd.as_ref().ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let fd = self.open()?;
+        loop {
+            let mut guard = ready!(fd.poll_read_ready(cx))?;
+            let room = buf.initialize_unfilled();
+            let wanted = room.len();
+            match guard.try_io(|fd| rustix::io::read(fd, room).map_err(io::Error::from)) {
+                Ok(result) => {
+                    let count = result?;
+                    // A short read has emptied the pipe: the next read need not ask the kernel to learn that.
+                    if count > 0 && count < wanted {
+                        guard.clear_ready();
+                    }
+                    buf.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let fd = self.open()?;
+        loop {
+            let mut guard = ready!(fd.poll_write_ready(cx))?;
+            if let Ok(result) = guard.try_io(|fd| rustix::io::write(fd, bytes).map_err(io::Error::from)) {
+                return Poll::Ready(result);
+            }
+        }
+    }
+
+    /// For a pipe, EOF at its reader comes with the last descriptor; for a socket, which may be stdin too, by shutdown.
+    fn close(&mut self) -> io::Result<()> {
+        if let Some(fd) = &self.fd
+            && self.is_socket
+        {
+            rustix::net::shutdown(fd.get_ref().as_fd(), rustix::net::Shutdown::Write)?;
+        }
+        self.restore();
+        Ok(())
+    }
+
+    fn restore(&mut self) {
+        if let Some(fd) = self.fd.take() {
+            // Whoever shares the description may be gone with it; there is nothing to do about that.
+            let _ = fcntl_setfl(fd.get_ref(), self.flags);
+        }
+    }
+}
+
+impl Drop for Polled {
+    fn drop(&mut self) {
+        self.restore();
+    }
+}
+
+impl AsyncRead for Input {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Polled(polled) => polled.poll_read(cx, buf),
+            Self::Direct(file) => {
+                let count = file.read(buf.initialize_unfilled())?;
+                buf.advance(count);
+                Poll::Ready(Ok(()))
+            }
+            Self::Terminal(stdin) => Pin::new(stdin).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Output {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Polled(polled) => polled.poll_write(cx, bytes),
+            Self::Direct(file) => Poll::Ready(file.write(bytes)),
+            Self::Terminal(stdout) => Pin::new(stdout).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Terminal(stdout) => Pin::new(stdout).poll_flush(cx),
+            Self::Polled(_) | Self::Direct(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Polled(polled) => Poll::Ready(polled.close()),
+            Self::Direct(_) => Poll::Ready(Ok(())),
+            Self::Terminal(stdout) => Pin::new(stdout).poll_flush(cx),
+        }
+    }
+}

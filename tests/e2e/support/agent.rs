@@ -1,0 +1,34 @@
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::{Bench, Hub, Process};
+
+/// `iotstream agent` for `device`, in service, leading each stream of `targets` to a loopback port.
+pub fn agent(bench: &Bench, hub: &Hub, device: &str, targets: &[(&str, u16)]) -> Process {
+    let mut command = bench.iotstream();
+    command.args(["agent", "-vv", "--connection-string-file"]).arg(hub.device_file(device));
+    command.arg("--ca-file").arg(hub.dir.join("ca.pem"));
+    for (stream, port) in targets {
+        command.arg("--target").arg(format!("{stream}=127.0.0.1:{port}"));
+    }
+    in_service(bench, &mut command)
+}
+
+/// The same with a configuration whose targets are `targets`, in TOML.
+pub fn agent_with_config(bench: &Bench, hub: &Hub, device: &str, targets: &str) -> Process {
+    let quoted = |path: &Path| format!("{:?}", path.display().to_string());
+    let config = format!(
+        "connection-string-file = {}\nca-file = {}\n{targets}",
+        quoted(&hub.device_file(device)),
+        quoted(&hub.dir.join("ca.pem")),
+    );
+    let config = bench.write("agent.toml", config);
+    in_service(bench, bench.iotstream().args(["agent", "-vv", "--config"]).arg(config))
+}
+
+fn in_service(bench: &Bench, command: &mut Command) -> Process {
+    let mut agent = Process::start(bench, "agent", command);
+    agent.says("in service", 1, Duration::from_secs(20));
+    agent
+}

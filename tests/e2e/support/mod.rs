@@ -1,0 +1,53 @@
+//! The harness: real processes in a directory of their own, each bounded in time and gone when its test ends.
+
+mod agent;
+mod bench;
+mod data;
+mod hub;
+mod process;
+mod procfs;
+mod run;
+mod site;
+mod sshd;
+mod tcp;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use bench::{Bench, need};
+pub use data::{fill_tree, random, sha256, tree_sha256};
+pub use hub::Hub;
+pub use process::Process;
+pub use procfs::peak_rss_kib;
+pub use run::{Finished, Stdin, exchange, run};
+pub use site::{DEVICE, Site};
+pub use sshd::{SshFiles, Sshd, ssh_config};
+pub use tcp::{closed_port, serve, serve_unix};
+
+pub use agent::{agent, agent_with_config};
+
+/// For a command that has no reason to take long; generous, for two cores that run other tests as well.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// Tries until `probe` succeeds.
+///
+/// # Panics
+/// With the last refusal, when `limit` has passed.
+#[track_caller]
+pub fn eventually<T>(limit: Duration, mut probe: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        match probe() {
+            Ok(value) => return value,
+            Err(refusal) if Instant::now() >= deadline => panic!("not within {limit:?}: {refusal}"),
+            Err(_) => thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}
+
+/// Held by tests that move much data: two at once would starve every other test's time limits.
+pub fn heavy() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}

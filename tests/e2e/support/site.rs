@@ -1,0 +1,56 @@
+use std::process::Command;
+
+use super::{Bench, Hub, Process, SshFiles, Sshd, agent, need, ssh_config};
+
+pub const DEVICE: &str = "dev-1";
+
+/// A hub, a device whose sshd is reached as the streams `ssh` and `tcp-2222`, and a user's ssh configuration.
+pub struct Site {
+    // In the order in which they are to end: the directory last.
+    pub agent: Process,
+    pub sshd: Sshd,
+    pub hub: Hub,
+    pub files: SshFiles,
+    pub bench: Bench,
+}
+
+impl Site {
+    pub fn start() -> Self {
+        Self::start_with(|bench, hub, _, port| {
+            agent(bench, hub, DEVICE, &[("ssh", port), ("tcp-2222", port)])
+        })
+    }
+
+    /// With another agent, made from the hub, the ssh files and the port of the device's sshd.
+    pub fn start_with(agent: impl FnOnce(&Bench, &Hub, &SshFiles, u16) -> Process) -> Self {
+        let bench = Bench::new();
+        let files = SshFiles::make(&bench);
+        let hub = Hub::start(&bench, &["--device", DEVICE]);
+        let sshd = Sshd::start(&bench, &files);
+        let agent = agent(&bench, &hub, &files, sshd.port);
+        let profiles = hub.dir.join("profiles.toml");
+        let helper = format!("{} --config {} %h %p", env!("CARGO_BIN_EXE_iotstream"), profiles.display());
+        ssh_config(&bench, &files, "ssh_config", &helper);
+        Self { agent, sshd, hub, files, bench }
+    }
+
+    /// A program of OpenSSH's with the configuration.
+    pub fn openssh(&self, program: &str) -> Command {
+        let mut command = self.bench.command(need(program));
+        command.arg("-F").arg(self.bench.path("ssh_config"));
+        command
+    }
+
+    /// A program that runs ssh itself, which `variable` tells it how.
+    pub fn over_ssh(&self, program: &str, variable: &str) -> Command {
+        let ssh = format!("{} -F {}", need("ssh").display(), self.bench.path("ssh_config").display());
+        let mut command = self.bench.command(need(program));
+        command.env(variable, ssh);
+        command
+    }
+
+    /// What lives as long as the site.
+    pub fn residents(&self) -> [&Process; 3] {
+        [&self.agent, &self.sshd.process, &self.hub.process]
+    }
+}

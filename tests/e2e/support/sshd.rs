@@ -1,0 +1,88 @@
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Bench, LIMIT, Process, Stdin, need, random, run};
+
+/// The keys and settings that a server and its clients share; nothing of the system's own is read or written.
+pub struct SshFiles {
+    pub sshd: PathBuf,
+    pub config: PathBuf,
+    user_key: PathBuf,
+    known_hosts: PathBuf,
+}
+
+/// The name under which the host key is known, whatever name or port a client uses.
+const HOST_KEY_ALIAS: &str = "the-device";
+
+impl SshFiles {
+    pub fn make(bench: &Bench) -> Self {
+        let key = |name: &str| {
+            let path = bench.path(name);
+            let mut command = bench.command(need("ssh-keygen"));
+            command.args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"]).arg(&path);
+            run(&mut command, Stdin::Ends(b""), LIMIT).succeeded();
+            let public = fs::read_to_string(path.with_extension("pub")).unwrap();
+            (path, public)
+        };
+        let (host_key, host_public) = key("host_key");
+        let (user_key, user_public) = key("user_key");
+        let authorized_keys = bench.write("authorized_keys", user_public);
+        let known_hosts = bench.write("known_hosts", format!("{HOST_KEY_ALIAS} {host_public}"));
+        if rustix::process::getuid().is_root() {
+            // sshd's place to separate privileges in; only root's sshd asks for it.
+            fs::DirBuilder::new().recursive(true).mode(0o755).create("/run/sshd").unwrap();
+        }
+        let config = format!(
+            "HostKey {}\nAuthorizedKeysFile {}\nSetEnv {}\n\
+             UsePAM no\nStrictModes no\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n\
+             KbdInteractiveAuthentication no\nPidFile none\nUseDNS no\nPrintMotd no\nMaxStartups 100\n\
+             Subsystem sftp internal-sftp\n",
+            host_key.display(),
+            authorized_keys.display(),
+            bench.mark(),
+        );
+        let config = bench.write("sshd_config", config);
+        Self { sshd: need("sshd"), config, user_key, known_hosts }
+    }
+}
+
+/// A real sshd on a loopback port.
+pub struct Sshd {
+    pub process: Process,
+    pub port: u16,
+}
+
+impl Sshd {
+    pub fn start(bench: &Bench, files: &SshFiles) -> Self {
+        // Below the ports that the system gives to others' port 0; another server may still have the first choice.
+        for _ in 0..20 {
+            let port = 20_000 + u16::from_le_bytes(random(2).try_into().unwrap()) % 10_000;
+            if std::net::TcpListener::bind(("127.0.0.1", port)).is_err() {
+                continue;
+            }
+            let mut command = bench.command(&files.sshd);
+            command.args(["-D", "-e", "-f"]).arg(&files.config);
+            command.args(["-o", &format!("ListenAddress=127.0.0.1:{port}")]);
+            let mut process = Process::start(bench, "sshd", &mut command);
+            process.says("Server listening on", 1, Duration::from_secs(10));
+            return Self { process, port };
+        }
+        panic!("no free port for sshd");
+    }
+}
+
+/// A client configuration in which every host is reached through `proxy_command`.
+pub fn ssh_config(bench: &Bench, files: &SshFiles, name: &str, proxy_command: &str) -> PathBuf {
+    let me = run(bench.command("id").arg("-un"), Stdin::Ends(b""), LIMIT).succeeded();
+    let config = format!(
+        "Host *\n  ProxyCommand {proxy_command}\n  User {}\n  IdentityFile {}\n  IdentitiesOnly yes\n\
+         \x20 IdentityAgent none\n  UserKnownHostsFile {}\n  GlobalKnownHostsFile none\n  HostKeyAlias {HOST_KEY_ALIAS}\n\
+         \x20 StrictHostKeyChecking yes\n  CheckHostIP no\n  BatchMode yes\n  LogLevel ERROR\n",
+        me.text().trim(),
+        files.user_key.display(),
+        files.known_hosts.display(),
+    );
+    bench.write(name, config)
+}
