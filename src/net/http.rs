@@ -1,5 +1,7 @@
 //! One HTTP/1.1 exchange over a connection of ours.
 
+use std::io::ErrorKind;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{HeaderMap, Request};
@@ -59,16 +61,23 @@ where
     }
 }
 
+const GONE: &str = "it closed the connection without an answer";
+
 /// What hyper's error means to a user.
 pub(super) fn failure(target: &Endpoint, error: &hyper::Error) -> Error {
     let target = target.to_string();
     if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
         return Error::Protocol { target, problem: "what it answers is not HTTP".into() };
     }
-    let problem = match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None if error.is_incomplete_message() => "it closed the connection without an answer".into(),
-        None => error.to_string(),
+    let cause = std::error::Error::source(error);
+    let io = cause.and_then(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
+    let problem = match (io, cause) {
+        (Some(ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), _) => {
+            GONE.into()
+        }
+        _ if error.is_incomplete_message() => GONE.into(),
+        (_, Some(cause)) => format!("{error}: {cause}"),
+        (_, None) => error.to_string(),
     };
     Error::Network { phase: Phase::Hub, target, problem }
 }

@@ -55,9 +55,6 @@ impl Profiles {
             self.all.iter().find(|(_, profile)| fits(profile)).map(|(name, _)| name.as_str())
         };
         let wanted = chosen.or_else(matching).or(self.default.as_deref());
-        // A file with a single profile needs no default.
-        let wanted =
-            wanted.or_else(|| self.all.keys().next().filter(|_| self.all.len() == 1).map(String::as_str));
         let found = wanted.and_then(|wanted| self.all.get_key_value(wanted));
         found.map(|(name, profile)| (name.as_str(), profile)).ok_or_else(|| Error::UnknownProfile {
             name: wanted.unwrap_or_default().to_owned(),
