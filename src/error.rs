@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::duration;
 use crate::iothub::{Code, HubFailure, Identity};
@@ -121,6 +121,7 @@ pub enum Error {
         hub: String,
         identity: Identity,
         problem: String,
+        skew: Option<Skew>,
     },
     /// A stream that was open ended without a close.
     Cut {
@@ -149,6 +150,25 @@ pub enum Error {
 pub enum Skew {
     Behind(Duration),
     Ahead(Duration),
+}
+
+impl Skew {
+    /// Clocks that differ by more make the hub refuse tokens [D].
+    const LIMIT: Duration = Duration::from_secs(5 * 60);
+
+    /// How far the clock `here` is from the hub's, when that is too far.
+    pub fn between(here: SystemTime, hub: SystemTime) -> Option<Self> {
+        let skew = match here.duration_since(hub) {
+            Ok(ahead) => Self::Ahead(ahead),
+            Err(behind) => Self::Behind(behind.duration()),
+        };
+        let (Self::Ahead(by) | Self::Behind(by)) = skew;
+        (by > Self::LIMIT).then_some(skew)
+    }
+
+    fn hint(self) -> String {
+        format!("the clock here is {self} the hub's, which allows five minutes: set it right")
+    }
 }
 
 impl fmt::Display for Skew {
@@ -248,6 +268,7 @@ impl Error {
             Error::Protocol { .. } => {
                 "is a proxy or another service answering there in place of the hub? -v shows each hop".into()
             }
+            Error::MqttRefused { skew: Some(skew), .. } => skew.hint(),
             Error::MqttRefused { .. } => {
                 "is the key this device's own, is the device enabled, and is the clock right to five minutes?".into()
             }
@@ -271,7 +292,7 @@ impl Error {
 
 fn hub_hint(failure: &HubFailure, skew: Option<Skew>, identity: &Identity) -> Option<String> {
     if let Some(skew) = skew {
-        return Some(format!("the clock here is {skew} the hub's, which allows five minutes: set it right"));
+        return Some(skew.hint());
     }
     Some(match (failure.status, failure.code) {
         (_, Some(Code::DEVICE_NOT_ONLINE | Code::DEVICE_CLOSED)) => {
@@ -388,7 +409,9 @@ impl fmt::Display for Error {
                 write!(f, "gateway: {target} refused the stream with {status}")
             }
             Error::Protocol { target, problem } => write!(f, "{target} broke the protocol: {problem}"),
-            Error::MqttRefused { hub, identity, problem } => write!(f, "{hub} refuses {identity}: {problem}"),
+            Error::MqttRefused { hub, identity, problem, .. } => {
+                write!(f, "{hub} refuses {identity}: {problem}")
+            }
             Error::Cut { problem } => write!(f, "the stream was cut: {problem}"),
             Error::Silent { after } => {
                 write!(f, "the stream is dead: nothing was heard for {}", duration::show(*after))

@@ -12,6 +12,7 @@ pub mod error;
 pub mod iothub;
 pub mod logging;
 pub mod net;
+pub mod pattern;
 pub mod phase;
 pub mod profile;
 pub mod secret;

@@ -1,12 +1,23 @@
 //! The device's side: waits at the hub for stream offers, decides, and connects each stream to its target.
 
+mod approval;
+mod audit;
 mod backoff;
+mod builtin;
 mod config;
+mod credential;
+mod link;
 mod mqtt;
+mod schema;
 mod serve;
+mod service_manager;
+mod sessions;
 mod stream;
 mod target;
+mod traffic;
 
+pub use approval::Approve;
+pub use builtin::Builtin;
 pub use config::{Config, Transport};
-pub use serve::serve;
+pub use serve::{Order, serve};
 pub use target::{Address, Target};
