@@ -134,6 +134,9 @@ pub struct Emulator {
     /// A device to register, or DEVICE/MODULE
     #[arg(long = "device", value_name = "ID", num_args = 1..)]
     pub devices: Vec<String>,
+    /// A device, or DEVICE/MODULE, that proves itself with the certificate of this SHA-256 thumbprint
+    #[arg(long = "x509-device", value_name = "ID=THUMBPRINT")]
+    pub x509_devices: Vec<String>,
     /// Another name for the TLS certificate
     #[arg(long = "hostname", value_name = "NAME")]
     pub hostnames: Vec<String>,

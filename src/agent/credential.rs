@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::clock::unix_seconds;
 use crate::error::{Error, Result};
@@ -139,9 +139,14 @@ impl Credential {
         };
         match &self.proof {
             Proof::Key(key) => {
-                let expiry = UnixSeconds(unix_seconds(now).0 + life.as_secs());
+                let begin = unix_seconds(now);
+                let expiry = UnixSeconds(begin.0 + life.as_secs());
                 let token = SasToken::sign(&Resource::identity(&self.hub, &self.identity), expiry, key, None);
                 let token = token.map_err(|problem| unusable(problem.0))?;
+                // The wire has whole seconds: a fraction of the first has passed already.
+                let passed =
+                    now.duration_since(UNIX_EPOCH + Duration::from_secs(begin.0)).unwrap_or_default();
+                let life = Duration::from_secs(life.as_secs()).saturating_sub(passed);
                 Ok(Pass { password: Some(token.text().clone()), renewable: Some(life) })
             }
             Proof::Token(token) if token.expiry() <= unix_seconds(now) => {

@@ -1,0 +1,3 @@
+//! The device's side as a service: what it lets in, who it is, and how it lives.
+
+mod identity;
