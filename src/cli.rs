@@ -38,6 +38,8 @@ pub enum Command {
     Emulator(Emulator),
     /// Show it working: a hub, a device and a real ssh session, all on this machine
     Demo(Demo),
+    /// Print the record of the last connection that failed
+    Last(Last),
 }
 
 /// What every command that talks to a hub as a service takes.
@@ -79,6 +81,15 @@ pub struct Connect {
     /// How long the hub waits for the device's answer [default: 30s]
     #[arg(long, value_name = "DURATION", env = "IOTSTREAM_RESPONSE_TIMEOUT", value_parser = duration::parse)]
     pub response_timeout: Option<Duration>,
+    /// Keep trying for this long while the device is offline or the hub throttles
+    #[arg(long, value_name = "DURATION", env = "IOTSTREAM_WAIT", value_parser = duration::parse)]
+    pub wait: Option<Duration>,
+    /// Silence after which the other side is pinged; it is given up before two of them, and 0 never [default: 30s]
+    #[arg(long, value_name = "DURATION", env = "IOTSTREAM_KEEPALIVE", value_parser = duration::parse)]
+    pub keepalive: Option<Duration>,
+    /// At the end print one line: duration, bytes each way, phases
+    #[arg(long, env = "IOTSTREAM_STATS", value_parser = clap::builder::FalseyValueParser::new())]
+    pub stats: bool,
     #[command(flatten)]
     pub log: Log,
 }
@@ -156,6 +167,12 @@ pub struct Demo {
     pub log: Log,
 }
 
+#[derive(Args, Clone, Debug)]
+pub struct Last {
+    #[command(flatten)]
+    pub log: Log,
+}
+
 impl Cli {
     /// The logging options of whichever command was given.
     pub fn log(&self) -> &Log {
@@ -165,6 +182,7 @@ impl Cli {
             Some(Command::Agent(args)) => &args.log,
             Some(Command::Emulator(args)) => &args.log,
             Some(Command::Demo(args)) => &args.log,
+            Some(Command::Last(args)) => &args.log,
         }
     }
 }

@@ -145,6 +145,13 @@ pub enum Error {
     Other(anyhow::Error),
 }
 
+/// Trying again is worth it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// The hub's own word on when.
+    pub after: Option<Duration>,
+}
+
 /// How far the local clock is off, seen from the hub's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Skew {
@@ -218,6 +225,14 @@ impl Error {
             Error::MissingProgram { .. } | Error::Other(_) => Exit::Other,
             Error::Bug(_) => Exit::Bug,
         }
+    }
+
+    /// Whether a later try may well succeed, for whoever is ready to wait.
+    pub fn retry(&self) -> Option<Retry> {
+        let Error::Hub { failure, .. } = self else { return None };
+        let worth = matches!(failure.code, Some(Code::DEVICE_NOT_ONLINE | Code::DEVICE_CLOSED))
+            || matches!(failure.status, 429 | 503);
+        worth.then(|| Retry { after: failure.retry_after.map(|seconds| Duration::from_secs(seconds.into())) })
     }
 
     /// What to try next.

@@ -21,8 +21,12 @@ use crate::tunnel::{self, Meter, Settings};
 const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
 
 /// The WebSocket that carries MQTT has MQTT's own keepalive.
-const MQTT_BRIDGE: Settings =
-    Settings { keepalive: Duration::ZERO, linger: Duration::from_secs(1), drain: Duration::ZERO };
+const MQTT_BRIDGE: Settings = Settings {
+    keepalive: Duration::ZERO,
+    linger: Duration::from_secs(1),
+    drain: Duration::ZERO,
+    half_close: true,
+};
 
 /// How long the hub may take to tell the time, and how much it may say.
 const TIME_LIMIT: Duration = Duration::from_secs(10);

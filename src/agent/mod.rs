@@ -2,7 +2,6 @@
 
 mod approval;
 mod audit;
-mod backoff;
 mod builtin;
 mod config;
 mod credential;

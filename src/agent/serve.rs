@@ -11,7 +11,6 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::approval::Terminal;
 use super::audit::Audit;
-use super::backoff::{Backoff, chance};
 use super::config::Config;
 use super::link::{self, Link};
 use super::mqtt::{Session, SessionError};
@@ -19,6 +18,7 @@ use super::service_manager;
 use super::sessions::Sessions;
 use super::stream::{self, Shared, Surroundings};
 use super::traffic::Traffic;
+use crate::backoff::{Backoff, chance};
 use crate::error::{Error, Result};
 use crate::iothub::Offer;
 use crate::net::Network;
@@ -27,6 +27,9 @@ use crate::net::Network;
 /// put at risk.
 const RENEW_AT: f64 = 0.85;
 const RENEW_BY: f64 = 0.95;
+
+/// The longest wait for a hub that is away.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Answers that may wait to be published.
 const WAITING_ANSWERS: usize = 64;
@@ -97,7 +100,7 @@ pub async fn serve(config: Config, network: Network, mut orders: mpsc::Receiver<
         shared: Arc::new(shared),
         streams: JoinSet::new(),
         stopping: watch::Sender::new(false),
-        backoff: Backoff::new(),
+        backoff: Backoff::new(LONGEST_WAIT),
     };
     tokio::select! {
         () = agent.live(&mut orders) => Ok(()),

@@ -4,6 +4,7 @@ mod agent;
 mod connect;
 mod demo;
 mod emulator;
+mod last;
 mod signals;
 
 use std::process::ExitCode;
@@ -22,5 +23,6 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Agent(args)) => agent::run(&args),
         Some(Command::Emulator(args)) => emulator::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),
+        Some(Command::Last(_)) => last::run(),
     }
 }

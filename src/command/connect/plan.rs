@@ -1,0 +1,68 @@
+//! What files and options decide about a connection.
+
+use std::time::{Duration, SystemTime};
+
+use crate::cli;
+use crate::error::{Error, Result};
+use crate::iothub::{DEFAULT_API_VERSION, Identity, Initiate, stream_for_port};
+use crate::net::{Network, Tls};
+use crate::profile::{Credential, Name, Profiles, Seconds, default_path};
+use crate::service::Request;
+
+/// Below the ten seconds that Ansible gives ssh to connect, so that the reason is told before ssh gives up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+pub(super) struct Plan {
+    pub(super) network: Network,
+    credential: Credential,
+    initiate: Initiate,
+}
+
+impl Plan {
+    pub(super) fn new(args: &cli::Connect) -> Result<Self> {
+        let profiles = Profiles::read(&args.service.config.clone().unwrap_or_else(default_path))?;
+        let name = Name { host: args.host.as_deref().unwrap_or_default(), typed: args.name.as_deref() };
+        let destination = profiles.destination(&name, args.service.profile.as_deref(), |_| Vec::new())?;
+        let profile = destination.profile;
+        let credential = Credential::of(&profiles, destination.profile_name, profile)?;
+        let identity = match &args.module {
+            None => destination.identity,
+            Some(module) => Identity::new(destination.identity.device(), Some(module))
+                .map_err(|problem| Error::BadName { name: module.clone(), problem: problem.0 })?,
+        };
+        let stream = args
+            .stream
+            .clone()
+            .or(destination.stream)
+            .unwrap_or_else(|| stream_for_port(args.port.unwrap_or(22)));
+        let ca_file =
+            args.service.ca_file.clone().or_else(|| profile.ca_file.as_deref().map(|f| profiles.relative(f)));
+        let or = |option: Option<Duration>, file: Option<Seconds>, default| {
+            option.or(file.map(|seconds| seconds.0)).unwrap_or(default)
+        };
+        log::info!(
+            "profile {}: {identity} at {}, stream '{stream}'",
+            destination.profile_name,
+            credential.hub
+        );
+        let initiate = Initiate {
+            identity,
+            stream,
+            api_version: profile.api_version.clone().unwrap_or_else(|| DEFAULT_API_VERSION.into()),
+            connect_timeout: or(args.connect_timeout, profile.connect_timeout, CONNECT_TIMEOUT),
+            response_timeout: or(args.response_timeout, profile.response_timeout, RESPONSE_TIMEOUT),
+        };
+        Ok(Self { network: Network::new(Tls::new(ca_file.as_deref())?), credential, initiate })
+    }
+
+    /// A request with a token of its own.
+    pub(super) fn request(&self) -> Result<Request> {
+        Ok(Request {
+            hub: self.credential.hub.clone(),
+            gateway: self.credential.gateway.clone(),
+            authorization: self.credential.authorization(SystemTime::now())?,
+            initiate: self.initiate.clone(),
+        })
+    }
+}
