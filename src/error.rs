@@ -123,6 +123,15 @@ pub enum Error {
         problem: String,
         skew: Option<Skew>,
     },
+    /// The local clock, beside the hub's.
+    Skewed {
+        skew: Skew,
+    },
+    /// A service or program on the device that streams lead to.
+    Target {
+        target: String,
+        problem: String,
+    },
     /// A stream that was open ended without a close.
     Cut {
         problem: String,
@@ -213,7 +222,8 @@ impl Error {
                 (408 | 500..=599, _) => Exit::Temporary,
                 _ => Exit::Protocol,
             },
-            Error::Rejected { .. } => Exit::Unavailable,
+            Error::Rejected { .. } | Error::Target { .. } => Exit::Unavailable,
+            Error::Skewed { .. } => Exit::Denied,
             Error::Network { .. } | Error::Timeout { .. } | Error::Cut { .. } | Error::Silent { .. } => {
                 Exit::Temporary
             }
@@ -283,7 +293,8 @@ impl Error {
             Error::Protocol { .. } => {
                 "is a proxy or another service answering there in place of the hub? -v shows each hop".into()
             }
-            Error::MqttRefused { skew: Some(skew), .. } => skew.hint(),
+            Error::MqttRefused { skew: Some(skew), .. } | Error::Skewed { skew } => skew.hint(),
+            Error::Target { .. } => "start it, or correct its [[target]] in the agent's configuration".into(),
             Error::MqttRefused { .. } => {
                 "is the key this device's own, is the device enabled, and is the clock right to five minutes?".into()
             }
@@ -427,6 +438,8 @@ impl fmt::Display for Error {
             Error::MqttRefused { hub, identity, problem, .. } => {
                 write!(f, "{hub} refuses {identity}: {problem}")
             }
+            Error::Skewed { skew } => write!(f, "the clock here is {skew} the hub's"),
+            Error::Target { target, problem } => write!(f, "target {target}: {problem}"),
             Error::Cut { problem } => write!(f, "the stream was cut: {problem}"),
             Error::Silent { after } => {
                 write!(f, "the stream is dead: nothing was heard for {}", duration::show(*after))

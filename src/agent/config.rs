@@ -30,7 +30,7 @@ const MAX_SESSIONS: usize = 100;
 /// Within the time that a user waits for the device's answer.
 const APPROVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long streams may go on when the agent is stopped.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How the agent talks MQTT.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -191,7 +191,7 @@ impl Config {
 }
 
 /// Reads the file, which may be open to others as long as it holds no secret itself.
-fn read_document(path: &Path) -> Result<Document> {
+pub(super) fn read_document(path: &Path) -> Result<Document> {
     let unreadable = |error: std::io::Error| Error::File {
         path: path.to_owned(),
         line: None,

@@ -3,8 +3,10 @@
 mod approval;
 mod audit;
 mod builtin;
+mod check;
 mod config;
 mod credential;
+mod install;
 mod link;
 mod mqtt;
 mod schema;
@@ -17,6 +19,8 @@ mod traffic;
 
 pub use approval::Approve;
 pub use builtin::Builtin;
+pub use check::{Finding, Outcome, check, exit};
 pub use config::{Config, Transport};
+pub use install::{UNIT, unit};
 pub use serve::{Order, serve};
 pub use target::{Address, Target};
