@@ -127,6 +127,19 @@ pub struct Agent {
     /// Without a configuration: a stream's name and where it leads [default: ssh=127.0.0.1:22]
     #[arg(long, value_name = "STREAM=HOST:PORT", requires = "connection_string_file")]
     pub target: Vec<String>,
+    /// Look at the configuration, the way to the hub, the credential and each target, and serve nothing. A running agent
+    /// of this device is put out of service for a moment
+    #[arg(long)]
+    pub check: bool,
+    /// The findings of --check as JSON
+    #[arg(long, requires = "check")]
+    pub json: bool,
+    /// Print a hardened systemd unit that runs the agent
+    #[arg(long, conflicts_with_all = ["check", "connection_string_file"])]
+    pub install: bool,
+    /// Write the unit of --install to this directory [default: /etc/systemd/system]
+    #[arg(long, value_name = "DIR", requires = "install", num_args = 0..=1, default_missing_value = "/etc/systemd/system")]
+    pub write: Option<PathBuf>,
     #[command(flatten)]
     pub log: Log,
 }
@@ -145,6 +158,9 @@ pub struct Emulator {
     /// A device to register, or DEVICE/MODULE
     #[arg(long = "device", value_name = "ID", num_args = 1..)]
     pub devices: Vec<String>,
+    /// A device, or DEVICE/MODULE, that proves itself with the certificate of this SHA-256 thumbprint
+    #[arg(long = "x509-device", value_name = "ID=THUMBPRINT")]
+    pub x509_devices: Vec<String>,
     /// Another name for the TLS certificate
     #[arg(long = "hostname", value_name = "NAME")]
     pub hostnames: Vec<String>,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::duration;
 use crate::iothub::{Code, HubFailure, Identity};
@@ -121,6 +121,16 @@ pub enum Error {
         hub: String,
         identity: Identity,
         problem: String,
+        skew: Option<Skew>,
+    },
+    /// The local clock, beside the hub's.
+    Skewed {
+        skew: Skew,
+    },
+    /// A service or program on the device that streams lead to.
+    Target {
+        target: String,
+        problem: String,
     },
     /// A stream that was open ended without a close.
     Cut {
@@ -158,6 +168,25 @@ pub enum Skew {
     Ahead(Duration),
 }
 
+impl Skew {
+    /// Clocks that differ by more make the hub refuse tokens [D].
+    const LIMIT: Duration = Duration::from_secs(5 * 60);
+
+    /// How far the clock `here` is from the hub's, when that is too far.
+    pub fn between(here: SystemTime, hub: SystemTime) -> Option<Self> {
+        let skew = match here.duration_since(hub) {
+            Ok(ahead) => Self::Ahead(ahead),
+            Err(behind) => Self::Behind(behind.duration()),
+        };
+        let (Self::Ahead(by) | Self::Behind(by)) = skew;
+        (by > Self::LIMIT).then_some(skew)
+    }
+
+    fn hint(self) -> String {
+        format!("the clock here is {self} the hub's, which allows five minutes: set it right")
+    }
+}
+
 impl fmt::Display for Skew {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -193,7 +222,8 @@ impl Error {
                 (408 | 500..=599, _) => Exit::Temporary,
                 _ => Exit::Protocol,
             },
-            Error::Rejected { .. } => Exit::Unavailable,
+            Error::Rejected { .. } | Error::Target { .. } => Exit::Unavailable,
+            Error::Skewed { .. } => Exit::Denied,
             Error::Network { .. } | Error::Timeout { .. } | Error::Cut { .. } | Error::Silent { .. } => {
                 Exit::Temporary
             }
@@ -263,6 +293,8 @@ impl Error {
             Error::Protocol { .. } => {
                 "is a proxy or another service answering there in place of the hub? -v shows each hop".into()
             }
+            Error::MqttRefused { skew: Some(skew), .. } | Error::Skewed { skew } => skew.hint(),
+            Error::Target { .. } => "start it, or correct its [[target]] in the agent's configuration".into(),
             Error::MqttRefused { .. } => {
                 "is the key this device's own, is the device enabled, and is the clock right to five minutes?".into()
             }
@@ -286,7 +318,7 @@ impl Error {
 
 fn hub_hint(failure: &HubFailure, skew: Option<Skew>, identity: &Identity) -> Option<String> {
     if let Some(skew) = skew {
-        return Some(format!("the clock here is {skew} the hub's, which allows five minutes: set it right"));
+        return Some(skew.hint());
     }
     Some(match (failure.status, failure.code) {
         (_, Some(Code::DEVICE_NOT_ONLINE | Code::DEVICE_CLOSED)) => {
@@ -403,7 +435,11 @@ impl fmt::Display for Error {
                 write!(f, "gateway: {target} refused the stream with {status}")
             }
             Error::Protocol { target, problem } => write!(f, "{target} broke the protocol: {problem}"),
-            Error::MqttRefused { hub, identity, problem } => write!(f, "{hub} refuses {identity}: {problem}"),
+            Error::MqttRefused { hub, identity, problem, .. } => {
+                write!(f, "{hub} refuses {identity}: {problem}")
+            }
+            Error::Skewed { skew } => write!(f, "the clock here is {skew} the hub's"),
+            Error::Target { target, problem } => write!(f, "target {target}: {problem}"),
             Error::Cut { problem } => write!(f, "the stream was cut: {problem}"),
             Error::Silent { after } => {
                 write!(f, "the stream is dead: nothing was heard for {}", duration::show(*after))

@@ -15,6 +15,7 @@ pub mod failure_record;
 pub mod iothub;
 pub mod logging;
 pub mod net;
+pub mod pattern;
 pub mod phase;
 pub mod process;
 pub mod profile;

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
-use super::{Endpoint, Tls};
+use super::{ClientCertificate, Endpoint, Tls};
 use crate::error::{Error, Result};
 use crate::phase::{Phase, Phases};
 
@@ -39,6 +39,14 @@ pub struct Network {
 impl Network {
     pub fn new(tls: Tls) -> Self {
         Self { tls }
+    }
+
+    /// The same way out, on which servers that ask for a certificate are shown this one.
+    #[must_use]
+    pub fn with_certificate(&self, certificate: &ClientCertificate) -> Self {
+        let mut network = self.clone();
+        network.tls = self.tls.with_certificate(certificate);
+        network
     }
 
     /// Connects to `endpoint` with TLS, and notes the time of each phase.

@@ -1,9 +1,11 @@
 //! One HTTP/1.1 exchange over a connection of ours.
 
 use std::io::ErrorKind;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::header::DATE;
 use hyper::{HeaderMap, Request};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,6 +20,13 @@ pub struct Reply {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Bytes,
+}
+
+impl Reply {
+    /// The server's clock.
+    pub fn date(&self) -> Option<SystemTime> {
+        httpdate::parse_http_date(self.headers.get(DATE)?.to_str().ok()?).ok()
+    }
 }
 
 /// Sends `request` and reads the answer, whose body may have `limit` bytes.

@@ -1,11 +1,13 @@
 //! Dialling: DNS → TCP → TLS → HTTP/1.1 or a WebSocket upgrade. Knows neither Azure nor stdin and stdout.
 
+mod client_certificate;
 mod dial;
 mod endpoint;
 mod http;
 mod tls;
 mod websocket;
 
+pub use client_certificate::ClientCertificate;
 pub use dial::{Network, Stream};
 pub use endpoint::{Endpoint, WssUrl};
 pub use http::{Reply, exchange};

@@ -79,7 +79,11 @@ pub fn read_toml<T: DeserializeOwned>(path: &Path, hint: &str) -> Result<T> {
     parse_toml(path, &text, hint)
 }
 
-fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str, hint: &str) -> Result<T> {
+/// Reads the text of a TOML file.
+///
+/// # Errors
+/// What is wrong with it and on which line, without the line itself.
+pub fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str, hint: &str) -> Result<T> {
     toml::from_str(text).map_err(|error| Error::File {
         path: path.to_owned(),
         line: error.span().map(|span| line_of(text, span.start)),

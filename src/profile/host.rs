@@ -6,6 +6,7 @@ use super::file::Profiles;
 use super::schema::{Device, Profile};
 use crate::error::{Error, Result};
 use crate::iothub::Identity;
+use crate::pattern;
 
 /// A name as ssh gives it. ssh lower-cases `%h` and rewrites numbers into IPv4 addresses; `%n` is as it was typed.
 #[derive(Clone, Debug)]
@@ -128,32 +129,9 @@ fn strip<'a>(profile: &Profile, name: &'a str) -> &'a str {
         .unwrap_or(name)
 }
 
-/// Whether a pattern with `*` and `?` is one of `name`, ignoring case, for ssh lower-cases names.
+/// Whether a pattern is one of `name`, ignoring case, for ssh lower-cases names.
 fn matches(pattern: &str, name: &str) -> bool {
-    let pattern: Vec<char> = pattern.to_lowercase().chars().collect();
-    let name: Vec<char> = name.to_lowercase().chars().collect();
-    let (mut p, mut n) = (0, 0);
-    // Where the last star stands, and how much of the name it covers: it takes one more whenever the rest fails.
-    let mut star: Option<(usize, usize)> = None;
-    while n < name.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, n));
-                p += 1;
-            }
-            Some(&c) if c == '?' || c == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            _ => {
-                let Some((at, covered)) = star else { return false };
-                star = Some((at, covered + 1));
-                p = at + 1;
-                n = covered + 1;
-            }
-        }
-    }
-    pattern[p..].iter().all(|&c| c == '*')
+    pattern::matches(&pattern.to_lowercase(), &name.to_lowercase())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ mod permissions;
 mod schema;
 
 pub use credential::Credential;
-pub use file::{Profiles, default_path, read_toml};
+pub use file::{Profiles, default_path, parse_toml, read_toml};
 pub use host::{Destination, Name};
 pub use permissions::check_secret_file;
 pub use schema::{Device, Profile, Seconds, SecretText};

@@ -5,6 +5,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::{Bench, eventually};
 
 /// A process that runs beside the test: stdin stays open, stdout and stderr go to files, and it ends with the test.
@@ -64,6 +66,11 @@ impl Process {
 
     pub fn close_stdin(&mut self) {
         drop(self.child.stdin.take());
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.pid().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
     }
 
     /// SIGKILL, and the end awaited.
