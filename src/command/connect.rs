@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::signals;
 use crate::cli;
 use crate::error::{Error, Exit, Result};
-use crate::iothub::{DEFAULT_API_VERSION, Identity, Initiate, stream_for_port};
+use crate::iothub::{DEFAULT_API_VERSION, Identity, Initiate};
 use crate::net::{Network, Tls};
 use crate::phase::Phases;
 use crate::profile::{Credential, Name, Profiles, Seconds, default_path};
@@ -58,7 +58,7 @@ impl Plan {
             .stream
             .clone()
             .or(destination.stream)
-            .unwrap_or_else(|| stream_for_port(args.port.unwrap_or(22)));
+            .unwrap_or_else(|| profile.stream(args.port.unwrap_or(22)));
         let ca_file =
             args.service.ca_file.clone().or_else(|| profile.ca_file.as_deref().map(|f| profiles.relative(f)));
         let or = |option: Option<Duration>, file: Option<Seconds>, default| {

@@ -10,4 +10,4 @@ pub use credential::Credential;
 pub use file::{Profiles, default_path, read_toml};
 pub use host::{Destination, Name};
 pub use permissions::check_secret_file;
-pub use schema::{Device, Profile, Seconds, SecretText};
+pub use schema::{CommandLine, Device, Port, Profile, Seconds, SecretText};
