@@ -53,9 +53,14 @@ impl Profiles {
         Ok(Self { path: path.to_owned(), default: document.default, all: document.profile })
     }
 
-    /// A path written in the file: relative ones start where the file is.
+    /// Where relative paths in the file start.
+    pub fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// A path written in the file.
     pub fn relative(&self, path: &Path) -> PathBuf {
-        self.path.parent().unwrap_or(Path::new("")).join(path)
+        self.directory().join(path)
     }
 }
 

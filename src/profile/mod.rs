@@ -1,13 +1,17 @@
 //! The profile file: what it may say, reading it with care, its credential, and which device a host name means.
 
+mod command;
 mod credential;
 mod file;
 mod host;
 mod permissions;
 mod schema;
+mod source;
+mod token;
 
 pub use credential::Credential;
 pub use file::{Profiles, default_path, read_toml};
 pub use host::{Destination, Name};
 pub use permissions::check_secret_file;
 pub use schema::{CommandLine, Device, Port, Profile, Seconds, SecretText};
+pub use source::Source;
