@@ -52,6 +52,9 @@ pub struct Service {
     /// A file of certificates to trust besides the system's
     #[arg(long, value_name = "FILE", env = "IOTSTREAM_CA_FILE")]
     pub ca_file: Option<PathBuf>,
+    /// A proxy: http://, https:// or socks5://, or none [default: as HTTPS_PROXY, ALL_PROXY and NO_PROXY say]
+    #[arg(long, value_name = "URL", env = "IOTSTREAM_PROXY", hide_env_values = true)]
+    pub proxy: Option<String>,
 }
 
 #[derive(Args, Clone, Debug, Default)]
@@ -113,6 +116,9 @@ pub struct Agent {
     /// A file of certificates to trust besides the system's
     #[arg(long, value_name = "FILE", env = "IOTSTREAM_CA_FILE")]
     pub ca_file: Option<PathBuf>,
+    /// A proxy: http://, https:// or socks5://, or none [default: as HTTPS_PROXY, ALL_PROXY and NO_PROXY say]
+    #[arg(long, value_name = "URL", env = "IOTSTREAM_PROXY", hide_env_values = true)]
+    pub proxy: Option<String>,
     /// Without a configuration: a stream's name and where it leads [default: ssh=127.0.0.1:22]
     #[arg(long, value_name = "STREAM=HOST:PORT", requires = "connection_string_file")]
     pub target: Vec<String>,

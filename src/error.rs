@@ -106,6 +106,11 @@ pub enum Error {
         target: String,
         problem: String,
     },
+    /// A proxy wants a login, or does not let this pass.
+    ProxyDenied {
+        proxy: String,
+        problem: String,
+    },
     /// The gateway or the hub's MQTT front refused the WebSocket.
     Upgrade {
         target: String,
@@ -190,7 +195,7 @@ impl Error {
             Error::Network { .. } | Error::Timeout { .. } | Error::Cut { .. } | Error::Silent { .. } => {
                 Exit::Temporary
             }
-            Error::Untrusted { .. } | Error::MqttRefused { .. } => Exit::Denied,
+            Error::Untrusted { .. } | Error::ProxyDenied { .. } | Error::MqttRefused { .. } => Exit::Denied,
             Error::Upgrade { status: 401 | 403, .. } => Exit::Denied,
             Error::Upgrade { status: 404 | 408 | 409 | 429 | 500..=599, .. } => Exit::Temporary,
             Error::Upgrade { .. } | Error::Protocol { .. } => Exit::Protocol,
@@ -229,7 +234,12 @@ impl Error {
                 "its agent has no target for '{stream}', the target is down, or approval was refused: its log says which"
             ),
             Error::Network { phase: Phase::Dns, .. } => "is the name right, and does this machine resolve others?".into(),
-            Error::Network { phase: Phase::Proxy, .. } => "check --proxy, HTTPS_PROXY or the profile's proxy".into(),
+            Error::Network { phase: Phase::Proxy, .. } | Error::Timeout { phase: Phase::Proxy, .. } => {
+                "is it the right proxy? it comes from --proxy, the profile's or the agent's proxy, HTTPS_PROXY or ALL_PROXY".into()
+            }
+            Error::ProxyDenied { .. } => {
+                "a login goes into the proxy's URL, http://USER:PASSWORD@HOST:PORT, in the profile or in HTTPS_PROXY".into()
+            }
             Error::Network { .. } | Error::Timeout { phase: Phase::Tcp | Phase::Tls | Phase::Dns, .. } => {
                 "is there a way out on that port from here? only outgoing connections on 443 are needed".into()
             }
@@ -384,6 +394,7 @@ impl fmt::Display for Error {
             Error::Untrusted { target, problem } => {
                 write!(f, "tls: the certificate of {target} is not trusted: {problem}")
             }
+            Error::ProxyDenied { proxy, problem } => write!(f, "proxy: {proxy}: {problem}"),
             Error::Upgrade { target, status } => {
                 write!(f, "gateway: {target} refused the stream with {status}")
             }

@@ -39,6 +39,8 @@ pub struct Config {
     pub(super) mqtt_port: u16,
     pub(super) token_life: Duration,
     pub ca_file: Option<PathBuf>,
+    /// A proxy's URL.
+    pub proxy: Option<Secret>,
     pub targets: Vec<Target>,
 }
 
@@ -54,6 +56,7 @@ struct Document {
     /// How long a token is good before the agent renews it.
     token_life: Option<Seconds>,
     ca_file: Option<PathBuf>,
+    proxy: Option<SecretText>,
     #[serde(default)]
     target: Vec<TargetEntry>,
 }
@@ -114,6 +117,7 @@ impl Config {
             mqtt_port: document.mqtt_port.unwrap_or(8883),
             token_life: document.token_life.map_or(TOKEN_LIFE, |life| life.0.max(Duration::from_secs(1))),
             ca_file: document.ca_file.as_deref().map(relative),
+            proxy: document.proxy.map(|url| url.0),
             ..Self::new(&source, &text, targets)?
         })
     }
@@ -168,6 +172,7 @@ impl Config {
             mqtt_port: 8883,
             token_life: TOKEN_LIFE,
             ca_file: None,
+            proxy: None,
             targets,
         })
     }

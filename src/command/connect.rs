@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
+use super::network::network;
 use super::signals;
 use crate::cli;
 use crate::error::{Error, Exit, Result};
 use crate::iothub::{DEFAULT_API_VERSION, Identity, Initiate};
-use crate::net::{Network, Tls};
+use crate::net::Network;
 use crate::phase::Phases;
 use crate::profile::{Credential, Name, Profiles, Seconds, default_path};
 use crate::service::{self, Request};
@@ -78,7 +79,12 @@ impl Plan {
         };
         let authorization = credential.authorization(SystemTime::now())?;
         Ok(Self {
-            network: Network::new(Tls::new(ca_file.as_deref())?),
+            network: network(
+                ca_file.as_deref(),
+                args.service.proxy.as_deref(),
+                &profiles.path,
+                profile.proxy.as_ref().map(|url| &url.0),
+            )?,
             request: Request { hub: credential.hub, gateway: credential.gateway, authorization, initiate },
         })
     }

@@ -4,6 +4,7 @@ mod agent;
 mod connect;
 mod demo;
 mod emulator;
+mod network;
 mod signals;
 
 use std::process::ExitCode;
