@@ -14,6 +14,7 @@ pub mod logging;
 pub mod net;
 pub mod phase;
 pub mod profile;
+pub mod replace;
 pub mod secret;
 pub mod service;
 pub mod tunnel;

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::permissions::check_secret_file;
 use super::schema::{Document, Profile};
 use crate::error::{Error, Result};
+use crate::secret::Secret;
 
 /// The profiles of one file.
 #[derive(Debug)]
@@ -31,13 +32,28 @@ impl Profiles {
     /// # Errors
     /// When there is none, others can get at it, or it says what it may not; with the line.
     pub fn read(path: &Path) -> Result<Self> {
-        match read_toml(path, HINT) {
-            Ok(document) => Self::new(path, document),
+        Self::parse(path, Self::read_text(path)?.expose())
+    }
+
+    /// The text of the file at `path`.
+    ///
+    /// # Errors
+    /// When there is none, or others can get at it.
+    pub(super) fn read_text(path: &Path) -> Result<Secret> {
+        match read_secret_text(path) {
             Err(Error::File { line: None, .. }) if !path.exists() => {
                 Err(Error::NoProfile { path: path.to_owned() })
             }
-            Err(error) => Err(error),
+            text => text,
         }
+    }
+
+    /// The profiles in `text`, the content of the file at `path`.
+    ///
+    /// # Errors
+    /// When it says what it may not; with the line.
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self> {
+        Self::new(path, parse_toml(path, text, HINT)?)
     }
 
     fn new(path: &Path, document: Document) -> Result<Self> {
@@ -71,6 +87,10 @@ const HINT: &str = "README.md shows every key a profile file may have";
 /// # Errors
 /// When it cannot be read, others can get at it, or it says what it may not; with the line, and `hint`.
 pub fn read_toml<T: DeserializeOwned>(path: &Path, hint: &str) -> Result<T> {
+    parse_toml(path, read_secret_text(path)?.expose(), hint)
+}
+
+fn read_secret_text(path: &Path) -> Result<Secret> {
     let unreadable = |error: std::io::Error| Error::File {
         path: path.to_owned(),
         line: None,
@@ -81,7 +101,7 @@ pub fn read_toml<T: DeserializeOwned>(path: &Path, hint: &str) -> Result<T> {
     check_secret_file(path, &file)?;
     let mut text = zeroize::Zeroizing::new(String::new());
     file.read_to_string(&mut text).map_err(unreadable)?;
-    parse_toml(path, &text, hint)
+    Ok(Secret::new(text.as_str()))
 }
 
 fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str, hint: &str) -> Result<T> {
@@ -118,8 +138,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn parse(text: &str) -> Result<Profiles> {
-        let path = Path::new("/p/profiles.toml");
-        Profiles::new(path, parse_toml(path, text, HINT)?)
+        Profiles::parse(Path::new("/p/profiles.toml"), text)
     }
 
     #[test]

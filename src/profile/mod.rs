@@ -2,6 +2,7 @@
 
 mod command;
 mod credential;
+mod edit;
 mod file;
 mod host;
 mod permissions;
@@ -10,8 +11,9 @@ mod source;
 mod token;
 
 pub use credential::Credential;
+pub use edit::{Editor, NewProfile};
 pub use file::{Profiles, default_path, read_toml};
 pub use host::{Destination, Name};
 pub use permissions::check_secret_file;
-pub use schema::{CommandLine, Device, Port, Profile, Seconds, SecretText};
+pub use schema::{CommandLine, Device, Port, Profile, Seconds, SecretText, is_pattern};
 pub use source::Source;
