@@ -85,6 +85,11 @@ pub enum Error {
         failure: Box<HubFailure>,
         skew: Option<Skew>,
     },
+    /// The hub does not list its devices.
+    Listing {
+        hub: String,
+        failure: Box<HubFailure>,
+    },
     Rejected {
         identity: Identity,
         stream: String,
@@ -149,6 +154,13 @@ pub enum Error {
     Other(anyhow::Error),
 }
 
+/// Trying again is worth it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// The hub's own word on when.
+    pub after: Option<Duration>,
+}
+
 /// How far the local clock is off, seen from the hub's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Skew {
@@ -181,16 +193,18 @@ impl Error {
             | Error::Credential { .. }
             | Error::AmbiguousName { .. }
             | Error::BadName { .. } => Exit::Config,
-            Error::Hub { failure, .. } => match (failure.status, failure.code) {
-                (_, Some(Code::QUOTA_EXCEEDED | Code::NOT_IN_TIER | Code::DEVICE_DISABLED)) => {
-                    Exit::Unavailable
+            Error::Hub { failure, .. } | Error::Listing { failure, .. } => {
+                match (failure.status, failure.code) {
+                    (_, Some(Code::QUOTA_EXCEEDED | Code::NOT_IN_TIER | Code::DEVICE_DISABLED)) => {
+                        Exit::Unavailable
+                    }
+                    (_, Some(Code::HUB_NOT_FOUND)) => Exit::Config,
+                    (401 | 403, _) => Exit::Denied,
+                    (404 | 429 | 503, _) => Exit::Unavailable,
+                    (408 | 500..=599, _) => Exit::Temporary,
+                    _ => Exit::Protocol,
                 }
-                (_, Some(Code::HUB_NOT_FOUND)) => Exit::Config,
-                (401 | 403, _) => Exit::Denied,
-                (404 | 429 | 503, _) => Exit::Unavailable,
-                (408 | 500..=599, _) => Exit::Temporary,
-                _ => Exit::Protocol,
-            },
+            }
             Error::Rejected { .. } => Exit::Unavailable,
             Error::Network { .. } | Error::Timeout { .. } | Error::Cut { .. } | Error::Silent { .. } => {
                 Exit::Temporary
@@ -203,6 +217,14 @@ impl Error {
             Error::MissingProgram { .. } | Error::Other(_) => Exit::Other,
             Error::Bug(_) => Exit::Bug,
         }
+    }
+
+    /// Whether a later try may well succeed, for whoever is ready to wait.
+    pub fn retry(&self) -> Option<Retry> {
+        let Error::Hub { failure, .. } = self else { return None };
+        let worth = matches!(failure.code, Some(Code::DEVICE_NOT_ONLINE | Code::DEVICE_CLOSED))
+            || matches!(failure.status, 429 | 503);
+        worth.then(|| Retry { after: failure.retry_after.map(|seconds| Duration::from_secs(seconds.into())) })
     }
 
     /// What to try next.
@@ -230,6 +252,13 @@ impl Error {
                 "a device with such an id needs an alias under [profile.NAME.devices] in the profile file".into()
             }
             Error::Hub { failure, skew, identity, .. } => return hub_hint(failure, *skew, identity),
+            Error::Listing { failure, .. } => match failure.status {
+                401 | 403 => {
+                    "listing devices takes a policy with ServiceConnect or RegistryRead, and a clock that is right".into()
+                }
+                429 => "a hub allows few queries a minute: try again later".into(),
+                _ => return None,
+            },
             Error::Rejected { stream, .. } => format!(
                 "its agent has no target for '{stream}', the target is down, or approval was refused: its log says which"
             ),
@@ -380,6 +409,16 @@ impl fmt::Display for Error {
                     write!(f, ", tracking id {id}")?;
                 }
                 f.write_str(")")
+            }
+            Error::Listing { hub, failure } => {
+                write!(f, "{hub} does not list its devices: {}", failure.status)?;
+                if let Some(message) = &failure.message {
+                    write!(f, ", {message}")?;
+                }
+                match &failure.tracking_id {
+                    Some(id) => write!(f, " (tracking id {id})"),
+                    None => Ok(()),
+                }
             }
             Error::Rejected { identity, stream, hub } => {
                 write!(f, "{identity} rejected the stream '{stream}' through {hub}")

@@ -3,18 +3,25 @@
 //! The library is what the binary is made of; it is open to the project's own tests and keeps no promise to others.
 
 pub mod agent;
+pub mod backoff;
 pub mod cli;
 pub mod clock;
 pub mod command;
+pub mod device_cache;
+pub mod disconnect;
 pub mod duration;
 pub mod emulator;
 pub mod error;
+pub mod failure_record;
 pub mod iothub;
 pub mod logging;
 pub mod net;
 pub mod phase;
+pub mod process;
 pub mod profile;
 pub mod replace;
 pub mod secret;
 pub mod service;
+pub mod ssh_config;
+pub mod state;
 pub mod tunnel;

@@ -3,18 +3,23 @@
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
+use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::cli;
 use crate::error::{Error, Result, escape};
 
+/// Once stderr has been released, what must be said goes to the system's log.
+static RELEASED: AtomicBool = AtomicBool::new(false);
+
+static LOGGER: OnceLock<Logger> = OnceLock::new();
+
 struct Logger {
     /// What goes to stderr.
     stderr: LevelFilter,
-    /// In mid-session ssh has the terminal in raw mode, where a bare line feed makes a staircase.
-    line_end: &'static str,
     file: Option<Mutex<File>>,
 }
 
@@ -24,26 +29,52 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) {
-            return;
-        }
-        let text = escape(&record.args().to_string());
-        // A log that cannot be written must not end the stream it is about.
-        if record.level() <= self.stderr {
-            let _ = std::io::stderr().write_all(format!("iotstream: {text}{}", self.line_end).as_bytes());
-        }
-        if let Some(file) = &self.file {
-            let time = crate::clock::iso8601(std::time::SystemTime::now());
-            let line = format!(
-                "{time} [{}] {}: {text}\n",
-                std::process::id(),
-                record.level().as_str().to_lowercase()
-            );
-            let _ = file.lock().unwrap_or_else(std::sync::PoisonError::into_inner).write_all(line.as_bytes());
+        if self.enabled(record.metadata()) {
+            self.say(record.level(), &record.args().to_string(), record.level() <= self.stderr);
         }
     }
 
     fn flush(&self) {}
+}
+
+impl Logger {
+    fn say(&self, level: Level, text: &str, aloud: bool) {
+        let text = escape(text);
+        if aloud && RELEASED.load(Relaxed) {
+            to_system_log(level, &text);
+        } else if aloud {
+            to_stderr(&format!("iotstream: {text}\n"));
+        }
+        if let Some(file) = &self.file {
+            let time = crate::clock::iso8601(std::time::SystemTime::now());
+            let level = level.as_str().to_lowercase();
+            let line = format!("{time} [{}] {level}: {text}\n", std::process::id());
+            // A log that cannot be written must not end the stream it is about.
+            let _ = file.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes());
+        }
+    }
+}
+
+/// In mid-session ssh has the terminal in raw mode, where a bare line feed makes a staircase.
+fn to_stderr(text: &str) {
+    let mut stderr = std::io::stderr();
+    let text = if stderr.is_terminal() { text.replace('\n', "\r\n") } else { text.to_owned() };
+    // With stderr gone there is nobody left to tell.
+    let _ = stderr.write_all(text.as_bytes());
+}
+
+/// One datagram in the form of RFC 3164, as syslog daemons and the journal take it.
+fn to_system_log(level: Level, text: &str) {
+    const USER_FACILITY: u8 = 1 << 3;
+    let severity = match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    };
+    let message = format!("<{}>iotstream[{}]: {text}", USER_FACILITY | severity, std::process::id());
+    // Without a system log, nothing is left but the log file.
+    let _ = UnixDatagram::unbound().and_then(|socket| socket.send_to(message.as_bytes(), "/dev/log"));
 }
 
 /// Sets up the log for the whole process: warnings by default, `-v` for information, `-vv` for all, `-q` for nothing.
@@ -57,17 +88,44 @@ pub fn start(args: &cli::Log) -> Result<()> {
         (_, 1) => LevelFilter::Info,
         _ => LevelFilter::Debug,
     };
-    let file = args
-        .log_file
-        .as_ref()
-        .map(|path| {
-            let open = File::options().append(true).create(true).open(path);
-            open.map(Mutex::new).map_err(Error::local_io(format!("log file {}", path.display())))
-        })
-        .transpose()?;
+    let open = |path: &std::path::PathBuf| {
+        let open = File::options().append(true).create(true).open(path);
+        open.map(Mutex::new).map_err(Error::local_io(format!("log file {}", path.display())))
+    };
+    let file = args.log_file.as_ref().map(open).transpose()?;
     log::set_max_level(if file.is_some() { stderr.max(LevelFilter::Info) } else { stderr });
-    let line_end = if std::io::stderr().is_terminal() { "\r\n" } else { "\n" };
     // A second call, in a test, keeps the first logger.
-    let _ = log::set_boxed_logger(Box::new(Logger { stderr, line_end, file }));
+    let _ = log::set_logger(LOGGER.get_or_init(|| Logger { stderr, file }));
     Ok(())
+}
+
+/// Lets go of stderr, so that whoever reads it to its end is not held up by a stream that lives on: a terminal has no
+/// such reader, and whoever asked for messages gets them.
+pub fn release_stderr() {
+    let talkative = LOGGER.get().is_some_and(|logger| logger.stderr > LevelFilter::Warn);
+    if talkative || std::io::stderr().is_terminal() {
+        return;
+    }
+    let null = File::options().write(true).open("/dev/null");
+    if null.is_ok_and(|null| rustix::stdio::dup2_stderr(null).is_ok()) {
+        RELEASED.store(true, Relaxed);
+    }
+}
+
+/// Says what was asked for, whatever the level.
+pub fn notice(text: &str) {
+    if let Some(logger) = LOGGER.get() {
+        logger.say(Level::Info, text, true);
+    }
+}
+
+/// Tells of the error that ends the command, in its two lines.
+pub fn report(error: &Error) {
+    if !RELEASED.load(Relaxed) {
+        to_stderr(&error.report());
+    }
+    if let Some(logger) = LOGGER.get() {
+        let hint = error.hint().map_or_else(String::new, |hint| format!("; hint: {hint}"));
+        logger.say(Level::Error, &format!("error: {error}{hint}"), RELEASED.load(Relaxed));
+    }
 }

@@ -1,17 +1,16 @@
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 use iotstream::cli::Cli;
-use iotstream::{command, logging};
+use iotstream::{command, logging, process};
 
 fn main() -> ExitCode {
+    process::no_core_dumps();
     let cli = Cli::parse();
     match logging::start(cli.log()).and_then(|()| command::run(cli)) {
         Ok(code) => code,
         Err(error) => {
-            // With stderr gone there is nobody left to tell.
-            let _ = std::io::stderr().write_all(error.report().as_bytes());
+            logging::report(&error);
             ExitCode::from(error.exit() as u8)
         }
     }

@@ -1,6 +1,5 @@
 //! The device's side: waits at the hub for stream offers, decides, and connects each stream to its target.
 
-mod backoff;
 mod config;
 mod mqtt;
 mod serve;

@@ -9,10 +9,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::backoff::{Backoff, chance};
 use super::config::{Config, Transport};
 use super::mqtt::{Session, SessionError};
 use super::stream::{self, Surroundings};
+use crate::backoff::{Backoff, chance};
 use crate::clock::unix_seconds;
 use crate::error::{Error, Result};
 use crate::iothub::{Key, Login, Resource, SasToken, UnixSeconds, WEBSOCKET_PATH, WEBSOCKET_SUBPROTOCOL};
@@ -24,6 +24,9 @@ use crate::tunnel::{self, Meter, Settings};
 /// Part of a token's life after which it is renewed, as .NET and Java do [S].
 const RENEW_AT: f64 = 0.85;
 
+/// The longest wait for a hub that is away.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
 /// Answers that may wait for a session.
 const WAITING_ANSWERS: usize = 64;
 
@@ -31,8 +34,12 @@ const WAITING_ANSWERS: usize = 64;
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// The WebSocket that carries MQTT has MQTT's own keepalive.
-const MQTT_BRIDGE: Settings =
-    Settings { keepalive: Duration::ZERO, linger: Duration::from_secs(1), drain: Duration::ZERO };
+const MQTT_BRIDGE: Settings = Settings {
+    keepalive: Duration::ZERO,
+    linger: Duration::from_secs(1),
+    drain: Duration::ZERO,
+    half_close: true,
+};
 
 const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
 
@@ -56,7 +63,7 @@ pub async fn serve(config: Config, network: Network, stop: impl Future<Output = 
     let surroundings =
         Surroundings { config: config.clone(), network: network.clone(), answers, stopping: stopped };
     let mut streams = JoinSet::new();
-    let mut backoff = Backoff::new();
+    let mut backoff = Backoff::new(LONGEST_WAIT);
     let mut stop = std::pin::pin!(stop);
     loop {
         let token = token(&config, SystemTime::now())?;

@@ -17,6 +17,7 @@ const BRIDGE: Settings = Settings {
     linger: Duration::from_secs(10),
     // A service that has been told of the end may still have an answer.
     drain: Duration::from_secs(5),
+    half_close: true,
 };
 
 /// What streams need of the agent.

@@ -60,7 +60,7 @@ fn ask(what: &str) -> Result<Zeroizing<Vec<u8>>> {
     let mut stderr = std::io::stderr();
     write!(stderr, "{what} (it is not shown): ").map_err(failed())?;
     let mut text = Zeroizing::new(Vec::new());
-    for byte in std::io::stdin().bytes() {
+    for byte in std::io::stdin().lock().bytes() {
         match byte.map_err(failed())? {
             b'\r' | b'\n' => break,
             0x03 | 0x04 => {

@@ -1,4 +1,7 @@
-//! Signals, as futures.
+//! Signals: what they mean to a service, and to a helper of ssh's.
+
+use std::future::pending;
+use std::io::IsTerminal;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -9,7 +12,7 @@ pub(super) fn termination() -> Result<impl Future<Output = ()>> {
     either(SignalKind::terminate(), SignalKind::interrupt())
 }
 
-/// Resolves when ssh, or whoever runs a helper, wants it to end: SIGHUP or SIGTERM.
+/// Resolves when whoever runs a command wants it to end: SIGHUP or SIGTERM.
 pub(super) fn hangup() -> Result<impl Future<Output = ()>> {
     either(SignalKind::hangup(), SignalKind::terminate())
 }
@@ -27,4 +30,70 @@ fn either(one: SignalKind, other: SignalKind) -> Result<impl Future<Output = ()>
 /// While the listener lives, the signal does nothing else.
 pub(super) fn listen(kind: SignalKind) -> Result<Signal> {
     signal(kind).map_err(Error::local_io("signals"))
+}
+
+/// The signals of a helper that shares a process group, and perhaps a terminal, with ssh. What was ignored when it was
+/// started stays ignored: nohup and sftp see to that, and a handler would undo it.
+pub(super) struct HelperSignals {
+    hangup: Option<Signal>,
+    terminate: Option<Signal>,
+    stats: Option<Signal>,
+    /// Those of a terminal's keys: they are ssh's to understand, and a helper that died of them would take every
+    /// session over its connection with it.
+    _keys: Vec<Signal>,
+}
+
+impl HelperSignals {
+    pub(super) fn listen() -> Result<Self> {
+        let ignored = inherited_ignored();
+        let unless_ignored = |kind: SignalKind| {
+            let is_ignored = ignored >> (kind.as_raw_value() - 1) & 1 == 1;
+            (!is_ignored).then(|| listen(kind)).transpose()
+        };
+        let mut keys = Vec::new();
+        if !std::io::stdin().is_terminal() {
+            const SIGTSTP: i32 = rustix::process::Signal::TSTP.as_raw();
+            for kind in [SignalKind::interrupt(), SignalKind::quit(), SignalKind::from_raw(SIGTSTP)] {
+                keys.extend(unless_ignored(kind)?);
+            }
+        }
+        Ok(Self {
+            hangup: unless_ignored(SignalKind::hangup())?,
+            terminate: unless_ignored(SignalKind::terminate())?,
+            stats: unless_ignored(SignalKind::user_defined1())?,
+            _keys: keys,
+        })
+    }
+
+    /// Resolves on SIGHUP or SIGTERM. Cancel-safe.
+    pub(super) async fn hangup(&mut self) {
+        self.hangup_or(|| {}).await;
+    }
+
+    /// As [`Self::hangup`], and calls `stats` on each SIGUSR1 meanwhile.
+    pub(super) async fn hangup_or(&mut self, stats: impl Fn()) {
+        loop {
+            tokio::select! {
+                () = received(&mut self.hangup) => return,
+                () = received(&mut self.terminate) => return,
+                () = received(&mut self.stats) => stats(),
+            }
+        }
+    }
+}
+
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => pending().await,
+    }
+}
+
+/// The set of signals that were ignored when this process was started, as a mask. Elsewhere than on Linux it is empty.
+fn inherited_ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }

@@ -57,8 +57,11 @@ impl Editor {
                 format!("`iotstream profile remove {}` takes it out", new.name),
             ));
         }
-        let first =
-            self.document.get("profile").and_then(Item::as_table_like).is_none_or(|all| all.is_empty());
+        let first = self
+            .document
+            .get("profile")
+            .and_then(Item::as_table_like)
+            .is_none_or(toml_edit::TableLike::is_empty);
         let blank = if self.document.is_empty() && !first { "" } else { "\n" };
         let mut section = Table::new();
         section.decor_mut().set_prefix(blank);

@@ -13,7 +13,7 @@ mod token;
 pub use credential::Credential;
 pub use edit::{Editor, NewProfile};
 pub use file::{Profiles, default_path, read_toml};
-pub use host::{Destination, Name};
+pub use host::{Destination, Name, fits};
 pub use permissions::check_secret_file;
 pub use schema::{CommandLine, Device, Port, Profile, Seconds, SecretText, is_pattern};
 pub use source::Source;

@@ -30,7 +30,7 @@ const FRAME: usize = 65_536;
 const INCOMING: usize = 65_536;
 
 /// After a hang-up: how long the local side may take to reach its end, and how long the peer may take to close.
-const HANGUP: Duration = Duration::from_millis(400);
+const HANGUP: Duration = Duration::from_millis(350);
 
 /// How patient a bridge is.
 #[derive(Clone, Debug)]
@@ -41,6 +41,9 @@ pub struct Settings {
     pub linger: Duration,
     /// After the peer's close: how long the local side may be silent before it ends too.
     pub drain: Duration,
+    /// Whether the local side learns of the peer's close at once, while it may still send; else it does when the
+    /// caller drops it.
+    pub half_close: bool,
 }
 
 /// A WebSocket Close frame: 1000 and none at all are normal, 1011 is what a device saw when the service's end had
@@ -140,7 +143,7 @@ where
 {
     let link = Link::default();
     let mut up = pin!(up(Source::new(local.0), frames, &link, meter));
-    let mut down = pin!(down(remote, local.1, early, &link, meter));
+    let mut down = pin!(down(remote, local.1, early, &link, settings.half_close, meter));
     let mut silence = pin!(silence(&link, settings.keepalive));
     let mut hangup = pin!(hangup);
     let (mut upward, mut downward) = (None, None);
@@ -288,7 +291,14 @@ where
 }
 
 /// Frames → local side.
-async fn down<S, W>(mut remote: Source<S>, mut local: W, early: &[u8], link: &Link, meter: &Meter) -> Down
+async fn down<S, W>(
+    mut remote: Source<S>,
+    mut local: W,
+    early: &[u8],
+    link: &Link,
+    half_close: bool,
+    meter: &Meter,
+) -> Down
 where
     S: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -318,7 +328,7 @@ where
                 Some(Piece::Ping(range)) => link.order(|orders| orders.pong = Some(input[range].to_vec())),
                 Some(Piece::Close(code, reason)) => {
                     let close = Close { code, reason: String::from_utf8_lossy(&input[reason]).into_owned() };
-                    return closed(&mut local, close, link).await;
+                    return closed(half_close.then_some(&mut local), close, link).await;
                 }
                 Some(Piece::Pong) | None => {}
             }
@@ -332,7 +342,12 @@ where
         (start, end) = (0, end - start);
         match read_or_linger(&mut remote, &mut buffer[end..], link).await {
             ControlFlow::Continue(Ok(0)) => {
-                return closed(&mut local, Close { code: None, reason: String::new() }, link).await;
+                return closed(
+                    half_close.then_some(&mut local),
+                    Close { code: None, reason: String::new() },
+                    link,
+                )
+                .await;
             }
             ControlFlow::Continue(Ok(count)) => end += count,
             ControlFlow::Continue(Err(error)) => return Down::RemoteFailed(error),
@@ -342,8 +357,9 @@ where
     }
 }
 
-async fn closed(local: &mut (impl AsyncWrite + Unpin), close: Close, link: &Link) -> Down {
+async fn closed(local: Option<&mut (impl AsyncWrite + Unpin)>, close: Close, link: &Link) -> Down {
     link.heard(None);
+    let Some(local) = local else { return Down::Closed(close) };
     match local.shutdown().await {
         Err(error) if error.kind() != io::ErrorKind::NotConnected => Down::LocalFailed(error),
         _ => Down::Closed(close),
@@ -535,6 +551,7 @@ mod tests {
         keepalive: Duration::from_secs(30),
         linger: Duration::from_secs(10),
         drain: Duration::from_secs(5),
+        half_close: true,
     };
 
     /// What a test holds: the far end of the local side, and a reference WebSocket on the gateway's side.

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -144,6 +145,21 @@ impl Polled {
 impl Drop for Polled {
     fn drop(&mut self) {
         self.restore();
+    }
+}
+
+impl Output {
+    /// Whether nobody can read any more what would be written.
+    pub fn is_broken(&self) -> bool {
+        let Self::Polled(Polled { fd: Some(fd), .. }) = self else { return false };
+        let mut ask = [PollFd::new(fd.get_ref(), PollFlags::empty())];
+        let now = Timespec::default();
+        rustix::event::poll(&mut ask, Some(&now)).is_ok()
+            && ask[0].revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL)
+    }
+
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Terminal(_))
     }
 }
 

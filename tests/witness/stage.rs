@@ -51,9 +51,10 @@ impl Hub {
         self.directory.path().join(name)
     }
 
-    /// The one file in `devices`, or that of a plainly named device: how odd names are encoded is the hub's business.
+    /// That of a plainly named device or module, or the one file in `devices`: how odd names are encoded is the hub's
+    /// business.
     fn connection_file(&self, device: &str) -> PathBuf {
-        let plain = self.path("devices").join(format!("{device}.conn"));
+        let plain = self.path("devices").join(format!("{}.conn", device.replace('/', "%2F")));
         if plain.exists() {
             return plain;
         }

@@ -1,0 +1,155 @@
+//! The ProxyCommand: bridges stdin and stdout onto a stream to a device.
+
+mod caller;
+mod plan;
+
+use std::io::{Cursor, IsTerminal};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncReadExt;
+
+use self::caller::Caller;
+use self::plan::Plan;
+pub(super) use self::plan::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
+use super::signals::HelperSignals;
+use crate::error::{Error, Exit, Result};
+use crate::net::{Stream, WebSocket};
+use crate::phase::Phases;
+use crate::tunnel::{self, Close, End, Meter, Settings};
+use crate::{cli, duration, failure_record, logging, service};
+
+/// How long the first answer may take before a wait is worth a line on a terminal.
+const WAIT_NOTICE: Duration = Duration::from_secs(3);
+
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+pub(super) fn run(args: &cli::Connect) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::local_io("the runtime"))?;
+    let code = runtime.block_on(connect(args));
+    // A terminal is read by a thread that cannot be called back.
+    runtime.shutdown_background();
+    code
+}
+
+async fn connect(args: &cli::Connect) -> Result<ExitCode> {
+    // First of all: ssh hangs up on a helper as soon as it has read its last words.
+    let mut signals = HelperSignals::listen()?;
+    let mut caller = Caller::take()?;
+    let mut phases = Phases::default();
+    let meter = Meter::default();
+    let since = Instant::now();
+    let opened = tokio::select! {
+        opened = open(args, &mut phases) => opened,
+        () = signals.hangup() => return Ok(ExitCode::from(Exit::Temporary as u8)),
+        () = caller.gone() => return Ok(ExitCode::from(Exit::LocalIo as u8)),
+    };
+    let (ended, in_band) = match opened {
+        Ok(websocket) => {
+            log::info!("the stream is up after {:.1} ms", since.elapsed().as_secs_f64() * 1e3);
+            if !args.stats {
+                logging::release_stderr();
+            }
+            let ended = bridge(args, websocket, &mut caller, &mut signals, &meter, &phases).await;
+            if args.stats {
+                logging::notice(&stats(since, &meter, &phases));
+            }
+            (ended, caller.is_ssh() && meter.received() == 0)
+        }
+        Err(error) => (Err(error), caller.may_be_ssh().await),
+    };
+    let error = match ended {
+        Ok(exit) => return Ok(exit.map_or(ExitCode::SUCCESS, |exit| ExitCode::from(exit as u8))),
+        Err(error) => error,
+    };
+    failure_record::keep(args.host.as_deref().unwrap_or_default(), &error, &phases);
+    if in_band {
+        caller.tell(&error).await;
+    }
+    // Before stdout closes, for ssh ends a helper that has closed it.
+    logging::report(&error);
+    if in_band {
+        caller.hear_out().await;
+    }
+    Ok(ExitCode::from(error.exit() as u8))
+}
+
+/// Opens the stream; with `--wait`, tries again for as long as the device is offline or the hub throttles.
+async fn open(args: &cli::Connect, phases: &mut Phases) -> Result<WebSocket<Stream>> {
+    let plan = Plan::new(args)?;
+    let wait = args.wait.unwrap_or_default();
+    let mut noticed = false;
+    let notice = |error: &Error, waited: Duration| {
+        log::info!("{error}; waiting");
+        if !noticed && waited >= WAIT_NOTICE && std::io::stderr().is_terminal() {
+            noticed = true;
+            logging::notice(&format!("{error}; waiting for up to {}", duration::show(wait)));
+        }
+    };
+    service::open_waiting(&plan.network, || plan.request(), wait, phases, notice).await
+}
+
+/// Bridges until the end. `Ok` is an end without an error to tell.
+async fn bridge(
+    args: &cli::Connect,
+    websocket: WebSocket<Stream>,
+    caller: &mut Caller,
+    signals: &mut HelperSignals,
+    meter: &Meter,
+    phases: &Phases,
+) -> Result<Option<Exit>> {
+    let settings = Settings {
+        keepalive: args.keepalive.unwrap_or(KEEPALIVE),
+        linger: Duration::from_secs(10),
+        // What ssh still writes once the device has closed, nobody reads; and it may yet be told why.
+        drain: Duration::ZERO,
+        half_close: false,
+    };
+    let since = Instant::now();
+    let is_ssh = caller.is_ssh();
+    let input = Cursor::new(caller.opening.clone()).chain(&mut caller.input);
+    let hangup = signals.hangup_or(|| logging::notice(&stats(since, meter, phases)));
+    let local = (input, &mut caller.output);
+    let end = tunnel::bridge(local, websocket.io, &websocket.early, &settings, meter, hangup).await;
+    log::info!("ended: {end:?}, {} bytes sent, {} received", meter.sent(), meter.received());
+    match end {
+        End::Peer(close) if close.is_normal() && is_ssh && meter.received() == 0 => {
+            Err(Error::Cut { problem: "the device's ssh server closed it before its first byte".into() })
+        }
+        End::Local | End::HungUp => Ok(None),
+        End::Peer(close) if close.is_normal() => Ok(None),
+        End::Peer(close) => Err(Error::Cut { problem: format!("the gateway closed it{}", told(&close)) }),
+        // Whoever read stdout has gone, and with it everybody who could be told.
+        End::LocalFailed(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Some(Exit::LocalIo)),
+        End::LocalFailed(source) => Err(Error::LocalIo { what: "stdin and stdout".into(), source }),
+        End::Cut(error) => Err(Error::Cut { problem: error.to_string() }),
+        End::Violation(what) => {
+            Err(Error::Protocol { target: "the gateway".into(), problem: format!("it sent {what}") })
+        }
+        End::Silent(after) => Err(Error::Silent { after }),
+    }
+}
+
+/// The code and the reason of a Close.
+fn told(close: &Close) -> String {
+    let code = close.code.map_or_else(String::new, |code| format!(" with {code}"));
+    if close.reason.is_empty() { code } else { format!("{code}: {}", close.reason) }
+}
+
+/// One line: how long, how much, and where the time of the set-up went.
+fn stats(since: Instant, meter: &Meter, phases: &Phases) -> String {
+    let phases: Vec<_> = phases
+        .iter()
+        .map(|timing| format!("{} {:.1}", timing.phase, timing.took.as_secs_f64() * 1e3))
+        .collect();
+    format!(
+        "stats: {:.3} s, {} bytes sent, {} bytes received, phases in ms: {}",
+        since.elapsed().as_secs_f64(),
+        meter.sent(),
+        meter.received(),
+        phases.join(", ")
+    )
+}

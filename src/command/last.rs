@@ -1,0 +1,16 @@
+//! Prints the record of the last failure.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::error::{Error, Exit, Result};
+use crate::failure_record;
+
+pub(super) fn run() -> Result<ExitCode> {
+    let Some(record) = failure_record::last() else {
+        log::warn!("no failure is on record");
+        return Ok(ExitCode::from(Exit::Other as u8));
+    };
+    std::io::stdout().write_all(record.as_bytes()).map_err(Error::local_io("stdout"))?;
+    Ok(ExitCode::SUCCESS)
+}
