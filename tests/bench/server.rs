@@ -36,12 +36,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn tls(directory: &Path) -> Result<Arc<ServerConfig>, Box<dyn std::error::Error>> {
     let key = rcgen::KeyPair::generate()?;
-    let certificate = rcgen::CertificateParams::new(["localhost".into(), "127.0.0.1".into()])?.self_signed(&key)?;
+    let certificate =
+        rcgen::CertificateParams::new(["localhost".into(), "127.0.0.1".into()])?.self_signed(&key)?;
     std::fs::write(directory.join("ca.pem"), certificate.pem())?;
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())?;
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        )?;
     Ok(Arc::new(config))
 }
 
@@ -210,7 +214,10 @@ fn websocket(mut stream: Tls, port: u16) -> io::Result<()> {
             while let Some((length, mask)) = next_frame(&mut frames)? {
                 let length = usize::try_from(length).map_err(io::Error::other)?.min(CHUNK);
                 frames.read_exact(&mut chunk[10..10 + length])?;
-                chunk[10..10 + length].iter_mut().zip(mask.iter().cycle()).for_each(|(byte, key)| *byte ^= key);
+                chunk[10..10 + length]
+                    .iter_mut()
+                    .zip(mask.iter().cycle())
+                    .for_each(|(byte, key)| *byte ^= key);
                 let start = if length < 126 { 8 } else { 6 };
                 chunk[start] = 0x82;
                 if length < 126 {
