@@ -3,5 +3,6 @@
 
 mod failures;
 mod life;
+mod manners;
 mod ssh;
 mod support;

@@ -1,0 +1,4 @@
+//! What OpenSSH demands of a ProxyCommand, one promise after the other, with the programs that users run.
+
+mod in_band;
+mod situation;
