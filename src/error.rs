@@ -438,6 +438,9 @@ pub fn escape(text: &str) -> String {
 }
 
 #[cfg(test)]
+mod snapshot;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
