@@ -42,8 +42,12 @@ fn no_descriptor_that_others_share_is_left_without_blocking() {
 #[test]
 fn a_core_dump_holds_no_keys() {
     let (_agent, hub, bench) = echo_device("ssh");
-    let mut helper = hub.helper(&bench);
-    let mut helper = Process::start(&bench, "helper", helper.arg(DEVICE));
+    // As permissive as it gets here: where a limit is low already, the helper would have nothing to do.
+    let mut shell = bench.command("sh");
+    shell.args(["-c", "ulimit -S -c \"$(ulimit -H -c)\"; exec \"$@\"", "sh"]);
+    let helper = hub.helper(&bench);
+    shell.arg(helper.get_program()).args(helper.get_args()).arg(DEVICE);
+    let mut helper = Process::start(&bench, "helper", &mut shell);
     helper.say("echoed\n");
     helper.says("echoed", 1, LIMIT);
     let limits = fs::read_to_string(format!("/proc/{}/limits", helper.pid())).unwrap();
