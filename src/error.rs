@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::duration;
 use crate::iothub::{Code, HubFailure, Identity};
@@ -85,6 +85,11 @@ pub enum Error {
         failure: Box<HubFailure>,
         skew: Option<Skew>,
     },
+    /// The hub does not list its devices.
+    Listing {
+        hub: String,
+        failure: Box<HubFailure>,
+    },
     Rejected {
         identity: Identity,
         stream: String,
@@ -106,6 +111,11 @@ pub enum Error {
         target: String,
         problem: String,
     },
+    /// A proxy wants a login, or does not let this pass.
+    ProxyDenied {
+        proxy: String,
+        problem: String,
+    },
     /// The gateway or the hub's MQTT front refused the WebSocket.
     Upgrade {
         target: String,
@@ -120,6 +130,16 @@ pub enum Error {
     MqttRefused {
         hub: String,
         identity: Identity,
+        problem: String,
+        skew: Option<Skew>,
+    },
+    /// The local clock, beside the hub's.
+    Skewed {
+        skew: Skew,
+    },
+    /// A service or program on the device that streams lead to.
+    Target {
+        target: String,
         problem: String,
     },
     /// A stream that was open ended without a close.
@@ -158,6 +178,25 @@ pub enum Skew {
     Ahead(Duration),
 }
 
+impl Skew {
+    /// Clocks that differ by more make the hub refuse tokens [D].
+    const LIMIT: Duration = Duration::from_secs(5 * 60);
+
+    /// How far the clock `here` is from the hub's, when that is too far.
+    pub fn between(here: SystemTime, hub: SystemTime) -> Option<Self> {
+        let skew = match here.duration_since(hub) {
+            Ok(ahead) => Self::Ahead(ahead),
+            Err(behind) => Self::Behind(behind.duration()),
+        };
+        let (Self::Ahead(by) | Self::Behind(by)) = skew;
+        (by > Self::LIMIT).then_some(skew)
+    }
+
+    fn hint(self) -> String {
+        format!("the clock here is {self} the hub's, which allows five minutes: set it right")
+    }
+}
+
 impl fmt::Display for Skew {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -183,21 +222,24 @@ impl Error {
             | Error::Credential { .. }
             | Error::AmbiguousName { .. }
             | Error::BadName { .. } => Exit::Config,
-            Error::Hub { failure, .. } => match (failure.status, failure.code) {
-                (_, Some(Code::QUOTA_EXCEEDED | Code::NOT_IN_TIER | Code::DEVICE_DISABLED)) => {
-                    Exit::Unavailable
+            Error::Hub { failure, .. } | Error::Listing { failure, .. } => {
+                match (failure.status, failure.code) {
+                    (_, Some(Code::QUOTA_EXCEEDED | Code::NOT_IN_TIER | Code::DEVICE_DISABLED)) => {
+                        Exit::Unavailable
+                    }
+                    (_, Some(Code::HUB_NOT_FOUND)) => Exit::Config,
+                    (401 | 403, _) => Exit::Denied,
+                    (404 | 429 | 503, _) => Exit::Unavailable,
+                    (408 | 500..=599, _) => Exit::Temporary,
+                    _ => Exit::Protocol,
                 }
-                (_, Some(Code::HUB_NOT_FOUND)) => Exit::Config,
-                (401 | 403, _) => Exit::Denied,
-                (404 | 429 | 503, _) => Exit::Unavailable,
-                (408 | 500..=599, _) => Exit::Temporary,
-                _ => Exit::Protocol,
-            },
-            Error::Rejected { .. } => Exit::Unavailable,
+            }
+            Error::Rejected { .. } | Error::Target { .. } => Exit::Unavailable,
+            Error::Skewed { .. } => Exit::Denied,
             Error::Network { .. } | Error::Timeout { .. } | Error::Cut { .. } | Error::Silent { .. } => {
                 Exit::Temporary
             }
-            Error::Untrusted { .. } | Error::MqttRefused { .. } => Exit::Denied,
+            Error::Untrusted { .. } | Error::ProxyDenied { .. } | Error::MqttRefused { .. } => Exit::Denied,
             Error::Upgrade { status: 401 | 403, .. } => Exit::Denied,
             Error::Upgrade { status: 404 | 408 | 409 | 429 | 500..=599, .. } => Exit::Temporary,
             Error::Upgrade { .. } | Error::Protocol { .. } => Exit::Protocol,
@@ -240,11 +282,23 @@ impl Error {
                 "a device with such an id needs an alias under [profile.NAME.devices] in the profile file".into()
             }
             Error::Hub { failure, skew, identity, .. } => return hub_hint(failure, *skew, identity),
+            Error::Listing { failure, .. } => match failure.status {
+                401 | 403 => {
+                    "listing devices takes a policy with ServiceConnect or RegistryRead, and a clock that is right".into()
+                }
+                429 => "a hub allows few queries a minute: try again later".into(),
+                _ => return None,
+            },
             Error::Rejected { stream, .. } => format!(
                 "its agent has no target for '{stream}', the target is down, or approval was refused: its log says which"
             ),
             Error::Network { phase: Phase::Dns, .. } => "is the name right, and does this machine resolve others?".into(),
-            Error::Network { phase: Phase::Proxy, .. } => "check --proxy, HTTPS_PROXY or the profile's proxy".into(),
+            Error::Network { phase: Phase::Proxy, .. } | Error::Timeout { phase: Phase::Proxy, .. } => {
+                "is it the right proxy? it comes from --proxy, the profile's or the agent's proxy, HTTPS_PROXY or ALL_PROXY".into()
+            }
+            Error::ProxyDenied { .. } => {
+                "a login goes into the proxy's URL, http://USER:PASSWORD@HOST:PORT, in the profile or in HTTPS_PROXY".into()
+            }
             Error::Network { .. } | Error::Timeout { phase: Phase::Tcp | Phase::Tls | Phase::Dns, .. } => {
                 "is there a way out on that port from here? only outgoing connections on 443 are needed".into()
             }
@@ -263,6 +317,8 @@ impl Error {
             Error::Protocol { .. } => {
                 "is a proxy or another service answering there in place of the hub? -v shows each hop".into()
             }
+            Error::MqttRefused { skew: Some(skew), .. } | Error::Skewed { skew } => skew.hint(),
+            Error::Target { .. } => "start it, or correct its [[target]] in the agent's configuration".into(),
             Error::MqttRefused { .. } => {
                 "is the key this device's own, is the device enabled, and is the clock right to five minutes?".into()
             }
@@ -286,7 +342,7 @@ impl Error {
 
 fn hub_hint(failure: &HubFailure, skew: Option<Skew>, identity: &Identity) -> Option<String> {
     if let Some(skew) = skew {
-        return Some(format!("the clock here is {skew} the hub's, which allows five minutes: set it right"));
+        return Some(skew.hint());
     }
     Some(match (failure.status, failure.code) {
         (_, Some(Code::DEVICE_NOT_ONLINE | Code::DEVICE_CLOSED)) => {
@@ -391,6 +447,16 @@ impl fmt::Display for Error {
                 }
                 f.write_str(")")
             }
+            Error::Listing { hub, failure } => {
+                write!(f, "{hub} does not list its devices: {}", failure.status)?;
+                if let Some(message) = &failure.message {
+                    write!(f, ", {message}")?;
+                }
+                match &failure.tracking_id {
+                    Some(id) => write!(f, " (tracking id {id})"),
+                    None => Ok(()),
+                }
+            }
             Error::Rejected { identity, stream, hub } => {
                 write!(f, "{identity} rejected the stream '{stream}' through {hub}")
             }
@@ -404,11 +470,16 @@ impl fmt::Display for Error {
             Error::Untrusted { target, problem } => {
                 write!(f, "tls: the certificate of {target} is not trusted: {problem}")
             }
+            Error::ProxyDenied { proxy, problem } => write!(f, "proxy: {proxy}: {problem}"),
             Error::Upgrade { target, status } => {
                 write!(f, "gateway: {target} refused the stream with {status}")
             }
             Error::Protocol { target, problem } => write!(f, "{target} broke the protocol: {problem}"),
-            Error::MqttRefused { hub, identity, problem } => write!(f, "{hub} refuses {identity}: {problem}"),
+            Error::MqttRefused { hub, identity, problem, .. } => {
+                write!(f, "{hub} refuses {identity}: {problem}")
+            }
+            Error::Skewed { skew } => write!(f, "the clock here is {skew} the hub's"),
+            Error::Target { target, problem } => write!(f, "target {target}: {problem}"),
             Error::Cut { problem } => write!(f, "the stream was cut: {problem}"),
             Error::Silent { after } => {
                 write!(f, "the stream is dead: nothing was heard for {}", duration::show(*after))

@@ -7,14 +7,29 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::approval::Approve;
+use super::credential::{Credential, Sources, read_secret};
+use super::schema::{ApproveEntry, ApproveWord, Document, TargetEntry};
 use super::target::{Address, Target};
+use super::traffic::Allowance;
 use crate::error::{Error, Result};
-use crate::iothub::{ConnectionString, HubAddress, Identity, Key, Malformed};
-use crate::profile::{Seconds, SecretText, check_secret_file, read_toml};
+use crate::iothub::{HubAddress, Identity};
+use crate::pattern;
+use crate::profile::{Seconds, check_secret_file, parse_toml};
 use crate::secret::Secret;
 
 /// How long a token of ours is good: an hour, as every SDK has it [S].
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
+/// Told to the hub, which drops a client after one and a half of it [D].
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// The longest keepalive the hub knows [D].
+const MAX_KEEPALIVE: Duration = Duration::from_secs(1767);
+/// Twice what a hub carries at a time [D].
+const MAX_SESSIONS: usize = 100;
+/// Within the time that a user waits for the device's answer.
+const APPROVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long streams may go on when the agent is stopped.
+pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How the agent talks MQTT.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -30,40 +45,22 @@ pub enum Transport {
 /// Everything the agent goes by.
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub hub: HubAddress,
-    /// Where to connect, if not to the hub itself.
-    pub gateway: Option<HubAddress>,
-    pub identity: Identity,
-    pub(super) key: Key,
-    pub transport: Transport,
+    pub(super) credential: Credential,
+    pub(super) transport: Transport,
     pub(super) mqtt_port: u16,
+    pub(super) keepalive: Duration,
     pub(super) token_life: Duration,
     pub ca_file: Option<PathBuf>,
-    pub targets: Vec<Target>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct Document {
-    connection_string: Option<SecretText>,
-    connection_string_file: Option<PathBuf>,
-    #[serde(default)]
-    transport: Transport,
-    /// Where MQTT over TLS is, if not on 8883.
-    mqtt_port: Option<u16>,
-    /// How long a token is good before the agent renews it.
-    token_life: Option<Seconds>,
-    ca_file: Option<PathBuf>,
-    #[serde(default)]
-    target: Vec<TargetEntry>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct TargetEntry {
-    stream: String,
-    connect: Option<String>,
-    command: Option<Vec<String>>,
+    /// A proxy's URL.
+    pub proxy: Option<Secret>,
+    pub(super) targets: Vec<Target>,
+    pub(super) max_sessions: usize,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) max_duration: Option<Duration>,
+    pub(super) allowance: Allowance,
+    pub(super) approve_timeout: Duration,
+    pub(super) stop_timeout: Duration,
+    pub(super) audit_log: Option<PathBuf>,
 }
 
 impl Config {
@@ -72,35 +69,17 @@ impl Config {
     /// # Errors
     /// What is wrong with it, with the line where there is one; never a secret.
     pub fn read(path: &Path) -> Result<Self> {
-        let document: Document =
-            read_toml(path, "README.md shows every key an agent's configuration may have")?;
+        let document = read_document(path)?;
         let wrong = |problem: String, hint: &str| Error::File {
             path: path.to_owned(),
             line: None,
             problem,
             hint: hint.into(),
         };
-        let relative = |file: &Path| path.parent().unwrap_or(Path::new("")).join(file);
-        let (source, text) = match (document.connection_string, document.connection_string_file) {
-            (Some(text), None) => (path.display().to_string(), text.0),
-            (None, Some(file)) => read_connection_string(&relative(&file))?,
-            _ => {
-                return Err(wrong(
-                    "it has no connection-string, or more than one".into(),
-                    "give it one of connection-string and connection-string-file",
-                ));
-            }
-        };
+        let named = |stream: &str, problem: String| wrong(format!("target '{stream}': {problem}"), "");
         let targets = document.target.into_iter().map(|entry| {
-            let address = match (entry.connect, entry.command) {
-                (Some(connect), None) => Address::parse(&connect),
-                (None, Some(words)) if words.first().is_some_and(|word| !word.is_empty()) => {
-                    Ok(Address::Command(words))
-                }
-                _ => Err("it needs one of connect = \"host:port\" and command = [\"program\", …]".into()),
-            };
-            let named = |problem| wrong(format!("target '{}': {problem}", entry.stream), "");
-            Ok(Target { address: address.map_err(named)?, stream: entry.stream })
+            let stream = entry.stream.clone();
+            target(entry).map_err(|problem| named(&stream, problem))
         });
         let targets = targets.collect::<Result<Vec<_>>>()?;
         if targets.is_empty() {
@@ -109,12 +88,33 @@ impl Config {
                 "add [[target]] with stream = \"ssh\" and connect = \"127.0.0.1:22\"",
             ));
         }
+        let relative = |file: PathBuf| path.parent().unwrap_or(Path::new("")).join(file);
+        let sources = Sources {
+            connection_string: document.connection_string.map(|text| text.0),
+            connection_string_file: document.connection_string_file.map(relative),
+            certificate: document.certificate.map(relative),
+            private_key: document.private_key.map(relative),
+        };
+        let given = |seconds: Option<Seconds>, default| seconds.map_or(default, |seconds| seconds.0);
+        let second = Duration::from_secs(1);
         Ok(Self {
             transport: document.transport,
             mqtt_port: document.mqtt_port.unwrap_or(8883),
-            token_life: document.token_life.map_or(TOKEN_LIFE, |life| life.0.max(Duration::from_secs(1))),
-            ca_file: document.ca_file.as_deref().map(relative),
-            ..Self::new(&source, &text, targets)?
+            keepalive: given(document.keepalive, KEEPALIVE).clamp(second, MAX_KEEPALIVE),
+            token_life: given(document.token_life, TOKEN_LIFE).max(second),
+            ca_file: document.ca_file.map(relative),
+            proxy: document.proxy.map(|url| url.0),
+            max_sessions: document.max_sessions.unwrap_or(MAX_SESSIONS),
+            idle_timeout: document.idle_timeout.map(|limit| limit.0),
+            max_duration: document.max_duration.map(|limit| limit.0),
+            allowance: Allowance { bandwidth: document.bandwidth, daily_bytes: document.daily_bytes },
+            approve_timeout: given(document.approve_timeout, APPROVE_TIMEOUT),
+            stop_timeout: given(document.stop_timeout, STOP_TIMEOUT),
+            // stdout is not a file beside this one.
+            audit_log: document
+                .audit_log
+                .map(|file| if file == Path::new("-") { file } else { relative(file) }),
+            ..Self::with(sources.read(&path.display().to_string())?, targets)
         })
     }
 
@@ -123,7 +123,8 @@ impl Config {
     /// # Errors
     /// What is wrong with either.
     pub fn from_options(connection_string_file: &Path, targets: &[String]) -> Result<Self> {
-        let (source, text) = read_connection_string(connection_string_file)?;
+        let hint = "it holds the device's connection string, on one line";
+        let (source, text) = read_secret(connection_string_file, hint)?;
         let parse = |text: &String| {
             let wrong = |problem: String| Error::Usage {
                 problem: format!("--target: {problem}"),
@@ -133,11 +134,11 @@ impl Config {
                 .split_once('=')
                 .filter(|(stream, _)| !stream.is_empty())
                 .ok_or_else(|| wrong(format!("'{text}' is not STREAM=HOST:PORT")))?;
-            Ok(Target { stream: stream.to_owned(), address: Address::parse(address).map_err(wrong)? })
+            Ok(Target::new(stream, Address::parse(address).map_err(wrong)?))
         };
         let mut targets = targets.iter().map(parse).collect::<Result<Vec<_>>>()?;
         if targets.is_empty() {
-            targets.push(Target { stream: "ssh".into(), address: Address::Tcp("127.0.0.1:22".into()) });
+            targets.push(Target::new("ssh", Address::Tcp("127.0.0.1:22".into())));
         }
         Self::new(&source, &text, targets)
     }
@@ -147,50 +148,82 @@ impl Config {
     /// # Errors
     /// What is wrong with the connection string that came from `source`.
     pub fn new(source: &str, connection_string: &Secret, targets: Vec<Target>) -> Result<Self> {
-        let unusable = |problem: Malformed| Error::Credential {
-            source: source.to_owned(),
-            problem: problem.0,
-            hint: "a device's connection string has the form HostName=…;DeviceId=…;SharedAccessKey=…".into(),
-        };
-        let parsed = ConnectionString::parse(connection_string.expose()).map_err(unusable)?;
-        let identity = parsed.identity.ok_or_else(|| {
-            unusable(Malformed("it is a policy's connection string, and an agent needs a device's".into()))
-        })?;
-        if matches!(parsed.key, Key::Certificate) {
-            return Err(unusable(Malformed("certificates are not supported yet".into())));
-        }
-        Ok(Self {
-            hub: parsed.hub,
-            gateway: parsed.gateway,
-            identity,
-            key: parsed.key,
-            transport: Transport::default(),
-            mqtt_port: 8883,
-            token_life: TOKEN_LIFE,
-            ca_file: None,
-            targets,
-        })
+        Ok(Self::with(Credential::new(source.to_owned(), connection_string, None)?, targets))
     }
 
-    /// The target of a stream's name.
+    fn with(credential: Credential, targets: Vec<Target>) -> Self {
+        Self {
+            credential,
+            transport: Transport::default(),
+            mqtt_port: 8883,
+            keepalive: KEEPALIVE,
+            token_life: TOKEN_LIFE,
+            ca_file: None,
+            proxy: None,
+            targets,
+            max_sessions: MAX_SESSIONS,
+            idle_timeout: None,
+            max_duration: None,
+            allowance: Allowance::default(),
+            approve_timeout: APPROVE_TIMEOUT,
+            stop_timeout: STOP_TIMEOUT,
+            audit_log: None,
+        }
+    }
+
+    pub(super) fn hub(&self) -> &HubAddress {
+        &self.credential.hub
+    }
+
+    pub(super) fn identity(&self) -> &Identity {
+        &self.credential.identity
+    }
+
+    /// The target of a stream's name: the first that fits.
     pub(super) fn target(&self, stream: &str) -> Option<&Target> {
-        self.targets.iter().find(|target| target.stream == stream)
+        self.targets.iter().find(|target| pattern::matches(&target.stream, stream))
     }
 }
 
-/// The text of a connection string file, and what it is called in messages.
-fn read_connection_string(path: &Path) -> Result<(String, Secret)> {
-    let source = format!("file {}", path.display());
-    let unreadable = |error: std::io::Error| Error::Credential {
-        source: source.clone(),
+/// Reads the file, which may be open to others as long as it holds no secret itself.
+pub(super) fn read_document(path: &Path) -> Result<Document> {
+    let unreadable = |error: std::io::Error| Error::File {
+        path: path.to_owned(),
+        line: None,
         problem: error.to_string(),
-        hint: "it holds the device's connection string, on one line".into(),
+        hint: "`iotstream agent --help` says how to run without one".into(),
     };
     let mut file = File::open(path).map_err(unreadable)?;
-    check_secret_file(path, &file)?;
-    let mut text = String::new();
+    let mut text = zeroize::Zeroizing::new(String::new());
     file.read_to_string(&mut text).map_err(unreadable)?;
-    Ok((source, Secret::new(text)))
+    let document: Document =
+        parse_toml(path, &text, "README.md shows every key an agent's configuration may have")?;
+    if document.connection_string.is_some() {
+        check_secret_file(path, &file)?;
+    }
+    Ok(document)
+}
+
+fn target(entry: TargetEntry) -> std::result::Result<Target, String> {
+    let is_command = |words: &[String]| words.first().is_some_and(|word| !word.is_empty());
+    let address = match (entry.connect, entry.command, entry.builtin) {
+        (Some(connect), None, None) => Address::parse(&connect)?,
+        (None, Some(words), None) if is_command(&words) => Address::Command(words),
+        (None, None, Some(builtin)) => Address::Builtin(builtin),
+        _ => {
+            return Err("it needs one of connect = \"host:port\", command = [\"program\", …] and \
+                        builtin = \"echo\", \"discard\" or \"source\""
+                .into());
+        }
+    };
+    let approve = match entry.approve {
+        ApproveEntry::Word(ApproveWord::Always) => Approve::Always,
+        ApproveEntry::Word(ApproveWord::Never) => Approve::Never,
+        ApproveEntry::Word(ApproveWord::Ask) => Approve::Ask,
+        ApproveEntry::Command(approve) if is_command(&approve.command) => Approve::Command(approve.command),
+        ApproveEntry::Command(_) => return Err("its approve command names no program".into()),
+    };
+    Ok(Target { stream: entry.stream, address, approve, max_sessions: entry.max_sessions })
 }
 
 #[cfg(test)]
@@ -240,14 +273,24 @@ command = ["/usr/sbin/sshd", "-i"]
     #[test]
     fn says_what_is_wrong() {
         for (text, part) in [
-            ("", "no connection-string"),
+            ("", "no [[target]]"),
+            ("[[target]]\nstream=\"a\"\nconnect=\"b:1\"", "no connection-string"),
             ("connection-string = \"x\"", "no [[target]]"),
             (
                 "connection-string = \"HostName=h;SharedAccessKeyName=service;SharedAccessKey=AAAA\"\n[[target]]\nstream=\"a\"\nconnect=\"b:1\"",
                 "policy's",
             ),
             ("conection-string = \"x\"", "unknown field `conection-string`"),
-            ("[[target]]\nstream = \"a\"\nconnect = \"b\"\n", "no connection-string"),
+            ("bandwidth = 0", "nonzero"),
+            (
+                "[[target]]\nstream = \"a\"\nconnect = \"b:1\"\napprove = \"maybe\"",
+                "approve is \"always\", \"never\"",
+            ),
+            ("[[target]]\nstream = \"a\"\nbuiltin = \"echo\"\nconnect = \"b:1\"", "needs one of connect"),
+            (
+                "[[target]]\nstream = \"a\"\nbuiltin = \"echo\"\napprove = { command = [] }",
+                "names no program",
+            ),
             ("connection-string = \"x\"\n[[target]]\nstream = \"a\"\nconnect = \"b\"\n", "'b' is neither"),
             ("connection-string = \"x\"\n[[target]]\nstream = \"a\"\n", "needs one of connect"),
             ("transport = \"carrier-pigeon\"", "unknown variant"),

@@ -1,11 +1,26 @@
 //! The device's side: waits at the hub for stream offers, decides, and connects each stream to its target.
 
+mod approval;
+mod audit;
+mod builtin;
+mod check;
 mod config;
+mod credential;
+mod install;
+mod link;
 mod mqtt;
+mod schema;
 mod serve;
+mod service_manager;
+mod sessions;
 mod stream;
 mod target;
+mod traffic;
 
+pub use approval::Approve;
+pub use builtin::Builtin;
+pub use check::{Finding, Outcome, check, exit};
 pub use config::{Config, Transport};
-pub use serve::serve;
+pub use install::{UNIT, unit};
+pub use serve::{Order, serve};
 pub use target::{Address, Target};

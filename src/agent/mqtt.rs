@@ -13,9 +13,6 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::iothub::{Login, Malformed, Offer, SUBSCRIPTIONS};
 use crate::secret::Secret;
 
-/// Told to the hub, which drops a client after one and a half of it [D]. The library pings this often when idle.
-const KEEPALIVE: Duration = Duration::from_secs(60);
-
 /// How long the hub may take to answer a ping, a CONNECT or a SUBSCRIBE.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
@@ -52,11 +49,17 @@ pub(super) struct Session<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    /// Connects and subscribes. `password` is a token; with a certificate there is none.
+    /// Connects and subscribes. `password` is a token; with a certificate there is none. The hub is pinged after
+    /// `keepalive` without a packet.
     ///
     /// # Errors
     /// Why the hub does not take the device.
-    pub(super) async fn begin(io: S, login: &Login, password: Option<&Secret>) -> Result<Self, SessionError> {
+    pub(super) async fn begin(
+        io: S,
+        login: &Login,
+        password: Option<&Secret>,
+        keepalive: Duration,
+    ) -> Result<Self, SessionError> {
         let options = ConnectionOptions::new().maximum_packet_size_recv(MAX_PACKET);
         let mut protocol = Connection::with_options(Version::V3_1_1, options);
         protocol.set_pingresp_recv_timeout(ANSWER_LIMIT.as_millis().try_into().unwrap_or(u64::MAX));
@@ -75,7 +78,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             .user_name(&login.username)
             .map_err(wrong)?
             .clean_session(false)
-            .keep_alive(u16::try_from(KEEPALIVE.as_secs()).unwrap_or(u16::MAX));
+            .keep_alive(u16::try_from(keepalive.as_secs()).unwrap_or(u16::MAX));
         if let Some(password) = password {
             connect = connect.password(password.expose()).map_err(wrong)?;
         }
@@ -122,6 +125,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             Some(_) => Ok(()),
         }
+    }
+
+    /// Asks for no more offers, and gives those that came before the hub knew of it.
+    ///
+    /// # Errors
+    /// Why the session has ended.
+    pub(super) async fn unsubscribe(&mut self) -> Result<Vec<Offer>, SessionError> {
+        let unsubscribe = v3_1_1::Unsubscribe::builder()
+            .packet_id(self.protocol.acquire_packet_id().map_err(wrong)?)
+            .entries(SUBSCRIPTIONS)
+            .map_err(wrong)?
+            .build()
+            .map_err(wrong)?;
+        self.send(unsubscribe.into()).await?;
+        let collecting = async {
+            let mut offers = Vec::new();
+            loop {
+                match self.packet().await? {
+                    Packet::V3_1_1Unsuback(_) => return Ok(offers),
+                    Packet::V3_1_1Publish(publish) => {
+                        offers.extend(Offer::parse(publish.topic_name()).and_then(Result::ok));
+                    }
+                    _ => {}
+                }
+            }
+        };
+        timeout(ANSWER_LIMIT, collecting).await.map_err(|_| SessionError::Silent("UNSUBSCRIBE"))?
     }
 
     /// The next offer, or what is wrong with one that cannot be read.

@@ -1,200 +1,336 @@
 //! The agent's life: a session with the hub, renewed and regained for ever, and the streams that outlive it.
 
-use std::future::Future;
+use std::future::{Future, pending};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::config::{Config, Transport};
+use super::approval::Terminal;
+use super::audit::Audit;
+use super::config::Config;
+use super::link::{self, Link};
 use super::mqtt::{Session, SessionError};
-use super::stream::{self, Surroundings};
+use super::service_manager;
+use super::sessions::Sessions;
+use super::stream::{self, Shared, Surroundings};
+use super::traffic::Traffic;
 use crate::backoff::{Backoff, chance};
-use crate::clock::unix_seconds;
 use crate::error::{Error, Result};
-use crate::iothub::{Key, Login, Resource, SasToken, UnixSeconds, WEBSOCKET_PATH, WEBSOCKET_SUBPROTOCOL};
-use crate::net::{Endpoint, Network, Upgrade, WssUrl};
-use crate::phase::Phases;
-use crate::secret::Secret;
-use crate::tunnel::{self, Meter, Settings};
+use crate::iothub::Offer;
+use crate::net::Network;
 
-/// Part of a token's life after which it is renewed, as .NET and Java do [S].
+/// Part of a token's life after which it is renewed, as .NET and Java do [S]; and after which even pending offers are
+/// put at risk.
 const RENEW_AT: f64 = 0.85;
+const RENEW_BY: f64 = 0.95;
 
 /// The longest wait for a hub that is away.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// Answers that may wait for a session.
+/// Answers that may wait to be published.
 const WAITING_ANSWERS: usize = 64;
 
-/// How long streams may take to end when the agent is stopped.
-const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// A session that lasted so long, or brought an offer, was a good one: the next failure is a first one. Two agents with
+/// one identity end each other's at once, and are to get ever slower.
+const GOOD_SESSION: Duration = Duration::from_secs(60);
 
-/// The WebSocket that carries MQTT has MQTT's own keepalive.
-const MQTT_BRIDGE: Settings = Settings {
-    keepalive: Duration::ZERO,
-    linger: Duration::from_secs(1),
-    drain: Duration::ZERO,
-    half_close: true,
-};
+/// How long answers may take to go out when the agent is stopped.
+const STOP_LEAVE: Duration = Duration::from_secs(2);
 
-const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
+/// How long streams that were told to end may take.
+const END_LIMIT: Duration = Duration::from_secs(5);
 
-trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
+/// What is asked of a running agent.
+#[derive(Debug)]
+pub enum Order {
+    /// Go by another configuration from now on, or say what is wrong with it. Live streams keep theirs.
+    Reload(Result<Box<(Config, Network)>>),
+    /// End, with time for streams to end by themselves. Asked twice: end now.
+    Stop,
+}
 
-/// Why a session's time is up.
+/// Why a session is over that did not fail.
 enum Over {
     Stop,
-    Renew,
+    /// The next one has this link already.
+    Renew(Link),
 }
 
-/// Serves the device until `stop` resolves. Losing the hub never ends it, nor touches live streams.
+/// When to replace a session.
+struct Renewal {
+    /// If no offer awaits its answer.
+    at: Instant,
+    /// In any case.
+    by: Instant,
+    /// The hub ends it.
+    end: Instant,
+}
+
+type Dialling = Pin<Box<dyn Future<Output = Result<Link>> + Send>>;
+
+struct Agent {
+    config: Arc<Config>,
+    network: Network,
+    shared: Arc<Shared>,
+    streams: JoinSet<()>,
+    stopping: watch::Sender<bool>,
+    backoff: Backoff,
+}
+
+/// Serves the device until it is ordered to stop, or nobody can order any more. Losing the hub never ends it, nor
+/// touches live streams.
 ///
 /// # Errors
-/// Only what no new try could mend: a ready token that has expired.
-pub async fn serve(config: Config, network: Network, stop: impl Future<Output = ()>) -> Result<()> {
-    let config = Arc::new(config);
-    let (answers, mut waiting) = mpsc::channel(WAITING_ANSWERS);
-    let (stopping, stopped) = watch::channel(false);
-    let surroundings =
-        Surroundings { config: config.clone(), network: network.clone(), answers, stopping: stopped };
-    let mut streams = JoinSet::new();
-    let mut backoff = Backoff::new(LONGEST_WAIT);
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        let token = token(&config, SystemTime::now())?;
-        let over = tokio::select! {
-            over = session(&config, &network, &token, &surroundings, &mut waiting, &mut streams, &mut backoff) => over,
-            () = &mut stop => Ok(Over::Stop),
-        };
-        match over {
-            Ok(Over::Renew) => log::info!("renewing the token"),
-            Ok(Over::Stop) => break,
-            Err(error) => {
-                let wait = backoff.wait(chance());
-                log::warn!("{error}; trying again in {:.1} s", wait.as_secs_f64());
-                if let Some(hint) = error.hint() {
-                    log::info!("hint: {hint}");
-                }
-                tokio::select! {
-                    () = sleep(wait) => {}
-                    () = &mut stop => break,
-                }
-            }
-        }
-    }
-    log::info!("stopping, with {} streams open", streams.len());
-    // Every stream has gone already when nobody hears this.
-    let _ = stopping.send(true);
-    let ending = async { while streams.join_next().await.is_some() {} };
-    if timeout(STOP_LIMIT, ending).await.is_err() {
-        log::warn!("{} streams did not end in time", streams.len());
-    }
-    Ok(())
-}
-
-/// One session, from its login to its end.
-async fn session(
-    config: &Config,
-    network: &Network,
-    token: &Token,
-    surroundings: &Surroundings,
-    waiting: &mut mpsc::Receiver<String>,
-    streams: &mut JoinSet<()>,
-    backoff: &mut Backoff,
-) -> Result<Over> {
-    let login = Login::new(&config.hub, &config.identity, PRODUCT);
-    let failed = |error| session_error(config, error);
-    let io = dial(config, network).await?;
-    let mut session = Session::begin(io, &login, Some(&token.password)).await.map_err(failed)?;
-    backoff.reset();
-    log::info!("in service as {} at {}", config.identity, config.hub);
-    let renewal = token.renew_at;
-    loop {
-        tokio::select! {
-            biased;
-            Some(answer) = waiting.recv() => session.publish(&answer).await.map_err(failed)?,
-            offer = session.offer() => match offer.map_err(failed)? {
-                Ok(offer) => {
-                    log::debug!("stream '{}': offered", offer.stream);
-                    streams.spawn(stream::run(offer, surroundings.clone()));
-                }
-                Err(problem) => log::warn!("{}: {problem}", config.hub),
-            },
-            Some(ended) = streams.join_next() => if let Err(error) = ended {
-                log::error!("a stream ended with a bug: {error}");
-            },
-            () = sleep_until(renewal.unwrap_or_else(Instant::now)), if renewal.is_some() => {
-                session.end().await;
-                return Ok(Over::Renew);
-            }
-        }
-    }
-}
-
-/// A token to log in with, and when to get the next one.
-struct Token {
-    password: Secret,
-    renew_at: Option<Instant>,
-}
-
-fn token(config: &Config, now: SystemTime) -> Result<Token> {
-    let unusable = |problem: String| Error::Credential {
-        source: format!("the connection string of {}", config.identity),
-        problem,
-        hint: "get a new token, or use the device's key".into(),
+/// What is wrong from the start: an audit log that cannot be written, or a ready token that has expired.
+pub async fn serve(config: Config, network: Network, mut orders: mpsc::Receiver<Order>) -> Result<()> {
+    config.credential.pass(SystemTime::now(), config.token_life)?;
+    let shared = Shared {
+        audit: Audit::open(config.audit_log.as_deref())?,
+        sessions: Arc::new(Sessions::default()),
+        traffic: Traffic::new(),
+        terminal: Terminal::default(),
     };
-    match &config.key {
-        Key::Shared(key) => {
-            let expiry = UnixSeconds(unix_seconds(now).0 + config.token_life.as_secs());
-            let token = SasToken::sign(&Resource::identity(&config.hub, &config.identity), expiry, key, None);
-            Ok(Token {
-                password: token.map_err(|problem| unusable(problem.0))?.text().clone(),
-                renew_at: Some(Instant::now() + config.token_life.mul_f64(RENEW_AT)),
-            })
-        }
-        Key::Signature(token) if token.expiry() <= unix_seconds(now) => {
-            Err(unusable("its shared access signature has expired".into()))
-        }
-        Key::Signature(token) => Ok(Token { password: token.text().clone(), renew_at: None }),
-        Key::Certificate => Err(unusable("certificates are not supported yet".into())),
+    let agent = Agent {
+        config: Arc::new(config),
+        network,
+        shared: Arc::new(shared),
+        streams: JoinSet::new(),
+        stopping: watch::Sender::new(false),
+        backoff: Backoff::new(LONGEST_WAIT),
+    };
+    tokio::select! {
+        () = agent.live(&mut orders) => Ok(()),
+        never = service_manager::watchdog() => match never {},
     }
 }
 
-/// A byte stream that carries MQTT, over either transport.
-async fn dial(config: &Config, network: &Network) -> Result<Box<dyn ByteStream>> {
-    let address = config.gateway.as_ref().unwrap_or(&config.hub);
-    let mut phases = Phases::default();
-    if config.transport == Transport::Mqtt {
-        let endpoint = Endpoint::new(&*address.name, config.mqtt_port);
-        return Ok(Box::new(network.connect(&endpoint, &mut phases).await?));
+impl Agent {
+    async fn live(mut self, orders: &mut mpsc::Receiver<Order>) {
+        let mut next_link = None;
+        loop {
+            let beginning = begin(self.config.clone(), self.network.clone(), next_link.take());
+            let over = tokio::select! {
+                begun = beginning => match begun {
+                    Ok((session, renewal)) => {
+                        let since = Instant::now();
+                        let over = self.attend(session, renewal, orders).await;
+                        if since.elapsed() > GOOD_SESSION {
+                            self.backoff.reset();
+                        }
+                        over
+                    }
+                    Err(error) => Err(error),
+                },
+                order = orders.recv() => if self.obey(order) { continue } else { break },
+            };
+            match over {
+                Ok(Over::Stop) => break,
+                Ok(Over::Renew(link)) => next_link = Some(link),
+                Err(error) => {
+                    let wait = self.backoff.wait(chance());
+                    let trouble = format!("{error}; trying again in {:.1} s", wait.as_secs_f64());
+                    log::warn!("{trouble}");
+                    if let Some(hint) = error.hint() {
+                        log::info!("hint: {hint}");
+                    }
+                    service_manager::status(&trouble);
+                    // A machine must come up without its hub: the service is there, and tries.
+                    service_manager::ready();
+                    tokio::select! {
+                        () = sleep(wait) => {}
+                        order = orders.recv() => if !self.obey(order) { break },
+                    }
+                }
+            }
+        }
+        self.stop(orders).await;
     }
-    let endpoint = Endpoint::new(&*address.name, address.port.unwrap_or(443));
-    let url = WssUrl { endpoint, path: WEBSOCKET_PATH.into() };
-    let asked = Upgrade { bearer: None, subprotocol: Some(WEBSOCKET_SUBPROTOCOL) };
-    let websocket = network.open(&url, asked, &mut phases).await?;
-    // Frames carry MQTT as a byte stream [S]: the same bridge serves, with a pipe for its local side.
-    let (ours, theirs) = tokio::io::duplex(16 * 1024);
-    tokio::spawn(async move {
-        let local = tokio::io::split(theirs);
-        let hangup = std::future::pending();
-        tunnel::bridge(local, websocket.io, &websocket.early, &MQTT_BRIDGE, &Meter::default(), hangup).await
-    });
-    Ok(Box::new(ours))
+
+    /// Attends to a session until it is over.
+    async fn attend(
+        &mut self,
+        mut session: Session<Link>,
+        mut renewal: Option<Renewal>,
+        orders: &mut mpsc::Receiver<Order>,
+    ) -> Result<Over> {
+        let in_service = format!("in service as {} at {}", self.config.identity(), self.config.hub());
+        log::info!("{in_service}");
+        service_manager::status(&in_service);
+        service_manager::ready();
+        let (answers, mut waiting) = mpsc::channel::<String>(WAITING_ANSWERS);
+        let mut dialling: Option<Dialling> = None;
+        loop {
+            // Every offer holds a sender until its answer is out.
+            let pending = answers.strong_count() > 1;
+            let due = renewal.as_ref().map(|renewal| if pending { renewal.by } else { renewal.at });
+            tokio::select! {
+                biased;
+                Some(answer) = waiting.recv() => {
+                    session.publish(&answer).await.map_err(|error| self.failed(error))?;
+                }
+                order = orders.recv() => {
+                    if !self.obey(order) {
+                        self.leave(session, answers, waiting, STOP_LEAVE).await;
+                        return Ok(Over::Stop);
+                    }
+                    // The login may be another by now.
+                    renewal = Some(Renewal::now(&self.config));
+                    dialling = None;
+                }
+                offer = session.offer() => match offer.map_err(|error| self.failed(error))? {
+                    Ok(offer) => {
+                        self.backoff.reset();
+                        self.open(offer, answers.clone());
+                    }
+                    Err(problem) => log::warn!("{}: {problem}", self.config.hub()),
+                },
+                Some(ended) = self.streams.join_next() => if let Err(error) = ended {
+                    log::error!("a stream ended with a bug: {error}");
+                },
+                link = dialled(&mut dialling) => match (link, &mut renewal) {
+                    (Ok(link), Some(renewal)) => {
+                        let patience = renewal.end.saturating_duration_since(Instant::now());
+                        self.leave(session, answers, waiting, patience).await;
+                        return Ok(Over::Renew(link));
+                    }
+                    (Err(error), Some(renewal)) => {
+                        dialling = None;
+                        let wait = self.backoff.wait(chance());
+                        log::warn!("renewal: {error}; trying again in {:.1} s", wait.as_secs_f64());
+                        renewal.at = Instant::now() + wait;
+                        renewal.by = renewal.by.max(renewal.at);
+                    }
+                    (_, None) => dialling = None,
+                },
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() && dialling.is_none() => {
+                    log::info!("renewing the session");
+                    dialling = Some(Box::pin(link::dial(self.config.clone(), self.network.clone())));
+                }
+            }
+        }
+    }
+
+    fn failed(&self, error: SessionError) -> Error {
+        link::session_error(&self.config, error)
+    }
+
+    fn open(&mut self, offer: Offer, answers: mpsc::Sender<String>) {
+        let surroundings = Surroundings {
+            config: self.config.clone(),
+            network: self.network.clone(),
+            shared: self.shared.clone(),
+            stopping: self.stopping.subscribe(),
+        };
+        self.streams.spawn(stream::run(offer, answers, surroundings));
+    }
+
+    /// Takes no more offers, publishes the answers that are still to come, and ends the session.
+    async fn leave(
+        &mut self,
+        mut session: Session<Link>,
+        answers: mpsc::Sender<String>,
+        mut waiting: mpsc::Receiver<String>,
+        patience: Duration,
+    ) {
+        let leaving = async {
+            for offer in session.unsubscribe().await? {
+                self.open(offer, answers.clone());
+            }
+            drop(answers);
+            while let Some(answer) = waiting.recv().await {
+                session.publish(&answer).await?;
+            }
+            Ok(())
+        };
+        match timeout(patience, leaving).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::warn!("leaving: {}", self.failed(error)),
+            Err(_elapsed) => log::warn!("leaving: offers are still without an answer"),
+        }
+        session.end().await;
+    }
+
+    /// Takes an order; false is the order to stop.
+    fn obey(&mut self, order: Option<Order>) -> bool {
+        let Some(Order::Reload(new)) = order else { return false };
+        service_manager::reloading();
+        let applied = new.and_then(|new| {
+            let (config, network) = *new;
+            self.shared.audit.reopen(config.audit_log.as_deref())?;
+            (self.config, self.network) = (Arc::new(config), network);
+            Ok(())
+        });
+        match applied {
+            Ok(()) => log::info!("the configuration has been read again"),
+            Err(error) => {
+                log::error!("the configuration stays as it was: {error}");
+                // Logs may have been rotated all the same.
+                if let Err(error) = self.shared.audit.reopen(self.config.audit_log.as_deref()) {
+                    log::error!("{error}");
+                }
+            }
+        }
+        service_manager::ready();
+        true
+    }
+
+    /// Gives streams the time to end by themselves, then tells them to.
+    async fn stop(mut self, orders: &mut mpsc::Receiver<Order>) {
+        service_manager::stopping();
+        log::info!("stopping, with {} streams open", self.streams.len());
+        let ended = async { while self.streams.join_next().await.is_some() {} };
+        let impatience = async { while let Some(Order::Reload(_)) = orders.recv().await {} };
+        tokio::select! {
+            () = ended => {}
+            () = sleep(self.config.stop_timeout) => {}
+            () = impatience => {}
+        }
+        self.stopping.send_replace(true);
+        let ended = async { while self.streams.join_next().await.is_some() {} };
+        if timeout(END_LIMIT, ended).await.is_err() {
+            log::warn!("{} streams did not end in time", self.streams.len());
+        }
+    }
 }
 
-fn session_error(config: &Config, error: SessionError) -> Error {
-    let hub = config.hub.to_string();
-    match error {
-        SessionError::Refused(problem) => {
-            Error::MqttRefused { hub, identity: config.identity.clone(), problem }
-        }
-        SessionError::Protocol(problem) => Error::Protocol { target: hub, problem },
-        SessionError::Network(error) => Error::Cut { problem: format!("{hub}: {error}") },
-        SessionError::Silent(what) => Error::Cut { problem: format!("{hub}: no answer to {what}") },
+impl Renewal {
+    fn of(life: Duration) -> Self {
+        let now = Instant::now();
+        Self { at: now + life.mul_f64(RENEW_AT), by: now + life.mul_f64(RENEW_BY), end: now + life }
+    }
+
+    /// As soon as no offer awaits its answer; none does for longer than approval takes.
+    fn now(config: &Config) -> Self {
+        let now = Instant::now();
+        let end = now + config.approve_timeout + END_LIMIT;
+        Self { at: now, by: end, end }
+    }
+}
+
+/// Begins a session, over `link` if there is one, and tells when to replace it.
+async fn begin(
+    config: Arc<Config>,
+    network: Network,
+    link: Option<Link>,
+) -> Result<(Session<Link>, Option<Renewal>)> {
+    let link = match link {
+        Some(link) => link,
+        None => link::dial(config.clone(), network.clone()).await?,
+    };
+    let pass = config.credential.pass(SystemTime::now(), config.token_life)?;
+    let renewal = pass.renewable.map(Renewal::of);
+    let session = link::log_in(link, pass.password.as_ref(), &config, &network).await?;
+    Ok((session, renewal))
+}
+
+/// The link that is being dialled; none is for ever.
+async fn dialled(dialling: &mut Option<Dialling>) -> Result<Link> {
+    match dialling {
+        Some(dialling) => dialling.await,
+        None => pending().await,
     }
 }

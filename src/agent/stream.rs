@@ -1,16 +1,23 @@
 //! One stream, from its offer to its end.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::future::pending;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 
+use super::approval::{Facts, Terminal};
+use super::audit::Audit;
 use super::config::Config;
+use super::sessions::{Place, Sessions};
+use super::target::{Connection, Target};
+use super::traffic::{Charged, Traffic};
 use crate::duration;
 use crate::iothub::{Decision, Offer};
 use crate::net::Network;
 use crate::phase::Phases;
-use crate::tunnel::{self, Meter, Settings};
+use crate::tunnel::{self, End, Meter, Settings};
 
 const BRIDGE: Settings = Settings {
     keepalive: Duration::from_secs(30),
@@ -20,55 +27,139 @@ const BRIDGE: Settings = Settings {
     half_close: true,
 };
 
+/// An idle stream is looked at this often within its limit.
+const IDLE_CHECKS: u32 = 8;
+
 /// What streams need of the agent.
 #[derive(Clone)]
 pub(super) struct Surroundings {
+    /// As it was when the stream was offered.
     pub(super) config: Arc<Config>,
     pub(super) network: Network,
-    /// Topics of answers, for whichever session is there.
-    pub(super) answers: mpsc::Sender<String>,
-    /// True once the agent is to stop.
+    pub(super) shared: Arc<Shared>,
+    /// True once streams are to end.
     pub(super) stopping: watch::Receiver<bool>,
 }
 
-/// Connects the target, and only then accepts and joins: a service that is down is a rejection, and no byte of it is
-/// lost, for they wait in its socket.
-pub(super) async fn run(offer: Offer, surroundings: Surroundings) {
-    let Surroundings { config, network, answers, mut stopping } = surroundings;
-    let name = &offer.stream;
-    let reject = async |why: &str| {
-        log::warn!("stream '{name}': rejected: {why}");
-        // The agent is ending when nobody takes answers any more.
-        let _ = answers.send(offer.answer(Decision::Reject)).await;
+/// What all streams share, whatever becomes of the configuration.
+pub(super) struct Shared {
+    pub(super) audit: Arc<Audit>,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) terminal: Terminal,
+}
+
+/// Decides, and connects the target before it accepts and joins: a service that is down is a rejection, and no byte of
+/// it is lost, for they wait in its socket.
+///
+/// `answers` leads to the session with the hub that the offer came from, and is held until the answer is out: the same
+/// request in another session may be another's.
+pub(super) async fn run(offer: Offer, answers: mpsc::Sender<String>, surroundings: Surroundings) {
+    let Surroundings { config, network, shared, mut stopping } = surroundings;
+    let mut trail = shared.audit.stream(&offer.stream);
+    trail.offered(&config.identity().client_id(), &config.hub().to_string());
+    let admitted = tokio::select! {
+        admitted = admit(&offer.stream, &config, &shared) => admitted,
+        () = answers.closed() => Err("the session with the hub ended before the answer".into()),
     };
-    let Some(target) = config.target(name) else {
-        return reject("no target has that name").await;
+    let (target, _place, connection) = match admitted {
+        Ok(admitted) => admitted,
+        Err(why) => {
+            trail.rejected(&why);
+            // The hub does not wait any more when nobody takes the answer.
+            let _ = answers.send(offer.answer(Decision::Reject)).await;
+            return;
+        }
     };
-    let connection = match target.address.connect().await {
-        Ok(connection) => connection,
-        Err(problem) => return reject(&format!("target {}: {problem}", target.address)).await,
-    };
+    trail.accepted(&target.address.to_string(), target.approve.name());
+    let answer = offer.answer(Decision::Accept);
+    let accept = async move { answers.send(answer).await };
     let mut phases = Phases::default();
-    let accept = answers.send(offer.answer(Decision::Accept));
     let (_, joined) = tokio::join!(accept, network.join(&offer.url, &offer.token, &mut phases));
     let websocket = match joined {
         Ok(websocket) => websocket,
-        Err(error) => return log::warn!("stream '{name}': {error}"),
+        Err(error) => return trail.ended(&error.to_string()),
     };
-    log::info!("stream '{name}': open to {}", target.address);
-    let (since, meter) = (Instant::now(), Meter::default());
-    let stop = async {
-        // An agent that is gone altogether stops its streams as well.
-        let _ = stopping.wait_for(|stopping| *stopping).await;
+    log::info!("stream '{}': open to {}", offer.stream, target.address);
+    trail.started();
+    let limit = OnceLock::new();
+    let hangup = async {
+        let reached = tokio::select! {
+            reached = limits(&config, &shared.traffic, trail.meter()) => reached,
+            // An agent that is gone altogether stops its streams as well.
+            _ = stopping.wait_for(|stopping| *stopping) => "the agent was stopped".into(),
+        };
+        let _ = limit.set(reached);
     };
-    let local = (connection.read, connection.write);
-    let end = tunnel::bridge(local, websocket.io, &websocket.early, &BRIDGE, &meter, stop).await;
-    let lasted = Duration::from_secs(since.elapsed().as_secs());
-    log::info!(
-        "stream '{name}': ended after {}, {} bytes to the user, {} from the user: {end:?}",
-        duration::show(lasted),
-        meter.sent(),
-        meter.received()
+    let local = (
+        Charged::new(connection.read, &shared.traffic, config.allowance),
+        Charged::new(connection.write, &shared.traffic, config.allowance),
     );
+    let end = tunnel::bridge(local, websocket.io, &websocket.early, &BRIDGE, trail.meter(), hangup).await;
+    trail.ended(&reason(&end, limit.get()));
     connection.process.end().await;
+}
+
+/// Takes a place, asks for approval and connects the target.
+///
+/// # Errors
+/// Why the stream is rejected.
+async fn admit<'a>(
+    stream: &str,
+    config: &'a Config,
+    shared: &Shared,
+) -> Result<(&'a Target, Place, Connection), String> {
+    let target = config.target(stream).ok_or("no target has that name")?;
+    if shared.traffic.is_spent(config.allowance) {
+        return Err("today's bytes are used up (daily-bytes)".into());
+    }
+    let place = shared.sessions.enter(&target.stream, config.max_sessions, target.max_sessions)?;
+    let facts =
+        Facts { stream, target: target.address.to_string(), identity: config.identity(), hub: config.hub() };
+    target.approve.decide(&facts, &shared.terminal, config.approve_timeout).await?;
+    let connection = target.address.connect().await;
+    let connection = connection.map_err(|problem| format!("target {}: {problem}", target.address))?;
+    Ok((target, place, connection))
+}
+
+/// Resolves once a live stream has reached a limit: which.
+async fn limits(config: &Config, traffic: &Traffic, meter: &Meter) -> String {
+    let within = async |limit: Option<Duration>| match limit {
+        Some(limit) => sleep(limit).await,
+        None => pending().await,
+    };
+    tokio::select! {
+        limit = idle(config.idle_timeout, meter) => format!("idle for {} (idle-timeout)", duration::show(limit)),
+        () = within(config.max_duration) => "its time is up (max-duration)".into(),
+        () = traffic.spent() => "today's bytes are used up (daily-bytes)".into(),
+    }
+}
+
+async fn idle(limit: Option<Duration>, meter: &Meter) -> Duration {
+    let Some(limit) = limit else { return pending().await };
+    let (mut seen, mut quiet) = (0, 0);
+    while quiet < IDLE_CHECKS {
+        sleep(limit / IDLE_CHECKS).await;
+        let now = meter.sent() + meter.received();
+        quiet = if now == seen { quiet + 1 } else { 0 };
+        seen = now;
+    }
+    limit
+}
+
+fn reason(end: &End, limit: Option<&String>) -> String {
+    match (end, limit) {
+        (End::HungUp, Some(limit)) => limit.clone(),
+        (End::HungUp, None) => "it was hung up".into(),
+        (End::Local, _) => "the target ended".into(),
+        (End::Peer(close), _) if close.is_normal() => "the user ended".into(),
+        (End::Peer(close), _) => match close.code {
+            Some(code) => format!("closed with {code} {}", close.reason),
+            None => "closed".into(),
+        },
+        (End::LocalFailed(error), _) => format!("the target failed: {error}"),
+        (End::Cut(error), _) => format!("the connection was cut: {error}"),
+        (End::Violation(what), _) => format!("the gateway broke the protocol: {what}"),
+        (End::Silent(after), _) => format!("nothing was heard for {}", duration::show(*after)),
+    }
 }

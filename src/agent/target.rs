@@ -11,17 +11,30 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use super::approval::Approve;
+use super::builtin::Builtin;
+
 /// How long a target may take to take a connection: the hub, and the user, are waiting.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a command may take to end once its stream has.
 const EXIT_LIMIT: Duration = Duration::from_secs(5);
 
-/// A stream's name, and where it leads.
+/// Streams, and where they lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
+    /// A stream's name, or a pattern of names.
     pub stream: String,
     pub address: Address,
+    pub approve: Approve,
+    pub max_sessions: Option<usize>,
+}
+
+impl Target {
+    /// A target without conditions.
+    pub fn new(stream: impl Into<String>, address: Address) -> Self {
+        Self { stream: stream.into(), address, approve: Approve::Always, max_sessions: None }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +44,8 @@ pub enum Address {
     Unix(PathBuf),
     /// A program with its arguments, started for each stream, with the stream as its stdin and stdout.
     Command(Vec<String>),
+    /// A service of the agent's own.
+    Builtin(Builtin),
 }
 
 impl Address {
@@ -70,6 +85,10 @@ impl Address {
                 }
                 Self::Unix(path) => Connection::new(UnixStream::connect(path).await?.into_split(), None),
                 Self::Command(words) => start(words)?,
+                Self::Builtin(builtin) => {
+                    let (read, write) = builtin.connect();
+                    Connection { read, write, process: Process(None) }
+                }
             })
         };
         match timeout(CONNECT_LIMIT, connecting).await {
@@ -85,6 +104,7 @@ impl fmt::Display for Address {
             Self::Tcp(address) => f.write_str(address),
             Self::Unix(path) => write!(f, "{}", path.display()),
             Self::Command(words) => write!(f, "command {}", words.first().map_or("", String::as_str)),
+            Self::Builtin(builtin) => write!(f, "builtin {}", builtin.name()),
         }
     }
 }

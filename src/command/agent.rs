@@ -1,29 +1,109 @@
 //! The device's side, as a service.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use tokio::signal::unix::SignalKind;
+use tokio::sync::mpsc;
+
+use super::network::network;
 use super::signals;
-use crate::agent::{self, Config};
+use crate::agent::{self, Config, Finding, Order};
 use crate::cli;
 use crate::error::{Error, Result};
-use crate::net::{Network, Tls};
+use crate::net::Network;
 
 const DEFAULT_CONFIG: &str = "/etc/iotstream/agent.toml";
 
 pub(super) fn run(args: &cli::Agent) -> Result<ExitCode> {
-    let config = match &args.connection_string_file {
-        Some(file) => Config::from_options(file, &args.target)?,
-        None => Config::read(args.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG)))?,
-    };
-    let network = Network::new(Tls::new(args.ca_file.as_deref().or(config.ca_file.as_deref()))?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(Error::local_io("the runtime"))?;
+    if args.install {
+        return install(args);
+    }
+    if args.check {
+        return runtime.block_on(check(args));
+    }
+    let (config, network) = read(args)?;
     runtime.block_on(async {
-        let stop = signals::termination()?;
-        agent::serve(config, network, stop).await
+        let (orders, taken) = mpsc::channel(1);
+        let ordering = give_orders(args, orders)?;
+        tokio::select! {
+            served = agent::serve(config, network, taken) => served,
+            () = ordering => Err(Error::Bug("nobody gives the agent orders".into())),
+        }
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn config_path(args: &cli::Agent) -> &Path {
+    args.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG))
+}
+
+fn read(args: &cli::Agent) -> Result<(Config, Network)> {
+    let path = config_path(args);
+    let config = match &args.connection_string_file {
+        Some(file) => Config::from_options(file, &args.target)?,
+        None => Config::read(path)?,
+    };
+    let ca_file = args.ca_file.as_deref().or(config.ca_file.as_deref());
+    let network = network(ca_file, args.proxy.as_deref(), path, config.proxy.as_ref())?;
+    Ok((config, network))
+}
+
+/// Turns signals into orders: SIGHUP reloads, SIGTERM and SIGINT stop, and stop at once the second time.
+fn give_orders(args: &cli::Agent, orders: mpsc::Sender<Order>) -> Result<impl Future<Output = ()>> {
+    let mut hangup = signals::listen(SignalKind::hangup())?;
+    let mut terminate = signals::listen(SignalKind::terminate())?;
+    let mut interrupt = signals::listen(SignalKind::interrupt())?;
+    Ok(async move {
+        loop {
+            let order = tokio::select! {
+                _ = hangup.recv() => Order::Reload(read(args).map(Box::new)),
+                _ = terminate.recv() => Order::Stop,
+                _ = interrupt.recv() => Order::Stop,
+            };
+            // The agent is ending when it takes no more.
+            let _ = orders.send(order).await;
+        }
+    })
+}
+
+async fn check(args: &cli::Agent) -> Result<ExitCode> {
+    let place = args.connection_string_file.as_deref().unwrap_or(config_path(args));
+    let findings = agent::check(&place.display().to_string(), read(args)).await;
+    if args.json {
+        let findings: Vec<_> = findings.iter().map(Finding::json).collect();
+        say(&format!("{}\n", serde_json::Value::Array(findings)))?;
+    } else {
+        say(&findings.iter().map(Finding::line).collect::<String>())?;
+    }
+    Ok(agent::exit(&findings).map_or(ExitCode::SUCCESS, |exit| ExitCode::from(exit as u8)))
+}
+
+fn install(args: &cli::Agent) -> Result<ExitCode> {
+    let program = std::env::current_exe().map_err(Error::local_io("this program's own file"))?;
+    let config = config_path(args);
+    let config = config.canonicalize().map_err(Error::local_io(config.display().to_string()))?;
+    let unit = agent::unit(&program, &config)?;
+    let Some(directory) = &args.write else {
+        say(&unit)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let path = directory.join(agent::UNIT);
+    std::fs::write(&path, unit).map_err(Error::local_io(path.display().to_string()))?;
+    say(&format!(
+        "{} is written; to run it now and at each start:\nsystemctl daemon-reload\nsystemctl enable --now {}\n",
+        path.display(),
+        agent::UNIT
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn say(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Error::local_io("stdout"))
 }

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::signal::unix::SignalKind;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 
 use super::signals;
 use crate::agent::{self, Address, Config, Target};
@@ -20,7 +20,7 @@ use crate::cli;
 use crate::emulator::{Emulator, Options};
 use crate::error::{Error, Result};
 use crate::iothub::Identity;
-use crate::net::{Network, Tls};
+use crate::net::{Network, Proxies, Tls};
 use crate::secret::Secret;
 
 /// The device's id, and ssh's name for it.
@@ -43,11 +43,8 @@ pub(super) fn run(args: &cli::Demo) -> Result<ExitCode> {
         let _interrupts = signals::listen(SignalKind::interrupt())?;
         let session = Session::prepare(directory.path(), &keygen, &sshd).await?;
         let hub = session.hub;
-        let (stop_agent, stopped) = oneshot::channel::<()>();
-        let agent = tokio::spawn(agent::serve(session.agent, session.network, async {
-            // Dropping the sender stops the agent as well.
-            let _ = stopped.await;
-        }));
+        let (orders, taken) = mpsc::channel(1);
+        let agent = tokio::spawn(agent::serve(session.agent, session.network, taken));
         tokio::spawn(hub.run(std::future::pending()));
         let mut ssh = ssh_command(&ssh, directory.path(), args);
         let mut child = ssh.spawn().map_err(Error::local_io("ssh"))?;
@@ -61,7 +58,7 @@ pub(super) fn run(args: &cli::Demo) -> Result<ExitCode> {
         };
         let status = status.map_err(Error::local_io("ssh"))?;
         // The device's sshd ends with its stream: nothing of the demo stays behind.
-        let _ = stop_agent.send(());
+        drop(orders);
         agent.await.map_err(|error| Error::Bug(error.to_string()))??;
         let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
         Ok(ExitCode::from(u8::try_from(code.unwrap_or(255)).unwrap_or(255)))
@@ -98,9 +95,9 @@ impl Session {
         ];
         let file = hub_directory.join("devices").join(format!("{DEVICE}.conn"));
         let text = fs::read_to_string(&file).map_err(Error::local_io(file.display().to_string()))?;
-        let target = Target { stream: "ssh".into(), address: Address::Command(command) };
+        let target = Target::new("ssh", Address::Command(command));
         let agent = Config::new(&file.display().to_string(), &Secret::new(text), vec![target])?;
-        let network = Network::new(Tls::new(Some(&hub_directory.join("ca.pem")))?);
+        let network = Network::new(Tls::new(Some(&hub_directory.join("ca.pem")))?, Proxies::none());
         Ok(Self { hub, agent, network })
     }
 }
@@ -150,7 +147,11 @@ async fn write_ssh_files(directory: &Path, keygen: &Path) -> Result<PathBuf> {
         // No quoting is done of what a ProxyCommand's shell sees.
         (
             "ProxyCommand",
-            format!("{} --config {} %h %p", quoted(&helper), quoted(&directory.join("hub/profiles.toml"))),
+            format!(
+                "{} --proxy none --config {} %h %p",
+                quoted(&helper),
+                quoted(&directory.join("hub/profiles.toml"))
+            ),
         ),
         ("HostKeyAlias", DEVICE.into()),
         ("UserKnownHostsFile", at("known_hosts")),

@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli;
-use crate::emulator::{Emulator, Faults, Options};
+use crate::emulator::{Emulator, Faults, Options, Thumbprint};
 use crate::error::{Error, Result};
 use crate::iothub::Identity;
 
@@ -14,6 +14,7 @@ pub fn run(args: &cli::Emulator) -> Result<ExitCode> {
     let options = Options {
         dir: args.dir.clone(),
         devices: args.devices.iter().map(|id| identity(id)).collect::<Result<_>>()?,
+        x509_devices: args.x509_devices.iter().map(|text| x509_device(text)).collect::<Result<_>>()?,
         hostnames: args.hostnames.clone(),
         faults: faults(args.inject.as_deref().unwrap_or_default())?,
     };
@@ -54,6 +55,17 @@ fn identity(text: &str) -> Result<Identity> {
         hint: "an id has letters, digits and -:.+%_#*?!(),=@$' in it; a module is written DEVICE/MODULE"
             .into(),
     })
+}
+
+/// `ID=THUMBPRINT`; the id may have a `=` of its own.
+fn x509_device(text: &str) -> Result<(Identity, Thumbprint)> {
+    let wrong = || Error::Usage {
+        problem: format!("--x509-device '{text}' is not ID=THUMBPRINT"),
+        hint: "the thumbprint is a certificate's SHA-256: openssl x509 -in CERT -noout -fingerprint -sha256"
+            .into(),
+    };
+    let (id, thumbprint) = text.rsplit_once('=').ok_or_else(wrong)?;
+    Ok((identity(id)?, Thumbprint::parse(thumbprint).ok_or_else(wrong)?))
 }
 
 fn faults(text: &str) -> Result<Faults> {

@@ -7,22 +7,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::{Error, Result};
 
-/// Resolves when a service is asked to end: SIGTERM, or SIGINT from a terminal.
-pub(super) fn termination() -> Result<impl Future<Output = ()>> {
-    either(SignalKind::terminate(), SignalKind::interrupt())
-}
-
 /// Resolves when whoever runs a command wants it to end: SIGHUP or SIGTERM.
 pub(super) fn hangup() -> Result<impl Future<Output = ()>> {
-    either(SignalKind::hangup(), SignalKind::terminate())
-}
-
-fn either(one: SignalKind, other: SignalKind) -> Result<impl Future<Output = ()>> {
-    let (mut one, mut other) = (listen(one)?, listen(other)?);
+    let (mut hangup, mut terminate) = (listen(SignalKind::hangup())?, listen(SignalKind::terminate())?);
     Ok(async move {
         tokio::select! {
-            _ = one.recv() => {}
-            _ = other.recv() => {}
+            _ = hangup.recv() => {}
+            _ = terminate.recv() => {}
         }
     })
 }

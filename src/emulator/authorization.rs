@@ -5,13 +5,14 @@ use crate::iothub::{Code, HubFailure, Identity, SasToken, UnixSeconds};
 use crate::secret::Secret;
 
 use super::Hub;
-use super::registry::Permission;
+use super::client_certificate::Thumbprint;
+use super::registry::{Permission, Proof};
 
 /// A device that has proved who it is.
 #[derive(Debug)]
 pub(super) struct Admission {
     pub(super) identity: Identity,
-    /// When its token expires and the hub drops the connection [D]; a certificate will have no such time.
+    /// When its token expires and the hub drops the connection [D]; a certificate has no such time.
     pub(super) expiry: Option<UnixSeconds>,
     /// The hub as the device names it.
     pub(super) hub: String,
@@ -70,12 +71,13 @@ impl Hub {
         Ok(())
     }
 
-    /// Checks an MQTT CONNECT. Without a password a device would show a certificate, which is not built yet.
+    /// Checks an MQTT CONNECT over a connection on which the client has shown `certificate`, if any.
     pub(super) fn admit(
         &self,
         client_id: &str,
         username: Option<&str>,
         password: Option<&[u8]>,
+        certificate: Option<Thumbprint>,
     ) -> Result<Admission, Refusal> {
         let identity = parse_client_id(client_id).ok_or(Refusal::ClientId)?;
         let (hub, named) = username.and_then(parse_username).ok_or(Refusal::Malformed)?;
@@ -87,11 +89,31 @@ impl Hub {
         }
         let registration =
             self.registry.get(&identity).ok_or(Refusal::NotAuthorized("it is not registered"))?;
+        let expiry = match &registration.proof {
+            Proof::Certificate(known) if certificate == Some(*known) => None,
+            Proof::Certificate(_) => {
+                return Err(Refusal::NotAuthorized("it has not shown the certificate it is known by"));
+            }
+            Proof::Key(key) => Some(self.check_token(&identity, key, password)?),
+        };
+        if !registration.enabled {
+            return Err(Refusal::NotAuthorized("it is disabled"));
+        }
+        Ok(Admission { identity, expiry, hub: hub.to_owned() })
+    }
+
+    /// Checks the token of an identity whose key is `own_key`, and tells when it expires.
+    fn check_token(
+        &self,
+        identity: &Identity,
+        own_key: &Secret,
+        password: Option<&[u8]>,
+    ) -> Result<UnixSeconds, Refusal> {
         let password = password.ok_or(Refusal::NotAuthorized("there is no password"))?;
         let token = std::str::from_utf8(password).ok().and_then(|text| SasToken::parse(text).ok());
         let token = token.ok_or(Refusal::Malformed)?;
         let key: &Secret = match token.policy() {
-            None => &registration.key,
+            None => own_key,
             Some(policy) => self
                 .registry
                 .policy_key(policy, &[Permission::DeviceConnect])
@@ -117,10 +139,7 @@ impl Hub {
         if token.expiry() <= clock::unix_seconds(self.faults.clock.now()) {
             return Err(Refusal::NotAuthorized("the token has expired"));
         }
-        if !registration.enabled {
-            return Err(Refusal::NotAuthorized("it is disabled"));
-        }
-        Ok(Admission { identity, expiry: Some(token.expiry()), hub: hub.to_owned() })
+        Ok(token.expiry())
     }
 
     /// What of this hub a decoded `sr=` covers; `None` when it is for another.

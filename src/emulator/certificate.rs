@@ -13,6 +13,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use crate::secret::Secret;
 
+use super::client_certificate::AnyClient;
+
 const DAY: Duration = Duration::from_secs(86_400);
 /// Clients' clocks may be behind; they allow five minutes or so elsewhere too.
 const BACKDATED: Duration = DAY;
@@ -72,9 +74,9 @@ impl Authority {
         let chain = vec![leaf.der().clone(), CertificateDer::from_pem_slice(self.certificate.as_bytes())?];
         let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
+        let config = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
+            .with_client_cert_verifier(Arc::new(AnyClient::new(&provider)))
             .with_single_cert(chain, key)?;
         Ok(Arc::new(config))
     }

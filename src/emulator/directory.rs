@@ -5,6 +5,7 @@
 //! service.conn                 the connection string of the policy `service`
 //! policies/NAME.conn           those of the other policies
 //! devices/ID.conn              a registered identity, percent-encoded: `dev%2Fmod.conn` is module mod of dev
+//! devices/ID.sha256            the thumbprint of its certificate, where it has one
 //! profiles.toml                the connect side's configuration
 //! ```
 
@@ -18,6 +19,8 @@ use crate::iothub::{ConnectionString, HubAddress, Identity, Key, encode};
 use crate::secret::Secret;
 
 use super::certificate::Authority;
+use super::client_certificate::Thumbprint;
+use super::registry::Proof;
 
 /// The policies of a new hub [D].
 pub(super) const POLICIES: [&str; 5] =
@@ -56,15 +59,18 @@ impl Directory {
     /// A policy's key, made at the first start; its connection string names the hub as it is now.
     pub(super) fn policy(&self, name: &str, hub: &HubAddress) -> Result<Secret> {
         let file = if name == "service" { "service.conn".into() } else { format!("policies/{name}.conn") };
-        let known = self.connection_string(&file)?;
-        let key = known.map_or_else(new_key, |(_, key)| Ok(key))?;
+        let key = match self.connection_string(&file)? {
+            None => new_key()?,
+            Some((_, Key::Shared(key))) => key,
+            Some(_) => return Err(self.broken(&file, "it holds no SharedAccessKey".into())),
+        };
         let text = policy_string(hub, name, &key);
         self.write(&file, 0o600, &format!("{}\n", text.expose()))?;
         Ok(key)
     }
 
-    /// Every identity registered earlier, with its key.
-    pub(super) fn identities(&self) -> Result<Vec<(Identity, Secret)>> {
+    /// Every identity registered earlier, and how it proves itself.
+    pub(super) fn identities(&self) -> Result<Vec<(Identity, Proof)>> {
         let folder = self.path.join("devices");
         let unreadable = || Error::local_io(format!("directory {}", folder.display()));
         let mut identities = Vec::new();
@@ -75,33 +81,55 @@ impl Directory {
             else {
                 continue;
             };
-            if let Some((Some(identity), key)) = self.connection_string(&format!("devices/{name}"))? {
-                identities.push((identity, key));
-            }
+            let file = format!("devices/{name}");
+            let Some((Some(identity), key)) = self.connection_string(&file)? else { continue };
+            let proof = match key {
+                Key::Shared(key) => Proof::Key(key),
+                Key::Certificate => {
+                    let thumbprint = self.read(&identity_file(&identity, "sha256"))?;
+                    let thumbprint = thumbprint.and_then(|text| Thumbprint::parse(text.expose()));
+                    Proof::Certificate(
+                        thumbprint
+                            .ok_or_else(|| self.broken(&file, "its .sha256 is not beside it".into()))?,
+                    )
+                }
+                Key::Signature(_) => return Err(self.broken(&file, "it holds no SharedAccessKey".into())),
+            };
+            identities.push((identity, proof));
         }
         Ok(identities)
     }
 
     /// Writes an identity's connection string.
-    pub(super) fn keep(&self, identity: &Identity, key: &Secret, hub: &HubAddress) -> Result<()> {
+    pub(super) fn keep(&self, identity: &Identity, proof: &Proof, hub: &HubAddress) -> Result<()> {
         let module = identity.module().map_or_else(String::new, |module| format!(";ModuleId={module}"));
+        let proof = match proof {
+            Proof::Key(key) => Secret::new(format!("SharedAccessKey={}", key.expose())),
+            Proof::Certificate(thumbprint) => {
+                self.write(&identity_file(identity, "sha256"), 0o600, &format!("{thumbprint}\n"))?;
+                Secret::new("x509=true")
+            }
+        };
         let text = Secret::new(format!(
-            "HostName={hub};DeviceId={}{module};SharedAccessKey={}\n",
+            "HostName={hub};DeviceId={}{module};{}\n",
             identity.device(),
-            key.expose()
+            proof.expose()
         ));
-        self.write(&identity_file(identity), 0o600, text.expose())
+        self.write(&identity_file(identity, "conn"), 0o600, text.expose())
     }
 
-    /// Removes an identity's connection string.
+    /// Removes an identity's files.
     pub(super) fn forget(&self, identity: &Identity) -> Result<()> {
-        let path = self.path.join(identity_file(identity));
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(Error::LocalIo { what: format!("file {}", path.display()), source: error })
+        for kind in ["conn", "sha256"] {
+            let path = self.path.join(identity_file(identity, kind));
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(Error::LocalIo { what: format!("file {}", path.display()), source: error });
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// Writes the connect side's configuration, so that `iotstream --config DIR/profiles.toml ID` just works.
@@ -124,19 +152,21 @@ impl Directory {
         self.write("profiles.toml", 0o600, text.expose())
     }
 
-    fn connection_string(&self, file: &str) -> Result<Option<(Option<Identity>, Secret)>> {
+    fn connection_string(&self, file: &str) -> Result<Option<(Option<Identity>, Key)>> {
         let Some(text) = self.read(file)? else { return Ok(None) };
-        let problem = match ConnectionString::parse(text.expose()) {
-            Ok(ConnectionString { key: Key::Shared(key), identity, .. }) => return Ok(Some((identity, key))),
-            Ok(_) => "it holds no SharedAccessKey".to_owned(),
-            Err(problem) => problem.0,
-        };
-        Err(Error::File {
+        match ConnectionString::parse(text.expose()) {
+            Ok(ConnectionString { key, identity, .. }) => Ok(Some((identity, key))),
+            Err(problem) => Err(self.broken(file, problem.0)),
+        }
+    }
+
+    fn broken(&self, file: &str, problem: String) -> Error {
+        Error::File {
             path: self.path.join(file),
             line: None,
             problem,
-            hint: "remove the file, and its key is made anew".into(),
-        })
+            hint: "remove the file, and it is made anew".into(),
+        }
     }
 
     fn read(&self, file: &str) -> Result<Option<Secret>> {
@@ -176,8 +206,8 @@ fn policy_string(hub: &HubAddress, name: &str, key: &Secret) -> Secret {
     Secret::new(format!("HostName={hub};SharedAccessKeyName={name};SharedAccessKey={}", key.expose()))
 }
 
-fn identity_file(identity: &Identity) -> String {
-    format!("devices/{}.conn", encode(&identity.client_id()))
+fn identity_file(identity: &Identity, kind: &str) -> String {
+    format!("devices/{}.{kind}", encode(&identity.client_id()))
 }
 
 #[cfg(test)]
@@ -196,7 +226,7 @@ mod tests {
         let authority = first.authority().unwrap();
         let key = first.policy("service", &hub()).unwrap();
         let identity = Identity::new("Line(3),Press", Some("m%")).unwrap();
-        first.keep(&identity, &new_key().unwrap(), &hub()).unwrap();
+        first.keep(&identity, &Proof::Key(new_key().unwrap()), &hub()).unwrap();
         first.write_profiles(&hub(), &key).unwrap();
 
         let second = Directory::open(&path).unwrap();

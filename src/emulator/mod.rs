@@ -7,6 +7,7 @@
 
 mod authorization;
 mod certificate;
+mod client_certificate;
 mod directory;
 mod faults;
 mod frames;
@@ -32,6 +33,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::error::{Error, Result};
 use crate::iothub::{HubAddress, Identity};
 
+pub use client_certificate::Thumbprint;
 pub use faults::Faults;
 
 /// What an emulator is made from.
@@ -41,6 +43,8 @@ pub struct Options {
     pub dir: PathBuf,
     /// Registered besides those that the directory has.
     pub devices: Vec<Identity>,
+    /// The same, which prove themselves with a certificate.
+    pub x509_devices: Vec<(Identity, Thumbprint)>,
     /// Names of the hub besides `localhost` and the loopback addresses.
     pub hostnames: Vec<String>,
     pub faults: Faults,
@@ -85,6 +89,9 @@ impl Emulator {
         let registry = registry::Registry::open(directory, address.clone())?;
         for identity in &options.devices {
             registry.register(identity)?;
+        }
+        for (identity, thumbprint) in &options.x509_devices {
+            registry.register_certificate(identity, *thumbprint)?;
         }
         let sessions = sessions::Sessions::new().map_err(anyhow::Error::new)?;
         let hub =

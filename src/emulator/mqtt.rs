@@ -16,6 +16,7 @@ use crate::iothub::{Offer, SUBSCRIPTIONS, parse_decision};
 
 use super::Hub;
 use super::authorization::{Admission, Refusal};
+use super::client_certificate::Thumbprint;
 use super::links::Connected;
 
 /// A message to the hub is 256 KB at most [D].
@@ -28,9 +29,14 @@ const CONNECT: Duration = Duration::from_secs(30);
 /// How long a client may leave what it is sent unread.
 const WRITE: Duration = Duration::from_secs(30);
 
-/// Serves one client until either side ends it. `authority` is where the client reached HTTPS, if it came that way.
-pub(super) async fn serve<S>(mut io: S, hub: Arc<Hub>, authority: Option<String>)
-where
+/// Serves one client until either side ends it. `authority` is where the client reached HTTPS, if it came that way, and
+/// `certificate` what it showed.
+pub(super) async fn serve<S>(
+    mut io: S,
+    hub: Arc<Hub>,
+    authority: Option<String>,
+    certificate: Option<Thumbprint>,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let options = ConnectionOptions::new().maximum_packet_size_recv(MAX_PACKET);
@@ -41,6 +47,7 @@ where
         protocol,
         hub,
         authority,
+        certificate,
         link: None,
         expiry: None,
         silent_at: Instant::now() + CONNECT,
@@ -95,6 +102,7 @@ struct Session {
     protocol: Connection<role::Server>,
     hub: Arc<Hub>,
     authority: Option<String>,
+    certificate: Option<Thumbprint>,
     /// Present once the client is admitted.
     link: Option<Connected>,
     expiry: Option<Instant>,
@@ -188,7 +196,8 @@ impl Session {
         if connect.keep_alive() == 0 {
             self.silent_at = Instant::now() + MAX_KEEPALIVE;
         }
-        let admitted = self.hub.admit(connect.client_id(), connect.user_name(), connect.password());
+        let admitted =
+            self.hub.admit(connect.client_id(), connect.user_name(), connect.password(), self.certificate);
         let code = match admitted {
             Ok(admission) => {
                 self.come_online(&admission);

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::iothub::{HubAddress, Identity};
 use crate::secret::Secret;
 
+use super::client_certificate::Thumbprint;
 use super::directory::{Directory, POLICIES, new_key};
 
 /// What a policy can allow [D].
@@ -32,13 +33,27 @@ fn allows(policy: &str, permission: Permission) -> bool {
     }
 }
 
+/// How a device or module proves itself.
+#[derive(Clone, Debug)]
+pub(super) enum Proof {
+    /// With tokens that this key signs.
+    Key(Secret),
+    Certificate(Thumbprint),
+}
+
 /// One registered device or module.
 #[derive(Clone, Debug)]
 pub(super) struct Registration {
-    pub(super) key: Secret,
+    pub(super) proof: Proof,
     /// Lasts until the emulator ends: a connection string, which is all that is kept, has no place for it.
     pub(super) enabled: bool,
     pub(super) last_activity: Option<SystemTime>,
+}
+
+impl Registration {
+    fn new(proof: Proof) -> Self {
+        Self { proof, enabled: true, last_activity: None }
+    }
 }
 
 #[derive(Debug)]
@@ -58,9 +73,9 @@ impl Registry {
         }
         directory.write_profiles(&hub, &policies["service"])?;
         let mut identities = BTreeMap::new();
-        for (identity, key) in directory.identities()? {
-            directory.keep(&identity, &key, &hub)?;
-            identities.insert(identity, Registration { key, enabled: true, last_activity: None });
+        for (identity, proof) in directory.identities()? {
+            directory.keep(&identity, &proof, &hub)?;
+            identities.insert(identity, Registration::new(proof));
         }
         Ok(Self { directory, hub, policies, identities: Mutex::new(identities) })
     }
@@ -81,12 +96,20 @@ impl Registry {
         let device = Identity::new(identity.device(), None).map_err(anyhow::Error::new)?;
         for identity in [&device, identity] {
             if !identities.contains_key(identity) {
-                let key = new_key()?;
-                self.directory.keep(identity, &key, &self.hub)?;
-                let registration = Registration { key, enabled: true, last_activity: None };
-                identities.insert(identity.clone(), registration);
+                let proof = Proof::Key(new_key()?);
+                self.directory.keep(identity, &proof, &self.hub)?;
+                identities.insert(identity.clone(), Registration::new(proof));
             }
         }
+        Ok(())
+    }
+
+    /// Registers an identity that proves itself with a certificate, whatever it did before.
+    pub(super) fn register_certificate(&self, identity: &Identity, thumbprint: Thumbprint) -> Result<()> {
+        self.register(identity)?;
+        let proof = Proof::Certificate(thumbprint);
+        self.directory.keep(identity, &proof, &self.hub)?;
+        self.lock().insert(identity.clone(), Registration::new(proof));
         Ok(())
     }
 

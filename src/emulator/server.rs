@@ -26,6 +26,7 @@ use tokio_rustls::server::TlsStream;
 use crate::clock;
 use crate::iothub::WEBSOCKET_PATH;
 
+use super::client_certificate::Thumbprint;
 use super::faults::{GatewayFault, HubFault};
 use super::rest::Answer;
 use super::sessions::NotJoined;
@@ -55,7 +56,10 @@ pub(super) async fn run(https: &TcpListener, mqtts: &TcpListener, acceptor: &Tls
     };
     tokio::join!(
         accept(https, acceptor, hub, http),
-        accept(mqtts, acceptor, hub, |io, hub| mqtt::serve(io, hub, None)),
+        accept(mqtts, acceptor, hub, |io, hub| {
+            let certificate = Thumbprint::of_peer(io.get_ref().1);
+            mqtt::serve(io, hub, None, certificate)
+        }),
         sweep,
     );
 }
@@ -99,6 +103,7 @@ async fn accept<F>(
 
 /// Serves HTTP on one connection, and then what it was upgraded to.
 async fn http(io: TlsStream<TcpStream>, hub: Arc<Hub>) {
+    let certificate = Thumbprint::of_peer(io.get_ref().1);
     let spoilt = Arc::new(AtomicBool::new(false));
     let afterwards: Arc<Mutex<Option<Afterwards>>> = Arc::default();
     let service = service_fn(|request| {
@@ -106,7 +111,7 @@ async fn http(io: TlsStream<TcpStream>, hub: Arc<Hub>) {
         async move {
             let latency = hub.faults.latency;
             let date = HeaderValue::from_str(&clock::http_date(hub.faults.clock.now()));
-            let mut answer = answer(hub, request, &spoilt, &afterwards).await?;
+            let mut answer = answer(hub, request, certificate, &spoilt, &afterwards).await?;
             sleep(latency).await;
             if let Ok(date) = date {
                 answer.headers_mut().insert(DATE, date);
@@ -146,6 +151,7 @@ impl std::error::Error for Dropped {}
 async fn answer(
     hub: Arc<Hub>,
     mut request: Request<Incoming>,
+    certificate: Option<Thumbprint>,
     spoilt: &AtomicBool,
     afterwards: &Mutex<Option<Afterwards>>,
 ) -> Result<Answer, Dropped> {
@@ -155,7 +161,7 @@ async fn answer(
     let path = request.uri().path();
     let upgraded = if path == WEBSOCKET_PATH {
         let upgrade = hyper::upgrade::on(&mut request);
-        mqtt_upgrade(&hub, &request, upgrade, authority)
+        mqtt_upgrade(&hub, &request, upgrade, authority, certificate)
     } else if path.starts_with("/bridges/") {
         let upgrade = hyper::upgrade::on(&mut request);
         match hub.faults.gateway.take() {
@@ -197,6 +203,7 @@ fn mqtt_upgrade(
     request: &Request<Incoming>,
     upgrade: OnUpgrade,
     authority: String,
+    certificate: Option<Thumbprint>,
 ) -> Result<(Answer, Afterwards), StatusCode> {
     let mut answer = switching(request)?;
     if let Some(subprotocol) = websocket::mqtt_subprotocol(request.headers())? {
@@ -207,7 +214,8 @@ fn mqtt_upgrade(
         answer,
         Box::pin(async move {
             if let Some(io) = upgraded(upgrade).await {
-                websocket::as_byte_stream(io, |bytes| mqtt::serve(bytes, hub, Some(authority))).await;
+                websocket::as_byte_stream(io, |bytes| mqtt::serve(bytes, hub, Some(authority), certificate))
+                    .await;
             }
         }),
     ))

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::Endpoint;
+use super::{ClientCertificate, Endpoint};
 use crate::error::{Error, Result};
 use crate::phase::Phase;
 
@@ -41,6 +41,14 @@ impl Tls {
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
         Ok(Self(TlsConnector::from(Arc::new(config))))
+    }
+
+    /// The same, and servers that ask for a certificate are shown this one.
+    #[must_use]
+    pub fn with_certificate(&self, certificate: &ClientCertificate) -> Self {
+        let mut config = ClientConfig::clone(self.0.config());
+        config.client_auth_cert_resolver = certificate.0.clone();
+        Self(TlsConnector::from(Arc::new(config)))
     }
 
     /// Makes the handshake with `endpoint` over a connection to it.

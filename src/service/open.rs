@@ -4,17 +4,17 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, DATE, HOST, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
 use tokio::time::timeout;
 
 use crate::error::{Error, Result, Skew};
 use crate::iothub::{Answer, HubAddress, Initiate};
-use crate::net::{Endpoint, Network, Reply, Stream, WebSocket, exchange};
+use crate::net::{Endpoint, Network, Stream, WebSocket, exchange};
 use crate::phase::{Phase, Phases};
 use crate::secret::Secret;
 
 /// What every client of the service says it is.
-const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
+pub(super) const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
 
 /// What the hub may take beyond the time it waits for the device: C# gives it as much [S].
 const HUB_SLACK: Duration = Duration::from_secs(15);
@@ -24,9 +24,6 @@ const HUB_DEFAULT: Duration = Duration::from_secs(60);
 
 /// The longest answer taken from a hub; all that counts is in its headers [S].
 const ANSWER_LIMIT: usize = 64 * 1024;
-
-/// Clocks that differ by more make the hub refuse tokens [D].
-const SKEW_LIMIT: Duration = Duration::from_secs(5 * 60);
 
 /// What to ask of which hub.
 #[derive(Debug)]
@@ -76,7 +73,10 @@ async fn ask(network: &Network, request: &Request, phases: &mut Phases) -> Resul
         Answer::Failed(failure) => Err(Error::Hub {
             hub: hub.to_string(),
             identity: initiate.identity.clone(),
-            skew: if failure.status == 401 { skew(&reply) } else { None },
+            skew: reply
+                .date()
+                .filter(|_| failure.status == 401)
+                .and_then(|hub| Skew::between(SystemTime::now(), hub)),
             failure: Box::new(failure),
         }),
     }
@@ -97,14 +97,4 @@ fn http_request(request: &Request, endpoint: &Endpoint) -> Result<hyper::Request
     }
     // No body, and a length that says so [M].
     builder.header(CONTENT_LENGTH, 0).body(Full::default()).map_err(bug)
-}
-
-/// How far the local clock is from the hub's, when that is too far.
-fn skew(reply: &Reply) -> Option<Skew> {
-    let hub = httpdate::parse_http_date(reply.headers.get(DATE)?.to_str().ok()?).ok()?;
-    let far = |by: Duration| by > SKEW_LIMIT;
-    match SystemTime::now().duration_since(hub) {
-        Ok(ahead) => far(ahead).then_some(Skew::Ahead(ahead)),
-        Err(behind) => far(behind.duration()).then_some(Skew::Behind(behind.duration())),
-    }
 }

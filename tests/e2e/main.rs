@@ -1,6 +1,7 @@
 //! The whole chain on loopback, driven from outside: real OpenSSH programs, this crate's binary as helper, agent and hub.
 //! One test binary, so that the heavy tests can take turns and the harness is compiled once.
 
+mod agent;
 mod failures;
 mod life;
 mod manners;

@@ -69,6 +69,7 @@ impl Running {
         let options = Options {
             dir: dir.path().to_owned(),
             devices: devices.iter().map(identity).collect(),
+            x509_devices: Vec::new(),
             hostnames: vec!["hub.example".into()],
             faults: Faults::parse(inject).unwrap(),
         };

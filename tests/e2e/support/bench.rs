@@ -115,6 +115,7 @@ pub fn need(program: &str) -> PathBuf {
     let package = match program {
         "ssh" | "scp" | "sftp" | "ssh-keygen" => "openssh-client",
         "sshd" => "openssh-server",
+        "systemd-analyze" => "systemd",
         "nc" => "netcat-openbsd",
         other => other,
     };

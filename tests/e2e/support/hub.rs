@@ -13,7 +13,7 @@ pub struct Hub {
     pub dir: PathBuf,
     /// HOST:PORT of HTTPS and of MQTT.
     pub https: String,
-    mqtts: String,
+    pub mqtts: String,
     args: Vec<String>,
 }
 
@@ -45,6 +45,11 @@ impl Hub {
     pub fn restart(&mut self, bench: &Bench) {
         self.process.kill();
         *self = Self::start_at(bench, self.args.clone(), &self.https, &self.mqtts);
+    }
+
+    /// The port of HTTPS.
+    pub fn port(&self) -> &str {
+        self.https.rsplit_once(':').unwrap().1
     }
 
     pub fn device_file(&self, device: &str) -> PathBuf {

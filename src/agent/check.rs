@@ -1,0 +1,176 @@
+//! Looks at everything an agent needs, one thing after the other, and says what to do about what is wrong.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::{Value, json};
+
+use super::approval::Approve;
+use super::config::Config;
+use super::link;
+use super::target::{Address, Target};
+use crate::error::{Error, Exit, Result, Skew, escape};
+use crate::net::Network;
+use crate::phase::{Phase, Phases};
+
+/// How one thing was found.
+#[derive(Debug)]
+pub struct Finding {
+    pub what: String,
+    pub outcome: Outcome,
+    pub took: Duration,
+}
+
+#[derive(Debug)]
+pub enum Outcome {
+    Pass(String),
+    /// What is wrong, what to do, and what the command's exit status becomes.
+    Fail(String, Option<String>, Exit),
+    /// Not looked at, for something before it failed.
+    Skip,
+}
+
+impl Finding {
+    /// The finding as a line for people, with another one for what to do.
+    pub fn line(&self) -> String {
+        let line =
+            |status: &str, detail: &str| format!("{status}  {:<14} {}\n", escape(&self.what), escape(detail));
+        match &self.outcome {
+            Outcome::Pass(detail) => line("pass", detail),
+            Outcome::Fail(problem, None, _) => line("fail", problem),
+            Outcome::Fail(problem, Some(hint), _) => {
+                line("fail", problem) + &format!("      hint: {}\n", escape(hint))
+            }
+            Outcome::Skip => line("skip", ""),
+        }
+    }
+
+    /// The same for programs.
+    pub fn json(&self) -> Value {
+        let (status, detail, hint) = match &self.outcome {
+            Outcome::Pass(detail) => ("pass", Some(detail), None),
+            Outcome::Fail(problem, hint, _) => ("fail", Some(problem), hint.as_ref()),
+            Outcome::Skip => ("skip", None, None),
+        };
+        let milliseconds = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
+        json!({ "check": self.what, "status": status, "detail": detail, "hint": hint, "milliseconds": milliseconds })
+    }
+
+    fn new(what: impl Into<String>, since: Instant, result: Result<String>) -> Self {
+        let outcome = match result {
+            Ok(detail) => Outcome::Pass(detail),
+            Err(error) => Outcome::Fail(error.to_string(), error.hint(), error.exit()),
+        };
+        Self { what: what.into(), outcome, took: since.elapsed() }
+    }
+
+    fn skipped(what: &str) -> Self {
+        Self { what: what.into(), outcome: Outcome::Skip, took: Duration::ZERO }
+    }
+}
+
+/// Checks the configuration that was read from `place`, and all it speaks of. A running agent of the same device is
+/// put out of service for a moment, for the hub lets in one of each.
+pub async fn check(place: &str, read: Result<(Config, Network)>) -> Vec<Finding> {
+    let since = Instant::now();
+    let (config, network) = match read {
+        Ok(read) => read,
+        Err(error) => {
+            let what =
+                if matches!(error, Error::Permissions { .. }) { "permissions" } else { "configuration" };
+            let mut findings = vec![Finding::new(what, since, Err(error))];
+            findings.extend(["dns", "tcp", "tls", "clock", "credential", "targets"].map(Finding::skipped));
+            return findings;
+        }
+    };
+    let targets = config.targets.len();
+    let mut findings = vec![Finding::new("configuration", since, Ok(format!("{place}: {targets} targets")))];
+    let reached = reach(&config, &network, &mut findings).await;
+    if reached {
+        let since = Instant::now();
+        findings.push(Finding::new("clock", since, clock(&config, &network).await));
+        let since = Instant::now();
+        findings.push(Finding::new("credential", since, log_in(config.clone(), network).await));
+    } else {
+        findings.extend(["clock", "credential"].map(Finding::skipped));
+    }
+    for target in &config.targets {
+        let since = Instant::now();
+        findings.push(Finding::new(format!("target {}", target.stream), since, reachable(target).await));
+    }
+    findings
+}
+
+/// Whether the hub can be reached: each phase is a finding.
+async fn reach(config: &Config, network: &Network, findings: &mut Vec<Finding>) -> bool {
+    let mut phases = Phases::default();
+    let since = Instant::now();
+    let connected = network.connect(&link::https(config), &mut phases).await;
+    for timing in phases.iter() {
+        let outcome = Outcome::Pass(timing.target.clone());
+        findings.push(Finding { what: timing.phase.to_string(), outcome, took: timing.took });
+    }
+    let Err(error) = connected else { return true };
+    let phase = match &error {
+        Error::Network { phase, .. } | Error::Timeout { phase, .. } => *phase,
+        _ => Phase::Tls,
+    };
+    findings.push(Finding::new(phase.name(), since, Err(error)));
+    let later = [Phase::Dns, Phase::Tcp, Phase::Tls].into_iter().filter(|later| *later > phase);
+    findings.extend(later.map(|phase| Finding::skipped(phase.name())));
+    false
+}
+
+async fn clock(config: &Config, network: &Network) -> Result<String> {
+    let hub = link::clock(config, network).await?;
+    let here = SystemTime::now();
+    match Skew::between(here, hub) {
+        None => Ok("within five minutes of the hub's".into()),
+        Some(skew) => Err(Error::Skewed { skew }),
+    }
+}
+
+async fn log_in(config: Config, network: Network) -> Result<String> {
+    let config = Arc::new(config);
+    let pass = config.credential.pass(SystemTime::now(), config.token_life)?;
+    let link = link::dial(config.clone(), network.clone()).await?;
+    link::log_in(link, pass.password.as_ref(), &config, &network).await?.end().await;
+    Ok(format!("{} takes {}", config.hub(), config.identity()))
+}
+
+async fn reachable(target: &Target) -> Result<String> {
+    let unreachable = |problem: String| Error::Target { target: target.address.to_string(), problem };
+    if let Approve::Command(words) = &target.approve {
+        executable(words).map_err(|problem| unreachable(format!("its approve command: {problem}")))?;
+    }
+    match &target.address {
+        Address::Command(words) => executable(words).map_err(unreachable)?,
+        address => drop(address.connect().await.map_err(unreachable)?),
+    }
+    Ok(format!("{}, approve {}", target.address, target.approve.name()))
+}
+
+/// Whether there is such a program, by its path or in PATH.
+fn executable(words: &[String]) -> std::result::Result<(), String> {
+    let program = words.first().map_or("", String::as_str);
+    let is_executable = |path: &Path| {
+        path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    };
+    let found = if program.contains('/') {
+        is_executable(Path::new(program))
+    } else {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|directory| is_executable(&directory.join(program)))
+    };
+    if found { Ok(()) } else { Err(format!("{program} is no program here")) }
+}
+
+/// The exit status of a check: that of the first failure.
+pub fn exit(findings: &[Finding]) -> Option<Exit> {
+    findings.iter().find_map(|finding| match finding.outcome {
+        Outcome::Fail(_, _, exit) => Some(exit),
+        _ => None,
+    })
+}

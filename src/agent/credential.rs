@@ -1,0 +1,203 @@
+//! How the device proves who it is: its key, a ready token, or a certificate.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::clock::unix_seconds;
+use crate::error::{Error, Result};
+use crate::iothub::{
+    ConnectionString, HubAddress, Identity, Key, Malformed, Resource, SasToken, UnixSeconds,
+};
+use crate::net::{ClientCertificate, read_certificates};
+use crate::profile::check_secret_file;
+use crate::secret::Secret;
+
+/// Where systemd puts the credentials of a service.
+const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// Where a device's credential is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sources {
+    pub(super) connection_string: Option<Secret>,
+    pub(super) connection_string_file: Option<PathBuf>,
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) private_key: Option<PathBuf>,
+}
+
+/// A device, its hub, and the proof of its identity.
+#[derive(Clone, Debug)]
+pub(super) struct Credential {
+    pub(super) hub: HubAddress,
+    /// Where to connect, if not to the hub itself.
+    pub(super) gateway: Option<HubAddress>,
+    pub(super) identity: Identity,
+    proof: Proof,
+    source: String,
+}
+
+#[derive(Clone, Debug)]
+enum Proof {
+    /// Signs tokens.
+    Key(Secret),
+    /// A token made elsewhere.
+    Token(SasToken),
+    Certificate(ClientCertificate),
+}
+
+/// What to log in with, and for how long that is good; with a certificate there is no password.
+#[derive(Debug)]
+pub(super) struct Pass {
+    pub(super) password: Option<Secret>,
+    /// How long from now the hub will keep the connection, where another password can be made in time.
+    pub(super) renewable: Option<Duration>,
+}
+
+impl Sources {
+    /// Reads the credential. `place` is what the sources are written in.
+    ///
+    /// # Errors
+    /// Which source is of no use, and why; never what it holds.
+    pub(super) fn read(self, place: &str) -> Result<Credential> {
+        let file = given_by_systemd("connection-string").or(self.connection_string_file);
+        let (source, text) = match (self.connection_string, file) {
+            (Some(text), None) => (place.to_owned(), text),
+            (None, Some(file)) => read_secret(&file, "it holds the device's connection string, on one line")?,
+            (None, None) => {
+                return Err(Error::Credential {
+                    source: place.to_owned(),
+                    problem: "it has no connection-string".into(),
+                    hint: "give it a connection-string-file, or give the service a systemd credential named connection-string".into(),
+                });
+            }
+            (Some(_), Some(_)) => {
+                return Err(Error::Credential {
+                    source: place.to_owned(),
+                    problem: "it has a connection-string beside another source of one".into(),
+                    hint: "keep one of connection-string, connection-string-file and systemd's credential"
+                        .into(),
+                });
+            }
+        };
+        let certificate = given_by_systemd("certificate").or(self.certificate);
+        let private_key = given_by_systemd("private-key").or(self.private_key);
+        Credential::new(source, &text, certificate.zip(private_key))
+    }
+}
+
+impl Credential {
+    /// Takes a device's connection string that came from `source`, and the files of a certificate and its key.
+    ///
+    /// # Errors
+    /// What is wrong with either.
+    pub(super) fn new(
+        source: String,
+        text: &Secret,
+        certificate: Option<(PathBuf, PathBuf)>,
+    ) -> Result<Self> {
+        let unusable = |problem: Malformed| {
+            Error::Credential {
+            source: source.clone(),
+            problem: problem.0,
+            hint: "a device's connection string has the form HostName=…;DeviceId=…;SharedAccessKey=…, or x509=true".into(),
+        }
+        };
+        let parsed = ConnectionString::parse(text.expose()).map_err(unusable)?;
+        let identity = parsed.identity.ok_or_else(|| {
+            unusable(Malformed("it is a policy's connection string, and an agent needs a device's".into()))
+        })?;
+        let proof = match (parsed.key, certificate) {
+            (Key::Shared(key), None) => Proof::Key(key),
+            (Key::Signature(token), None) => Proof::Token(token),
+            (Key::Certificate, Some((certificate, key))) => {
+                Proof::Certificate(read_client_certificate(&certificate, &key)?)
+            }
+            (Key::Certificate, None) => {
+                return Err(unusable(Malformed(
+                    "it says x509=true, which takes both certificate and private-key beside it".into(),
+                )));
+            }
+            (_, Some(_)) => {
+                return Err(unusable(Malformed(
+                    "it has a key of its own, and there is a certificate beside it: with one it says x509=true".into(),
+                )));
+            }
+        };
+        Ok(Self { hub: parsed.hub, gateway: parsed.gateway, identity, proof, source })
+    }
+
+    /// Makes what to log in with; a token of ours is good for `life`.
+    ///
+    /// # Errors
+    /// When a token made elsewhere has expired.
+    pub(super) fn pass(&self, now: SystemTime, life: Duration) -> Result<Pass> {
+        let unusable = |problem: String| Error::Credential {
+            source: self.source.clone(),
+            problem,
+            hint: "get a new token and reload the agent, or use the device's key".into(),
+        };
+        match &self.proof {
+            Proof::Key(key) => {
+                let begin = unix_seconds(now);
+                let expiry = UnixSeconds(begin.0 + life.as_secs());
+                let token = SasToken::sign(&Resource::identity(&self.hub, &self.identity), expiry, key, None);
+                let token = token.map_err(|problem| unusable(problem.0))?;
+                // The wire has whole seconds: a fraction of the first has passed already.
+                let passed =
+                    now.duration_since(UNIX_EPOCH + Duration::from_secs(begin.0)).unwrap_or_default();
+                let life = Duration::from_secs(life.as_secs()).saturating_sub(passed);
+                Ok(Pass { password: Some(token.text().clone()), renewable: Some(life) })
+            }
+            Proof::Token(token) if token.expiry() <= unix_seconds(now) => {
+                Err(unusable("its shared access signature has expired".into()))
+            }
+            Proof::Token(token) => Ok(Pass { password: Some(token.text().clone()), renewable: None }),
+            Proof::Certificate(_) => Ok(Pass { password: None, renewable: None }),
+        }
+    }
+
+    /// The certificate to show to the hub.
+    pub(super) fn certificate(&self) -> Option<&ClientCertificate> {
+        match &self.proof {
+            Proof::Certificate(certificate) => Some(certificate),
+            Proof::Key(_) | Proof::Token(_) => None,
+        }
+    }
+}
+
+/// The file of a credential of this service that systemd has been given under `name`. It stands in for a file that the
+/// configuration names, which the service's own user may not be able to read.
+fn given_by_systemd(name: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(std::env::var_os(CREDENTIALS_DIRECTORY)?).join(name);
+    path.is_file().then_some(path)
+}
+
+/// The text of a file with a secret, and what the file is called in messages.
+pub(super) fn read_secret(path: &Path, hint: &str) -> Result<(String, Secret)> {
+    let source = format!("file {}", path.display());
+    let unreadable = |error: std::io::Error| Error::Credential {
+        source: source.clone(),
+        problem: error.to_string(),
+        hint: hint.into(),
+    };
+    let mut file = File::open(path).map_err(unreadable)?;
+    // systemd lets a service's user read its credentials by an access list, which shows as a group's right.
+    if std::env::var_os(CREDENTIALS_DIRECTORY).is_none_or(|directory| !path.starts_with(directory)) {
+        check_secret_file(path, &file)?;
+    }
+    let mut text = zeroize::Zeroizing::new(String::new());
+    file.read_to_string(&mut text).map_err(unreadable)?;
+    Ok((source, Secret::new(text.as_str())))
+}
+
+fn read_client_certificate(certificate: &Path, key: &Path) -> Result<ClientCertificate> {
+    let chain = read_certificates(certificate)?;
+    let hint = "it holds the certificate's private key in PEM";
+    let (source, key) = read_secret(key, hint)?;
+    ClientCertificate::new(chain, &key).map_err(|problem| Error::Credential {
+        source,
+        problem,
+        hint: hint.into(),
+    })
+}

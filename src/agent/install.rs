@@ -1,0 +1,152 @@
+//! A systemd unit for the agent, hardened as far as its targets allow.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::config::{STOP_TIMEOUT, read_document};
+use crate::error::{Error, Result};
+
+/// The unit's name.
+pub const UNIT: &str = "iotstream-agent.service";
+
+/// Where a connection string is kept that the configuration does not speak of.
+const CONNECTION_STRING: &str = "/etc/iotstream/connection-string";
+/// What `LogsDirectory=` makes.
+const LOGS: &str = "/var/log/iotstream";
+/// What systemd waits beyond `stop-timeout` before it kills.
+const STOP_SLACK: Duration = Duration::from_secs(15);
+
+/// All that systemd offers and an agent can do without. It needs the network and the sockets of its targets.
+const HARDENING: &str = "\
+DynamicUser=yes
+CapabilityBoundingSet=
+DevicePolicy=closed
+KeyringMode=private
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+NoNewPrivileges=yes
+PrivateDevices=yes
+PrivateUsers=yes
+ProcSubset=pid
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHome=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+ProtectSystem=strict
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+UMask=0077
+";
+
+/// Writes the unit that runs `program` with the configuration at `config`.
+///
+/// # Errors
+/// When the configuration cannot be read, or could not be by the service's user.
+pub fn unit(program: &Path, config: &Path) -> Result<String> {
+    if ["/home", "/root", "/tmp"].iter().any(|hidden| program.starts_with(hidden)) {
+        return Err(Error::Usage {
+            problem: format!("a service cannot run {}, where it sees nothing", program.display()),
+            hint: "copy the program to /usr/local/bin, and run `iotstream agent --install` from there".into(),
+        });
+    }
+    let document = read_document(config)?;
+    let directory = config.parent().unwrap_or(Path::new(""));
+    let relative = |file: &PathBuf| directory.join(file);
+    if document.connection_string.is_some() {
+        return Err(Error::File {
+            path: config.to_owned(),
+            line: None,
+            problem: "it holds the connection string itself, and the service's user could not read it".into(),
+            hint: format!(
+                "move the connection string to {CONNECTION_STRING}: systemd hands it to the service"
+            ),
+        });
+    }
+    let connection_string =
+        document.connection_string_file.as_ref().map_or_else(|| CONNECTION_STRING.into(), relative);
+    let mut credentials = vec![("connection-string", connection_string)];
+    credentials.extend(document.certificate.as_ref().map(|file| ("certificate", relative(file))));
+    credentials.extend(document.private_key.as_ref().map(|file| ("private-key", relative(file))));
+    let stop = document.stop_timeout.map_or(STOP_TIMEOUT, |limit| limit.0) + STOP_SLACK;
+
+    let mut unit = format!(
+        "# Written by `iotstream agent --install`. What is to be otherwise belongs in a drop-in: systemctl edit {UNIT}\n\
+         [Unit]\nDescription=iotstream agent: reaches this device through Azure IoT Hub device streams\n\
+         After=network.target\n\n\
+         [Service]\nType=notify\nExecStart={} agent -v --config {}\nExecReload=/bin/kill -HUP $MAINPID\n\
+         Restart=always\nRestartSec=5s\n# The command line or the configuration: another start would not help.\n\
+         RestartPreventExitStatus=2 78\nTimeoutStopSec={}s\nWatchdogSec=60s\n",
+        word(program),
+        word(config),
+        stop.as_secs()
+    );
+    for (name, file) in credentials {
+        let _ = writeln!(unit, "LoadCredential={name}:{}", file.display().to_string().replace('%', "%%"));
+    }
+    if let Some(log) = document.audit_log.as_ref().filter(|log| **log != Path::new("-")) {
+        match relative(log).parent() {
+            Some(logs) if logs == Path::new(LOGS) => {
+                unit += "LogsDirectory=iotstream\nLogsDirectoryMode=0700\n";
+            }
+            Some(logs) => drop(writeln!(unit, "ReadWritePaths={}", word(logs))),
+            None => {}
+        }
+    }
+    if document.target.iter().any(|target| target.command.is_some()) {
+        unit += "\n# A target is a command: it, and the sessions in it, have the system as root has it.\n";
+    } else {
+        unit += "\n";
+        unit += HARDENING;
+    }
+    unit += "\n[Install]\nWantedBy=multi-user.target\n";
+    Ok(unit)
+}
+
+/// A path as one word of a unit's line.
+fn word(path: &Path) -> String {
+    let text = path.display().to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
+    format!("\"{text}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit_for(config: &str) -> Result<String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("agent.toml");
+        std::fs::write(&path, config).unwrap();
+        unit(Path::new("/usr/local/bin/iotstream"), &path)
+    }
+
+    #[test]
+    fn hardened_as_far_as_the_targets_allow() {
+        let tcp = "[[target]]\nstream = \"ssh\"\nconnect = \"127.0.0.1:22\"\n";
+        let sshd = "[[target]]\nstream = \"ssh\"\ncommand = [\"/usr/sbin/sshd\", \"-i\"]\n";
+        let unit = unit_for(tcp).unwrap();
+        assert!(unit.contains("\nDynamicUser=yes\n"), "{unit}");
+        assert!(
+            unit.contains("\nLoadCredential=connection-string:/etc/iotstream/connection-string\n"),
+            "{unit}"
+        );
+        assert!(!unit_for(sshd).unwrap().contains("Protect"));
+        let unit = unit_for(&format!(
+            "connection-string-file = \"/k\"\nstop-timeout = 45\naudit-log = \"/var/log/iotstream/a\"\n{tcp}"
+        ));
+        let unit = unit.unwrap();
+        for line in ["LoadCredential=connection-string:/k", "TimeoutStopSec=60s", "LogsDirectory=iotstream"] {
+            assert!(unit.contains(&format!("\n{line}\n")), "{unit}");
+        }
+        assert!(unit_for(&format!("connection-string = \"x\"\n{tcp}")).is_err());
+    }
+}

@@ -1,0 +1,132 @@
+//! The way to the hub: dialling, logging in, and what its failures mean.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::HOST;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+
+use super::config::{Config, Transport};
+use super::mqtt::{Session, SessionError};
+use crate::error::{Error, Result, Skew};
+use crate::iothub::{Login, WEBSOCKET_PATH, WEBSOCKET_SUBPROTOCOL};
+use crate::net::{Endpoint, Network, Upgrade, WssUrl, exchange};
+use crate::phase::Phases;
+use crate::secret::Secret;
+use crate::tunnel::{self, Meter, Settings};
+
+const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
+
+/// The WebSocket that carries MQTT has MQTT's own keepalive.
+const MQTT_BRIDGE: Settings = Settings {
+    keepalive: Duration::ZERO,
+    linger: Duration::from_secs(1),
+    drain: Duration::ZERO,
+    half_close: true,
+};
+
+/// How long the hub may take to tell the time, and how much it may say.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+const TIME_LENGTH: usize = 64 * 1024;
+
+/// A connection that carries MQTT, over either transport.
+pub(super) type Link = Box<dyn ByteStream>;
+
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
+
+/// Where HTTPS of the hub, or of the gateway before it, is.
+pub(super) fn https(config: &Config) -> Endpoint {
+    let address = config.credential.gateway.as_ref().unwrap_or(config.hub());
+    Endpoint::new(&*address.name, address.port.unwrap_or(443))
+}
+
+/// Dials the hub.
+///
+/// # Errors
+/// Which phase failed.
+pub(super) async fn dial(config: Arc<Config>, network: Network) -> Result<Link> {
+    let network = match config.credential.certificate() {
+        Some(certificate) => network.with_certificate(certificate),
+        None => network,
+    };
+    let https = https(&config);
+    let mut phases = Phases::default();
+    if config.transport == Transport::Mqtt {
+        let endpoint = Endpoint::new(https.host, config.mqtt_port);
+        return Ok(Box::new(network.connect(&endpoint, &mut phases).await?));
+    }
+    let url = WssUrl { endpoint: https, path: WEBSOCKET_PATH.into() };
+    let asked = Upgrade { bearer: None, subprotocol: Some(WEBSOCKET_SUBPROTOCOL) };
+    let websocket = network.open(&url, asked, &mut phases).await?;
+    // Frames carry MQTT as a byte stream [S]: the same bridge serves, with a pipe for its local side.
+    let (ours, theirs) = tokio::io::duplex(16 * 1024);
+    tokio::spawn(async move {
+        let local = tokio::io::split(theirs);
+        let hangup = std::future::pending();
+        tunnel::bridge(local, websocket.io, &websocket.early, &MQTT_BRIDGE, &Meter::default(), hangup).await
+    });
+    Ok(Box::new(ours))
+}
+
+/// Logs in and subscribes.
+///
+/// # Errors
+/// Why the hub does not take the device; a clock that is wrong is named.
+pub(super) async fn log_in(
+    link: Link,
+    password: Option<&Secret>,
+    config: &Config,
+    network: &Network,
+) -> Result<Session<Link>> {
+    let login = Login::new(config.hub(), config.identity(), PRODUCT);
+    match Session::begin(link, &login, password, config.keepalive).await {
+        Ok(session) => Ok(session),
+        Err(SessionError::Refused(problem)) => Err(Error::MqttRefused {
+            hub: config.hub().to_string(),
+            identity: config.identity().clone(),
+            problem,
+            skew: clock(config, network).await.ok().and_then(|hub| Skew::between(SystemTime::now(), hub)),
+        }),
+        Err(error) => Err(session_error(config, error)),
+    }
+}
+
+/// The hub's clock: any answer of its HTTPS port has it.
+///
+/// # Errors
+/// When there is no answer, or no time in it.
+pub(super) async fn clock(config: &Config, network: &Network) -> Result<SystemTime> {
+    let endpoint = https(config);
+    let request = hyper::Request::get("/").header(HOST, endpoint.authority()).body(Full::<Bytes>::default());
+    let request = request.map_err(|error| Error::Bug(format!("a request cannot be made: {error}")))?;
+    let asking = async {
+        let stream = network.connect(&endpoint, &mut Phases::default()).await?;
+        exchange(stream, &endpoint, request, TIME_LENGTH).await
+    };
+    let timed_out = |_| Error::Timeout {
+        phase: crate::phase::Phase::Hub,
+        target: endpoint.to_string(),
+        after: TIME_LIMIT,
+    };
+    let reply = timeout(TIME_LIMIT, asking).await.map_err(timed_out)??;
+    reply.date().ok_or_else(|| Error::Protocol {
+        target: endpoint.to_string(),
+        problem: "its answer does not say what time it is".into(),
+    })
+}
+
+pub(super) fn session_error(config: &Config, error: SessionError) -> Error {
+    let hub = config.hub().to_string();
+    match error {
+        SessionError::Refused(problem) => {
+            Error::MqttRefused { hub, identity: config.identity().clone(), problem, skew: None }
+        }
+        SessionError::Protocol(problem) => Error::Protocol { target: hub, problem },
+        SessionError::Network(error) => Error::Cut { problem: format!("{hub}: {error}") },
+        SessionError::Silent(what) => Error::Cut { problem: format!("{hub}: no answer to {what}") },
+    }
+}

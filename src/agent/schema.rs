@@ -1,0 +1,80 @@
+//! What an agent's configuration file may say.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::builtin::Builtin;
+use super::config::Transport;
+use crate::profile::{Seconds, SecretText};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Document {
+    pub(super) connection_string: Option<SecretText>,
+    pub(super) connection_string_file: Option<PathBuf>,
+    pub(super) certificate: Option<PathBuf>,
+    pub(super) private_key: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) transport: Transport,
+    /// Where MQTT over TLS is, if not on 8883.
+    pub(super) mqtt_port: Option<u16>,
+    /// How long the hub may be silent before it is pinged.
+    pub(super) keepalive: Option<Seconds>,
+    /// How long a token of the agent's is good; it is renewed before.
+    pub(super) token_life: Option<Seconds>,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) proxy: Option<SecretText>,
+    pub(super) max_sessions: Option<usize>,
+    pub(super) idle_timeout: Option<Seconds>,
+    pub(super) max_duration: Option<Seconds>,
+    /// Bytes a second, both ways and all streams together.
+    pub(super) bandwidth: Option<NonZeroU64>,
+    /// Bytes a day (UTC), both ways and all streams together.
+    pub(super) daily_bytes: Option<u64>,
+    pub(super) approve_timeout: Option<Seconds>,
+    pub(super) stop_timeout: Option<Seconds>,
+    pub(super) audit_log: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) target: Vec<TargetEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct TargetEntry {
+    pub(super) stream: String,
+    pub(super) connect: Option<String>,
+    pub(super) command: Option<Vec<String>>,
+    pub(super) builtin: Option<Builtin>,
+    #[serde(default)]
+    pub(super) approve: ApproveEntry,
+    pub(super) max_sessions: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "approve is \"always\", \"never\", \"ask\" or { command = [\"program\", …] }")]
+pub(super) enum ApproveEntry {
+    Word(ApproveWord),
+    Command(ApproveCommand),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum ApproveWord {
+    Always,
+    Never,
+    Ask,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct ApproveCommand {
+    pub(super) command: Vec<String>,
+}
+
+impl Default for ApproveEntry {
+    fn default() -> Self {
+        Self::Word(ApproveWord::Always)
+    }
+}

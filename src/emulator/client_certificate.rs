@@ -1,0 +1,104 @@
+//! The certificates of devices, which the hub knows by their thumbprints and not by who signed them [D].
+
+use std::fmt;
+
+use data_encoding::HEXLOWER;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, ServerConnection, SignatureScheme};
+use sha2::{Digest, Sha256};
+
+/// The SHA-256 of a certificate. The service takes SHA-1 as well [D]; this emulator does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thumbprint([u8; 32]);
+
+impl Thumbprint {
+    /// Reads 64 hexadecimal digits, with or without the colons that openssl writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.trim().replace(':', "").to_ascii_lowercase();
+        HEXLOWER.decode(digits.as_bytes()).ok()?.try_into().ok().map(Self)
+    }
+
+    /// That of the certificate which a client has shown, and has signed with.
+    pub(super) fn of_peer(connection: &ServerConnection) -> Option<Self> {
+        let certificate = connection.peer_certificates()?.first()?;
+        Some(Self(Sha256::digest(certificate).into()))
+    }
+}
+
+impl fmt::Display for Thumbprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+/// Takes any certificate whose key its client has, and none as well: who it is for is decided at the login.
+#[derive(Debug)]
+pub(super) struct AnyClient(WebPkiSupportedAlgorithms);
+
+impl AnyClient {
+    pub(super) fn new(provider: &CryptoProvider) -> Self {
+        Self(provider.signature_verification_algorithms)
+    }
+}
+
+impl ClientCertVerifier for AnyClient {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thumbprints_are_written_in_several_ways() {
+        let digits = "0F".repeat(32);
+        let colons = ["0f"; 32].join(":");
+        assert_eq!(Thumbprint::parse(&digits), Some(Thumbprint([15; 32])));
+        assert_eq!(Thumbprint::parse(&colons), Thumbprint::parse(&digits));
+        assert_eq!(Thumbprint([15; 32]).to_string(), digits.to_ascii_lowercase());
+        // A SHA-1.
+        assert_eq!(Thumbprint::parse(&"0f".repeat(20)), None);
+    }
+}
