@@ -11,6 +11,7 @@ use crate::iothub::{Code, HubFailure, Identity};
 use crate::phase::Phase;
 
 const HUB: &str = "contoso.azure-devices.net";
+const TEN_MINUTES: Duration = Duration::from_secs(600);
 const PHASES: [Phase; 7] =
     [Phase::Dns, Phase::Tcp, Phase::Proxy, Phase::Tls, Phase::Hub, Phase::Device, Phase::Gateway];
 
@@ -22,19 +23,21 @@ fn device() -> Identity {
     Identity::new("gw-07", None).unwrap()
 }
 
-fn hub(status: u16, code: Option<Code>, skew: Option<Skew>) -> Error {
-    let failure = HubFailure {
+fn failure(status: u16, code: Option<Code>) -> Box<HubFailure> {
+    Box::new(HubFailure {
         status,
         code,
         message: Some(text("what the hub says\u{1b}")),
         tracking_id: Some(text("0f3e")),
         retry_after: (status == 429 && code.is_some()).then_some(4),
-    };
-    Error::Hub { hub: text(HUB), identity: device(), failure: Box::new(failure), skew }
+    })
+}
+
+fn hub(status: u16, code: Option<Code>, skew: Option<Skew>) -> Error {
+    Error::Hub { hub: text(HUB), identity: device(), failure: failure(status, code), skew }
 }
 
 fn hub_failures() -> Vec<Error> {
-    let ten_minutes = Duration::from_secs(600);
     let mut failures: Vec<Error> = [
         (400, Some(Code::ARGUMENT_INVALID)),
         (401, Some(Code::HUB_NOT_FOUND)),
@@ -60,8 +63,8 @@ fn hub_failures() -> Vec<Error> {
     .into_iter()
     .map(|(status, code)| hub(status, code, None))
     .collect();
-    failures.push(hub(401, Some(Code::UNAUTHORIZED), Some(Skew::Behind(ten_minutes))));
-    failures.push(hub(401, Some(Code::UNAUTHORIZED), Some(Skew::Ahead(ten_minutes))));
+    failures.push(hub(401, Some(Code::UNAUTHORIZED), Some(Skew::Behind(TEN_MINUTES))));
+    failures.push(hub(401, Some(Code::UNAUTHORIZED), Some(Skew::Ahead(TEN_MINUTES))));
     failures
 }
 
@@ -103,7 +106,10 @@ fn following(error: &Error) -> Vec<Error> {
             vec![Error::BadName { name: text("a b"), problem: text("what is wrong") }]
         }
         Error::BadName { .. } => hub_failures(),
-        Error::Hub { .. } => {
+        Error::Hub { .. } => [401, 429, 500]
+            .map(|status| Error::Listing { hub: text(HUB), failure: failure(status, None) })
+            .into(),
+        Error::Listing { .. } => {
             vec![Error::Rejected { identity: device(), stream: text("ssh"), hub: text(HUB) }]
         }
         Error::Rejected { .. } => PHASES
@@ -123,19 +129,29 @@ fn following(error: &Error) -> Vec<Error> {
         Error::Timeout { .. } => {
             vec![Error::Untrusted { target: text("contoso:443"), problem: text("what is wrong") }]
         }
-        Error::Untrusted { .. } => [401, 403, 404, 409, 429, 500, 200]
+        Error::Untrusted { .. } => {
+            vec![Error::ProxyDenied { proxy: text("http://proxy:3128"), problem: text("what is wrong") }]
+        }
+        Error::ProxyDenied { .. } => [401, 403, 404, 409, 429, 500, 200]
             .map(|status| Error::Upgrade { target: gateway(), status })
             .into(),
         Error::Upgrade { .. } => vec![Error::Protocol {
             target: text("the gateway"),
             problem: text("it sent what no gateway may"),
         }],
-        Error::Protocol { .. } => vec![Error::MqttRefused {
-            hub: text(HUB),
-            identity: Identity::new("gw-07", Some("camera")).unwrap(),
-            problem: text("not authorized"),
-        }],
-        Error::MqttRefused { .. } => vec![Error::Cut { problem: text("what is wrong") }],
+        Error::Protocol { .. } => [None, Some(Skew::Ahead(TEN_MINUTES))]
+            .map(|skew| Error::MqttRefused {
+                hub: text(HUB),
+                identity: Identity::new("gw-07", Some("camera")).unwrap(),
+                problem: text("not authorized"),
+                skew,
+            })
+            .into(),
+        Error::MqttRefused { .. } => vec![Error::Skewed { skew: Skew::Behind(TEN_MINUTES) }],
+        Error::Skewed { .. } => {
+            vec![Error::Target { target: text("127.0.0.1:22"), problem: text("what is wrong") }]
+        }
+        Error::Target { .. } => vec![Error::Cut { problem: text("what is wrong") }],
         Error::Cut { .. } => vec![Error::Silent { after: Duration::from_secs(52) }],
         Error::Silent { .. } => {
             vec![Error::LocalIo { what: text("stdin and stdout"), source: io::Error::other("what is wrong") }]
