@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -59,6 +59,40 @@ fn ssh_killed_while_the_helper_waits_for_the_device_leaves_no_helper() {
         ssh.kill();
         no_helper_is_left(&site);
     }
+}
+
+#[test]
+fn ssh_killed_while_a_secret_store_is_asked_leaves_no_helper() {
+    let _turn = heavy();
+    let site = Site::start();
+    let asked = site.bench.path("asked");
+    let store = format!("touch {}; exec sleep 600", asked.display());
+    let profile =
+        format!("default = \"own\"\n[profile.own]\nconnection-string-command = {{ shell = {store:?} }}\n");
+    std::fs::write(site.hub.dir.join("profiles.toml"), profile).unwrap();
+    let mut ssh = Process::start(&site.bench, "ssh", site.openssh("ssh").args([DEVICE, "true"]));
+    eventually(LIMIT, || asked.exists().then_some(()).ok_or_else(|| "the store is asked".to_owned()));
+    site.helper();
+    ssh.kill();
+    no_helper_is_left(&site);
+}
+
+#[test]
+fn a_reader_that_has_gone_ends_the_helper_though_its_stdin_stays_open() {
+    let bench = Bench::new();
+    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let port = serve(|mut stream| {
+        // Until the helper is gone.
+        let _ = std::io::copy(&mut std::io::repeat(b'x'), &mut stream);
+    });
+    let _agent = agent(&bench, &hub, DEVICE, &[("ssh", port)]);
+    let mut helper = hub.helper(&bench);
+    let mut child = helper.arg(DEVICE).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 1000]).unwrap();
+    drop(stdout);
+    let status = eventually(LIMIT, || child.try_wait().unwrap().ok_or_else(|| "it ends".to_owned()));
+    assert_eq!(status.code(), Some(74));
 }
 
 #[track_caller]

@@ -73,11 +73,6 @@ impl Process {
         drop(self.child.stdin.take());
     }
 
-    pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.pid().try_into().unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
-    }
-
     /// SIGKILL, and the end awaited.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
