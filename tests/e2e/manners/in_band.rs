@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::manners::situation::Situation;
-use crate::support::{Bench, DEVICE, Finished, Hub, LIMIT, Process, Stdin, agent, need, run, serve};
+use crate::support::{Bench, DEVICE, Finished, Hub, LIMIT, Process, Site, Stdin, agent, need, run, serve};
 
 /// How ssh says what a server told it.
 const SSH_SAYS: &str = "Received disconnect from UNKNOWN port 65535:";
@@ -61,6 +61,16 @@ fn a_server_that_hangs_up_at_once_is_told_of() {
     let done = run(situation.openssh("ssh").args([DEVICE, "true"]), Stdin::Ends(b""), LIMIT);
     let said = done.stderr.lines().filter(|line| line.starts_with(SSH_SAYS));
     assert_eq!(said.filter(|line| line.contains("before its first byte")).count(), 1, "{}", done.stderr);
+}
+
+#[test]
+fn ssh_that_allows_ten_seconds_hears_the_reason_in_time() {
+    // As Ansible does; the helper cannot see it, and has its own limits.
+    let mut site = Site::start();
+    site.agent.kill();
+    let mut ssh = site.openssh("ssh");
+    let done = run(ssh.args(["-o", "ConnectTimeout=10", DEVICE, "true"]), Stdin::Ends(b""), LIMIT);
+    assert!(done.stderr.contains(SSH_SAYS) && done.stderr.contains("404103"), "{}", done.stderr);
 }
 
 /// Sends `opening` to a helper whose hub throttles, and gives what comes back as if from a server.

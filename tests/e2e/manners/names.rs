@@ -8,9 +8,10 @@ use crate::support::{
 };
 
 /// Ids that a device has, and their percent-encoded forms.
-const IDS: [(&str, &str); 5] = [
+const IDS: [(&str, &str); 6] = [
     ("Dev-01", "Dev-01"),
     ("DEV-01", "DEV-01"),
+    ("Press-7", "Press-7"),
     ("1234", "1234"),
     ("0x10", "0x10"),
     ("Line(3),Press", "Line%283%29%2CPress"),
@@ -19,6 +20,7 @@ const IDS: [(&str, &str); 5] = [
 /// A hub whose devices each say who they are.
 struct Names {
     config: PathBuf,
+    profiles: PathBuf,
     _agents: Vec<Process>,
     _hub: Hub,
     bench: Bench,
@@ -50,7 +52,7 @@ impl Names {
         let iotstream = env!("CARGO_BIN_EXE_iotstream");
         let helper = format!("{iotstream} --config {} --connect-timeout 1s {arguments}", profiles.display());
         let config = ssh_config(&bench, &files, "ssh_config", &helper);
-        Self { config, _agents: agents, _hub: hub, bench }
+        Self { config, profiles, _agents: agents, _hub: hub, bench }
     }
 
     fn ssh(&self, name: &str) -> Finished {
@@ -89,6 +91,22 @@ fn the_host_alone_reaches_an_alias_and_shows_the_way_out_where_it_reaches_nothin
     let done = names.ssh("Dev-02");
     let said = in_band(&done);
     assert!(said.contains("404001") && said.contains("--name"), "{said}");
+}
+
+#[test]
+fn the_host_alone_reaches_an_id_that_was_seen_whatever_its_case() {
+    let names = Names::start("%h");
+    let mut devices = names.bench.iotstream();
+    run(devices.args(["devices", "--config"]).arg(&names.profiles), Stdin::Ends(b""), LIMIT).succeeded();
+    assert_eq!(names.ssh("Press-7").succeeded().text().trim_end(), "Press-7");
+    let done = names.ssh("Dev-01");
+    let said = in_band(&done);
+    for candidate in ["Dev-01", "DEV-01", "--name \"%n\" %h"] {
+        assert!(said.contains(candidate), "{said}");
+    }
+    // What ssh has made of a number is no id, seen or not.
+    let done = names.ssh("1234");
+    assert!(in_band(&done).contains("0.0.4.210"), "{}", done.stderr);
 }
 
 /// What ssh itself says of the reason.

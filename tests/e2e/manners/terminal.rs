@@ -106,3 +106,23 @@ fn an_error_in_mid_session_makes_no_staircase_on_a_raw_terminal() {
     assert_eq!(lines.len(), 2, "an error and a hint: {text}");
     assert!(lines.iter().all(|line| line.ends_with("\r\n")), "{lines:?}");
 }
+
+#[test]
+fn a_wait_is_told_of_once_on_a_terminal_and_on_a_line_of_its_own() {
+    let mut site = Site::start();
+    site.agent.kill();
+    site.configure("--wait 60s --connect-timeout 1s");
+    let mut terminal = Terminal::open(&site.bench);
+    terminal.types(&format!(
+        "{} -F {} {DEVICE} 'echo rea\"\"ched'\n",
+        need("ssh").display(),
+        site.bench.path("ssh_config").display()
+    ));
+    terminal.shows("waiting for up to 1m");
+    site.restart_agent();
+    terminal.shows("reached");
+    let text = terminal.text();
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("iotstream: ")).collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    assert!(lines[0].starts_with("iotstream: device dev-1 is not connected"), "{text}");
+}
