@@ -280,7 +280,7 @@ command = ["/usr/sbin/sshd", "-i"]
                 "connection-string = \"HostName=h;SharedAccessKeyName=service;SharedAccessKey=AAAA\"\n[[target]]\nstream=\"a\"\nconnect=\"b:1\"",
                 "policy's",
             ),
-            ("conection-string = \"x\"", "unknown field `conection-string`"),
+            ("conection-string = \"x\"", "there is no key 'conection-string'"),
             ("bandwidth = 0", "nonzero"),
             (
                 "[[target]]\nstream = \"a\"\nconnect = \"b:1\"\napprove = \"maybe\"",
