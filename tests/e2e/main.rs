@@ -4,5 +4,6 @@
 mod agent;
 mod failures;
 mod life;
+mod manners;
 mod ssh;
 mod support;

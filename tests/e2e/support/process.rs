@@ -33,6 +33,11 @@ impl Process {
         self.child.id()
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
     pub fn stdout(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.out).unwrap()).into_owned()
     }
@@ -66,11 +71,6 @@ impl Process {
 
     pub fn close_stdin(&mut self) {
         drop(self.child.stdin.take());
-    }
-
-    pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.pid().try_into().unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
     }
 
     /// SIGKILL, and the end awaited.
