@@ -36,6 +36,12 @@ pub enum Command {
     Agent(Agent),
     /// Run a local IoT Hub that speaks the same protocol, for tests and rehearsals
     Emulator(Emulator),
+    /// List the hub's devices, and remember their ids for names that ssh has lower-cased
+    Devices(Devices),
+    /// Manage profiles: the hubs and their credentials
+    Profile(Profile),
+    /// Print or keep the ssh configuration for every profile
+    SshConfig(SshConfig),
     /// Show it working: a hub, a device and a real ssh session, all on this machine
     Demo(Demo),
     /// Print the record of the last connection that failed
@@ -54,6 +60,9 @@ pub struct Service {
     /// A file of certificates to trust besides the system's
     #[arg(long, value_name = "FILE", env = "IOTSTREAM_CA_FILE")]
     pub ca_file: Option<PathBuf>,
+    /// A proxy: http://, https:// or socks5://, or none [default: as HTTPS_PROXY, ALL_PROXY and NO_PROXY say]
+    #[arg(long, value_name = "URL", env = "IOTSTREAM_PROXY", hide_env_values = true)]
+    pub proxy: Option<String>,
 }
 
 #[derive(Args, Clone, Debug, Default)]
@@ -124,6 +133,9 @@ pub struct Agent {
     /// A file of certificates to trust besides the system's
     #[arg(long, value_name = "FILE", env = "IOTSTREAM_CA_FILE")]
     pub ca_file: Option<PathBuf>,
+    /// A proxy: http://, https:// or socks5://, or none [default: as HTTPS_PROXY, ALL_PROXY and NO_PROXY say]
+    #[arg(long, value_name = "URL", env = "IOTSTREAM_PROXY", hide_env_values = true)]
+    pub proxy: Option<String>,
     /// Without a configuration: a stream's name and where it leads [default: ssh=127.0.0.1:22]
     #[arg(long, value_name = "STREAM=HOST:PORT", requires = "connection_string_file")]
     pub target: Vec<String>,
@@ -186,6 +198,132 @@ pub struct Last {
     pub log: Log,
 }
 
+#[derive(Args, Clone, Debug)]
+pub struct Devices {
+    /// Only ids that fit this pattern, with * and ?, ignoring case
+    #[arg(value_name = "PATTERN")]
+    pub pattern: Option<String>,
+    /// Only devices in this state
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<DeviceState>,
+    /// Print JSON, with the fields id, state and lastActivity
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub service: Service,
+    #[command(flatten)]
+    pub log: Log,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceState {
+    Online,
+    Offline,
+    Disabled,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Profile {
+    #[command(subcommand)]
+    pub action: ProfileAction,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub enum ProfileAction {
+    /// Add a profile with the connection string that comes on stdin, or is asked for on a terminal
+    Add(AddProfile),
+    /// List the profiles; the default one has a star
+    List(ProfileFile),
+    /// Show a profile's settings, secrets hidden
+    Show(ShowProfile),
+    /// Remove a profile
+    Remove(NamedProfile),
+    /// Make a profile the default
+    Default(NamedProfile),
+    /// Print the path of the profile file
+    Path(ProfileFile),
+}
+
+impl ProfileAction {
+    fn log(&self) -> &Log {
+        match self {
+            Self::Add(args) => &args.file.log,
+            Self::List(file) | Self::Path(file) => &file.log,
+            Self::Show(args) => &args.log,
+            Self::Remove(args) | Self::Default(args) => &args.file.log,
+        }
+    }
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ProfileFile {
+    /// The profile file [default: iotstream/profiles.toml in the user's configuration directory]
+    #[arg(long, value_name = "FILE", env = "IOTSTREAM_CONFIG")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub log: Log,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct AddProfile {
+    /// Its name: letters, digits, '-', '_' and '.'
+    pub name: String,
+    /// Patterns of the host names it is for, as '*.factory'
+    #[arg(long, value_name = "PATTERN", num_args = 1..)]
+    pub hosts: Vec<String>,
+    /// A file of certificates to trust besides the system's
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub file: ProfileFile,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct NamedProfile {
+    pub name: String,
+    #[command(flatten)]
+    pub file: ProfileFile,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ShowProfile {
+    /// The profile [default: the one that --profile or the file says]
+    pub name: Option<String>,
+    /// Say where each setting comes from
+    #[arg(long)]
+    pub origins: bool,
+    #[command(flatten)]
+    pub service: Service,
+    /// As for connect
+    #[arg(long, value_name = "DURATION", env = "IOTSTREAM_CONNECT_TIMEOUT", value_parser = duration::parse)]
+    pub connect_timeout: Option<Duration>,
+    /// As for connect
+    #[arg(long, value_name = "DURATION", env = "IOTSTREAM_RESPONSE_TIMEOUT", value_parser = duration::parse)]
+    pub response_timeout: Option<Duration>,
+    #[command(flatten)]
+    pub log: Log,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct SshConfig {
+    /// Keep the blocks in ~/.ssh/iotstream.conf, which ~/.ssh/config includes
+    #[arg(long)]
+    pub write: bool,
+    /// Print what --write would change
+    #[arg(long, conflicts_with = "write")]
+    pub diff: bool,
+    /// Undo --write
+    #[arg(long, conflicts_with_all = ["write", "diff", "devices"])]
+    pub remove: bool,
+    /// Ask the hubs for their devices, and name each: for host keys by device, and for ssh's completion
+    #[arg(long)]
+    pub devices: bool,
+    #[command(flatten)]
+    pub service: Service,
+    #[command(flatten)]
+    pub log: Log,
+}
+
 impl Cli {
     /// The logging options of whichever command was given.
     pub fn log(&self) -> &Log {
@@ -195,6 +333,9 @@ impl Cli {
             Some(Command::Agent(args)) => &args.log,
             Some(Command::Emulator(args)) => &args.log,
             Some(Command::Demo(args)) => &args.log,
+            Some(Command::Devices(args)) => &args.log,
+            Some(Command::Profile(args)) => args.action.log(),
+            Some(Command::SshConfig(args)) => &args.log,
             Some(Command::Last(args)) => &args.log,
         }
     }

@@ -85,6 +85,11 @@ pub enum Error {
         failure: Box<HubFailure>,
         skew: Option<Skew>,
     },
+    /// The hub does not list its devices.
+    Listing {
+        hub: String,
+        failure: Box<HubFailure>,
+    },
     Rejected {
         identity: Identity,
         stream: String,
@@ -104,6 +109,11 @@ pub enum Error {
     },
     Untrusted {
         target: String,
+        problem: String,
+    },
+    /// A proxy wants a login, or does not let this pass.
+    ProxyDenied {
+        proxy: String,
         problem: String,
     },
     /// The gateway or the hub's MQTT front refused the WebSocket.
@@ -212,22 +222,24 @@ impl Error {
             | Error::Credential { .. }
             | Error::AmbiguousName { .. }
             | Error::BadName { .. } => Exit::Config,
-            Error::Hub { failure, .. } => match (failure.status, failure.code) {
-                (_, Some(Code::QUOTA_EXCEEDED | Code::NOT_IN_TIER | Code::DEVICE_DISABLED)) => {
-                    Exit::Unavailable
+            Error::Hub { failure, .. } | Error::Listing { failure, .. } => {
+                match (failure.status, failure.code) {
+                    (_, Some(Code::QUOTA_EXCEEDED | Code::NOT_IN_TIER | Code::DEVICE_DISABLED)) => {
+                        Exit::Unavailable
+                    }
+                    (_, Some(Code::HUB_NOT_FOUND)) => Exit::Config,
+                    (401 | 403, _) => Exit::Denied,
+                    (404 | 429 | 503, _) => Exit::Unavailable,
+                    (408 | 500..=599, _) => Exit::Temporary,
+                    _ => Exit::Protocol,
                 }
-                (_, Some(Code::HUB_NOT_FOUND)) => Exit::Config,
-                (401 | 403, _) => Exit::Denied,
-                (404 | 429 | 503, _) => Exit::Unavailable,
-                (408 | 500..=599, _) => Exit::Temporary,
-                _ => Exit::Protocol,
-            },
+            }
             Error::Rejected { .. } | Error::Target { .. } => Exit::Unavailable,
             Error::Skewed { .. } => Exit::Denied,
             Error::Network { .. } | Error::Timeout { .. } | Error::Cut { .. } | Error::Silent { .. } => {
                 Exit::Temporary
             }
-            Error::Untrusted { .. } | Error::MqttRefused { .. } => Exit::Denied,
+            Error::Untrusted { .. } | Error::ProxyDenied { .. } | Error::MqttRefused { .. } => Exit::Denied,
             Error::Upgrade { status: 401 | 403, .. } => Exit::Denied,
             Error::Upgrade { status: 404 | 408 | 409 | 429 | 500..=599, .. } => Exit::Temporary,
             Error::Upgrade { .. } | Error::Protocol { .. } => Exit::Protocol,
@@ -270,11 +282,23 @@ impl Error {
                 "a device with such an id needs an alias under [profile.NAME.devices] in the profile file".into()
             }
             Error::Hub { failure, skew, identity, .. } => return hub_hint(failure, *skew, identity),
+            Error::Listing { failure, .. } => match failure.status {
+                401 | 403 => {
+                    "listing devices takes a policy with ServiceConnect or RegistryRead, and a clock that is right".into()
+                }
+                429 => "a hub allows few queries a minute: try again later".into(),
+                _ => return None,
+            },
             Error::Rejected { stream, .. } => format!(
                 "its agent has no target for '{stream}', the target is down, or approval was refused: its log says which"
             ),
             Error::Network { phase: Phase::Dns, .. } => "is the name right, and does this machine resolve others?".into(),
-            Error::Network { phase: Phase::Proxy, .. } => "check --proxy, HTTPS_PROXY or the profile's proxy".into(),
+            Error::Network { phase: Phase::Proxy, .. } | Error::Timeout { phase: Phase::Proxy, .. } => {
+                "is it the right proxy? it comes from --proxy, the profile's or the agent's proxy, HTTPS_PROXY or ALL_PROXY".into()
+            }
+            Error::ProxyDenied { .. } => {
+                "a login goes into the proxy's URL, http://USER:PASSWORD@HOST:PORT, in the profile or in HTTPS_PROXY".into()
+            }
             Error::Network { .. } | Error::Timeout { phase: Phase::Tcp | Phase::Tls | Phase::Dns, .. } => {
                 "is there a way out on that port from here? only outgoing connections on 443 are needed".into()
             }
@@ -418,6 +442,16 @@ impl fmt::Display for Error {
                 }
                 f.write_str(")")
             }
+            Error::Listing { hub, failure } => {
+                write!(f, "{hub} does not list its devices: {}", failure.status)?;
+                if let Some(message) = &failure.message {
+                    write!(f, ", {message}")?;
+                }
+                match &failure.tracking_id {
+                    Some(id) => write!(f, " (tracking id {id})"),
+                    None => Ok(()),
+                }
+            }
             Error::Rejected { identity, stream, hub } => {
                 write!(f, "{identity} rejected the stream '{stream}' through {hub}")
             }
@@ -431,6 +465,7 @@ impl fmt::Display for Error {
             Error::Untrusted { target, problem } => {
                 write!(f, "tls: the certificate of {target} is not trusted: {problem}")
             }
+            Error::ProxyDenied { proxy, problem } => write!(f, "proxy: {proxy}: {problem}"),
             Error::Upgrade { target, status } => {
                 write!(f, "gateway: {target} refused the stream with {status}")
             }

@@ -1,9 +1,9 @@
 //! The user's state directory: what is remembered between runs, and can be lost without harm.
 
-use std::fs::{self, DirBuilder};
-use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
+use std::{fs, io};
+
+use crate::replace::replace;
 
 /// `~/.local/state/iotstream` on Linux; `None` where there is no home.
 fn directory() -> Option<PathBuf> {
@@ -22,9 +22,5 @@ pub fn read(name: &str) -> Option<String> {
 /// When there is no place to write to.
 pub fn write(name: &str, text: &str) -> io::Result<()> {
     let directory = directory().ok_or(io::ErrorKind::NotFound)?;
-    DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
-    let mut file = tempfile::NamedTempFile::new_in(&directory)?;
-    file.write_all(text.as_bytes())?;
-    file.persist(directory.join(name))?;
-    Ok(())
+    replace(&directory.join(name), text.as_bytes(), 0o600)
 }

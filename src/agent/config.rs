@@ -14,7 +14,6 @@ use super::target::{Address, Target};
 use super::traffic::Allowance;
 use crate::error::{Error, Result};
 use crate::iothub::{HubAddress, Identity};
-use crate::net::{Network, Tls};
 use crate::pattern;
 use crate::profile::{Seconds, check_secret_file, parse_toml};
 use crate::secret::Secret;
@@ -51,7 +50,9 @@ pub struct Config {
     pub(super) mqtt_port: u16,
     pub(super) keepalive: Duration,
     pub(super) token_life: Duration,
-    pub(super) ca_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
+    /// A proxy's URL.
+    pub proxy: Option<Secret>,
     pub(super) targets: Vec<Target>,
     pub(super) max_sessions: usize,
     pub(super) idle_timeout: Option<Duration>,
@@ -102,6 +103,7 @@ impl Config {
             keepalive: given(document.keepalive, KEEPALIVE).clamp(second, MAX_KEEPALIVE),
             token_life: given(document.token_life, TOKEN_LIFE).max(second),
             ca_file: document.ca_file.map(relative),
+            proxy: document.proxy.map(|url| url.0),
             max_sessions: document.max_sessions.unwrap_or(MAX_SESSIONS),
             idle_timeout: document.idle_timeout.map(|limit| limit.0),
             max_duration: document.max_duration.map(|limit| limit.0),
@@ -157,6 +159,7 @@ impl Config {
             keepalive: KEEPALIVE,
             token_life: TOKEN_LIFE,
             ca_file: None,
+            proxy: None,
             targets,
             max_sessions: MAX_SESSIONS,
             idle_timeout: None,
@@ -174,14 +177,6 @@ impl Config {
 
     pub(super) fn identity(&self) -> &Identity {
         &self.credential.identity
-    }
-
-    /// The way out, with `ca_file` trusted where one is given, or else the configuration's.
-    ///
-    /// # Errors
-    /// When the file holds no certificates, or there is nothing to trust at all.
-    pub fn network(&self, ca_file: Option<&Path>) -> Result<Network> {
-        Ok(Network::new(Tls::new(ca_file.or(self.ca_file.as_deref()))?))
     }
 
     /// The target of a stream's name: the first that fits.

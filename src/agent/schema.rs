@@ -25,6 +25,7 @@ pub(super) struct Document {
     /// How long a token of the agent's is good; it is renewed before.
     pub(super) token_life: Option<Seconds>,
     pub(super) ca_file: Option<PathBuf>,
+    pub(super) proxy: Option<SecretText>,
     pub(super) max_sessions: Option<usize>,
     pub(super) idle_timeout: Option<Seconds>,
     pub(super) max_duration: Option<Seconds>,

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 
+use super::network::network;
 use super::signals;
 use crate::agent::{self, Config, Finding, Order};
 use crate::cli;
@@ -43,11 +44,13 @@ fn config_path(args: &cli::Agent) -> &Path {
 }
 
 fn read(args: &cli::Agent) -> Result<(Config, Network)> {
+    let path = config_path(args);
     let config = match &args.connection_string_file {
         Some(file) => Config::from_options(file, &args.target)?,
-        None => Config::read(config_path(args))?,
+        None => Config::read(path)?,
     };
-    let network = config.network(args.ca_file.as_deref())?;
+    let ca_file = args.ca_file.as_deref().or(config.ca_file.as_deref());
+    let network = network(ca_file, args.proxy.as_deref(), path, config.proxy.as_ref())?;
     Ok((config, network))
 }
 

@@ -20,7 +20,7 @@ use crate::cli;
 use crate::emulator::{Emulator, Options};
 use crate::error::{Error, Result};
 use crate::iothub::Identity;
-use crate::net::{Network, Tls};
+use crate::net::{Network, Proxies, Tls};
 use crate::secret::Secret;
 
 /// The device's id, and ssh's name for it.
@@ -97,7 +97,7 @@ impl Session {
         let text = fs::read_to_string(&file).map_err(Error::local_io(file.display().to_string()))?;
         let target = Target::new("ssh", Address::Command(command));
         let agent = Config::new(&file.display().to_string(), &Secret::new(text), vec![target])?;
-        let network = Network::new(Tls::new(Some(&hub_directory.join("ca.pem")))?);
+        let network = Network::new(Tls::new(Some(&hub_directory.join("ca.pem")))?, Proxies::none());
         Ok(Self { hub, agent, network })
     }
 }
@@ -147,7 +147,11 @@ async fn write_ssh_files(directory: &Path, keygen: &Path) -> Result<PathBuf> {
         // No quoting is done of what a ProxyCommand's shell sees.
         (
             "ProxyCommand",
-            format!("{} --config {} %h %p", quoted(&helper), quoted(&directory.join("hub/profiles.toml"))),
+            format!(
+                "{} --proxy none --config {} %h %p",
+                quoted(&helper),
+                quoted(&directory.join("hub/profiles.toml"))
+            ),
         ),
         ("HostKeyAlias", DEVICE.into()),
         ("UserKnownHostsFile", at("known_hosts")),

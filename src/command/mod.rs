@@ -3,9 +3,16 @@
 mod agent;
 mod connect;
 mod demo;
+mod devices;
 mod emulator;
 mod last;
+mod network;
+mod output;
+mod profile;
+mod prompt;
+mod show;
 mod signals;
+mod ssh_config;
 
 use std::process::ExitCode;
 
@@ -23,6 +30,9 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Agent(args)) => agent::run(&args),
         Some(Command::Emulator(args)) => emulator::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),
+        Some(Command::Devices(args)) => devices::run(&args),
+        Some(Command::Profile(args)) => profile::run(&args.action),
+        Some(Command::SshConfig(args)) => ssh_config::run(&args),
         Some(Command::Last(_)) => last::run(),
     }
 }

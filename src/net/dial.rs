@@ -5,13 +5,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tokio::io::BufReader;
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
-use super::{ClientCertificate, Endpoint, Tls};
+use super::carrier::Carrier;
+use super::{ClientCertificate, Endpoint, Proxies, Tls};
 use crate::error::{Error, Result};
 use crate::phase::{Phase, Phases};
 
@@ -28,17 +29,18 @@ const UNSENT_LIMIT: u32 = 128 * 1024;
 const READ_AHEAD: usize = 64 * 1024;
 
 /// An established connection with TLS.
-pub type Stream = TlsStream<BufReader<TcpStream>>;
+pub type Stream = TlsStream<BufReader<Carrier>>;
 
 /// The way out of this machine.
 #[derive(Clone, Debug)]
 pub struct Network {
     tls: Tls,
+    proxies: Proxies,
 }
 
 impl Network {
-    pub fn new(tls: Tls) -> Self {
-        Self { tls }
+    pub fn new(tls: Tls, proxies: Proxies) -> Self {
+        Self { tls, proxies }
     }
 
     /// The same way out, on which servers that ask for a certificate are shown this one.
@@ -49,16 +51,32 @@ impl Network {
         network
     }
 
-    /// Connects to `endpoint` with TLS, and notes the time of each phase.
+    /// Connects to `endpoint` with TLS, through a proxy where one is on the way, and notes the time of each phase.
     ///
     /// # Errors
     /// Which phase failed or ran out of time.
     pub async fn connect(&self, endpoint: &Endpoint, phases: &mut Phases) -> Result<Stream> {
+        let carrier = match self.proxies.find(endpoint) {
+            Some(proxy) => self.through(proxy, endpoint, phases).await?,
+            None => Carrier::Tcp(self.tcp(endpoint, phases).await?),
+        };
+        self.tls(BufReader::with_capacity(READ_AHEAD, carrier), endpoint, phases).await
+    }
+
+    /// A TCP connection to `endpoint` itself.
+    pub(super) async fn tcp(&self, endpoint: &Endpoint, phases: &mut Phases) -> Result<TcpStream> {
         let addresses = limited(Phase::Dns, endpoint, phases, PHASE_LIMIT, resolve(endpoint)).await?;
         let tcp = limited(Phase::Tcp, endpoint, phases, PHASE_LIMIT, race(endpoint, addresses)).await?;
         prepare(&tcp);
-        let buffered = BufReader::with_capacity(READ_AHEAD, tcp);
-        limited(Phase::Tls, endpoint, phases, PHASE_LIMIT, self.tls.handshake(buffered, endpoint)).await
+        Ok(tcp)
+    }
+
+    /// TLS with `endpoint` over a connection to it.
+    pub(super) async fn tls<S>(&self, io: S, endpoint: &Endpoint, phases: &mut Phases) -> Result<TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        limited(Phase::Tls, endpoint, phases, PHASE_LIMIT, self.tls.handshake(io, endpoint)).await
     }
 }
 

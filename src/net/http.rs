@@ -5,8 +5,9 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
 use hyper::header::DATE;
-use hyper::{HeaderMap, Request};
+use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -70,10 +71,48 @@ where
     }
 }
 
+/// Sends a request after whose answer the connection speaks another protocol, and gives that connection and the bytes
+/// that came with the answer. `check` says whether the answer is one to go on with.
+///
+/// Not cancel-safe: dropping the future drops the connection.
+///
+/// # Errors
+/// What `check` finds, or that there is no answer.
+pub(super) async fn switch<S, B>(
+    io: S,
+    target: &Endpoint,
+    request: Request<B>,
+    check: impl FnOnce(&Response<Incoming>) -> Result<()>,
+) -> Result<(S, Bytes)>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    B: Body<Data = Bytes, Error = std::convert::Infallible> + Send + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+        .title_case_headers(true)
+        .handshake(TokioIo::new(io))
+        .await
+        .map_err(|error| failure(target, &error))?;
+    let connection = tokio::spawn(connection.with_upgrades());
+    let switched = async {
+        let response = sender.send_request(request).await.map_err(|error| failure(target, &error))?;
+        check(&response)?;
+        hyper::upgrade::on(response).await.map_err(|error| failure(target, &error))
+    };
+    let switched = switched.await;
+    if switched.is_err() {
+        connection.abort();
+    }
+    let parts = switched?
+        .downcast::<TokioIo<S>>()
+        .map_err(|_| Error::Bug("the connection is not the one that was dialled".into()))?;
+    Ok((parts.io.into_inner(), parts.read_buf))
+}
+
 const GONE: &str = "it closed the connection without an answer";
 
 /// What hyper's error means to a user.
-pub(super) fn failure(target: &Endpoint, error: &hyper::Error) -> Error {
+fn failure(target: &Endpoint, error: &hyper::Error) -> Error {
     let target = target.to_string();
     if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
         return Error::Protocol { target, problem: "what it answers is not HTTP".into() };

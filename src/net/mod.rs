@@ -1,9 +1,12 @@
-//! Dialling: DNS → TCP → TLS → HTTP/1.1 or a WebSocket upgrade. Knows neither Azure nor stdin and stdout.
+//! Dialling: DNS → TCP → proxy → TLS → HTTP/1.1 or a WebSocket upgrade. Knows neither Azure nor stdin and stdout.
 
+mod carrier;
 mod client_certificate;
 mod dial;
 mod endpoint;
 mod http;
+mod proxy;
+mod socks;
 mod tls;
 mod websocket;
 
@@ -11,5 +14,6 @@ pub use client_certificate::ClientCertificate;
 pub use dial::{Network, Stream};
 pub use endpoint::{Endpoint, WssUrl};
 pub use http::{Reply, exchange};
+pub use proxy::{FORM as PROXY_FORM, Proxies};
 pub use tls::{Tls, read_certificates};
 pub use websocket::{Upgrade, WebSocket};

@@ -9,13 +9,12 @@ use hyper::header::{
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::{HeaderMap, Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::dial::limited;
-use super::http::failure;
+use super::http::switch;
 use super::{Endpoint, Network, Stream, WssUrl};
 use crate::error::{Error, Result};
 use crate::phase::{Phase, Phases};
@@ -79,26 +78,9 @@ where
     let target = &url.endpoint;
     let key = generate_key();
     let request = request(url, &key, &asked)?;
-    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .title_case_headers(true)
-        .handshake(TokioIo::new(io))
-        .await
-        .map_err(|error| failure(target, &error))?;
-    let connection = tokio::spawn(connection.with_upgrades());
-    let response = sender.send_request(request).await;
-    let upgraded = async {
-        let response = response.map_err(|error| failure(target, &error))?;
-        check(&response, target, &key, asked.subprotocol)?;
-        hyper::upgrade::on(response).await.map_err(|error| failure(target, &error))
-    };
-    let upgraded = upgraded.await;
-    if upgraded.is_err() {
-        connection.abort();
-    }
-    let parts = upgraded?
-        .downcast::<TokioIo<S>>()
-        .map_err(|_| Error::Bug("the upgraded connection is not the one that was dialled".into()))?;
-    Ok(WebSocket { io: parts.io.into_inner(), early: parts.read_buf })
+    let (io, early) =
+        switch(io, target, request, |response| check(response, target, &key, asked.subprotocol)).await?;
+    Ok(WebSocket { io, early })
 }
 
 fn request(url: &WssUrl, key: &str, asked: &Upgrade<'_>) -> Result<Request<Empty<Bytes>>> {

@@ -1,12 +1,11 @@
-//! A profile's credential, from wherever the profile says it is.
+//! What gives access to a hub as a service, from wherever the profile says it is.
 
-use std::fs::File;
-use std::io::Read;
 use std::time::{Duration, SystemTime};
 
 use super::file::Profiles;
-use super::permissions::check_secret_file;
-use super::schema::Profile;
+use super::schema::{CommandLine, Profile};
+use super::source::Source;
+use super::token::{Cache, Token};
 use crate::clock::unix_seconds;
 use crate::error::{Error, Result};
 use crate::iothub::{ConnectionString, HubAddress, Key, Malformed, Resource, SasToken, UnixSeconds};
@@ -21,9 +20,16 @@ pub struct Credential {
     pub hub: HubAddress,
     /// Where to connect, if not to the hub itself.
     pub gateway: Option<HubAddress>,
-    policy: Option<String>,
-    key: Key,
+    proof: Proof,
+    /// What messages call its source.
     source: String,
+}
+
+#[derive(Debug)]
+enum Proof {
+    Key { policy: String, key: Secret },
+    Signature { policy: Option<String>, token: SasToken },
+    Bearer { profile: String, hub: String, command: CommandLine, cache: Cache },
 }
 
 impl Credential {
@@ -32,7 +38,27 @@ impl Credential {
     /// # Errors
     /// Which source is of no use, and why; never what it holds.
     pub fn of(profiles: &Profiles, name: &str, profile: &Profile) -> Result<Self> {
-        let (source, text) = read(profiles, name, profile)?;
+        let origin = Source::of(name, profile, profiles.directory())?;
+        let source = origin.describe(name);
+        let Source::Token { hub, command } = origin else {
+            let text = origin.read(name)?;
+            return Self::from_connection_string(source, &text);
+        };
+        let address = HubAddress::parse(hub).map_err(|problem| Error::Credential {
+            source: format!("profile '{name}'"),
+            problem: format!("hub: {problem}"),
+            hint: "write hub = \"contoso.azure-devices.net\"".into(),
+        })?;
+        let (hub, command) = (hub.to_owned(), command.clone());
+        let proof = Proof::Bearer { profile: name.to_owned(), hub, command, cache: Cache::default() };
+        Ok(Self { hub: address, gateway: None, proof, source })
+    }
+
+    /// The credential in the connection string of a policy, which came from `source`.
+    ///
+    /// # Errors
+    /// What is wrong with it, without it.
+    pub fn from_connection_string(source: String, text: &Secret) -> Result<Self> {
         let unusable = |problem: Malformed| Error::Credential {
             source: source.clone(),
             problem: problem.0,
@@ -46,77 +72,55 @@ impl Credential {
                 "it is a device's connection string, and a profile needs a policy's".into(),
             )));
         }
-        if matches!((&parsed.key, &parsed.policy), (Key::Shared(_), None)) {
-            return Err(unusable(Malformed("the connection string has no SharedAccessKeyName".into())));
+        let wrong = |problem: &str| Err(unusable(Malformed(problem.into())));
+        let proof = match (parsed.key, parsed.policy) {
+            (Key::Shared(key), Some(policy)) => Proof::Key { policy, key },
+            (Key::Shared(_), None) => return wrong("the connection string has no SharedAccessKeyName"),
+            (Key::Signature(token), policy) => Proof::Signature { policy, token },
+            (Key::Certificate, _) => return wrong("a service has no certificate, only devices do"),
+        };
+        Ok(Self { hub: parsed.hub, gateway: parsed.gateway, proof, source })
+    }
+
+    /// The policy whose key or token this is, where it is named.
+    pub fn policy(&self) -> Option<&str> {
+        match &self.proof {
+            Proof::Key { policy, .. } => Some(policy),
+            Proof::Signature { policy, token } => policy.as_deref().or(token.policy()),
+            Proof::Bearer { .. } => None,
         }
-        Ok(Self { hub: parsed.hub, gateway: parsed.gateway, policy: parsed.policy, key: parsed.key, source })
     }
 
     /// The value of an `Authorization` header, good for one connection.
     ///
     /// # Errors
-    /// When the key cannot sign, or a ready token has expired.
+    /// When the key cannot sign, a ready token has expired, or there is no getting another.
     pub fn authorization(&self, now: SystemTime) -> Result<Secret> {
         let unusable = |problem: String, hint: &str| Error::Credential {
             source: self.source.clone(),
             problem,
             hint: hint.into(),
         };
-        match &self.key {
-            Key::Shared(key) => {
+        match &self.proof {
+            Proof::Key { policy, key } => {
                 let expiry = UnixSeconds(unix_seconds(now).0 + TOKEN_LIFE.as_secs());
-                let token = SasToken::sign(&Resource::hub(&self.hub), expiry, key, self.policy.as_deref());
+                let token = SasToken::sign(&Resource::hub(&self.hub), expiry, key, Some(policy));
                 Ok(token.map_err(|problem| unusable(problem.0, ""))?.text().clone())
             }
-            Key::Signature(token) if token.expiry() <= unix_seconds(now) => Err(unusable(
+            Proof::Signature { token, .. } if token.expiry() <= unix_seconds(now) => Err(unusable(
                 "the shared access signature has expired".into(),
                 "get a new one, or use a policy's key",
             )),
-            Key::Signature(token) => Ok(token.text().clone()),
-            Key::Certificate => Err(unusable("a service has no certificate, only devices do".into(), "")),
-        }
-    }
-}
-
-/// The connection string, and where it came from.
-fn read(profiles: &Profiles, name: &str, profile: &Profile) -> Result<(String, Secret)> {
-    let Profile { connection_string, connection_string_file, connection_string_env, .. } = profile;
-    match (connection_string, connection_string_file, connection_string_env) {
-        (Some(text), None, None) => Ok((format!("connection-string in profile '{name}'"), text.0.clone())),
-        (None, Some(path), None) => {
-            let path = profiles.relative(path);
-            let source = format!("file {}", path.display());
-            let unreadable = |error: std::io::Error| Error::Credential {
-                source: source.clone(),
-                problem: error.to_string(),
-                hint: format!("connection-string-file in profile '{name}' names it"),
-            };
-            let mut file = File::open(&path).map_err(unreadable)?;
-            check_secret_file(&path, &file)?;
-            let mut text = String::new();
-            file.read_to_string(&mut text).map_err(unreadable)?;
-            Ok((source, Secret::new(text)))
-        }
-        (None, None, Some(variable)) => {
-            let source = format!("environment variable {variable}");
-            match std::env::var(variable) {
-                Ok(text) => Ok((source, Secret::new(text))),
-                Err(_) => Err(Error::Credential {
-                    source,
-                    problem: "it is not set".into(),
-                    hint: format!("connection-string-env in profile '{name}' names it"),
-                }),
+            Proof::Signature { token, .. } => Ok(token.text().clone()),
+            Proof::Bearer { profile, hub, command, cache } => {
+                let token = cache.token(now, || {
+                    let printed = Source::Token { hub, command }.read(profile)?;
+                    Token::parse(&printed, now).map_err(|problem| {
+                        unusable(problem, "az account get-access-token prints what is needed")
+                    })
+                })?;
+                Ok(Secret::new(format!("Bearer {}", token.expose())))
             }
         }
-        (None, None, None) => Err(Error::Credential {
-            source: format!("profile '{name}'"),
-            problem: "it has none".into(),
-            hint: "give it a connection-string, a connection-string-file or a connection-string-env".into(),
-        }),
-        _ => Err(Error::Credential {
-            source: format!("profile '{name}'"),
-            problem: "it has more than one".into(),
-            hint: "keep one of connection-string, connection-string-file and connection-string-env".into(),
-        }),
     }
 }

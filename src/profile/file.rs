@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::permissions::check_secret_file;
 use super::schema::{Document, Profile};
 use crate::error::{Error, Result};
+use crate::secret::Secret;
 
 /// The profiles of one file.
 #[derive(Debug)]
@@ -31,13 +32,28 @@ impl Profiles {
     /// # Errors
     /// When there is none, others can get at it, or it says what it may not; with the line.
     pub fn read(path: &Path) -> Result<Self> {
-        match read_toml(path, HINT) {
-            Ok(document) => Self::new(path, document),
+        Self::parse(path, Self::read_text(path)?.expose())
+    }
+
+    /// The text of the file at `path`.
+    ///
+    /// # Errors
+    /// When there is none, or others can get at it.
+    pub(super) fn read_text(path: &Path) -> Result<Secret> {
+        match read_secret_text(path) {
             Err(Error::File { line: None, .. }) if !path.exists() => {
                 Err(Error::NoProfile { path: path.to_owned() })
             }
-            Err(error) => Err(error),
+            text => text,
         }
+    }
+
+    /// The profiles in `text`, the content of the file at `path`.
+    ///
+    /// # Errors
+    /// When it says what it may not; with the line.
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self> {
+        Self::new(path, parse_toml(path, text, HINT)?)
     }
 
     fn new(path: &Path, document: Document) -> Result<Self> {
@@ -53,9 +69,14 @@ impl Profiles {
         Ok(Self { path: path.to_owned(), default: document.default, all: document.profile })
     }
 
-    /// A path written in the file: relative ones start where the file is.
+    /// Where relative paths in the file start.
+    pub fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// A path written in the file.
     pub fn relative(&self, path: &Path) -> PathBuf {
-        self.path.parent().unwrap_or(Path::new("")).join(path)
+        self.directory().join(path)
     }
 }
 
@@ -66,6 +87,10 @@ const HINT: &str = "README.md shows every key a profile file may have";
 /// # Errors
 /// When it cannot be read, others can get at it, or it says what it may not; with the line, and `hint`.
 pub fn read_toml<T: DeserializeOwned>(path: &Path, hint: &str) -> Result<T> {
+    parse_toml(path, read_secret_text(path)?.expose(), hint)
+}
+
+fn read_secret_text(path: &Path) -> Result<Secret> {
     let unreadable = |error: std::io::Error| Error::File {
         path: path.to_owned(),
         line: None,
@@ -76,7 +101,7 @@ pub fn read_toml<T: DeserializeOwned>(path: &Path, hint: &str) -> Result<T> {
     check_secret_file(path, &file)?;
     let mut text = zeroize::Zeroizing::new(String::new());
     file.read_to_string(&mut text).map_err(unreadable)?;
-    parse_toml(path, &text, hint)
+    Ok(Secret::new(text.as_str()))
 }
 
 /// Reads the text of a TOML file.
@@ -84,12 +109,25 @@ pub fn read_toml<T: DeserializeOwned>(path: &Path, hint: &str) -> Result<T> {
 /// # Errors
 /// What is wrong with it and on which line, without the line itself.
 pub fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str, hint: &str) -> Result<T> {
-    toml::from_str(text).map_err(|error| Error::File {
-        path: path.to_owned(),
-        line: error.span().map(|span| line_of(text, span.start)),
-        problem: error.message().lines().next().unwrap_or_default().to_owned(),
-        hint: hint.into(),
+    toml::from_str(text).map_err(|error| {
+        let message = error.message().lines().next().unwrap_or_default();
+        let (problem, hint) = unknown_key(message).unwrap_or_else(|| (message.to_owned(), hint.to_owned()));
+        let line = error.span().map(|span| line_of(text, span.start));
+        Error::File { path: path.to_owned(), line, problem, hint }
     })
+}
+
+/// serde's message for an unknown key, as a problem and a hint at the nearest key.
+fn unknown_key(message: &str) -> Option<(String, String)> {
+    let (key, expected) = message.strip_prefix("unknown field `")?.rsplit_once("`, expected ")?;
+    let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+    let near = known.iter().map(|known| (strsim::jaro_winkler(key, known), known));
+    let nearest = near.filter(|(nearness, _)| *nearness > 0.7).max_by(|a, b| a.0.total_cmp(&b.0));
+    let hint = match nearest {
+        Some((_, nearest)) => format!("did you mean '{nearest}'?"),
+        None => format!("the keys here are {}", known.join(", ")),
+    };
+    Some((format!("there is no key '{key}'"), hint))
 }
 
 /// The line of a byte's position, from 1.
@@ -99,12 +137,12 @@ fn line_of(text: &str, position: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::schema::CommandLine;
     use super::*;
     use proptest::prelude::*;
 
     fn parse(text: &str) -> Result<Profiles> {
-        let path = Path::new("/p/profiles.toml");
-        Profiles::new(path, parse_toml(path, text, HINT)?)
+        Profiles::parse(Path::new("/p/profiles.toml"), text)
     }
 
     #[test]
@@ -137,13 +175,21 @@ hmi = { id = "Line(3),Hmi", module = "shell", stream = "console" }
     #[test]
     fn errors_name_the_line_and_the_key_and_no_secret() {
         for (text, line, part) in [
-            ("default = \"x\"\n\n[profile.x]\nhost = []\n", 4, "unknown field `host`"),
+            ("default = \"x\"\n\n[profile.x]\nhost = []\n", 4, "no key 'host'"),
             ("[profile.x]\nhosts = \"*\"\n", 2, "invalid type"),
             ("[profile.x]\nconnect-timeout = \"soon\"\n", 2, "'soon' is not a duration"),
             ("[profile.x]\nconnect-timeout = -1\n", 2, "'-1' is not a duration"),
             ("[profile.x]\nhosts = []\nhosts = []\n", 3, "duplicate key"),
             ("[profile.x]\nconnection-string = 31337\n", 2, "a text in quotes is expected"),
-            ("[profile.x.devices]\na = { modul = \"b\" }\n", 2, ""),
+            ("[profile.x]\nhosts = [\"*.x\", \"a b\"]\n", 2, "'a b' is not a pattern"),
+            ("[profile.x]\ntoken-command = []\n", 2, "names no program"),
+            ("[profile.x]\ntoken-command = \"az 'x\"\n", 2, "a quote in the command is not closed"),
+            ("[profile.x]\nproxy = 31337\n", 2, "a text in quotes is expected"),
+            ("[profile.x.ports]\n0 = \"b\"\n", 2, "from 1 to 65535"),
+            ("[profile.x.ports]\n22 = 1\n", 2, "invalid type"),
+            ("[profile.x.devices]\na = 1\n", 2, "a device id, or a table"),
+            ("[profile.x.devices]\na = { modul = \"b\" }\n", 2, "no key 'modul'"),
+            ("[profile.x]\n[profile.x]\n", 2, "duplicate key"),
             ("[profile\n", 1, ""),
         ] {
             match parse(text) {
@@ -155,6 +201,64 @@ hmi = { id = "Line(3),Hmi", module = "shell", stream = "console" }
             }
         }
         assert!(matches!(parse("default = \"x\""), Err(Error::UnknownProfile { .. })));
+    }
+
+    #[test]
+    fn the_nearest_key_is_named() {
+        for (text, hint) in [
+            ("[profile.x]\nhost = []\n", "did you mean 'hosts'?"),
+            ("[profile.x]\nconect-timeout = 1\n", "did you mean 'connect-timeout'?"),
+            ("[profile.x]\nca_file = \"\"\n", "did you mean 'ca-file'?"),
+            ("[profile.x]\nx`, expected `y = 1\n", HINT),
+            ("[profile.x]\n\"`, expected one of `\" = 1\n", "the keys here are connection-string, "),
+            ("[profile.x.devices]\na = { modul = \"b\" }\n", "did you mean 'module'?"),
+            ("[profil.x]\n", "did you mean 'profile'?"),
+        ] {
+            let said = parse(text).unwrap_err().hint().unwrap();
+            assert!(said.starts_with(hint), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn ports_and_commands_have_their_forms() {
+        let profiles = parse(
+            r#"
+[profile.x]
+connection-string-command = "pass 'show' iot/x"
+token-command = { shell = "a | b" }
+ports = { 2222 = "hmi" }
+[profile.y]
+connection-string-command = ["op", "read", "op://a b"]
+"#,
+        );
+        let profiles = profiles.unwrap();
+        let x = &profiles.all["x"];
+        let words = |words: &[&str]| CommandLine::Words(words.iter().map(|&word| word.into()).collect());
+        assert_eq!(x.connection_string_command, Some(words(&["pass", "show", "iot/x"])));
+        assert_eq!(x.token_command, Some(CommandLine::Shell("a | b".into())));
+        assert_eq!(profiles.all["y"].connection_string_command, Some(words(&["op", "read", "op://a b"])));
+        assert_eq!([22, 2222, 80].map(|port| x.stream(port)), ["ssh", "hmi", "tcp-80"]);
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("profiles.toml");
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        for (mode, refused) in [(0o700, false), (0o755, false), (0o1777, false), (0o775, true), (0o757, true)]
+        {
+            std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            match Profiles::read(&path) {
+                Ok(_) => assert!(!refused, "{mode:o}"),
+                Err(error) => {
+                    assert!(refused, "{mode:o}: {error}");
+                    let mend = format!("chmod go-w '{}'", directory.path().display());
+                    assert_eq!(error.hint(), Some(mend));
+                }
+            }
+        }
     }
 
     #[test]
@@ -177,6 +281,18 @@ hmi = { id = "Line(3),Hmi", module = "shell", stream = "console" }
         fn nothing_panics(text in any::<String>()) {
             let _ = parse(&text);
             let _ = parse(&format!("[profile.x]\n{text}"));
+        }
+
+        #[test]
+        fn no_toml_panics(
+            section in "(profile(\\.x(\\.(ports|devices))?)?|[a-z]{1,3})",
+            key in "(hosts|default|connection-string(-file|-env|-command|-credential)?|hub|token-command|ports|devices|proxy|22|[a-z\"`'-]{1,6})",
+            value in "(\\PC{0,12}|\"\\PC{0,12}\"|-?[0-9]{1,20}|\\[\"\\PC{0,4}\",? *[0-9]?\\]|\\{ ?[a-z]{1,6} = \"?[a-z0-9]{0,4}\"? ?\\}|true|1979-05-27|nan)",
+        ) {
+            let text = format!("[{section}]\n{key} = {value}\n");
+            if let Err(error) = parse(&text) {
+                let _ = error.report();
+            }
         }
     }
 }

@@ -50,18 +50,51 @@ impl Profiles {
         Ok(Destination { profile_name, profile, identity, stream })
     }
 
-    fn profile_for(&self, name: &Name<'_>, chosen: Option<&str>) -> Result<(&str, &Profile)> {
-        let matching = || {
-            let fits = |profile: &Profile| profile.hosts.iter().any(|pattern| matches(pattern, name.best()));
-            self.all.iter().find(|(_, profile)| fits(profile)).map(|(name, _)| name.as_str())
-        };
-        let wanted = chosen.or_else(matching).or(self.default.as_deref());
-        let found = wanted.and_then(|wanted| self.all.get_key_value(wanted));
+    /// The profile called `name`, or else the default one, or else the only one.
+    ///
+    /// # Errors
+    /// When there is none of that name, or no telling which is meant.
+    pub fn chosen(&self, name: Option<&str>) -> Result<(&str, &Profile)> {
+        let only = || self.all.keys().next().filter(|_| self.all.len() == 1).map(String::as_str);
+        match name.or(self.default.as_deref()).or_else(only) {
+            Some(name) => self.named(name),
+            None => Err(Error::Usage {
+                problem: "there is no default profile".into(),
+                hint: format!(
+                    "name one with --profile: {} has {}",
+                    self.path.display(),
+                    self.all.keys().cloned().collect::<Vec<_>>().join(", ")
+                ),
+            }),
+        }
+    }
+
+    fn named(&self, name: &str) -> Result<(&str, &Profile)> {
+        let found = self.all.get_key_value(name);
         found.map(|(name, profile)| (name.as_str(), profile)).ok_or_else(|| Error::UnknownProfile {
-            name: wanted.unwrap_or_default().to_owned(),
+            name: name.to_owned(),
             path: self.path.clone(),
             known: self.all.keys().cloned().collect(),
         })
+    }
+
+    fn profile_for(&self, name: &Name<'_>, chosen: Option<&str>) -> Result<(&str, &Profile)> {
+        let matching = || {
+            self.all.iter().find(|(_, profile)| profile.is_for(name.best())).map(|(name, _)| name.as_str())
+        };
+        self.named(chosen.or_else(matching).or(self.default.as_deref()).unwrap_or_default())
+    }
+}
+
+impl Profile {
+    /// The name under which ssh reaches `device`: with the fixed suffix of the first pattern that has one.
+    pub fn host_name(&self, device: &str) -> String {
+        format!("{device}{}", suffixes(self).next().unwrap_or_default())
+    }
+
+    /// Whether a pattern of this profile fits `name`.
+    pub fn is_for(&self, name: &str) -> bool {
+        self.hosts.iter().any(|pattern| fits(pattern, name))
     }
 }
 
@@ -116,11 +149,7 @@ fn alias<'a>(profile: &'a Profile, names: &[&str]) -> Option<(&'a str, &'a Devic
 
 /// Takes the fixed suffix of the first matching pattern off: with `*.factory`, `gw-07.factory` is `gw-07`.
 fn strip<'a>(profile: &Profile, name: &'a str) -> &'a str {
-    profile
-        .hosts
-        .iter()
-        .filter_map(|pattern| pattern.strip_prefix('*'))
-        .filter(|suffix| !suffix.is_empty() && !suffix.contains(['*', '?']))
+    suffixes(profile)
         .find_map(|suffix| {
             let at =
                 name.len().checked_sub(suffix.len()).filter(|&at| at > 0 && name.is_char_boundary(at))?;
@@ -129,8 +158,14 @@ fn strip<'a>(profile: &Profile, name: &'a str) -> &'a str {
         .unwrap_or(name)
 }
 
+/// The fixed suffixes of a profile's patterns.
+fn suffixes(profile: &Profile) -> impl Iterator<Item = &str> {
+    let after_star = profile.hosts.iter().filter_map(|pattern| pattern.strip_prefix('*'));
+    after_star.filter(|suffix| !suffix.is_empty() && !suffix.contains(['*', '?']))
+}
+
 /// Whether a pattern is one of `name`, ignoring case, for ssh lower-cases names.
-fn matches(pattern: &str, name: &str) -> bool {
+pub fn fits(pattern: &str, name: &str) -> bool {
     pattern::matches(&pattern.to_lowercase(), &name.to_lowercase())
 }
 
@@ -219,7 +254,7 @@ mod tests {
             ("a*b*c", "aXbYbZ", false),
             ("", "", true),
         ] {
-            assert_eq!(matches(pattern, name), fits, "{pattern} {name}");
+            assert_eq!(super::fits(pattern, name), fits, "{pattern} {name}");
         }
     }
 }

@@ -5,10 +5,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::de::{Error as _, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::duration;
+use crate::iothub::stream_for_port;
 use crate::secret::Secret;
 
 #[derive(Debug, Deserialize)]
@@ -26,24 +28,148 @@ pub struct Profile {
     pub connection_string: Option<SecretText>,
     pub connection_string_file: Option<PathBuf>,
     pub connection_string_env: Option<String>,
+    pub connection_string_command: Option<CommandLine>,
+    /// The name of a file in systemd's `$CREDENTIALS_DIRECTORY`.
+    pub connection_string_credential: Option<String>,
+    /// The hub, where `token_command` gives access to it.
+    pub hub: Option<String>,
+    /// Prints an Entra ID token.
+    pub token_command: Option<CommandLine>,
     /// Patterns of host names that this profile is for.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "patterns")]
     pub hosts: Vec<String>,
     pub api_version: Option<String>,
     pub connect_timeout: Option<Seconds>,
     pub response_timeout: Option<Seconds>,
     pub ca_file: Option<PathBuf>,
+    /// A proxy's URL, which may hold a password.
+    pub proxy: Option<SecretText>,
+    /// Port → the name of the stream it asks for.
+    #[serde(default)]
+    pub ports: BTreeMap<Port, String>,
     /// ssh's name for a device → the device.
     #[serde(default)]
     pub devices: BTreeMap<String, Device>,
 }
 
+impl Profile {
+    /// The stream that a port asks for.
+    pub fn stream(&self, port: u16) -> String {
+        self.ports.get(&Port(port)).cloned().unwrap_or_else(|| stream_for_port(port))
+    }
+}
+
+/// A port in the place of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Port(pub u16);
+
+impl<'de> Deserialize<'de> for Port {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.parse() {
+            Ok(port @ 1..) => Ok(Self(port)),
+            _ => Err(D::Error::custom("a port is a number from 1 to 65535")),
+        }
+    }
+}
+
+/// A program to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandLine {
+    /// The program and its arguments.
+    Words(Vec<String>),
+    /// A line for `sh`.
+    Shell(String),
+}
+
+impl<'de> Deserialize<'de> for CommandLine {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            shell: String,
+        }
+        struct Form;
+        impl<'de> Visitor<'de> for Form {
+            type Value = CommandLine;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "a command as \"program argument\", [\"program\", \"argument\"] or { shell = \"line\" }",
+                )
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<CommandLine, E> {
+                let words =
+                    shlex::split(text).ok_or_else(|| E::custom("a quote in the command is not closed"))?;
+                checked(words)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<CommandLine, A::Error> {
+                let mut words = Vec::new();
+                while let Some(word) = list.next_element()? {
+                    words.push(word);
+                }
+                checked(words)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CommandLine, A::Error> {
+                let Table { shell } = Table::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(CommandLine::Shell(shell))
+            }
+        }
+        fn checked<E: serde::de::Error>(words: Vec<String>) -> Result<CommandLine, E> {
+            match words.first() {
+                Some(program) if !program.is_empty() => Ok(CommandLine::Words(words)),
+                _ => Err(E::custom("the command names no program")),
+            }
+        }
+        deserializer.deserialize_any(Form)
+    }
+}
+
+/// Patterns that mean the same in ssh's configuration as here.
+fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let patterns = Vec::<String>::deserialize(deserializer)?;
+    match patterns.iter().find(|pattern| !is_pattern(pattern)) {
+        None => Ok(patterns),
+        Some(wrong) => Err(D::Error::custom(format!("'{wrong}' is not a pattern of host names"))),
+    }
+}
+
+/// Whether `text` may stand in `hosts` and after ssh's `Host`.
+pub fn is_pattern(text: &str) -> bool {
+    let allowed = |c: char| c.is_alphanumeric() || "*?._-+:@%=~".contains(c);
+    !text.is_empty() && !text.starts_with('-') && text.chars().all(allowed)
+}
+
 /// A device an alias stands for: an id alone, or a table.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(untagged, expecting = "a device id, or a table with id, module and stream")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Device {
     Id(String),
     Table(DeviceTable),
+}
+
+impl<'de> Deserialize<'de> for Device {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Form;
+        impl<'de> Visitor<'de> for Form {
+            type Value = Device;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a device id, or a table with id, module and stream")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, id: &str) -> Result<Device, E> {
+                Ok(Device::Id(id.to_owned()))
+            }
+
+            // Not an untagged enum: its errors know neither the line nor the key.
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Device, A::Error> {
+                DeviceTable::deserialize(MapAccessDeserializer::new(map)).map(Device::Table)
+            }
+        }
+        deserializer.deserialize_any(Form)
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]

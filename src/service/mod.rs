@@ -1,7 +1,9 @@
 //! The service's side: asks the hub for a stream to a device, and joins it at the streaming gateway.
 
+mod devices;
 mod open;
 mod wait;
 
+pub use devices::devices;
 pub use open::{Request, open};
 pub use wait::open_waiting;

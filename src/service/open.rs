@@ -14,7 +14,7 @@ use crate::phase::{Phase, Phases};
 use crate::secret::Secret;
 
 /// What every client of the service says it is.
-const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
+pub(super) const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
 
 /// What the hub may take beyond the time it waits for the device: C# gives it as much [S].
 const HUB_SLACK: Duration = Duration::from_secs(15);

@@ -11,6 +11,7 @@ use tokio::io::AsyncReadExt;
 
 use self::caller::Caller;
 use self::plan::Plan;
+pub(super) use self::plan::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
 use super::signals::HelperSignals;
 use crate::error::{Error, Exit, Result};
 use crate::net::{Stream, WebSocket};

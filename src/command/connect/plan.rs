@@ -3,15 +3,17 @@
 use std::time::{Duration, SystemTime};
 
 use crate::cli;
+use crate::command::network::network;
+use crate::device_cache;
 use crate::error::{Error, Result};
-use crate::iothub::{DEFAULT_API_VERSION, Identity, Initiate, stream_for_port};
-use crate::net::{Network, Tls};
+use crate::iothub::{DEFAULT_API_VERSION, Identity, Initiate};
+use crate::net::Network;
 use crate::profile::{Credential, Name, Profiles, Seconds, default_path};
 use crate::service::Request;
 
 /// Below the ten seconds that Ansible gives ssh to connect, so that the reason is told before ssh gives up.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(in crate::command) const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+pub(in crate::command) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) struct Plan {
     pub(super) network: Network,
@@ -23,7 +25,9 @@ impl Plan {
     pub(super) fn new(args: &cli::Connect) -> Result<Self> {
         let profiles = Profiles::read(&args.service.config.clone().unwrap_or_else(default_path))?;
         let name = Name { host: args.host.as_deref().unwrap_or_default(), typed: args.name.as_deref() };
-        let destination = profiles.destination(&name, args.service.profile.as_deref(), |_| Vec::new())?;
+        let destination = profiles.destination(&name, args.service.profile.as_deref(), |profile| {
+            device_cache::known(&profiles.path, profile)
+        })?;
         let profile = destination.profile;
         let credential = Credential::of(&profiles, destination.profile_name, profile)?;
         let identity = match &args.module {
@@ -35,7 +39,7 @@ impl Plan {
             .stream
             .clone()
             .or(destination.stream)
-            .unwrap_or_else(|| stream_for_port(args.port.unwrap_or(22)));
+            .unwrap_or_else(|| profile.stream(args.port.unwrap_or(22)));
         let ca_file =
             args.service.ca_file.clone().or_else(|| profile.ca_file.as_deref().map(|f| profiles.relative(f)));
         let or = |option: Option<Duration>, file: Option<Seconds>, default| {
@@ -53,7 +57,9 @@ impl Plan {
             connect_timeout: or(args.connect_timeout, profile.connect_timeout, CONNECT_TIMEOUT),
             response_timeout: or(args.response_timeout, profile.response_timeout, RESPONSE_TIMEOUT),
         };
-        Ok(Self { network: Network::new(Tls::new(ca_file.as_deref())?), credential, initiate })
+        let proxy = profile.proxy.as_ref().map(|url| &url.0);
+        let network = network(ca_file.as_deref(), args.service.proxy.as_deref(), &profiles.path, proxy)?;
+        Ok(Self { network, credential, initiate })
     }
 
     /// A request with a token of its own.

@@ -1,0 +1,122 @@
+//! Manages profiles.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::output::print;
+use super::{prompt, show};
+use crate::cli::{AddProfile, NamedProfile, ProfileAction, ProfileFile};
+use crate::error::{Error, Result, escape};
+use crate::net::read_certificates;
+use crate::profile::{Credential, Editor, NewProfile, Profile, Profiles, Source, default_path, is_pattern};
+
+pub(super) fn run(action: &ProfileAction) -> Result<ExitCode> {
+    match action {
+        ProfileAction::Add(args) => add(args)?,
+        ProfileAction::List(file) => list(file)?,
+        ProfileAction::Show(args) => show::run(args)?,
+        ProfileAction::Remove(args) => remove(args)?,
+        ProfileAction::Default(args) => set_default(args)?,
+        ProfileAction::Path(file) => print(&format!("{}\n", path(file).display()))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn path(file: &ProfileFile) -> PathBuf {
+    file.config.clone().unwrap_or_else(default_path)
+}
+
+fn add(args: &AddProfile) -> Result<()> {
+    let AddProfile { name, hosts, ca_file, file } = args;
+    let usage = |problem: String, hint: &str| Error::Usage { problem, hint: hint.into() };
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.is_empty() || name.starts_with('-') || !name.chars().all(allowed) {
+        return Err(usage(
+            format!("'{name}' cannot be a profile's name"),
+            "letters, digits, '-', '_' and '.' make one",
+        ));
+    }
+    if let Some(wrong) = hosts.iter().find(|pattern| !is_pattern(pattern)) {
+        return Err(usage(format!("'{wrong}' is not a pattern of host names"), "write --hosts '*.factory'"));
+    }
+    let ca_file = ca_file
+        .as_ref()
+        .map(|file| {
+            read_certificates(file)?;
+            let file = std::path::absolute(file).map_err(Error::local_io("the working directory"))?;
+            file.into_os_string().into_string().map_err(|file| {
+                let problem = format!("--ca-file: {} is not UTF-8", file.display());
+                usage(problem, "a profile file is UTF-8: choose another path")
+            })
+        })
+        .transpose()?;
+    let path = path(file);
+    let mut editor = Editor::open(&path)?;
+    let connection_string = prompt::secret("connection string")?;
+    let credential = Credential::from_connection_string("stdin".into(), &connection_string)?;
+    let new = NewProfile { name, connection_string: &connection_string, hosts, ca_file: ca_file.as_deref() };
+    editor.add(&new)?;
+    editor.save()?;
+    let policy = credential.policy().map_or_else(String::new, |policy| format!("policy {policy} of "));
+    match credential.policy() {
+        Some(policy @ "iothubowner") => log::warn!(
+            "policy {policy} may do anything at the hub: one with ServiceConnect alone, such as 'service', is enough"
+        ),
+        Some(policy @ ("device" | "registryRead" | "registryReadWrite")) => {
+            log::warn!(
+                "policy {policy} cannot open streams, if it has the rights it is made with: 'service' can"
+            );
+        }
+        _ => {}
+    }
+    print(&format!("profile {name}: {policy}{}, in {}\n", credential.hub, path.display()))
+}
+
+fn list(file: &ProfileFile) -> Result<()> {
+    let profiles = Profiles::read(&path(file))?;
+    let rows: Vec<[String; 3]> = profiles
+        .all
+        .iter()
+        .map(|(name, profile)| {
+            let star = if profiles.default.as_deref() == Some(name) { "* " } else { "  " };
+            [
+                format!("{star}{}", escape(name)),
+                escape(&hub(&profiles, name, profile)),
+                profile.hosts.join(" "),
+            ]
+        })
+        .collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (first, second) = (width(0), width(1));
+    let line = |[name, hub, hosts]: &[String; 3]| {
+        format!("{}\n", format!("{name:first$}  {hub:second$}  {hosts}").trim_end())
+    };
+    print(&rows.iter().map(line).collect::<String>())
+}
+
+/// The hub of a profile, or where it is kept: listing runs no commands.
+fn hub(profiles: &Profiles, name: &str, profile: &Profile) -> String {
+    match Source::of(name, profile, profiles.directory()) {
+        Ok(Source::Inline(text)) => Credential::from_connection_string(String::new(), text)
+            .map_or_else(|_| "(no connection string)".into(), |credential| credential.hub.to_string()),
+        Ok(Source::Token { hub, .. }) => hub.to_owned(),
+        Ok(source) => format!("({})", source.key()),
+        Err(_) => "(no credential)".into(),
+    }
+}
+
+fn remove(args: &NamedProfile) -> Result<()> {
+    let path = path(&args.file);
+    let mut editor = Editor::open(&path)?;
+    editor.remove(&args.name)?;
+    editor.save()?;
+    print(&format!("profile {} is no longer in {}\n", args.name, path.display()))
+}
+
+fn set_default(args: &NamedProfile) -> Result<()> {
+    let path = path(&args.file);
+    let mut editor = Editor::open(&path)?;
+    editor.set_default(&args.name)?;
+    editor.save()?;
+    print(&format!("profile {} is the default in {}\n", args.name, path.display()))
+}

@@ -1,0 +1,81 @@
+//! Reading a secret from stdin: from a terminal it is asked for and not shown.
+
+use std::io::{IsTerminal, Read, Write};
+
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
+
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+
+/// Far more than any connection string has.
+const LONGEST: u64 = 64 * 1024;
+
+/// A terminal that shows nothing of what is typed, until this is dropped.
+struct Quiet(Termios);
+
+impl Quiet {
+    fn new() -> std::io::Result<Self> {
+        let before = tcgetattr(std::io::stdin())?;
+        let mut quiet = before.clone();
+        // Ctrl-C comes as a character: a signal would leave the terminal quiet.
+        quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
+        tcsetattr(std::io::stdin(), OptionalActions::Flush, &quiet)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        // Nothing more can be done where the terminal has gone.
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
+    }
+}
+
+/// The secret on stdin; `what` it is, for the prompt.
+///
+/// # Errors
+/// When there is none, or the user gives up.
+pub(super) fn secret(what: &str) -> Result<Secret> {
+    let text = if std::io::stdin().is_terminal() { ask(what)? } else { read()? };
+    let text = String::from_utf8_lossy(&text);
+    match text.trim() {
+        "" => Err(Error::Usage {
+            problem: format!("there is no {what} on stdin"),
+            hint: format!("pipe it in, or run the command in a terminal and paste the {what}"),
+        }),
+        text => Ok(Secret::new(text)),
+    }
+}
+
+fn read() -> Result<Zeroizing<Vec<u8>>> {
+    let mut text = Zeroizing::new(Vec::new());
+    std::io::stdin().take(LONGEST).read_to_end(&mut text).map_err(Error::local_io("stdin"))?;
+    Ok(text)
+}
+
+fn ask(what: &str) -> Result<Zeroizing<Vec<u8>>> {
+    let failed = || Error::local_io("the terminal");
+    let quiet = Quiet::new().map_err(failed())?;
+    let mut stderr = std::io::stderr();
+    write!(stderr, "{what} (it is not shown): ").map_err(failed())?;
+    let mut text = Zeroizing::new(Vec::new());
+    for byte in std::io::stdin().lock().bytes() {
+        match byte.map_err(failed())? {
+            b'\r' | b'\n' => break,
+            0x03 | 0x04 => {
+                text.clear();
+                break;
+            }
+            0x08 | 0x7f => {
+                text.pop();
+            }
+            // Ctrl-U.
+            0x15 => text.clear(),
+            byte => text.push(byte),
+        }
+    }
+    drop(quiet);
+    writeln!(stderr).map_err(failed())?;
+    Ok(text)
+}

@@ -1,0 +1,75 @@
+//! Prints the ssh configuration for all profiles, or keeps it where ssh finds it.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use super::devices::fetch;
+use super::output::print;
+use crate::cli::SshConfig;
+use crate::error::{Error, Result};
+use crate::profile::{Profile, Profiles, default_path};
+use crate::ssh_config::{Change, Helper, Place, blocks, unified};
+
+pub(super) fn run(args: &SshConfig) -> Result<ExitCode> {
+    if args.remove {
+        make(&place()?.remove()?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let blocks = generate(args)?;
+    if args.write {
+        make(&place()?.write(&blocks)?)?;
+    } else if args.diff {
+        print(&place()?.write(&blocks)?.iter().map(diff).collect::<String>())?;
+    } else {
+        print(&blocks)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn generate(args: &SshConfig) -> Result<String> {
+    let path = args.service.config.clone().unwrap_or_else(default_path);
+    let mut profiles = Profiles::read(&path)?;
+    if let Some(only) = &args.service.profile {
+        profiles.chosen(Some(only))?;
+        profiles.all.retain(|name, _| name == only);
+    }
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let config = args.service.config.as_deref().map(std::path::absolute).transpose();
+    let helper = Helper::new(&program, config.map_err(Error::local_io("the working directory"))?.as_deref())?;
+    let devices = |name: &str, profile: &Profile| {
+        if !args.devices {
+            return Ok(Vec::new());
+        }
+        let devices = fetch(&args.service, &profiles, name, profile)?;
+        Ok(devices.into_iter().map(|device| device.id).collect())
+    };
+    blocks(&profiles, &helper, devices)
+}
+
+fn place() -> Result<Place> {
+    let home = directories::BaseDirs::new().context("there is no home directory")?;
+    Ok(Place::new(home.home_dir().join(".ssh")))
+}
+
+fn make(changes: &[Change]) -> Result<()> {
+    if changes.is_empty() {
+        return print("nothing to change\n");
+    }
+    for change in changes {
+        change.make()?;
+        let what = if change.after.is_some() { "wrote" } else { "removed" };
+        print(&format!("{what} {}\n", change.path.display()))?;
+    }
+    Ok(())
+}
+
+fn diff(change: &Change) -> String {
+    let text =
+        |bytes: &Option<Vec<u8>>| bytes.as_deref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    unified(
+        &change.path.display().to_string(),
+        text(&change.before).as_deref(),
+        text(&change.after).as_deref(),
+    )
+}

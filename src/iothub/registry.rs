@@ -1,0 +1,101 @@
+//! The registry of devices: a query, and a page of its answer.
+
+use serde::Deserialize;
+
+use super::{Identity, Malformed};
+
+/// The query for all devices, as a request's body.
+pub const ALL_DEVICES: &str = r#"{"query":"SELECT * FROM devices"}"#;
+/// How many devices a page may have [D].
+pub const MAX_ITEM_COUNT: &str = "x-ms-max-item-count";
+/// Names the next page, in an answer and then in a request [D].
+pub const CONTINUATION: &str = "x-ms-continuation";
+
+/// The service's "never" [D].
+const NEVER: &str = "0001-01-01T00:00:00";
+
+/// Whether a device can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Online,
+    Offline,
+    /// The hub does not let it in.
+    Disabled,
+}
+
+impl State {
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Online => "online",
+            State::Offline => "offline",
+            State::Disabled => "disabled",
+        }
+    }
+}
+
+/// A registered device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    pub id: String,
+    pub state: State,
+    /// As the hub writes it; `None` if there never was any.
+    pub last_activity: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Twin {
+    device_id: String,
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    connection_state: String,
+    #[serde(default)]
+    last_activity_time: Option<String>,
+}
+
+/// Reads a page of devices.
+///
+/// # Errors
+/// When it is none, or an id in it is not one.
+pub fn devices_page(body: &[u8]) -> Result<Vec<Device>, Malformed> {
+    let twins: Vec<Twin> =
+        serde_json::from_slice(body).map_err(|_| Malformed::new("the answer is no list of devices"))?;
+    let read = |twin: Twin| {
+        let state = match (twin.status.as_str(), twin.connection_state.as_str()) {
+            ("disabled", _) => State::Disabled,
+            (_, "Connected") => State::Online,
+            _ => State::Offline,
+        };
+        let identity = Identity::new(&twin.device_id, None)?;
+        let last_activity = twin.last_activity_time.filter(|time| !time.starts_with(NEVER));
+        Ok(Device { id: identity.device().to_owned(), state, last_activity })
+    };
+    twins.into_iter().map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_twins() {
+        let page = br#"[
+            {"deviceId":"a","status":"enabled","connectionState":"Connected","lastActivityTime":"2026-11-23T03:00:00Z","tags":{}},
+            {"deviceId":"b","status":"enabled","connectionState":"Disconnected","lastActivityTime":"0001-01-01T00:00:00Z"},
+            {"deviceId":"c","status":"disabled","connectionState":"Connected"}]"#;
+        let seen: Vec<_> = devices_page(page)
+            .unwrap()
+            .into_iter()
+            .map(|device| (device.id, device.state.name(), device.last_activity))
+            .collect();
+        let time = Some("2026-11-23T03:00:00Z".to_owned());
+        assert_eq!(
+            seen,
+            [("a".into(), "online", time), ("b".into(), "offline", None), ("c".into(), "disabled", None)]
+        );
+        for page in ["", "{}", "[{}]", "[1]", r#"[{"deviceId":"a\nb"}]"#] {
+            assert!(devices_page(page.as_bytes()).is_err(), "{page}");
+        }
+    }
+}

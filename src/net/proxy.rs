@@ -1,0 +1,285 @@
+//! Proxies: which one is on the way, and getting through it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::header::{HOST, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION};
+use hyper::{Request, Response, Uri};
+use hyper_util::client::proxy::matcher::Matcher;
+
+use super::carrier::Carrier;
+use super::dial::limited;
+use super::http::switch;
+use super::socks::{self, Login, Refusal};
+use super::{Endpoint, Network};
+use crate::error::{Error, Result};
+use crate::phase::{Phase, Phases};
+use crate::secret::Secret;
+
+/// How long a proxy may take to reach a server.
+const PROXY_LIMIT: Duration = Duration::from_secs(20);
+
+/// In the place of a URL: no proxy, whatever the environment says.
+const NONE: &str = "none";
+
+/// The variables that name a proxy, the first one that is set first.
+const VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+
+/// Which proxy, if any, leads to which server.
+#[derive(Clone, Default)]
+pub struct Proxies(Option<Arc<Matcher>>);
+
+impl Proxies {
+    /// No proxy at all.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// One proxy for all servers; `none` is no proxy.
+    ///
+    /// # Errors
+    /// What is wrong with `url`, without it, for it may hold a password.
+    pub fn all(url: &Secret) -> std::result::Result<Self, String> {
+        if url.expose() == NONE { Ok(Self::none()) } else { Self::new(url, String::new()) }
+    }
+
+    /// As the variables `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say.
+    ///
+    /// # Errors
+    /// When one of them says nothing of use.
+    pub fn from_environment() -> Result<Self> {
+        let Some((variable, url)) = Self::variable() else { return Ok(Self::none()) };
+        let no = ["NO_PROXY", "no_proxy"].iter().find_map(|name| std::env::var(name).ok());
+        Self::new(&url, no.unwrap_or_default()).map_err(|problem| Error::Usage {
+            problem: format!("environment variable {variable}: {problem}"),
+            hint: FORM.into(),
+        })
+    }
+
+    /// The variable that names a proxy, and its value.
+    pub fn variable() -> Option<(&'static str, Secret)> {
+        VARIABLES.iter().find_map(|name| {
+            let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
+            Some((*name, Secret::new(value)))
+        })
+    }
+
+    fn new(url: &Secret, no: String) -> std::result::Result<Self, String> {
+        let matcher = Matcher::builder().all(url.expose().to_owned()).no(no).build();
+        // Whether the URL is of use does not depend on the exceptions.
+        let probe = Matcher::builder().all(url.expose().to_owned()).build();
+        match probe.intercept(&Uri::from_static("https://h")) {
+            None => Err("it is not a proxy's URL".into()),
+            Some(found) if found.uri().scheme_str().is_some_and(|scheme| scheme.starts_with("socks4")) => {
+                Err("SOCKS 4 is not spoken here, only SOCKS 5".into())
+            }
+            Some(_) => Ok(Self(Some(Arc::new(matcher)))),
+        }
+    }
+
+    /// The proxy on the way to `target`.
+    pub(super) fn find(&self, target: &Endpoint) -> Option<Proxy> {
+        let uri = Uri::try_from(format!("https://{target}/")).ok()?;
+        let found = self.0.as_ref()?.intercept(&uri)?;
+        let scheme = found.uri().scheme_str().unwrap_or_default();
+        let (kind, port) = match scheme {
+            "http" | "https" => {
+                let authorization = found.basic_auth().cloned();
+                let tls = scheme == "https";
+                (Kind::Http { tls, authorization }, if tls { 443 } else { 80 })
+            }
+            _ => {
+                let login = found.raw_auth();
+                let login = login
+                    .map(|(user, password)| Login { user: user.into(), password: Secret::new(password) });
+                (Kind::Socks(login), 1080)
+            }
+        };
+        let host = found.uri().host()?.trim_start_matches('[').trim_end_matches(']');
+        Some(Proxy { endpoint: Endpoint::new(host, found.uri().port_u16().unwrap_or(port)), kind })
+    }
+}
+
+impl fmt::Debug for Proxies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Proxies")
+    }
+}
+
+/// How a proxy is written, for hints.
+pub const FORM: &str = "write http://USER:PASSWORD@HOST:PORT, https://… or socks5://…, with special characters of the \
+                        login percent-encoded, or none";
+
+/// A proxy on the way.
+#[derive(Debug)]
+pub(super) struct Proxy {
+    endpoint: Endpoint,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Http { tls: bool, authorization: Option<HeaderValue> },
+    Socks(Option<Login>),
+}
+
+impl Network {
+    /// Connects to `target` through `proxy`.
+    pub(super) async fn through(
+        &self,
+        proxy: Proxy,
+        target: &Endpoint,
+        phases: &mut Phases,
+    ) -> Result<Carrier> {
+        let Proxy { endpoint, kind } = proxy;
+        let connected = async {
+            let tcp = self.tcp(&endpoint, phases).await?;
+            let io = if matches!(kind, Kind::Http { tls: true, .. }) {
+                Carrier::Tls(Box::new(self.tls(tcp, &endpoint, phases).await?))
+            } else {
+                Carrier::Tcp(tcp)
+            };
+            let ask = ask(io, &endpoint, &kind, target);
+            limited(Phase::Proxy, &endpoint, phases, PROXY_LIMIT, ask).await
+        };
+        // Wherever it fails on the way to the proxy or in it: it is the proxy that is to be looked at.
+        connected.await.map_err(|error| match error {
+            Error::Network { target, problem, .. } => Error::Network { phase: Phase::Proxy, target, problem },
+            Error::Timeout { target, after, .. } => Error::Timeout { phase: Phase::Proxy, target, after },
+            other => other,
+        })
+    }
+}
+
+/// Asks a proxy for a connection to `target`.
+async fn ask(mut io: Carrier, proxy: &Endpoint, kind: &Kind, target: &Endpoint) -> Result<Carrier> {
+    let failed = |problem| Error::Network { phase: Phase::Proxy, target: proxy.to_string(), problem };
+    match kind {
+        Kind::Http { authorization, .. } => tunnel(io, proxy, authorization.as_ref(), target).await,
+        Kind::Socks(login) => match socks::connect(&mut io, login.as_ref(), target).await {
+            Ok(()) => Ok(io),
+            Err(Refusal::Denied(problem)) => Err(Error::ProxyDenied { proxy: proxy.to_string(), problem }),
+            Err(Refusal::Failed(problem)) => Err(failed(problem)),
+            Err(Refusal::Io(error)) => Err(failed(error.to_string())),
+        },
+    }
+}
+
+/// HTTP's CONNECT (RFC 9110, section 9.3.6).
+async fn tunnel(
+    io: Carrier,
+    proxy: &Endpoint,
+    authorization: Option<&HeaderValue>,
+    target: &Endpoint,
+) -> Result<Carrier> {
+    let mut request = Request::connect(target.to_string()).header(HOST, target.to_string());
+    if let Some(authorization) = authorization {
+        request = request.header(PROXY_AUTHORIZATION, authorization);
+    }
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| Error::Bug(error.to_string()))?;
+    let (io, early) =
+        switch(io, proxy, request, |answer| check(answer, proxy, authorization.is_some(), target)).await?;
+    if early.is_empty() {
+        return Ok(io);
+    }
+    // In TLS, clients speak first.
+    Err(Error::Protocol {
+        target: proxy.to_string(),
+        problem: "it sends data before it is asked for any".into(),
+    })
+}
+
+/// Whether a proxy's answer is a connection to `target`.
+fn check<B>(answer: &Response<B>, proxy: &Endpoint, had_login: bool, target: &Endpoint) -> Result<()> {
+    let denied = |problem: String| Err(Error::ProxyDenied { proxy: proxy.to_string(), problem });
+    let status = answer.status();
+    match status.as_u16() {
+        200..=299 => Ok(()),
+        407 => {
+            let schemes = answer.headers().get_all(PROXY_AUTHENTICATE).iter();
+            let schemes = schemes.filter_map(|value| value.to_str().ok()?.split_whitespace().next());
+            let schemes: Vec<&str> = schemes.collect();
+            if !schemes.is_empty() && !schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case("basic")) {
+                return denied(format!("it wants {} and not Basic (407)", schemes.join(" or ")));
+            }
+            denied(if had_login {
+                "it refuses the user name or the password (407)".into()
+            } else {
+                "it wants a user name and a password (407)".into()
+            })
+        }
+        403 => denied(format!("it does not let {target} through (403)")),
+        code => Err(Error::Network {
+            phase: Phase::Proxy,
+            target: proxy.to_string(),
+            problem: format!("it cannot reach {target} ({code})"),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(url: &str, no: &str, host: &str) -> Option<(String, String)> {
+        let proxies = Proxies::new(&Secret::new(url), no.into()).unwrap();
+        let proxy = proxies.find(&Endpoint::new(host, 8443))?;
+        let kind = match proxy.kind {
+            Kind::Http { tls, authorization } => {
+                let login = authorization.map(|value| value.to_str().unwrap().to_owned());
+                format!("{}{}", if tls { "tls " } else { "" }, login.unwrap_or_default())
+            }
+            Kind::Socks(login) => login.map_or("socks".into(), |login| format!("socks {}", login.user)),
+        };
+        Some((proxy.endpoint.to_string(), kind))
+    }
+
+    #[test]
+    fn urls_mean_what_they_mean_to_curl() {
+        for (url, endpoint, kind) in [
+            ("http://p:3128", "p:3128", ""),
+            ("p:3128", "p:3128", ""),
+            ("http://Aladdin:open%20sesame@p/", "p:80", "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+            ("https://p", "p:443", "tls "),
+            ("socks5://me:pw@[::1]:9050", "[::1]:9050", "socks me"),
+            ("socks5h://p", "p:1080", "socks"),
+        ] {
+            assert_eq!(found(url, "", "hub"), Some((endpoint.into(), kind.into())), "{url}");
+        }
+        for (no, host, direct) in [
+            ("example.com, 10.0.0.0/8", "hub.example.com", true),
+            ("example.com", "hub.example.org", false),
+            ("10.0.0.0/8", "10.1.2.3", true),
+            ("::1", "::1", true),
+            ("*", "hub", true),
+        ] {
+            assert_eq!(found("http://p:3128", no, host).is_none(), direct, "{no} {host}");
+        }
+        assert!(Proxies::all(&Secret::new("none")).unwrap().find(&Endpoint::new("h", 1)).is_none());
+    }
+
+    #[test]
+    fn what_is_no_proxy_is_refused_without_showing_it() {
+        for url in ["", "ftp://hunter2@p", "socks4://hunter2@p", "http://", "http://u:hunter 2@p"] {
+            let problem = Proxies::all(&Secret::new(url)).unwrap_err();
+            assert!(!problem.contains("hunter"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn refusals_say_what_is_missing() {
+        let said = |status: u16, scheme: &str, had_login| {
+            let answer = Response::builder().status(status).header(PROXY_AUTHENTICATE, scheme).body(());
+            let target = Endpoint::new("hub", 443);
+            check(&answer.unwrap(), &Endpoint::new("p", 3128), had_login, &target).unwrap_err().to_string()
+        };
+        assert!(said(407, "Basic realm=\"x\"", false).contains("wants a user name"));
+        assert!(said(407, "basic", true).contains("refuses the user name"));
+        assert!(said(407, "Negotiate", true).contains("wants Negotiate and not Basic"));
+        assert!(said(403, "x", false).contains("does not let hub:443 through"));
+        assert!(said(503, "x", false).contains("proxy: p:3128: it cannot reach hub:443 (503)"));
+    }
+}

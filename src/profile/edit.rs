@@ -1,0 +1,216 @@
+//! Changing the profile file, with the user's comments and order kept.
+
+use std::path::{Path, PathBuf};
+
+use toml_edit::{Array, DocumentMut, Item, Table, Value};
+
+use super::Profiles;
+use crate::error::{Error, Result};
+use crate::replace::replace;
+use crate::secret::Secret;
+
+/// The profile file, about to be changed.
+#[derive(Debug)]
+pub struct Editor {
+    path: PathBuf,
+    document: DocumentMut,
+}
+
+/// A profile to write.
+#[derive(Debug)]
+pub struct NewProfile<'a> {
+    pub name: &'a str,
+    pub connection_string: &'a Secret,
+    pub hosts: &'a [String],
+    pub ca_file: Option<&'a str>,
+}
+
+impl Editor {
+    /// Opens the file at `path`; one that is not there yet is empty.
+    ///
+    /// # Errors
+    /// What is wrong with the file as it is.
+    pub fn open(path: &Path) -> Result<Self> {
+        let text = match Profiles::read_text(path) {
+            Ok(text) => text,
+            Err(Error::NoProfile { .. }) => Secret::new(""),
+            Err(error) => return Err(error),
+        };
+        Profiles::parse(path, text.expose())?;
+        let document = text.expose().parse().map_err(|error| Error::Bug(format!("{error}")))?;
+        Ok(Self { path: path.to_owned(), document })
+    }
+
+    /// Whether there is a profile called `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.document.get("profile").and_then(|profiles| profiles.get(name)).is_some()
+    }
+
+    /// Adds a profile; the first one of a file becomes its default.
+    ///
+    /// # Errors
+    /// When the file has one of that name, or a form that cannot be added to.
+    pub fn add(&mut self, new: &NewProfile<'_>) -> Result<()> {
+        if self.has(new.name) {
+            return Err(self.problem(
+                format!("it has a profile named '{}' already", new.name),
+                format!("`iotstream profile remove {}` takes it out", new.name),
+            ));
+        }
+        let first = self
+            .document
+            .get("profile")
+            .and_then(Item::as_table_like)
+            .is_none_or(toml_edit::TableLike::is_empty);
+        let blank = if self.document.is_empty() && !first { "" } else { "\n" };
+        let mut section = Table::new();
+        section.decor_mut().set_prefix(blank);
+        section.insert("connection-string", new.connection_string.expose().into());
+        if !new.hosts.is_empty() {
+            section.insert("hosts", Value::from(new.hosts.iter().collect::<Array>()).into());
+        }
+        if let Some(ca_file) = new.ca_file {
+            section.insert("ca-file", ca_file.into());
+        }
+        let profiles = self.document.entry("profile").or_insert_with(|| {
+            let mut profiles = Table::new();
+            profiles.set_implicit(true);
+            Item::Table(profiles)
+        });
+        let Some(profiles) = profiles.as_table_mut() else {
+            return Err(self.problem(
+                "its profiles are in one line, where none can be added".into(),
+                "write each as a section, [profile.NAME]".into(),
+            ));
+        };
+        profiles.insert(new.name, Item::Table(section));
+        if first && !self.document.contains_key("default") {
+            self.document.insert("default", new.name.into());
+        }
+        Ok(())
+    }
+
+    /// Takes a profile out, and the default with it where that is the one.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn remove(&mut self, name: &str) -> Result<()> {
+        self.known(name)?;
+        if let Some(profiles) = self.document.get_mut("profile").and_then(Item::as_table_like_mut) {
+            profiles.remove(name);
+        }
+        if self.document.get("default").and_then(Item::as_str) == Some(name) {
+            self.document.remove("default");
+        }
+        Ok(())
+    }
+
+    /// Makes a profile the default.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn set_default(&mut self, name: &str) -> Result<()> {
+        self.known(name)?;
+        // An existing key keeps its place and its comment.
+        match self.document.get_mut("default").and_then(Item::as_value_mut) {
+            Some(value) => {
+                let decor = value.decor().clone();
+                *value = name.into();
+                *value.decor_mut() = decor;
+            }
+            None => {
+                self.document.insert("default", name.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the file, for its owner's eyes only.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&self) -> Result<()> {
+        let text = Secret::new(self.document.to_string());
+        Profiles::parse(&self.path, text.expose())?;
+        replace(&self.path, text.expose().as_bytes(), 0o600)
+            .map_err(Error::local_io(self.path.display().to_string()))
+    }
+
+    fn known(&self, name: &str) -> Result<()> {
+        if self.has(name) {
+            return Ok(());
+        }
+        let all = self.document.get("profile").and_then(Item::as_table_like);
+        let known = all.into_iter().flat_map(|all| all.iter().map(|(name, _)| name.to_owned())).collect();
+        Err(Error::UnknownProfile { name: name.to_owned(), path: self.path.clone(), known })
+    }
+
+    fn problem(&self, problem: String, hint: String) -> Error {
+        Error::File { path: self.path.clone(), line: None, problem, hint }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "# mine\n\ndefault = \"a\" # for now\n\n# the first\n[profile.a]\nhosts = [ '*.a', ] # odd\n\
+                        connection-string-env = \"A\"\n\n[profile.a.devices]\nx = \"y\"\n\n# the second\n[profile.b]\n\
+                        connection-string-env = \"B\"\n# the end\n";
+
+    fn edited(text: &str, edit: impl FnOnce(&mut Editor) -> Result<()>) -> Result<String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new/profiles.toml");
+        if !text.is_empty() {
+            replace(&path, text.as_bytes(), 0o600).unwrap();
+        }
+        let mut editor = Editor::open(&path)?;
+        edit(&mut editor)?;
+        editor.save()?;
+        Profiles::read(&path)?;
+        Ok(std::fs::read_to_string(&path).unwrap())
+    }
+
+    fn add(editor: &mut Editor) -> Result<()> {
+        editor.add(&NewProfile {
+            name: "c.d",
+            connection_string: &Secret::new("HostName=h;x=\"\\"),
+            hosts: &["*.c".into(), "c-?".into()],
+            ca_file: Some("/ca \".pem"),
+        })
+    }
+
+    const ADDED: &str = "[profile.\"c.d\"]\nconnection-string = 'HostName=h;x=\"\\'\nhosts = [\"*.c\", \"c-?\"]\nca-file = '/ca \".pem'\n";
+
+    #[test]
+    fn the_first_profile_becomes_the_default() {
+        assert_eq!(edited("", add).unwrap(), format!("default = \"c.d\"\n\n{ADDED}"));
+    }
+
+    #[test]
+    fn comments_and_order_stay() {
+        let cut = TEXT.find("# the end").unwrap();
+        let expected = format!("{}\n{ADDED}{}", &TEXT[..cut], &TEXT[cut..]);
+        assert_eq!(edited(TEXT, add).unwrap(), expected);
+        let added_and_removed = edited(TEXT, |editor| {
+            add(editor)?;
+            editor.remove("c.d")
+        });
+        assert_eq!(added_and_removed.unwrap(), TEXT);
+        let default = edited(TEXT, |editor| editor.set_default("b")).unwrap();
+        assert_eq!(default, TEXT.replace("default = \"a\" # for now", "default = \"b\" # for now"));
+        let removed = edited(TEXT, |editor| editor.remove("a")).unwrap();
+        assert_eq!(removed, "\n# the second\n[profile.b]\nconnection-string-env = \"B\"\n# the end\n");
+    }
+
+    #[test]
+    fn what_cannot_be_done_changes_nothing() {
+        assert!(matches!(edited(TEXT, |editor| editor.remove("x")), Err(Error::UnknownProfile { .. })));
+        assert!(matches!(edited(TEXT, |editor| editor.set_default("x")), Err(Error::UnknownProfile { .. })));
+        let twice = |editor: &mut Editor| add(editor).and_then(|()| add(editor));
+        assert!(edited(TEXT, twice).unwrap_err().to_string().contains("already"));
+        let inline = "profile = { a = { connection-string-env = \"A\" } }\n";
+        assert!(edited(inline, add).unwrap_err().to_string().contains("in one line"));
+        assert!(edited("[profile.x]\nhost = 1\n", add).unwrap_err().to_string().contains("no key 'host'"));
+    }
+}

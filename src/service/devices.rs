@@ -1,0 +1,114 @@
+//! Listing a hub's devices, page by page.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use tokio::time::{sleep, timeout};
+
+use super::open::PRODUCT;
+use crate::error::{Error, Result};
+use crate::iothub::{ALL_DEVICES, CONTINUATION, Device, HubFailure, MAX_ITEM_COUNT, devices_page, headers};
+use crate::net::{Endpoint, Network, Reply, exchange};
+use crate::phase::{Phase, Phases};
+use crate::profile::Credential;
+
+/// Hubs allow few queries a minute: a page is as large as they make it.
+const PAGE: usize = 1000;
+
+/// Twins have up to 72 KB each [D].
+const PAGE_LIMIT: usize = PAGE * 72 * 1024;
+
+/// How long a page may take.
+const PAGE_TIME: Duration = Duration::from_secs(60);
+
+/// How often a hub that throttles is asked again for the same page, and how soon where it does not say.
+const TRIES: u32 = 6;
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// All devices of the hub. `progress` is told how many there are so far.
+///
+/// # Errors
+/// What the network or the hub says against it.
+pub async fn devices(
+    network: &Network,
+    credential: &Credential,
+    api_version: &str,
+    mut progress: impl FnMut(usize),
+) -> Result<Vec<Device>> {
+    let mut devices = Vec::new();
+    let mut next: Option<HeaderValue> = None;
+    loop {
+        let reply = page(network, credential, api_version, next.as_ref()).await?;
+        let found = devices_page(&reply.body)
+            .map_err(|problem| Error::Protocol { target: credential.hub.to_string(), problem: problem.0 })?;
+        devices.extend(found);
+        progress(devices.len());
+        let following = reply.headers.get(CONTINUATION).filter(|token| !token.is_empty()).cloned();
+        // The same page again would be for ever.
+        if following.is_none() || following == next {
+            return Ok(devices);
+        }
+        next = following;
+    }
+}
+
+/// One page, waited for where the hub throttles.
+async fn page(
+    network: &Network,
+    credential: &Credential,
+    api_version: &str,
+    next: Option<&HeaderValue>,
+) -> Result<Reply> {
+    let hub = &credential.hub;
+    let address = credential.gateway.as_ref().unwrap_or(hub);
+    let endpoint = Endpoint::new(&*address.name, address.port.unwrap_or(443));
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let stream = network.connect(&endpoint, &mut Phases::default()).await?;
+        let request = request(credential, &endpoint, api_version, next)?;
+        let reply =
+            timeout(PAGE_TIME, exchange(stream, &endpoint, request, PAGE_LIMIT)).await.map_err(|_| {
+                Error::Timeout { phase: Phase::Hub, target: endpoint.to_string(), after: PAGE_TIME }
+            })??;
+        if reply.status == 200 {
+            return Ok(reply);
+        }
+        let get = |name: &str| reply.headers.get(name).and_then(|value| value.to_str().ok());
+        let failure =
+            HubFailure::parse(reply.status, get(headers::ERROR_CODE), get("retry-after"), &reply.body);
+        if failure.status != 429 || tries == TRIES {
+            return Err(Error::Listing { hub: hub.to_string(), failure: Box::new(failure) });
+        }
+        let pause = failure.retry_after.map_or(PAUSE, |seconds| Duration::from_secs(seconds.into()));
+        log::info!("{hub} throttles queries; going on in {} s", pause.as_secs());
+        sleep(pause).await;
+    }
+}
+
+fn request(
+    credential: &Credential,
+    endpoint: &Endpoint,
+    api_version: &str,
+    next: Option<&HeaderValue>,
+) -> Result<hyper::Request<Full<Bytes>>> {
+    let bug = |error: hyper::http::Error| Error::Bug(format!("a request cannot be made: {error}"));
+    let authorization = credential.authorization(SystemTime::now())?;
+    let mut authorization =
+        HeaderValue::try_from(authorization.expose()).map_err(|error| bug(error.into()))?;
+    authorization.set_sensitive(true);
+    let path = format!("/devices/query?api-version={}", crate::iothub::encode(api_version));
+    let mut builder = hyper::Request::post(path)
+        .header(HOST, endpoint.authority())
+        .header(AUTHORIZATION, authorization)
+        .header(USER_AGENT, PRODUCT)
+        .header(ACCEPT, "application/json")
+        .header(CONTENT_TYPE, "application/json; charset=utf-8")
+        .header(MAX_ITEM_COUNT, PAGE);
+    if let Some(next) = next {
+        builder = builder.header(CONTINUATION, next);
+    }
+    builder.body(Full::from(ALL_DEVICES)).map_err(bug)
+}

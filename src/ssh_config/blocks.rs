@@ -1,0 +1,164 @@
+//! `Host` blocks: one for each profile, and one for each device that is known by name, for its host key.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::profile::{Profile, Profiles};
+
+/// Keeps a session alive through gateways and firewalls that forget connections which are silent.
+const SERVER_ALIVE_INTERVAL: u32 = 30;
+
+/// How ssh is to run this program.
+#[derive(Debug)]
+pub struct Helper {
+    program: String,
+    config: Option<String>,
+}
+
+impl Helper {
+    /// The program, and the profile file if it is not the usual one; both as absolute paths.
+    ///
+    /// # Errors
+    /// When a path cannot be written so that every shell reads it the same.
+    pub fn new(program: &Path, config: Option<&Path>) -> Result<Self> {
+        let quoted = |path: &Path| {
+            path.to_str().and_then(quoted).ok_or_else(|| Error::Usage {
+                problem: format!("the path {} cannot be quoted for every shell", path.display()),
+                hint: "choose one without '\\', '!' and control characters".into(),
+            })
+        };
+        Ok(Self { program: quoted(program)?, config: config.map(quoted).transpose()? })
+    }
+
+    fn command(&self, profile: &str) -> Option<String> {
+        let mut command = self.program.clone();
+        if let Some(config) = &self.config {
+            command += &format!(" --config {config}");
+        }
+        let profile = quoted(profile)?;
+        // ssh quotes nothing. A name may be that of a command of ours, or look like an option.
+        Some(command + &format!(" --profile {profile} --name=\"%n\" -- \"%h\" \"%p\""))
+    }
+}
+
+/// A word for sh, bash, dash, zsh, fish and csh alike, in a line of ssh's configuration; as it is where it can be.
+fn quoted(word: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return Some(word.to_owned());
+    }
+    // fish takes a backslash for an escape within single quotes, and csh an exclamation mark for history.
+    if word.chars().any(|c| c.is_control() || "\\!".contains(c)) {
+        return None;
+    }
+    Some(format!("'{}'", word.replace('%', "%%").replace('\'', "'\\''")))
+}
+
+/// The blocks for all profiles; `devices` gives the ids of a profile's devices that are to be named.
+///
+/// # Errors
+/// What `devices` says.
+pub fn blocks(
+    profiles: &Profiles,
+    helper: &Helper,
+    mut devices: impl FnMut(&str, &Profile) -> Result<Vec<String>>,
+) -> Result<String> {
+    let mut text = String::new();
+    for (name, profile) in &profiles.all {
+        let known = devices(name, profile)?;
+        let Some(command) = helper.command(name) else {
+            let _ = writeln!(text, "# a profile is left out: its name cannot be quoted for every shell\n");
+            continue;
+        };
+        let names: BTreeSet<String> = profile
+            .devices
+            .keys()
+            .chain(&known)
+            .map(|device| profile.host_name(device))
+            .filter(|name| is_typeable(name))
+            .collect();
+        for name in &names {
+            // The key is the device's, whatever port is asked for.
+            let _ = writeln!(text, "Host {name}\n    HostKeyAlias {name}\n");
+        }
+        let unmatched = names.iter().filter(|name| !profile.is_for(name));
+        let hosts: Vec<&str> = profile.hosts.iter().chain(unmatched).map(String::as_str).collect();
+        if hosts.is_empty() {
+            let _ = writeln!(
+                text,
+                "# profile {} has no hosts and names no devices\n",
+                quoted(name).unwrap_or_default()
+            );
+            continue;
+        }
+        let hosts = hosts.join(" ");
+        let _ = writeln!(
+            text,
+            "Host {hosts}\n    ProxyCommand {command}\n    ServerAliveInterval {SERVER_ALIVE_INTERVAL}\n"
+        );
+    }
+    Ok(text)
+}
+
+/// Whether ssh takes `name` for exactly one host, and passes it on: other devices need an alias.
+fn is_typeable(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
+    !name.is_empty() && !name.starts_with('-') && name.chars().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Device;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_block_for_each_profile_and_each_name() {
+        let profile = |hosts: &[&str], aliases: &[&str]| Profile {
+            hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
+            devices: aliases.iter().map(|&alias| (alias.to_owned(), Device::Id("x".into()))).collect(),
+            ..Profile::default()
+        };
+        let profiles = Profiles {
+            path: "p".into(),
+            default: None,
+            all: BTreeMap::from([
+                ("factory".into(), profile(&["*.factory", "gw-?"], &["press"])),
+                ("home".into(), profile(&[], &[])),
+                ("my office".into(), profile(&[], &["door"])),
+            ]),
+        };
+        let helper = Helper::new(Path::new("/opt/my tools/100%/it's"), None).unwrap();
+        let known = |name: &str, _: &Profile| {
+            Ok(if name == "factory" {
+                vec!["Gw-07".into(), "Line(3),Press".into(), "-x".into()]
+            } else {
+                vec![]
+            })
+        };
+        let program = "'/opt/my tools/100%%/it'\\''s'";
+        assert_eq!(
+            blocks(&profiles, &helper, known).unwrap(),
+            format!(
+                "Host Gw-07.factory\n    HostKeyAlias Gw-07.factory\n\n\
+                 Host press.factory\n    HostKeyAlias press.factory\n\n\
+                 Host *.factory gw-?\n    \
+                 ProxyCommand {program} --profile factory --name=\"%n\" -- \"%h\" \"%p\"\n    \
+                 ServerAliveInterval 30\n\n\
+                 # profile home has no hosts and names no devices\n\n\
+                 Host door\n    HostKeyAlias door\n\n\
+                 Host door\n    \
+                 ProxyCommand {program} --profile 'my office' --name=\"%n\" -- \"%h\" \"%p\"\n    \
+                 ServerAliveInterval 30\n\n"
+            )
+        );
+        let with_config = Helper::new(Path::new("/bin/iotstream"), Some(Path::new("/c.toml"))).unwrap();
+        assert!(
+            with_config.command("x").unwrap().starts_with("/bin/iotstream --config /c.toml --profile x ")
+        );
+        assert!(Helper::new(Path::new("/a!b"), None).is_err());
+        assert!(Helper::new(Path::new("/a\\b"), None).is_err());
+    }
+}
