@@ -225,9 +225,10 @@ fn a_connection_string_comes_from_the_environment_or_a_command() {
     let bench = Bench::new();
     let hub = Hub::start(&bench, &["--device", DEVICE]);
     let command = format!("cat {}; echo and a remark", hub.device_file(DEVICE).display());
-    for source in
-        ["connection-string-env = \"DEVICE\"".into(), format!("connection-string-command = {command:?}")]
-    {
+    for source in [
+        "connection-string-env = \"DEVICE\"".into(),
+        format!("connection-string-command = [\"sh\", \"-c\", {command:?}]"),
+    ] {
         let config = format!("{source}\nca-file = {}\n{ECHO}", quoted(&hub.dir.join("ca.pem")));
         let config = bench.write("agent.toml", config);
         let mut command = bench.iotstream();
