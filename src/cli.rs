@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::duration;
+use clap_complete::ArgValueCandidates;
+
+use crate::{complete, duration};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -44,6 +46,8 @@ pub enum Command {
     SshConfig(SshConfig),
     /// Show it working: a hub, a device and a real ssh session, all on this machine
     Demo(Demo),
+    /// Print a shell's loader of completions
+    Completions(Completions),
     /// Print the record of the last connection that failed
     Last(Last),
 }
@@ -52,7 +56,7 @@ pub enum Command {
 #[derive(Args, Clone, Debug, Default)]
 pub struct Service {
     /// The profile to use, whatever its hosts patterns say
-    #[arg(long, value_name = "NAME", env = "IOTSTREAM_PROFILE")]
+    #[arg(long, value_name = "NAME", env = "IOTSTREAM_PROFILE", add = ArgValueCandidates::new(complete::profiles))]
     pub profile: Option<String>,
     /// The profile file [default: iotstream/profiles.toml in the user's configuration directory]
     #[arg(long, value_name = "FILE", env = "IOTSTREAM_CONFIG")]
@@ -68,7 +72,7 @@ pub struct Service {
 #[derive(Args, Clone, Debug, Default)]
 pub struct Connect {
     /// The device's name as ssh has it (%h): an id, an alias, or an id with the profile's suffix
-    #[arg(value_name = "HOST", required = true)]
+    #[arg(value_name = "HOST", required = true, add = ArgValueCandidates::new(complete::hosts))]
     pub host: Option<String>,
     /// The port asked for (%p): 22 is the stream 'ssh', any other N is 'tcp-N'
     #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
@@ -188,6 +192,14 @@ pub struct Demo {
     /// Arguments for ssh after the host's name: options and a command
     #[arg(value_name = "SSH-ARGS", last = true)]
     pub ssh_args: Vec<String>,
+    #[command(flatten)]
+    pub log: Log,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Completions {
+    #[arg(value_name = "SHELL", value_parser = clap::builder::PossibleValuesParser::new(complete::shells()))]
+    pub shell: String,
     #[command(flatten)]
     pub log: Log,
 }
@@ -336,6 +348,7 @@ impl Cli {
             Some(Command::Devices(args)) => &args.log,
             Some(Command::Profile(args)) => args.action.log(),
             Some(Command::SshConfig(args)) => &args.log,
+            Some(Command::Completions(args)) => &args.log,
             Some(Command::Last(args)) => &args.log,
         }
     }

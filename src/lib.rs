@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod cli;
 pub mod clock;
 pub mod command;
+pub mod complete;
 pub mod device_cache;
 pub mod disconnect;
 pub mod duration;

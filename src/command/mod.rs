@@ -1,6 +1,7 @@
 //! One file per command: it resolves its inputs and calls the parts; it owns no protocol.
 
 mod agent;
+mod completions;
 mod connect;
 mod demo;
 mod devices;
@@ -33,6 +34,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Devices(args)) => devices::run(&args),
         Some(Command::Profile(args)) => profile::run(&args.action),
         Some(Command::SshConfig(args)) => ssh_config::run(&args),
+        Some(Command::Completions(args)) => completions::run(&args),
         Some(Command::Last(_)) => last::run(),
     }
 }

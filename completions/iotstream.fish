@@ -1,0 +1,1 @@
+complete --keep-order --exclusive --command iotstream --arguments "(IOTSTREAM_COMPLETE=fish iotstream -- (commandline --current-process --tokenize --cut-at-cursor) (commandline --current-token))"
