@@ -59,10 +59,17 @@ fn give_orders(args: &cli::Agent, orders: mpsc::Sender<Order>) -> Result<impl Fu
     let mut hangup = signals::listen(SignalKind::hangup())?;
     let mut terminate = signals::listen(SignalKind::terminate())?;
     let mut interrupt = signals::listen(SignalKind::interrupt())?;
+    let args = args.clone();
     Ok(async move {
         loop {
             let order = tokio::select! {
-                _ = hangup.recv() => Order::Reload(read(args).map(Box::new)),
+                _ = hangup.recv() => {
+                    let args = args.clone();
+                    // A command may take its time, and streams are not to wait.
+                    let reading = tokio::task::spawn_blocking(move || read(&args)).await;
+                    let read = reading.unwrap_or_else(|panicked| Err(Error::Bug(panicked.to_string())));
+                    Order::Reload(read.map(Box::new))
+                }
                 _ = terminate.recv() => Order::Stop,
                 _ = interrupt.recv() => Order::Stop,
             };

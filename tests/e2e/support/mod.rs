@@ -20,7 +20,7 @@ pub use bench::{Bench, need};
 pub use data::{fill_tree, random, sha256, tree_sha256};
 pub use hub::Hub;
 pub use process::Process;
-pub use procfs::{is_running, peak_rss_kib};
+pub use procfs::{is_running, peak_rss_kib, resident_kib};
 pub use run::{Finished, Stdin, exchange, run};
 pub use site::{DEVICE, Site};
 pub use sshd::{SshFiles, Sshd, ssh_config};

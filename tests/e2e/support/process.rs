@@ -69,6 +69,11 @@ impl Process {
         self.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
+    /// The same to a process that may have ended.
+    pub fn try_say(&mut self, text: &str) {
+        let _ = self.child.stdin.as_mut().unwrap().write_all(text.as_bytes());
+    }
+
     pub fn close_stdin(&mut self) {
         drop(self.child.stdin.take());
     }
