@@ -8,11 +8,12 @@ use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 
 use super::network::network;
+use super::output::print_findings;
 use super::signals;
-use crate::agent::{self, Config, Finding, Order};
-use crate::cli;
+use crate::agent::{self, Config, Order};
 use crate::error::{Error, Result};
 use crate::net::Network;
+use crate::{cli, finding};
 
 const DEFAULT_CONFIG: &str = "/etc/iotstream/agent.toml";
 
@@ -82,13 +83,8 @@ fn give_orders(args: &cli::Agent, orders: mpsc::Sender<Order>) -> Result<impl Fu
 async fn check(args: &cli::Agent) -> Result<ExitCode> {
     let place = args.connection_string_file.as_deref().unwrap_or(config_path(args));
     let findings = agent::check(&place.display().to_string(), read(args)).await;
-    if args.json {
-        let findings: Vec<_> = findings.iter().map(Finding::json).collect();
-        say(&format!("{}\n", serde_json::Value::Array(findings)))?;
-    } else {
-        say(&findings.iter().map(Finding::line).collect::<String>())?;
-    }
-    Ok(agent::exit(&findings).map_or(ExitCode::SUCCESS, |exit| ExitCode::from(exit as u8)))
+    print_findings(&findings, args.json)?;
+    Ok(finding::exit(&findings).map_or(ExitCode::SUCCESS, |exit| ExitCode::from(exit as u8)))
 }
 
 fn install(args: &cli::Agent) -> Result<ExitCode> {

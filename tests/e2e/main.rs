@@ -2,6 +2,7 @@
 //! One test binary, so that the heavy tests can take turns and the harness is compiled once.
 
 mod agent;
+mod check;
 mod failures;
 mod life;
 mod manners;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 
 use self::caller::Caller;
-use self::plan::Plan;
+pub(super) use self::plan::Plan;
 pub(super) use self::plan::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
 use super::signals::HelperSignals;
 use crate::error::{Error, Exit, Result};
