@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures iotstream beside its peers, interleaved in one run, and prints medians and ratios.
 
-Peers are measured where they are installed: websocat, proxytunnel, socat and nc. The far end is one TLS server for all
+Peers are measured where they are installed: websocat, socat and nc. The far end is one TLS server for all
 of them. Absolute figures are this machine's on this day; the ratios are what counts.
 """
 
@@ -67,11 +67,10 @@ def peers() -> list[Peer]:
     ]
     others = [
         Peer("websocat", lambda far, mode: ["websocat", "-b", "-B", "65536", f"wss://localhost:{far.ports['wss']}/{mode}"], False),
-        Peer("proxytunnel", lambda far, mode: ["proxytunnel", "-E", "-q", "-p", f"localhost:{far.ports['tls']}"], True),
         Peer("socat", lambda far, mode: ["socat", "-b", "65536", "-", f"OPENSSL:localhost:{far.ports['tls']},cafile={far.directory}/ca.pem"], True),
         Peer("nc", lambda far, mode: ["nc", "-N", "127.0.0.1", far.ports["tcp"]], True),
     ]
-    return found + [peer for peer in others if peer.name != "proxytunnel" and shutil.which(peer.name)]
+    return found + [peer for peer in others if shutil.which(peer.name)]
 
 
 @dataclass
@@ -83,6 +82,8 @@ class Run:
 
     def finish(self) -> tuple[float, float]:
         """CPU seconds and peak resident KiB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
         self.process.stdin.close()
         self.process.stdout.close()
         deadline = time.monotonic() + 1
@@ -92,7 +93,7 @@ class Run:
                 self.process.kill()
             time.sleep(0.002)
         self.process.returncode, usage = done[1], done[2]
-        return usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+        return usage.ru_utime + usage.ru_stime, resident
 
 
 def start(peer: Peer, far: Far, mode: str) -> Run:
