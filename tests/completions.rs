@@ -36,7 +36,8 @@ impl Home {
     /// Runs a shell without anybody's own start-up files.
     fn shell(&self, program: &str, arguments: &[&str]) -> String {
         let binary = Path::new(env!("CARGO_BIN_EXE_iotstream"));
-        let path = format!("{}:/usr/local/bin:/usr/bin:/bin", binary.parent().expect("a directory").display());
+        let path =
+            format!("{}:/usr/local/bin:/usr/bin:/bin", binary.parent().expect("a directory").display());
         let output: Output = Command::new(program)
             .args(arguments)
             .env_clear()

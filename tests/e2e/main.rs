@@ -4,5 +4,8 @@
 mod agent;
 mod failures;
 mod life;
+mod profiles;
+mod proxies;
 mod ssh;
+mod ssh_config;
 mod support;
