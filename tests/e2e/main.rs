@@ -2,6 +2,8 @@
 //! One test binary, so that the heavy tests can take turns and the harness is compiled once.
 
 mod agent;
+mod credentials;
+mod devices;
 mod failures;
 mod life;
 mod profiles;

@@ -79,7 +79,10 @@ async fn connect(args: &cli::Connect) -> Result<ExitCode> {
 
 /// Opens the stream; with `--wait`, tries again for as long as the device is offline or the hub throttles.
 async fn open(args: &cli::Connect, phases: &mut Phases) -> Result<WebSocket<Stream>> {
-    let plan = Plan::new(args)?;
+    let owned = args.clone();
+    // A profile may run a command, which must not keep a caller's end from being seen.
+    let plan = tokio::task::spawn_blocking(move || Plan::new(&owned)).await;
+    let plan = plan.map_err(|error| Error::Bug(error.to_string()))??;
     let wait = args.wait.unwrap_or_default();
     let mut noticed = false;
     let notice = |error: &Error, waited: Duration| {
