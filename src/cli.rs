@@ -46,6 +46,8 @@ pub enum Command {
     SshConfig(SshConfig),
     /// Show it working: a hub, a device and a real ssh session, all on this machine
     Demo(Demo),
+    /// Look at every phase on the way to HOST, and say what to do about the one that fails
+    Check(Check),
     /// Print a shell's loader of completions
     Completions(Completions),
     /// Print the record of the last connection that failed
@@ -194,6 +196,15 @@ pub struct Demo {
     pub ssh_args: Vec<String>,
     #[command(flatten)]
     pub log: Log,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Check {
+    #[command(flatten)]
+    pub connect: Connect,
+    /// Print JSON: an array of what was looked at, each with check, status, detail, hint and milliseconds
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -348,6 +359,7 @@ impl Cli {
             Some(Command::Devices(args)) => &args.log,
             Some(Command::Profile(args)) => args.action.log(),
             Some(Command::SshConfig(args)) => &args.log,
+            Some(Command::Check(args)) => &args.connect.log,
             Some(Command::Completions(args)) => &args.log,
             Some(Command::Last(args)) => &args.log,
         }

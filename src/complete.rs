@@ -3,22 +3,16 @@
 use std::io;
 use std::path::PathBuf;
 
-use clap::CommandFactory;
 use clap_complete::CompletionCandidate;
-use clap_complete::env::{CompleteEnv, EnvCompleter, Shells};
+use clap_complete::env::{EnvCompleter, Shells};
 
+use crate::device_cache;
 use crate::profile::{Profiles, default_path};
-use crate::{cli::Cli, device_cache};
 
 /// Set by the loaders: the shell that asks for completions.
-const VARIABLE: &str = "IOTSTREAM_COMPLETE";
+pub const VARIABLE: &str = "IOTSTREAM_COMPLETE";
 
 const NAME: &str = "iotstream";
-
-/// Answers a shell's loader, and ends the process then; does nothing else.
-pub fn hook() {
-    CompleteEnv::with_factory(Cli::command).var(VARIABLE).complete();
-}
 
 /// The shells that have a loader.
 pub fn shells() -> Vec<&'static str> {

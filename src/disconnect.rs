@@ -46,8 +46,10 @@ fn length(bytes: usize) -> u32 {
 
 /// The error and, where there is room, the hint.
 fn text(error: &Error) -> String {
-    let mut text = escape(&format!("iotstream: {error}"));
-    if let Some(hint) = error.hint().map(|hint| format!("; hint: {}", escape(&hint)))
+    // ssh shows what is not ASCII as octal numbers.
+    let plain = |text: &str| escape(text).replace('…', "...");
+    let mut text = plain(&format!("iotstream: {error}"));
+    if let Some(hint) = error.hint().map(|hint| format!("; hint: {}", plain(&hint)))
         && text.len() + hint.len() <= MAX_TEXT
     {
         text += &hint;
@@ -96,6 +98,12 @@ mod tests {
         ] {
             assert_eq!(may_be_ssh(opening), ssh, "{opening:?}");
         }
+    }
+
+    #[test]
+    fn a_hint_s_own_words_are_ascii() {
+        let error = Error::Usage { problem: "HostName=…".into(), hint: "SharedAccessKey=…".into() };
+        assert_eq!(text(&error), "iotstream: HostName=...; hint: SharedAccessKey=...");
     }
 
     proptest! {

@@ -360,6 +360,9 @@ fn hub_hint(failure: &HubFailure, skew: Option<Skew>, identity: &Identity) -> Op
         (_, Some(Code::NOT_IN_TIER)) => {
             "device streams need a hub of the Standard or Free tier, in a region that has the preview".into()
         }
+        (_, Some(Code::HUB_NOT_FOUND)) => {
+            "is the HostName of the profile's connection string right, and does the hub still exist?".into()
+        }
         (401 | 403, _) => {
             "the profile needs the key of a policy with ServiceConnect, as it is now: was it regenerated?"
                 .into()
@@ -421,6 +424,8 @@ impl fmt::Display for Error {
                     }
                     (_, Some(Code::DEVICE_DISABLED)) => write!(f, "{identity} is disabled at {hub}")?,
                     (_, Some(Code::QUOTA_EXCEEDED)) => write!(f, "the daily quota of {hub} is used up")?,
+                    (_, Some(Code::NOT_IN_TIER)) => write!(f, "{hub} has no device streams")?,
+                    (_, Some(Code::HUB_NOT_FOUND)) => write!(f, "there is no hub {hub}")?,
                     (401 | 403, _) => write!(f, "{hub} refuses the credential")?,
                     (429, _) => write!(f, "{hub} throttles new streams")?,
                     (504, _) => write!(f, "{identity} did not answer in time through {hub}")?,
@@ -506,6 +511,9 @@ pub fn escape(text: &str) -> String {
     }
     safe
 }
+
+#[cfg(test)]
+mod snapshot;
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ pub mod duration;
 pub mod emulator;
 pub mod error;
 pub mod failure_record;
+pub mod finding;
 pub mod iothub;
 pub mod logging;
 pub mod net;

@@ -1,11 +1,12 @@
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::CompleteEnv;
 use iotstream::cli::Cli;
 use iotstream::{command, complete, logging, process};
 
 fn main() -> ExitCode {
-    complete::hook();
+    CompleteEnv::with_factory(Cli::command).var(complete::VARIABLE).complete();
     process::no_core_dumps();
     let cli = Cli::parse();
     match logging::start(cli.log()).and_then(|()| command::run(cli)) {

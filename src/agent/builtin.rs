@@ -20,6 +20,9 @@ pub enum Builtin {
     Discard,
     /// Sends zeros until the user closes.
     Source,
+    /// A bug, for a test of what it costs.
+    #[cfg(test)]
+    Bug,
 }
 
 impl Builtin {
@@ -28,6 +31,8 @@ impl Builtin {
             Builtin::Echo => "echo",
             Builtin::Discard => "discard",
             Builtin::Source => "source",
+            #[cfg(test)]
+            Builtin::Bug => "bug",
         }
     }
 
@@ -43,6 +48,8 @@ impl Builtin {
                 let (read, write) = simplex(1);
                 (Box::new(read), Box::new(Discard(write)))
             }
+            #[cfg(test)]
+            Builtin::Bug => panic!("a bug in a stream, which the test wants"),
             Builtin::Source => {
                 let (read, write) = simplex(1);
                 (Box::new(Source(read)), Box::new(Discard(write)))

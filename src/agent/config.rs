@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::approval::Approve;
-use super::credential::{Credential, Sources, read_secret};
+use super::credential::{CONNECTION_STRING_FILE, Credential, Sources, read_secret};
 use super::schema::{ApproveEntry, ApproveWord, Document, TargetEntry};
 use super::target::{Address, Target};
 use super::traffic::Allowance;
@@ -92,6 +92,8 @@ impl Config {
         let sources = Sources {
             connection_string: document.connection_string.map(|text| text.0),
             connection_string_file: document.connection_string_file.map(relative),
+            connection_string_env: document.connection_string_env,
+            connection_string_command: document.connection_string_command,
             certificate: document.certificate.map(relative),
             private_key: document.private_key.map(relative),
         };
@@ -123,8 +125,7 @@ impl Config {
     /// # Errors
     /// What is wrong with either.
     pub fn from_options(connection_string_file: &Path, targets: &[String]) -> Result<Self> {
-        let hint = "it holds the device's connection string, on one line";
-        let (source, text) = read_secret(connection_string_file, hint)?;
+        let (source, text) = read_secret(connection_string_file, CONNECTION_STRING_FILE)?;
         let parse = |text: &String| {
             let wrong = |problem: String| Error::Usage {
                 problem: format!("--target: {problem}"),
@@ -198,7 +199,7 @@ pub(super) fn read_document(path: &Path) -> Result<Document> {
     file.read_to_string(&mut text).map_err(unreadable)?;
     let document: Document =
         parse_toml(path, &text, "README.md shows every key an agent's configuration may have")?;
-    if document.connection_string.is_some() {
+    if document.holds_secret() {
         check_secret_file(path, &file)?;
     }
     Ok(document)

@@ -11,17 +11,21 @@ use crate::iothub::{
     ConnectionString, HubAddress, Identity, Key, Malformed, Resource, SasToken, UnixSeconds,
 };
 use crate::net::{ClientCertificate, read_certificates};
-use crate::profile::check_secret_file;
+use crate::profile::{CommandLine, check_secret_file};
 use crate::secret::Secret;
 
 /// Where systemd puts the credentials of a service.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+pub(super) const CONNECTION_STRING_FILE: &str = "it holds the device's connection string, on one line";
 
 /// Where a device's credential is.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sources {
     pub(super) connection_string: Option<Secret>,
     pub(super) connection_string_file: Option<PathBuf>,
+    pub(super) connection_string_env: Option<String>,
+    pub(super) connection_string_command: Option<CommandLine>,
     pub(super) certificate: Option<PathBuf>,
     pub(super) private_key: Option<PathBuf>,
 }
@@ -59,30 +63,51 @@ impl Sources {
     ///
     /// # Errors
     /// Which source is of no use, and why; never what it holds.
-    pub(super) fn read(self, place: &str) -> Result<Credential> {
-        let file = given_by_systemd("connection-string").or(self.connection_string_file);
-        let (source, text) = match (self.connection_string, file) {
-            (Some(text), None) => (place.to_owned(), text),
-            (None, Some(file)) => read_secret(&file, "it holds the device's connection string, on one line")?,
-            (None, None) => {
-                return Err(Error::Credential {
-                    source: place.to_owned(),
-                    problem: "it has no connection-string".into(),
-                    hint: "give it a connection-string-file, or give the service a systemd credential named connection-string".into(),
-                });
-            }
-            (Some(_), Some(_)) => {
-                return Err(Error::Credential {
-                    source: place.to_owned(),
-                    problem: "it has a connection-string beside another source of one".into(),
-                    hint: "keep one of connection-string, connection-string-file and systemd's credential"
-                        .into(),
-                });
-            }
-        };
-        let certificate = given_by_systemd("certificate").or(self.certificate);
-        let private_key = given_by_systemd("private-key").or(self.private_key);
+    pub(super) fn read(mut self, place: &str) -> Result<Credential> {
+        let certificate = given_by_systemd("certificate").or(self.certificate.take());
+        let private_key = given_by_systemd("private-key").or(self.private_key.take());
+        let (source, text) = self.connection_string(place)?;
         Credential::new(source, &text, certificate.zip(private_key))
+    }
+
+    /// The connection string, and what its source is called in messages.
+    fn connection_string(self, place: &str) -> Result<(String, Secret)> {
+        let unusable = |source: &str, problem: String, hint: &str| Error::Credential {
+            source: source.to_owned(),
+            problem,
+            hint: hint.into(),
+        };
+        let file = given_by_systemd("connection-string").or(self.connection_string_file);
+        let sources =
+            (self.connection_string, file, self.connection_string_env, self.connection_string_command);
+        match sources {
+            (Some(text), None, None, None) => Ok((place.to_owned(), text)),
+            (None, Some(file), None, None) => read_secret(&file, CONNECTION_STRING_FILE),
+            (None, None, Some(variable), None) => {
+                let source = format!("environment variable {variable}");
+                let text = std::env::var(&variable).map_err(|error| {
+                    unusable(&source, error.to_string(), "connection-string-env names it")
+                })?;
+                Ok((source, Secret::new(text)))
+            }
+            (None, None, None, Some(command)) => {
+                let source = "connection-string-command";
+                let printed = command.output().map_err(|problem| unusable(source, problem, ""))?;
+                // Stores such as pass keep remarks below the secret.
+                Ok((source.into(), Secret::new(printed.expose().lines().next().unwrap_or_default())))
+            }
+            (None, None, None, None) => Err(unusable(
+                place,
+                "it has no connection-string".into(),
+                "give it connection-string- with file, env or command, or give the service a systemd credential named \
+                 connection-string",
+            )),
+            _ => Err(unusable(
+                place,
+                "it has more than one source of a connection-string".into(),
+                "keep one of connection-string, those with -file, -env and -command, and systemd's credential",
+            )),
+        }
     }
 }
 

@@ -62,7 +62,7 @@ pub fn unit(program: &Path, config: &Path) -> Result<String> {
     let document = read_document(config)?;
     let directory = config.parent().unwrap_or(Path::new(""));
     let relative = |file: &PathBuf| directory.join(file);
-    if document.connection_string.is_some() {
+    if document.holds_secret() {
         return Err(Error::File {
             path: config.to_owned(),
             line: None,
@@ -72,9 +72,11 @@ pub fn unit(program: &Path, config: &Path) -> Result<String> {
             ),
         });
     }
-    let connection_string =
-        document.connection_string_file.as_ref().map_or_else(|| CONNECTION_STRING.into(), relative);
-    let mut credentials = vec![("connection-string", connection_string)];
+    let mut credentials = Vec::new();
+    if document.connection_string_env.is_none() && document.connection_string_command.is_none() {
+        let file = document.connection_string_file.as_ref();
+        credentials.push(("connection-string", file.map_or_else(|| CONNECTION_STRING.into(), relative)));
+    }
     credentials.extend(document.certificate.as_ref().map(|file| ("certificate", relative(file))));
     credentials.extend(document.private_key.as_ref().map(|file| ("private-key", relative(file))));
     let stop = document.stop_timeout.map_or(STOP_TIMEOUT, |limit| limit.0) + STOP_SLACK;

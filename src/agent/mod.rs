@@ -19,7 +19,7 @@ mod traffic;
 
 pub use approval::Approve;
 pub use builtin::Builtin;
-pub use check::{Finding, Outcome, check, exit};
+pub use check::check;
 pub use config::{Config, Transport};
 pub use install::{UNIT, unit};
 pub use serve::{Order, serve};

@@ -244,7 +244,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     let at = Some(Instant::now() + Duration::from_millis(duration_ms));
                     match kind {
                         TimerKind::PingreqSend => self.ping_at = at,
-                        TimerKind::PingrespRecv => self.answer_by = at,
+                        // Another ping gives no more time to answer the first.
+                        TimerKind::PingrespRecv => self.answer_by = self.answer_by.or(at),
                         TimerKind::PingreqRecv => {}
                     }
                 }

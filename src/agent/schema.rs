@@ -7,13 +7,15 @@ use serde::Deserialize;
 
 use super::builtin::Builtin;
 use super::config::Transport;
-use crate::profile::{Seconds, SecretText};
+use crate::profile::{CommandLine, Seconds, SecretText};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Document {
     pub(super) connection_string: Option<SecretText>,
     pub(super) connection_string_file: Option<PathBuf>,
+    pub(super) connection_string_env: Option<String>,
+    pub(super) connection_string_command: Option<CommandLine>,
     pub(super) certificate: Option<PathBuf>,
     pub(super) private_key: Option<PathBuf>,
     #[serde(default)]
@@ -38,6 +40,14 @@ pub(super) struct Document {
     pub(super) audit_log: Option<PathBuf>,
     #[serde(default)]
     pub(super) target: Vec<TargetEntry>,
+}
+
+impl Document {
+    /// Whether the file itself is to be kept from others: a proxy's URL may hold a password.
+    pub(super) fn holds_secret(&self) -> bool {
+        self.connection_string.is_some()
+            || self.proxy.as_ref().is_some_and(|url| url.0.expose().contains('@'))
+    }
 }
 
 #[derive(Deserialize)]

@@ -334,3 +334,69 @@ async fn dialled(dialling: &mut Option<Dialling>) -> Result<Link> {
         None => pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::{Address, Builtin, Target};
+    use crate::emulator::{Emulator, Options};
+    use crate::iothub::{
+        ConnectionString, DEFAULT_API_VERSION, Identity, Initiate, Key, Resource, SasToken, UnixSeconds,
+    };
+    use crate::net::{Proxies, Tls};
+    use crate::phase::Phases;
+    use crate::secret::Secret;
+    use crate::service;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_bug_in_one_stream_ends_that_stream_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let identity = Identity::new("dev-1", None).unwrap();
+        let devices = vec![identity.clone()];
+        let options = Options { dir: directory.path().to_owned(), devices, ..Options::default() };
+        let hub = Emulator::open(listen().await, listen().await, options).unwrap();
+        tokio::spawn(hub.run(pending()));
+        let tls = Tls::new(Some(&directory.path().join("ca.pem"))).unwrap();
+        let network = Network::new(tls, Proxies::none());
+        let read = |file: &str| Secret::new(std::fs::read_to_string(directory.path().join(file)).unwrap());
+        let target = |stream, builtin| Target::new(stream, Address::Builtin(builtin));
+        let targets = vec![target("echo", Builtin::Echo), target("bug", Builtin::Bug)];
+        let config = Config::new("a test", &read("devices/dev-1.conn"), targets).unwrap();
+        let (_orders, taken) = mpsc::channel(1);
+        tokio::spawn(serve(config, network.clone(), taken));
+
+        let service = ConnectionString::parse(read("service.conn").expose()).unwrap();
+        let Key::Shared(key) = &service.key else { panic!("no key") };
+        let expiry = UnixSeconds(crate::clock::unix_seconds(SystemTime::now()).0 + 600);
+        let token = SasToken::sign(&Resource::hub(&service.hub), expiry, key, Some("service")).unwrap();
+        let open = async |stream: &str, patience: u64| {
+            let initiate = Initiate {
+                identity: identity.clone(),
+                stream: stream.into(),
+                api_version: DEFAULT_API_VERSION.into(),
+                connect_timeout: Duration::from_secs(20),
+                response_timeout: Duration::from_secs(patience),
+            };
+            let (hub, authorization) = (service.hub.clone(), token.text().clone());
+            let request = service::Request { hub, gateway: None, authorization, initiate };
+            service::open(&network, &request, &mut Phases::default()).await
+        };
+        // One byte in a frame with a mask of zeros; it comes back without a mask.
+        let echo = async |io: &mut crate::net::Stream| {
+            io.write_all(b"\x82\x81\0\0\0\0x").await.unwrap();
+            io.flush().await.unwrap();
+            let mut back = [0; 3];
+            io.read_exact(&mut back).await.unwrap();
+            assert_eq!(&back, b"\x82\x01x");
+        };
+        let mut before = open("echo", 20).await.unwrap().io;
+        echo(&mut before).await;
+        // Nobody answers for it any more.
+        assert!(matches!(open("bug", 1).await, Err(Error::Hub { failure, .. }) if failure.status == 504));
+        echo(&mut before).await;
+        echo(&mut open("echo", 20).await.unwrap().io).await;
+    }
+}

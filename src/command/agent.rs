@@ -8,11 +8,12 @@ use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 
 use super::network::network;
+use super::output::print_findings;
 use super::signals;
-use crate::agent::{self, Config, Finding, Order};
-use crate::cli;
+use crate::agent::{self, Config, Order};
 use crate::error::{Error, Result};
 use crate::net::Network;
+use crate::{cli, finding};
 
 const DEFAULT_CONFIG: &str = "/etc/iotstream/agent.toml";
 
@@ -59,10 +60,17 @@ fn give_orders(args: &cli::Agent, orders: mpsc::Sender<Order>) -> Result<impl Fu
     let mut hangup = signals::listen(SignalKind::hangup())?;
     let mut terminate = signals::listen(SignalKind::terminate())?;
     let mut interrupt = signals::listen(SignalKind::interrupt())?;
+    let args = args.clone();
     Ok(async move {
         loop {
             let order = tokio::select! {
-                _ = hangup.recv() => Order::Reload(read(args).map(Box::new)),
+                _ = hangup.recv() => {
+                    let args = args.clone();
+                    // A command may take its time, and streams are not to wait.
+                    let reading = tokio::task::spawn_blocking(move || read(&args)).await;
+                    let read = reading.unwrap_or_else(|panicked| Err(Error::Bug(panicked.to_string())));
+                    Order::Reload(read.map(Box::new))
+                }
                 _ = terminate.recv() => Order::Stop,
                 _ = interrupt.recv() => Order::Stop,
             };
@@ -75,13 +83,8 @@ fn give_orders(args: &cli::Agent, orders: mpsc::Sender<Order>) -> Result<impl Fu
 async fn check(args: &cli::Agent) -> Result<ExitCode> {
     let place = args.connection_string_file.as_deref().unwrap_or(config_path(args));
     let findings = agent::check(&place.display().to_string(), read(args)).await;
-    if args.json {
-        let findings: Vec<_> = findings.iter().map(Finding::json).collect();
-        say(&format!("{}\n", serde_json::Value::Array(findings)))?;
-    } else {
-        say(&findings.iter().map(Finding::line).collect::<String>())?;
-    }
-    Ok(agent::exit(&findings).map_or(ExitCode::SUCCESS, |exit| ExitCode::from(exit as u8)))
+    print_findings(&findings, args.json)?;
+    Ok(finding::exit(&findings).map_or(ExitCode::SUCCESS, |exit| ExitCode::from(exit as u8)))
 }
 
 fn install(args: &cli::Agent) -> Result<ExitCode> {

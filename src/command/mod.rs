@@ -1,6 +1,7 @@
 //! One file per command: it resolves its inputs and calls the parts; it owns no protocol.
 
 mod agent;
+mod check;
 mod completions;
 mod connect;
 mod demo;
@@ -35,6 +36,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Profile(args)) => profile::run(&args.action),
         Some(Command::SshConfig(args)) => ssh_config::run(&args),
         Some(Command::Completions(args)) => completions::run(&args),
+        Some(Command::Check(args)) => check::run(&args),
         Some(Command::Last(_)) => last::run(),
     }
 }

@@ -85,6 +85,19 @@ const NAMES: [(u32, &str); 24] = [
 ];
 
 impl HubFailure {
+    /// Whether the hub did its part, and the device not.
+    pub fn is_the_devices(&self) -> bool {
+        const DEVICE: [Code; 6] = [
+            Code::DEVICE_DISABLED,
+            Code::DEVICE_NOT_FOUND,
+            Code::MODULE_NOT_FOUND,
+            Code::DEVICE_NOT_ONLINE,
+            Code::DEVICE_CLOSED,
+            Code::GATEWAY_TIMEOUT,
+        ];
+        self.code.is_some_and(|code| DEVICE.contains(&code))
+    }
+
     /// Reads an error answer. Both forms of the body occur, and mixtures of them; what cannot be read leaves its
     /// field empty, for the status alone is an answer.
     ///

@@ -8,6 +8,7 @@ mod http;
 mod proxy;
 mod socks;
 mod tls;
+mod trust;
 mod websocket;
 
 pub use client_certificate::ClientCertificate;

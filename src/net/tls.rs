@@ -6,11 +6,11 @@ use std::sync::Arc;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig};
-use rustls_platform_verifier::Verifier;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::trust::Trust;
 use super::{ClientCertificate, Endpoint};
 use crate::error::{Error, Result};
 use crate::phase::Phase;
@@ -20,25 +20,20 @@ use crate::phase::Phase;
 pub struct Tls(TlsConnector);
 
 impl Tls {
-    /// Loads the system's trust roots and those in `ca_file`.
+    /// Trusts the system's roots and those in `ca_file`.
     ///
     /// # Errors
-    /// When `ca_file` holds no certificates, or there is nothing to trust at all.
+    /// When `ca_file` holds no certificates.
     pub fn new(ca_file: Option<&Path>) -> Result<Self> {
         let extra = ca_file.map(read_certificates).transpose()?.unwrap_or_default();
         // Passed as a value: a process-wide default would have to be set before anything else.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier =
-            Verifier::new_with_extra_roots(extra, provider.clone()).map_err(|error| Error::Credential {
-                source: "the system's trust roots".into(),
-                problem: error.to_string(),
-                hint: "install ca-certificates, or name a CA file with --ca-file".into(),
-            })?;
+        let trust = Trust::read(extra, provider.clone());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::Bug(error.to_string()))?
             .dangerous() // The name of the only way to set a verifier; this one verifies.
-            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_custom_certificate_verifier(Arc::new(trust))
             .with_no_client_auth();
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
@@ -71,6 +66,11 @@ impl Tls {
                 Some(rustls::Error::InvalidCertificate(problem)) => {
                     Error::Untrusted { target, problem: certificate_problem(problem) }
                 }
+                Some(rustls::Error::General(problem)) => Error::Credential {
+                    source: "the system's trust roots".into(),
+                    problem: problem.clone(),
+                    hint: "install ca-certificates, or name a CA file with --ca-file".into(),
+                },
                 Some(problem) => Error::Network { phase: Phase::Tls, target, problem: problem.to_string() },
                 None => Error::Network { phase: Phase::Tls, target, problem: error.to_string() },
             }

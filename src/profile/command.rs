@@ -26,7 +26,7 @@ impl CommandLine {
     ///
     /// # Errors
     /// How it failed, and what it said on stderr.
-    pub(super) fn output(&self) -> Result<Secret, String> {
+    pub fn output(&self) -> Result<Secret, String> {
         // In a thread of its own, for the caller may be inside a runtime already.
         let run = || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -20,7 +20,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(4);
 /// The last try's, when the time is up, or the first that waiting does not mend.
 pub async fn open_waiting(
     network: &Network,
-    mut request: impl FnMut() -> Result<Request>,
+    mut request: impl AsyncFnMut() -> Result<Request>,
     wait: Duration,
     phases: &mut Phases,
     mut notice: impl FnMut(&Error, Duration),
@@ -28,7 +28,7 @@ pub async fn open_waiting(
     let begin = Instant::now();
     let mut backoff = Backoff::new(MAX_PAUSE);
     loop {
-        let error = match open(network, &request()?, phases).await {
+        let error = match open(network, &request().await?, phases).await {
             Ok(websocket) => return Ok(websocket),
             Err(error) => error,
         };

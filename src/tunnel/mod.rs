@@ -4,7 +4,10 @@
 mod bridge;
 mod buffer;
 mod frame;
+mod link;
 mod meter;
+mod outgoing;
+mod source;
 mod stdio;
 
 pub use bridge::{Close, End, Settings, bridge};

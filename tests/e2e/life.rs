@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::{
-    Bench, DEVICE, Hub, LIMIT, Process, Site, Stdin, agent, exchange, heavy, peak_rss_kib, run, serve,
+    DEVICE, LIMIT, Process, Site, Stdin, device_with, echo_device, exchange, heavy, peak_rss_kib, run, serve,
 };
 
 /// Within this, nothing that belongs to a broken session may be left.
@@ -21,14 +21,6 @@ fn session(site: &Site) -> Process {
     let mut session = Process::start(&site.bench, "ssh", ssh.args([DEVICE, "echo up; exec cat"]));
     session.says("up", 1, LIMIT);
     session
-}
-
-/// The helper that `ssh` started.
-fn helper_of(site: &Site, ssh: &Process) -> rustix::process::Pid {
-    let seen = site.bench.processes(&[]);
-    let helper = seen.iter().find(|seen| seen.parent == ssh.pid()).unwrap();
-    assert!(helper.cmdline.starts_with(env!("CARGO_BIN_EXE_iotstream")), "{helper:?}");
-    rustix::process::Pid::from_raw(helper.pid.try_into().unwrap()).unwrap()
 }
 
 #[track_caller]
@@ -49,7 +41,7 @@ fn a_killed_ssh_leaves_nothing_behind() {
 fn a_killed_helper_ends_ssh_and_leaves_nothing_behind() {
     let site = Site::start();
     let mut ssh = session(&site);
-    rustix::process::kill_process(helper_of(&site, &ssh), rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process(site.helper(), rustix::process::Signal::KILL).unwrap();
     assert_eq!(ssh.ends(GONE).code(), Some(255));
     site.bench.left_alone_with(GONE, &site.residents());
     reaches_the_device(&site);
@@ -62,7 +54,7 @@ fn a_killed_agent_ends_its_sessions_and_is_back_when_restarted() {
     site.agent.kill();
     assert_eq!(ssh.ends(GONE).code(), Some(255));
     site.bench.left_alone_with(GONE, &[&site.sshd.process, &site.hub.process]);
-    site.agent = agent(&site.bench, &site.hub, DEVICE, &[("ssh", site.sshd.port)]);
+    site.restart_agent();
     reaches_the_device(&site);
 }
 
@@ -78,27 +70,12 @@ fn a_killed_hub_ends_its_sessions_and_the_agent_finds_it_when_restarted() {
     reaches_the_device(&site);
 }
 
-/// A hub, and an agent with the one target `stream` on `port`.
-fn device_with(stream: &str, port: u16) -> (Process, Hub, Bench) {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
-    let agent = agent(&bench, &hub, DEVICE, &[(stream, port)]);
-    (agent, hub, bench)
-}
-
-fn echo_server() -> u16 {
-    serve(|stream| {
-        // A client that breaks off ends the copy, and with it the connection.
-        let _ = io::copy(&mut &stream, &mut &stream);
-    })
-}
-
 #[test]
 fn fifty_streams_at_once_each_give_back_their_own_bytes() {
     const STREAMS: usize = 50;
     const LENGTH: u64 = 4 << 20;
     let _turn = heavy();
-    let (agent, hub, bench) = device_with("echo", echo_server());
+    let (agent, hub, bench) = echo_device("echo");
     let helper_peak_kib = thread::scope(|scope| {
         let streams: Vec<_> = (0..STREAMS)
             .map(|_| {
@@ -168,7 +145,7 @@ fn holds_no_secret(place: &str, text: &str, keys: &[String]) {
 
 #[test]
 fn no_secret_shows_in_command_lines_or_in_logs() {
-    let (agent, hub, bench) = device_with("echo", echo_server());
+    let (agent, hub, bench) = echo_device("echo");
     let keys = hub.keys();
     assert_eq!(keys.len(), 2, "one of the service, one of the device");
     let mut helper = hub.helper(&bench);

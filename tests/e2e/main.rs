@@ -2,10 +2,12 @@
 //! One test binary, so that the heavy tests can take turns and the harness is compiled once.
 
 mod agent;
+mod check;
 mod credentials;
 mod devices;
 mod failures;
 mod life;
+mod manners;
 mod profiles;
 mod proxies;
 mod ssh;

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Bench, Finished, LIMIT, Process, Stdin, eventually, need, run};
+use crate::support::{Bench, Finished, INTERRUPT, LIMIT, Stdin, Terminal, eventually, run};
 
 const CONFIG: i32 = 78;
 
@@ -72,34 +72,33 @@ fn a_profile_is_added_listed_shown_chosen_and_removed() {
     }
 }
 
-/// `iotstream profile add new` in a terminal, once it asks for the connection string.
-fn asked(bench: &Bench) -> Process {
-    let line = format!("{} profile add new", env!("CARGO_BIN_EXE_iotstream"));
-    let mut command = bench.command(need("script"));
-    let process = Process::start(bench, "script", command.args(["-qefc", &line, "/dev/null"]));
-    eventually(LIMIT, || {
-        let said = process.stdout();
-        if said.contains("(it is not shown): ") { Ok(()) } else { Err(format!("it asks: {said}")) }
+/// A terminal where `iotstream profile add new` asks for the connection string.
+fn asked(bench: &Bench) -> Terminal {
+    let mut terminal = Terminal::open(bench);
+    terminal.types(&format!("{} profile add new\n", env!("CARGO_BIN_EXE_iotstream")));
+    eventually(LIMIT, || match terminal.text() {
+        text if text.contains("(it is not shown): ") => Ok(()),
+        text => Err(format!("it asks: {text}")),
     });
-    process
+    terminal
 }
 
 #[test]
 fn a_terminal_is_asked_and_shows_nothing_of_the_answer() {
     let bench = Bench::new();
-    let mut terminal = asked(&bench);
-    terminal.say(STRING);
-    assert_eq!(terminal.ends(LIMIT).code(), Some(0), "{}", terminal.stdout());
-    assert!(!terminal.stdout().contains("SharedAccessKey"), "{}", terminal.stdout());
     let file = bench.path(".config/iotstream/profiles.toml");
-    assert!(fs::read_to_string(file).unwrap().contains(STRING.trim()));
+    let mut terminal = asked(&bench);
+    terminal.types(&format!("HostName=h{INTERRUPT}"));
+    terminal.types_until("echo ended with $?\n", "ended with 2");
+    assert!(!file.exists());
 
-    // Ctrl-C.
-    let other = Bench::new();
-    let mut terminal = asked(&other);
-    terminal.say("HostName=h\x03");
-    assert_eq!(terminal.ends(LIMIT).code(), Some(2), "{}", terminal.stdout());
-    assert!(!other.path(".config/iotstream/profiles.toml").exists());
+    let mut terminal = asked(&bench);
+    terminal.types(STRING);
+    terminal.types_until("echo ended with $?\n", "ended with 0");
+    assert!(!terminal.text().contains("SharedAccessKey"), "{}", terminal.text());
+    assert!(fs::read_to_string(file).unwrap().contains(STRING.trim()));
+    // What is typed is seen again.
+    terminal.types_until("true still echoed\n", "still echoed");
 }
 
 #[test]

@@ -77,17 +77,6 @@ fn ssh_gives_the_command_a_terminal_on_request() {
 }
 
 #[test]
-fn ssh_in_the_background_lets_go_of_stderr() {
-    let site = Site::start();
-    let socket = site.bench.path("control");
-    let control = |ssh: &mut Command| finish(ssh.arg("-S").arg(&socket).arg(DEVICE));
-    // As in x=$(ssh -f -N host 2>&1), which waits until nothing holds stderr.
-    control(site.openssh("ssh").args(["-f", "-N", "-M"])).succeeded();
-    control(site.openssh("ssh").args(["-O", "exit"])).succeeded();
-    site.bench.left_alone_with(Duration::from_secs(5), &site.residents());
-}
-
-#[test]
 fn a_session_leaves_nothing_behind() {
     let site = Site::start();
     finish(site.openssh("ssh").args([DEVICE, "true"])).succeeded();
@@ -221,17 +210,12 @@ fn sessions_of_a_control_master_share_one_stream() {
     for session in &mut sessions {
         session.says("up", 1, LIMIT);
     }
-    let helpers: Vec<_> = helpers(&site.bench);
+    let helpers = site.helpers();
     assert_eq!(helpers.len(), 1, "{helpers:?}");
     drop(sessions);
     finish(&mut ssh(&["-O", "exit", DEVICE])).succeeded();
     master.ends(LIMIT);
     site.bench.left_alone_with(Duration::from_secs(5), &site.residents());
-}
-
-fn helpers(bench: &Bench) -> Vec<String> {
-    let seen = bench.processes(&[]).into_iter().map(|seen| seen.cmdline);
-    seen.filter(|line| line.starts_with(concat!(env!("CARGO_BIN_EXE_iotstream"), " --config"))).collect()
 }
 
 #[test]

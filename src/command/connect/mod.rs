@@ -5,12 +5,13 @@ mod plan;
 
 use std::io::{Cursor, IsTerminal};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
 
 use self::caller::Caller;
-use self::plan::Plan;
+pub(super) use self::plan::Plan;
 pub(super) use self::plan::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
 use super::signals::HelperSignals;
 use crate::error::{Error, Exit, Result};
@@ -79,10 +80,12 @@ async fn connect(args: &cli::Connect) -> Result<ExitCode> {
 
 /// Opens the stream; with `--wait`, tries again for as long as the device is offline or the hub throttles.
 async fn open(args: &cli::Connect, phases: &mut Phases) -> Result<WebSocket<Stream>> {
-    let owned = args.clone();
-    // A profile may run a command, which must not keep a caller's end from being seen.
-    let plan = tokio::task::spawn_blocking(move || Plan::new(&owned)).await;
-    let plan = plan.map_err(|error| Error::Bug(error.to_string()))??;
+    let options = args.clone();
+    let plan = Arc::new(apart(move || Plan::new(&options)).await?);
+    let request = async || {
+        let plan = Arc::clone(&plan);
+        apart(move || plan.request()).await
+    };
     let wait = args.wait.unwrap_or_default();
     let mut noticed = false;
     let notice = |error: &Error, waited: Duration| {
@@ -92,7 +95,13 @@ async fn open(args: &cli::Connect, phases: &mut Phases) -> Result<WebSocket<Stre
             logging::notice(&format!("{error}; waiting for up to {}", duration::show(wait)));
         }
     };
-    service::open_waiting(&plan.network, || plan.request(), wait, phases, notice).await
+    service::open_waiting(&plan.network, request, wait, phases, notice).await
+}
+
+/// Runs what may ask a secret store, and with it a user, in a thread of its own: a caller that goes in the meantime is
+/// noticed.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::Bug(error.to_string()))?
 }
 
 /// Bridges until the end. `Ok` is an end without an error to tell.

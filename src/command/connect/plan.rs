@@ -15,14 +15,14 @@ use crate::service::Request;
 pub(in crate::command) const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 pub(in crate::command) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(super) struct Plan {
-    pub(super) network: Network,
+pub(in crate::command) struct Plan {
+    pub(in crate::command) network: Network,
     credential: Credential,
     initiate: Initiate,
 }
 
 impl Plan {
-    pub(super) fn new(args: &cli::Connect) -> Result<Self> {
+    pub(in crate::command) fn new(args: &cli::Connect) -> Result<Self> {
         let profiles = Profiles::read(&args.service.config.clone().unwrap_or_else(default_path))?;
         let name = Name { host: args.host.as_deref().unwrap_or_default(), typed: args.name.as_deref() };
         let destination = profiles.destination(&name, args.service.profile.as_deref(), |profile| {
@@ -45,11 +45,7 @@ impl Plan {
         let or = |option: Option<Duration>, file: Option<Seconds>, default| {
             option.or(file.map(|seconds| seconds.0)).unwrap_or(default)
         };
-        log::info!(
-            "profile {}: {identity} at {}, stream '{stream}'",
-            destination.profile_name,
-            credential.hub
-        );
+        let profile_name = destination.profile_name;
         let initiate = Initiate {
             identity,
             stream,
@@ -59,11 +55,24 @@ impl Plan {
         };
         let proxy = profile.proxy.as_ref().map(|url| &url.0);
         let network = network(ca_file.as_deref(), args.service.proxy.as_deref(), &profiles.path, proxy)?;
-        Ok(Self { network, credential, initiate })
+        let plan = Self { network, credential, initiate };
+        log::info!("profile {profile_name}: {}", plan.describe());
+        Ok(plan)
+    }
+
+    /// The stream that is asked for, and of whom.
+    pub(in crate::command) fn describe(&self) -> String {
+        let Initiate { identity, stream, .. } = &self.initiate;
+        format!("{identity} at {}, stream '{stream}'", self.credential.hub)
+    }
+
+    /// What the credential is, and nothing that it holds.
+    pub(in crate::command) fn describe_credential(&self) -> String {
+        self.credential.policy().map_or_else(|| "a token".into(), |policy| format!("policy {policy}"))
     }
 
     /// A request with a token of its own.
-    pub(super) fn request(&self) -> Result<Request> {
+    pub(in crate::command) fn request(&self) -> Result<Request> {
         Ok(Request {
             hub: self.credential.hub.clone(),
             gateway: self.credential.gateway.clone(),

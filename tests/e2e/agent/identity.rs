@@ -219,3 +219,23 @@ fn systemds_credentials_stand_in_for_files_that_the_service_cannot_read() {
         echoes(&bench, &hub, &[DEVICE]);
     }
 }
+
+#[test]
+fn a_connection_string_comes_from_the_environment_or_a_command() {
+    let bench = Bench::new();
+    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let command = format!("cat {}; echo and a remark", hub.device_file(DEVICE).display());
+    for source in [
+        "connection-string-env = \"DEVICE\"".into(),
+        format!("connection-string-command = [\"sh\", \"-c\", {command:?}]"),
+    ] {
+        let config = format!("{source}\nca-file = {}\n{ECHO}", quoted(&hub.dir.join("ca.pem")));
+        let config = bench.write("agent.toml", config);
+        let mut command = bench.iotstream();
+        command.env("DEVICE", connection_string(&hub, "", ""));
+        let mut agent =
+            Process::start(&bench, "agent", command.args(["agent", "-vv", "--config"]).arg(config));
+        agent.says("in service", 1, LIMIT);
+        echoes(&bench, &hub, &[DEVICE]);
+    }
+}

@@ -1,8 +1,9 @@
+use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Bench, Hub, Process};
+use super::{Bench, DEVICE, Hub, Process, serve};
 
 /// `iotstream agent` for `device`, in service, leading each stream of `targets` to a loopback port.
 pub fn agent(bench: &Bench, hub: &Hub, device: &str, targets: &[(&str, u16)]) -> Process {
@@ -36,4 +37,21 @@ pub fn in_service(bench: &Bench, command: &mut Command) -> Process {
     let mut agent = Process::start(bench, "agent", command);
     agent.says("in service", 1, Duration::from_secs(20));
     agent
+}
+
+/// A hub, and an agent with the one target `stream` on `port`.
+pub fn device_with(stream: &str, port: u16) -> (Process, Hub, Bench) {
+    let bench = Bench::new();
+    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let agent = agent(&bench, &hub, DEVICE, &[(stream, port)]);
+    (agent, hub, bench)
+}
+
+/// The same, where the stream gives back what it gets.
+pub fn echo_device(stream: &str) -> (Process, Hub, Bench) {
+    let port = serve(|stream| {
+        // A client that breaks off ends the copy, and with it the connection.
+        let _ = io::copy(&mut &stream, &mut &stream);
+    });
+    device_with(stream, port)
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
 use super::procfs::{self, Seen};
@@ -101,10 +101,8 @@ impl Drop for Bench {
     /// Ends what a failed test left in the background; what has the mark was started here.
     fn drop(&mut self) {
         for left in procfs::marked_or_below(&self.mark(), &[]) {
-            if let Some(pid) = i32::try_from(left.pid).ok().and_then(Pid::from_raw) {
-                // It may have ended since.
-                let _ = kill_process(pid, Signal::KILL);
-            }
+            // It may have ended since.
+            let _ = kill_process(left.pid(), Signal::KILL);
         }
     }
 }
@@ -119,7 +117,6 @@ pub fn need(program: &str) -> PathBuf {
         "sshd" => "openssh-server",
         "systemd-analyze" => "systemd",
         "nc" => "netcat-openbsd",
-        "script" => "bsdutils",
         other => other,
     };
     let path = env::var_os("PATH").unwrap_or_default();

@@ -11,6 +11,7 @@ mod run;
 mod site;
 mod sshd;
 mod tcp;
+mod terminal;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -20,14 +21,15 @@ pub use bench::{Bench, need};
 pub use data::{fill_tree, random, sha256, tree_sha256};
 pub use hub::Hub;
 pub use process::Process;
-pub use procfs::peak_rss_kib;
+pub use procfs::{is_running, peak_rss_kib, resident_kib};
 pub use proxy::{LOGIN, Proxy};
 pub use run::{Finished, Stdin, exchange, run};
 pub use site::{DEVICE, Site};
 pub use sshd::{SshFiles, Sshd, ssh_config};
 pub use tcp::{closed_port, serve, serve_unix};
+pub use terminal::{INTERRUPT, SUSPEND, Terminal};
 
-pub use agent::{agent, agent_command, agent_with_config, in_service};
+pub use agent::{agent, agent_command, agent_with_config, device_with, echo_device, in_service};
 
 /// For a command that has no reason to take long; generous, for two cores that run other tests as well.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -48,7 +50,8 @@ pub fn eventually<T>(limit: Duration, mut probe: impl FnMut() -> Result<T, Strin
     }
 }
 
-/// Held by tests that move much data: two at once would starve every other test's time limits.
+/// Held by tests that move much data, which would starve every other test's time limits, and by those that hold the
+/// program to a second.
 pub fn heavy() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)

@@ -33,6 +33,11 @@ impl Process {
         self.child.id()
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
     pub fn stdout(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.out).unwrap()).into_owned()
     }
@@ -64,13 +69,13 @@ impl Process {
         self.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
-    pub fn close_stdin(&mut self) {
-        drop(self.child.stdin.take());
+    /// The same to a process that may have ended.
+    pub fn try_say(&mut self, text: &str) {
+        let _ = self.child.stdin.as_mut().unwrap().write_all(text.as_bytes());
     }
 
-    pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.pid().try_into().unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
+    pub fn close_stdin(&mut self) {
+        drop(self.child.stdin.take());
     }
 
     /// SIGKILL, and the end awaited.

@@ -2,6 +2,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::fs;
 
+use rustix::process::Pid;
+
 /// A process as /proc shows it.
 pub struct Seen {
     pub pid: u32,
@@ -17,6 +19,10 @@ impl fmt::Debug for Seen {
 }
 
 impl Seen {
+    pub fn pid(&self) -> Pid {
+        i32::try_from(self.pid).ok().and_then(Pid::from_raw).unwrap()
+    }
+
     /// None for one that has ended, reaped or not, and for a kernel's own.
     fn read(pid: u32) -> Option<Self> {
         let file = |name: &str| fs::read(format!("/proc/{pid}/{name}")).ok();
@@ -54,9 +60,25 @@ pub fn marked_or_below(mark: &str, roots: &[u32]) -> Vec<Seen> {
     }
 }
 
+/// Whether a process lives and is not stopped.
+pub fn is_running(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(')').and_then(|(_, fields)| fields.split_whitespace().next());
+    matches!(state, Some("R" | "S" | "D"))
+}
+
 /// The most memory a living process has had resident.
 pub fn peak_rss_kib(pid: u32) -> u64 {
+    status_kib(pid, "VmHWM:")
+}
+
+/// The memory a living process has resident now.
+pub fn resident_kib(pid: u32) -> u64 {
+    status_kib(pid, "VmRSS:")
+}
+
+fn status_kib(pid: u32, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }

@@ -1,5 +1,8 @@
 use std::process::Command;
 
+use rustix::process::Pid;
+
+use super::procfs::Seen;
 use super::{Bench, Hub, Process, SshFiles, Sshd, agent, need, ssh_config};
 
 pub const DEVICE: &str = "dev-1";
@@ -16,22 +19,57 @@ pub struct Site {
 
 impl Site {
     pub fn start() -> Self {
-        Self::start_with(|bench, hub, _, port| {
+        Self::with_hub(&[])
+    }
+
+    /// With further arguments for the hub.
+    pub fn with_hub(args: &[&str]) -> Self {
+        Self::make(args, |bench, hub, _, port| {
             agent(bench, hub, DEVICE, &[("ssh", port), ("tcp-2222", port)])
         })
     }
 
     /// With another agent, made from the hub, the ssh files and the port of the device's sshd.
     pub fn start_with(agent: impl FnOnce(&Bench, &Hub, &SshFiles, u16) -> Process) -> Self {
+        Self::make(&[], agent)
+    }
+
+    fn make(hub_args: &[&str], agent: impl FnOnce(&Bench, &Hub, &SshFiles, u16) -> Process) -> Self {
         let bench = Bench::new();
         let files = SshFiles::make(&bench);
-        let hub = Hub::start(&bench, &["--device", DEVICE]);
+        let hub = Hub::start(&bench, &[&["--device", DEVICE], hub_args].concat());
         let sshd = Sshd::start(&bench, &files);
         let agent = agent(&bench, &hub, &files, sshd.port);
-        let profiles = hub.dir.join("profiles.toml");
-        let helper = format!("{} --config {} %h %p", env!("CARGO_BIN_EXE_iotstream"), profiles.display());
-        ssh_config(&bench, &files, "ssh_config", &helper);
-        Self { agent, sshd, hub, files, bench }
+        let site = Self { agent, sshd, hub, files, bench };
+        site.configure("");
+        site
+    }
+
+    /// Gives the helper further options.
+    pub fn configure(&self, options: &str) {
+        let profiles = self.hub.dir.join("profiles.toml");
+        let helper =
+            format!("{} --config {} {options} %h %p", env!("CARGO_BIN_EXE_iotstream"), profiles.display());
+        ssh_config(&self.bench, &self.files, "ssh_config", &helper);
+    }
+
+    /// Brings a device that was killed back.
+    pub fn restart_agent(&mut self) {
+        self.agent = agent(&self.bench, &self.hub, DEVICE, &[("ssh", self.sshd.port)]);
+    }
+
+    /// The helpers that live.
+    pub fn helpers(&self) -> Vec<Seen> {
+        let mut seen = self.bench.processes(&[]);
+        seen.retain(|seen| seen.cmdline.starts_with(concat!(env!("CARGO_BIN_EXE_iotstream"), " --config")));
+        seen
+    }
+
+    /// The one helper that lives.
+    pub fn helper(&self) -> Pid {
+        let helpers = self.helpers();
+        let [helper] = &helpers[..] else { panic!("not one helper: {helpers:?}") };
+        helper.pid()
     }
 
     /// A program of OpenSSH's with the configuration.

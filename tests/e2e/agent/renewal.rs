@@ -1,0 +1,140 @@
+//! Tokens and configurations are renewed under streams and offers that are not to notice.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use sha2::{Digest, Sha256};
+
+use super::{Echo, SOON, ask, event};
+use crate::support::{
+    Bench, DEVICE, Hub, LIMIT, Process, Site, Stdin, agent_with_config, eventually, heavy, random, run,
+};
+
+const RENEWALS: usize = 30;
+
+/// Sends random bytes through an ssh session that gives them back, until it is told to end; the hashes of both.
+fn transfer(site: &Site, over: &AtomicBool) -> (String, String, u64) {
+    let mut ssh = site.openssh("ssh");
+    ssh.args([DEVICE, "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = ssh.spawn().unwrap();
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let reader = std::thread::spawn(move || {
+        let (mut hash, mut block) = (Sha256::new(), vec![0; 65_536]);
+        loop {
+            match stdout.read(&mut block).unwrap() {
+                0 => return hash,
+                count => hash.update(&block[..count]),
+            }
+        }
+    });
+    let (mut hash, mut sent) = (Sha256::new(), 0);
+    while !over.load(Relaxed) {
+        let chunk = random(16 << 10);
+        hash.update(&chunk);
+        stdin.write_all(&chunk).unwrap();
+        sent += chunk.len() as u64;
+    }
+    drop(stdin);
+    let received = reader.join().unwrap();
+    assert!(child.wait().unwrap().success());
+    let hex = |hash: Sha256| data_encoding::HEXLOWER.encode(&hash.finalize());
+    (hex(hash), hex(received), sent)
+}
+
+#[test]
+fn thirty_renewals_drop_nothing() {
+    let _turn = heavy();
+    // Renewed after 85 % of a life of 2 to 3 s. The bandwidth keeps the transfer going without a burden on other tests.
+    let site = Site::start_with(|bench, hub, _, port| {
+        let config = format!(
+            "token-life = 3\nbandwidth = 2_000_000\n[[target]]\nstream = \"ssh\"\nconnect = \"127.0.0.1:{port}\"\n"
+        );
+        agent_with_config(bench, hub, DEVICE, &config)
+    });
+    let mut session =
+        Process::start(&site.bench, "ssh", site.openssh("ssh").args([DEVICE, "echo up; exec cat"]));
+    session.says("up", 1, LIMIT);
+    let over = AtomicBool::new(false);
+    let mut opened = 0;
+    let (sent, received, bytes) = std::thread::scope(|scope| {
+        let transfer = scope.spawn(|| transfer(&site, &over));
+        eventually(Duration::from_secs(180), || {
+            assert!(!transfer.is_finished(), "the transfer has ended");
+            // New streams come in whatever is being renewed.
+            let echoed = format!("echo {opened}");
+            let done = run(site.openssh("ssh").args([DEVICE, &echoed]), Stdin::Ends(b""), LIMIT).succeeded();
+            assert_eq!(done.text().trim(), opened.to_string());
+            opened += 1;
+            let renewed = site.agent.stderr().matches("in service").count() - 1;
+            if renewed >= RENEWALS { Ok(()) } else { Err(format!("{renewed} renewals")) }
+        });
+        over.store(true, Relaxed);
+        transfer.join().unwrap()
+    });
+    assert_eq!(received, sent);
+    session.say("still there\n");
+    session.says("still there", 1, LIMIT);
+    session.close_stdin();
+    assert_eq!(session.ends(LIMIT).code(), Some(0), "{}", session.stderr());
+    let said = site.agent.stderr();
+    for trouble in ["trying again", "leaving:", "no answer"] {
+        assert!(!said.contains(trouble), "{trouble}: {said}");
+    }
+    // Past the test runner's capture.
+    writeln!(std::io::stderr(), "{RENEWALS} renewals: {bytes} bytes there and back, {opened} new streams")
+        .unwrap();
+}
+
+#[test]
+fn an_offer_that_awaits_approval_outlives_a_reload() {
+    let bench = Bench::new();
+    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let decide = bench.write("decide", "#!/bin/sh\ntouch asked\nuntil [ -e decided ]; do sleep 0.05; done\n");
+    std::fs::set_permissions(&decide, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let config = format!(
+        "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\napprove = {{ command = [{decide:?}] }}\n"
+    );
+    let mut agent = agent_with_config(&bench, &hub, DEVICE, &config);
+    let done = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| ask(&bench, &hub, "echo", "let me in"));
+        let asked = bench.path("asked");
+        eventually(SOON, || if asked.exists() { Ok(()) } else { Err("the program is asked".into()) });
+        agent.signal(Signal::HUP);
+        agent.says("the configuration has been read again", 1, SOON);
+        bench.write("decided", "");
+        asking.join().unwrap()
+    });
+    assert_eq!(done.succeeded().text(), "let me in");
+    // And only then a new session began.
+    agent.says("in service", 2, SOON);
+    ask(&bench, &hub, "echo", "again").succeeded();
+}
+
+#[test]
+fn a_reload_changes_what_is_let_in_and_not_what_is_there() {
+    let bench = Bench::new();
+    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let echo = |stream: &str| format!("[[target]]\nstream = {stream:?}\nbuiltin = \"echo\"\n");
+    let mut agent = agent_with_config(&bench, &hub, DEVICE, &echo("old"));
+    let mut live = Echo::open(&bench, &hub, "old");
+
+    let path = bench.path("agent.toml");
+    let before = std::fs::read_to_string(&path).unwrap();
+    bench.write("agent.toml", format!("audit-log = \"audit.log\"\n{}", before.replace("\"old\"", "\"new\"")));
+    agent.signal(Signal::HUP);
+    agent.says("in service", 2, SOON);
+    live.works();
+    assert_eq!(ask(&bench, &hub, "old", "x").status.code(), Some(69));
+    event(&bench, "old", "rejected");
+    ask(&bench, &hub, "new", "x").succeeded();
+
+    bench.write("agent.toml", "nonsense");
+    agent.signal(Signal::HUP);
+    agent.says("the configuration stays as it was", 1, SOON);
+    ask(&bench, &hub, "new", "x").succeeded();
+    live.works();
+}

@@ -1,0 +1,12 @@
+//! What OpenSSH demands of a ProxyCommand, one promise after the other, with the programs that users run.
+
+mod bulk;
+mod descriptors;
+mod in_band;
+mod keepalive;
+mod leaving;
+mod names;
+mod records;
+mod situation;
+mod terminal;
+mod waiting;

@@ -1,0 +1,119 @@
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::support::{Bench, DEVICE, Hub, Process, SshFiles, agent, closed_port, need, serve, ssh_config};
+
+/// A user whose way to a device fails, and how.
+pub struct Situation {
+    /// The device that is asked for.
+    pub device: &'static str,
+    // In the order in which they are to end: the directory last.
+    agent: Option<Process>,
+    hub: Option<Hub>,
+    config: PathBuf,
+    pub bench: Bench,
+}
+
+/// The port that an agent's `ssh` target has, where an agent is to be there.
+type Target = Option<fn() -> u16>;
+
+impl Situation {
+    fn with_hub(device: &'static str, faults: &[&str], target: Target) -> Self {
+        let bench = Bench::new();
+        let faults = faults.iter().flat_map(|fault| ["--inject", fault]);
+        let hub = Hub::start(&bench, &["--device", DEVICE].into_iter().chain(faults).collect::<Vec<_>>());
+        let agent = target.map(|port| agent(&bench, &hub, DEVICE, &[("ssh", port())]));
+        let config = config(&bench, hub.dir.join("profiles.toml"));
+        Self { device, agent, hub: Some(hub), config, bench }
+    }
+
+    fn with_profile(make: impl FnOnce(&Bench) -> (Option<Hub>, String)) -> Self {
+        let bench = Bench::new();
+        let (hub, profile) = make(&bench);
+        let profiles = bench
+            .write("own.toml", format!("default = \"own\"\n[profile.own]\nconnection-string = {profile}\n"));
+        let config = config(&bench, profiles);
+        Self { device: DEVICE, agent: None, hub, config, bench }
+    }
+
+    pub fn device_offline() -> Self {
+        Self::with_hub(DEVICE, &[], None)
+    }
+
+    pub fn unknown_device() -> Self {
+        Self::with_hub("dev-2", &[], None)
+    }
+
+    pub fn rejected() -> Self {
+        Self::with_hub(DEVICE, &[], Some(closed_port))
+    }
+
+    pub fn wrong_key() -> Self {
+        Self::with_profile(|bench| {
+            let hub = Hub::start(bench, &["--device", DEVICE]);
+            let profile = format!(
+                "\"HostName={};SharedAccessKeyName=service;SharedAccessKey=MDEyMw==\"\nca-file = {:?}",
+                hub.https,
+                hub.dir.join("ca.pem"),
+            );
+            (Some(hub), profile)
+        })
+    }
+
+    pub fn hub_unreachable() -> Self {
+        Self::with_profile(|_| {
+            let target = format!("127.0.0.1:{}", closed_port());
+            (None, format!("\"HostName={target};SharedAccessKeyName=service;SharedAccessKey=MDEyMw==\""))
+        })
+    }
+
+    pub fn tls_not_trusted() -> Self {
+        Self::with_profile(|bench| {
+            let hub = Hub::start(bench, &["--device", DEVICE]);
+            let profile = format!("{:?}", hub.service_connection_string());
+            (Some(hub), profile)
+        })
+    }
+
+    pub fn gateway_refuses() -> Self {
+        Self::with_hub(DEVICE, &["gateway=401"], Some(|| serve(drop)))
+    }
+
+    pub fn throttled() -> Self {
+        Self::with_hub(DEVICE, &["status=429"], None)
+    }
+
+    /// The device's own ssh server ends the connection at once.
+    pub fn server_hangs_up() -> Self {
+        Self::with_hub(DEVICE, &[], Some(|| serve(drop)))
+    }
+
+    /// What lives as long as the situation.
+    pub fn residents(&self) -> Vec<&Process> {
+        self.agent.iter().chain(self.hub.iter().map(|hub| &hub.process)).collect()
+    }
+
+    /// A program of OpenSSH's, as talkative as users have it.
+    pub fn openssh(&self, program: &str) -> Command {
+        let mut command = self.bench.command(need(program));
+        command.arg("-F").arg(&self.config).args(["-o", "LogLevel=INFO", "-o", "BatchMode=yes"]);
+        command
+    }
+
+    /// A program that runs ssh itself, which `variable` tells it how.
+    pub fn over_ssh(&self, program: &str, variable: &str) -> Command {
+        let ssh = format!("{} -F {} -o LogLevel=INFO", need("ssh").display(), self.config.display());
+        let mut command = self.bench.command(need(program));
+        command.env(variable, ssh);
+        command
+    }
+}
+
+fn config(bench: &Bench, profiles: PathBuf) -> PathBuf {
+    let helper = format!(
+        "{} --config {} --connect-timeout 1s %h %p",
+        env!("CARGO_BIN_EXE_iotstream"),
+        profiles.display()
+    );
+    ssh_config(bench, &SshFiles::make(bench), "ssh_config", &helper)
+}

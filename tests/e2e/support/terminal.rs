@@ -1,0 +1,55 @@
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Bench, LIMIT, Process, need};
+
+/// A user at a terminal, with a shell that controls jobs. What is typed is echoed, as on a real one.
+pub struct Terminal(Process);
+
+/// Ctrl-C and Ctrl-Z.
+pub const INTERRUPT: &str = "\x03";
+pub const SUSPEND: &str = "\x1a";
+
+/// Copies stdin to a new terminal and the terminal to stdout, until the program on it ends.
+const PTY: &str = "import pty, sys; pty.spawn(sys.argv[1:])";
+
+impl Terminal {
+    pub fn open(bench: &Bench) -> Self {
+        let mut python = bench.command(need("python3"));
+        python.args(["-c", PTY, "sh", "-i"]);
+        let mut terminal = Self(Process::start(bench, "terminal", &mut python));
+        terminal.types_until("echo re''ady\n", "ready");
+        terminal
+    }
+
+    pub fn types(&mut self, text: &str) {
+        self.0.say(text);
+    }
+
+    /// Types until the answer is shown: a program that deals with a key drops what was typed behind it.
+    #[track_caller]
+    pub fn types_until(&mut self, text: &str, answer: &str) {
+        for _ in 0..30 {
+            self.types(text);
+            let deadline = Instant::now() + Duration::from_secs(2);
+            while Instant::now() < deadline {
+                if self.text().contains(answer) {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+        panic!("'{answer}' is not shown: {}", self.text());
+    }
+
+    /// Waits for a whole line with `text`.
+    #[track_caller]
+    pub fn shows(&mut self, text: &str) {
+        self.0.says(text, 1, LIMIT);
+    }
+
+    /// All that was shown so far.
+    pub fn text(&self) -> String {
+        self.0.stdout()
+    }
+}
