@@ -264,10 +264,9 @@ impl Error {
                 return Some(hint.clone()).filter(|hint| !hint.is_empty());
             }
             Error::Permissions { path, mend, .. } => format!("{mend} '{}'", path.display()),
-            Error::NoProfile { path } => format!(
-                "write one at {}, or point --config to another: README.md shows the form",
-                path.display()
-            ),
+            Error::NoProfile { .. } => {
+                "`iotstream profile add NAME` makes one, from a connection string on stdin; --config points to another".into()
+            }
             Error::UnknownProfile { known, path, .. } if known.is_empty() => {
                 format!("{} has no [profile.NAME] section", path.display())
             }

@@ -198,17 +198,18 @@ fn check<B>(answer: &Response<B>, proxy: &Endpoint, had_login: bool, target: &En
     let status = answer.status();
     match status.as_u16() {
         200..=299 => Ok(()),
-        407 => {
+        // tinyproxy says 401 to a wrong password.
+        code @ (401 | 407) => {
             let schemes = answer.headers().get_all(PROXY_AUTHENTICATE).iter();
             let schemes = schemes.filter_map(|value| value.to_str().ok()?.split_whitespace().next());
             let schemes: Vec<&str> = schemes.collect();
             if !schemes.is_empty() && !schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case("basic")) {
-                return denied(format!("it wants {} and not Basic (407)", schemes.join(" or ")));
+                return denied(format!("it wants {} and not Basic ({code})", schemes.join(" or ")));
             }
             denied(if had_login {
-                "it refuses the user name or the password (407)".into()
+                format!("it refuses the user name or the password ({code})")
             } else {
-                "it wants a user name and a password (407)".into()
+                format!("it wants a user name and a password ({code})")
             })
         }
         403 => denied(format!("it does not let {target} through (403)")),

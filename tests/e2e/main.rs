@@ -3,8 +3,13 @@
 
 mod agent;
 mod check;
+mod credentials;
+mod devices;
 mod failures;
 mod life;
 mod manners;
+mod profiles;
+mod proxies;
 mod ssh;
+mod ssh_config;
 mod support;

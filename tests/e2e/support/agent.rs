@@ -7,13 +7,17 @@ use super::{Bench, DEVICE, Hub, Process, serve};
 
 /// `iotstream agent` for `device`, in service, leading each stream of `targets` to a loopback port.
 pub fn agent(bench: &Bench, hub: &Hub, device: &str, targets: &[(&str, u16)]) -> Process {
+    in_service(bench, &mut agent_command(bench, hub, device, targets))
+}
+
+pub fn agent_command(bench: &Bench, hub: &Hub, device: &str, targets: &[(&str, u16)]) -> Command {
     let mut command = bench.iotstream();
     command.args(["agent", "-vv", "--connection-string-file"]).arg(hub.device_file(device));
     command.arg("--ca-file").arg(hub.dir.join("ca.pem"));
     for (stream, port) in targets {
         command.arg("--target").arg(format!("{stream}=127.0.0.1:{port}"));
     }
-    in_service(bench, &mut command)
+    command
 }
 
 /// The same with a configuration whose targets are `targets`, in TOML.
@@ -28,7 +32,8 @@ pub fn agent_with_config(bench: &Bench, hub: &Hub, device: &str, targets: &str) 
     in_service(bench, bench.iotstream().args(["agent", "-vv", "--config"]).arg(config))
 }
 
-fn in_service(bench: &Bench, command: &mut Command) -> Process {
+/// Starts an agent, and waits until it is in service.
+pub fn in_service(bench: &Bench, command: &mut Command) -> Process {
     let mut agent = Process::start(bench, "agent", command);
     agent.says("in service", 1, Duration::from_secs(20));
     agent

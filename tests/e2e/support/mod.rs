@@ -6,6 +6,7 @@ mod data;
 mod hub;
 mod process;
 mod procfs;
+mod proxy;
 mod run;
 mod site;
 mod sshd;
@@ -21,13 +22,14 @@ pub use data::{fill_tree, random, sha256, tree_sha256};
 pub use hub::Hub;
 pub use process::Process;
 pub use procfs::{is_running, peak_rss_kib, resident_kib};
+pub use proxy::{LOGIN, Proxy};
 pub use run::{Finished, Stdin, exchange, run};
 pub use site::{DEVICE, Site};
 pub use sshd::{SshFiles, Sshd, ssh_config};
 pub use tcp::{closed_port, serve, serve_unix};
 pub use terminal::{INTERRUPT, SUSPEND, Terminal};
 
-pub use agent::{agent, agent_with_config, device_with, echo_device};
+pub use agent::{agent, agent_command, agent_with_config, device_with, echo_device, in_service};
 
 /// For a command that has no reason to take long; generous, for two cores that run other tests as well.
 pub const LIMIT: Duration = Duration::from_secs(60);

@@ -1,0 +1,156 @@
+//! `iotstream ssh-config`, and what ssh makes of it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::{Bench, Finished, Hub, LIMIT, Process, SshFiles, Sshd, Stdin, agent, need, run};
+
+fn finish(command: &mut Command) -> Finished {
+    run(command, Stdin::Ends(b""), LIMIT)
+}
+
+/// A hub with the device GW-07 in service, and a new user: an empty home, and this program somewhere else.
+struct NewUser {
+    _agent: Process,
+    _sshd: Sshd,
+    hub: Hub,
+    home: PathBuf,
+    program: PathBuf,
+    bench: Bench,
+}
+
+impl NewUser {
+    /// `directory` is where the program is.
+    fn new(directory: &str) -> Self {
+        let bench = Bench::new();
+        let files = SshFiles::make(&bench);
+        let hub = Hub::start(&bench, &["--device", "GW-07"]);
+        let sshd = Sshd::start(&bench, &files);
+        let agent = agent(&bench, &hub, "GW-07", &[("ssh", sshd.port)]);
+        let (home, directory) = (bench.path("home"), bench.path(directory));
+        fs::create_dir(&home).unwrap();
+        fs::create_dir_all(&directory).unwrap();
+        let program = directory.join("iotstream");
+        fs::copy(env!("CARGO_BIN_EXE_iotstream"), &program).unwrap();
+        let host_key = fs::read_to_string(bench.path("host_key.pub")).unwrap();
+        bench.write("known", format!("gw-07.factory {host_key}"));
+        Self { _agent: agent, _sshd: sshd, hub, home, program, bench }
+    }
+
+    fn iotstream(&self, args: &[&str]) -> Command {
+        let mut command = self.bench.command(&self.program);
+        command.args(args).env("HOME", &self.home);
+        command
+    }
+
+    /// ssh as it would find its configuration, were this home the one in the system's list of users.
+    fn ssh(&self, shell: &Path) -> Command {
+        let mut ssh = self.bench.command(need("ssh"));
+        ssh.env("HOME", &self.home).env("SHELL", shell);
+        ssh.arg("-F").arg(self.home.join(".ssh/config")).arg("-i").arg(self.bench.path("user_key"));
+        ssh.arg("-o").arg(format!("UserKnownHostsFile={}", self.bench.path("known").display()));
+        for option in
+            ["GlobalKnownHostsFile=none", "StrictHostKeyChecking=yes", "BatchMode=yes", "IdentityAgent=none"]
+        {
+            ssh.args(["-o", option]);
+        }
+        ssh
+    }
+
+    fn three_commands(&self, shell: &Path) -> Finished {
+        let ca_file = self.hub.dir.join("ca.pem");
+        let mut add = self.iotstream(&["profile", "add", "factory", "--hosts", "*.factory", "--ca-file"]);
+        let string = self.hub.service_connection_string();
+        run(add.arg(ca_file), Stdin::Ends(string.as_bytes()), LIMIT).succeeded();
+        finish(&mut self.iotstream(&["ssh-config", "--write"])).succeeded();
+        finish(self.ssh(shell).args(["GW-07.factory", "echo reached"]))
+    }
+}
+
+#[test]
+fn a_new_user_reaches_a_device_with_three_commands() {
+    let user = NewUser::new("bin");
+    let done = user.three_commands(Path::new("/bin/sh")).succeeded();
+    assert_eq!(done.text(), "reached\n");
+    let mode = |path: &str| fs::metadata(user.home.join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(
+        [
+            mode(".ssh"),
+            mode(".ssh/config"),
+            mode(".ssh/iotstream.conf"),
+            mode(".config/iotstream/profiles.toml")
+        ],
+        [0o700, 0o600, 0o600, 0o600]
+    );
+    let key = user.hub.service_connection_string();
+    let key = key.split_once("SharedAccessKey=").unwrap().1;
+    for file in [".ssh/config", ".ssh/iotstream.conf"] {
+        let text = fs::read_to_string(user.home.join(file)).unwrap();
+        assert!(!text.contains(key) && !text.contains("StrictHostKeyChecking"), "{text}");
+    }
+}
+
+#[test]
+fn every_shell_that_ssh_may_use_runs_a_program_with_an_odd_path() {
+    let user = NewUser::new("my tools/100% o'clock $HOME #1 (x)");
+    user.three_commands(Path::new("/bin/sh")).succeeded();
+    for shell in ["sh", "dash", "bash", "zsh", "fish", "tcsh"] {
+        let done = finish(user.ssh(&need(shell)).args(["GW-07.factory", "echo reached"]));
+        assert_eq!(done.text(), "reached\n", "{shell}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn devices_are_named_with_a_host_key_of_their_own() {
+    let user = NewUser::new("bin");
+    user.three_commands(Path::new("/bin/sh")).succeeded();
+    finish(&mut user.iotstream(&["ssh-config", "--write", "--devices"])).succeeded();
+    let own = fs::read_to_string(user.home.join(".ssh/iotstream.conf")).unwrap();
+    assert!(own.contains("\nHost GW-07.factory\n    HostKeyAlias GW-07.factory\n"), "{own}");
+    let seen = finish(user.ssh(Path::new("/bin/sh")).args(["-G", "GW-07.factory"])).succeeded();
+    let settings: Vec<&str> = seen.text().lines().collect();
+    assert!(settings.contains(&"hostkeyalias gw-07.factory"), "{settings:?}");
+    assert!(settings.contains(&"serveraliveinterval 30"), "{settings:?}");
+    let done = finish(user.ssh(Path::new("/bin/sh")).args(["GW-07.factory", "echo reached"])).succeeded();
+    assert_eq!(done.text(), "reached\n");
+}
+
+#[test]
+fn writing_is_shown_before_done_once_and_undone() {
+    let user = NewUser::new("bin");
+    let ssh = user.home.join(".ssh");
+    fs::create_dir(&ssh).unwrap();
+    let config = ssh.join("config");
+    let original = "Host other\n  User me"; // No line feed at the end.
+    fs::write(&config, original).unwrap();
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o640)).unwrap();
+    let string = user.hub.service_connection_string();
+    let mut add = user.iotstream(&["profile", "add", "factory", "--hosts", "*.factory"]);
+    run(&mut add, Stdin::Ends(string.as_bytes()), LIMIT).succeeded();
+
+    let printed = finish(&mut user.iotstream(&["ssh-config"])).succeeded();
+    assert!(printed.text().starts_with("Host *.factory\n    ProxyCommand /"), "{}", printed.text());
+    let diff = finish(&mut user.iotstream(&["ssh-config", "--diff"])).succeeded();
+    assert!(diff.text().contains("\n+Include \""), "{}", diff.text());
+    assert_eq!(fs::read_to_string(&config).unwrap(), original, "--diff writes nothing");
+
+    finish(&mut user.iotstream(&["ssh-config", "--write"])).succeeded();
+    let written = fs::read_to_string(&config).unwrap();
+    assert!(written.ends_with(&format!("\n{original}")), "{written}");
+    assert_eq!(fs::metadata(&config).unwrap().permissions().mode() & 0o777, 0o640);
+    let backup = ssh.join("config.iotstream-backup");
+    assert_eq!(fs::read_to_string(&backup).unwrap(), original);
+    let again = finish(&mut user.iotstream(&["ssh-config", "--write"])).succeeded();
+    assert_eq!(again.text(), "nothing to change\n");
+    assert_eq!(fs::read_to_string(&config).unwrap(), written);
+    assert_eq!(finish(&mut user.iotstream(&["ssh-config", "--diff"])).succeeded().text(), "");
+    // What follows the Include is still the other host's alone.
+    let seen = finish(user.ssh(Path::new("/bin/sh")).args(["-G", "other"])).succeeded();
+    assert!(seen.text().contains("user me\n") && !seen.text().contains("proxycommand"), "{}", seen.text());
+
+    finish(&mut user.iotstream(&["ssh-config", "--remove"])).succeeded();
+    let left: Vec<_> = fs::read_dir(&ssh).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!((fs::read_to_string(&config).unwrap(), left), (original.into(), vec!["config".into()]));
+}

@@ -1,0 +1,82 @@
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use super::{Bench, Process, eventually, need, random};
+
+/// What the proxies here ask for.
+pub const LOGIN: &str = "me:pass%2Dword";
+const PASSWORD: &str = "pass-word";
+
+/// A real proxy on a loopback port.
+pub struct Proxy {
+    pub process: Process,
+    pub port: u16,
+}
+
+impl Proxy {
+    /// tinyproxy, which wants a login.
+    pub fn http(bench: &Bench) -> Self {
+        Self::start(bench, "tinyproxy", |port| {
+            let config = format!(
+                "Port {port}\nListen 127.0.0.1\nAllow 127.0.0.1\nBasicAuth me {PASSWORD}\nLogLevel Connect\n"
+            );
+            let config = bench.write("tinyproxy.conf", config);
+            let mut command = bench.command(need("tinyproxy"));
+            command.args(["-d", "-c"]).arg(config);
+            command
+        })
+    }
+
+    /// stunnel in front of another proxy, and the file with its certificate.
+    pub fn https(bench: &Bench, inner: &Proxy) -> (Self, PathBuf) {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let certificate = bench.write("proxy.pem", made.cert.pem());
+        let both = bench.write("proxy-key.pem", made.signing_key.serialize_pem() + &made.cert.pem());
+        let proxy = Self::start(bench, "stunnel4", |port| {
+            let config = format!(
+                "foreground = yes\npid =\n[proxy]\naccept = 127.0.0.1:{port}\nconnect = 127.0.0.1:{}\ncert = {}\n",
+                inner.port,
+                both.display()
+            );
+            let mut command = bench.command(need("stunnel4"));
+            command.arg(bench.write("stunnel.conf", config));
+            command
+        });
+        (proxy, certificate)
+    }
+
+    /// microsocks, which wants a login.
+    pub fn socks(bench: &Bench) -> Self {
+        Self::start(bench, "microsocks", |port| {
+            let mut command = bench.command(need("microsocks"));
+            command.args(["-i", "127.0.0.1", "-p", &port.to_string(), "-u", "me", "-P", PASSWORD]);
+            command
+        })
+    }
+
+    fn start(bench: &Bench, name: &str, command: impl Fn(u16) -> Command) -> Self {
+        // None of them takes port 0. Below the ports that the system gives to others' port 0, as with sshd.
+        let free = || 20_000 + u16::from_le_bytes(random(2).try_into().unwrap()) % 10_000;
+        let port = std::iter::repeat_with(free).find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok());
+        let port = port.unwrap();
+        let process = Process::start(bench, name, &mut command(port));
+        eventually(Duration::from_secs(10), || {
+            TcpStream::connect(("127.0.0.1", port)).map_err(|error| format!("{name} listens: {error}"))
+        });
+        Self { process, port }
+    }
+
+    /// How many connections to `host:port` it says it has made.
+    pub fn tunnels_to(&self, target: &str) -> usize {
+        let said = self.process.stdout() + &self.process.stderr();
+        // Of tinyproxy's lines about a connection, the one with the request; microsocks has one line.
+        let mark = if said.contains("client[") {
+            format!("connected to {target}")
+        } else {
+            format!("CONNECT {target} ")
+        };
+        said.lines().filter(|line| line.contains(&mark)).count()
+    }
+}
