@@ -173,6 +173,28 @@ mod tests {
 
     proptest! {
         #[test]
+        fn round_trips(
+            hub in "[a-z0-9-]{1,20}(:[1-9][0-9]{0,3})?",
+            device in proptest::option::of("[A-Za-z0-9:.+%_#*?!(),=@$'-]{1,128}"),
+            policy in proptest::option::of("[A-Za-z0-9_.@-]{1,64}"),
+            key in any::<[u8; 32]>(),
+            order in any::<bool>(),
+        ) {
+            let key = data_encoding::BASE64.encode(&key);
+            let mut pairs = vec![format!("HostName={hub}"), format!("SharedAccessKey={key}")];
+            pairs.extend(device.as_ref().map(|id| format!("DeviceId={id}")));
+            pairs.extend(policy.as_ref().map(|name| format!("SharedAccessKeyName={name}")));
+            if order {
+                pairs.reverse();
+            }
+            let parsed = ConnectionString::parse(&pairs.join(";")).unwrap();
+            prop_assert_eq!(parsed.hub.to_string(), hub);
+            prop_assert_eq!(parsed.identity.map(|identity| identity.device().to_owned()), device);
+            prop_assert_eq!(parsed.policy, policy);
+            prop_assert!(matches!(parsed.key, Key::Shared(read) if read.expose() == key));
+        }
+
+        #[test]
         fn never_panics_and_never_shows_a_key(text in any::<String>(), key in "[a-z0-9]{20}") {
             let _ = ConnectionString::parse(&text);
             let shown = format!("{:?}", ConnectionString::parse(&format!("HostName=h;SharedAccessKey={key};{text}")));
