@@ -54,10 +54,10 @@ UMask=0077
 /// When the configuration cannot be read, or could not be by the service's user.
 pub fn unit(program: &Path, config: &Path) -> Result<String> {
     if ["/home", "/root", "/tmp"].iter().any(|hidden| program.starts_with(hidden)) {
-        return Err(Error::Usage {
-            problem: format!("a service cannot run {}, where it sees nothing", program.display()),
-            hint: "copy the program to /usr/local/bin, and run `iotstream agent --install` from there".into(),
-        });
+        log::warn!(
+            "the service sees nothing in {}: copy the program to /usr/local/bin, and run `iotstream agent --install` there",
+            program.display()
+        );
     }
     let document = read_document(config)?;
     let directory = config.parent().unwrap_or(Path::new(""));

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 /// After a hang-up: how long the local side may take to reach its end, and how long the peer may take to close.
-pub(super) const HANGUP: Duration = Duration::from_millis(350);
+pub(super) const HANGUP: Duration = Duration::from_millis(250);
 
 /// What the pumps tell each other.
 #[derive(Default)]
