@@ -128,6 +128,15 @@ fn ssh_s_last_words_reach_the_server_over_a_slow_network() {
     site.bench.left_alone_with(LIMIT, &site.residents());
 }
 
+/// The same command with SIGHUP as it is by default: whoever runs the tests under nohup has it ignored, and the helper
+/// keeps to that.
+fn heeding_hangups(command: &Command) -> Command {
+    let mut heeding = Command::new("env");
+    heeding.arg("--default-signal=HUP").arg(command.get_program()).args(command.get_args());
+    heeding.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    heeding
+}
+
 #[test]
 fn a_helper_told_to_end_delivers_what_it_was_given_and_ends_within_a_second() {
     const GIVEN: usize = 60_000;
@@ -146,7 +155,7 @@ fn a_helper_told_to_end_delivers_what_it_was_given_and_ends_within_a_second() {
         let log = bench.path(format!("{signal:?}.log"));
         let mut helper = hub.helper(&bench);
         helper.args(["--stream", "sink", "--log-file"]).arg(&log).arg(DEVICE);
-        let mut helper = Process::start(&bench, "helper", &mut helper);
+        let mut helper = Process::start(&bench, "helper", &mut heeding_hangups(&helper));
         log_says(&log, "the stream is up");
         helper.say(&"x".repeat(GIVEN));
         helper.signal(signal);
