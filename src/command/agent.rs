@@ -18,10 +18,7 @@ use crate::{cli, finding};
 const DEFAULT_CONFIG: &str = "/etc/iotstream/agent.toml";
 
 pub(super) fn run(args: &cli::Agent) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::local_io("the runtime"))?;
+    let runtime = super::runtime()?;
     if args.install {
         return install(args);
     }

@@ -30,10 +30,7 @@ const BRIDGE: Settings = Settings {
 };
 
 pub(super) fn run(args: &cli::Check) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::local_io("the runtime"))?;
+    let runtime = super::runtime()?;
     let findings = runtime.block_on(check(&args.connect));
     print_findings(&findings, args.json)?;
     if exit(&findings).is_none() && !args.json {

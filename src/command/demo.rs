@@ -35,8 +35,7 @@ pub(super) fn run(args: &cli::Demo) -> Result<ExitCode> {
     let sshd = program("sshd", "openssh-server")?;
     let directory = tempfile::Builder::new().prefix("iotstream-demo-").tempdir();
     let directory = directory.map_err(Error::local_io("a temporary directory"))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(Error::local_io("the runtime"))?;
+    let runtime = super::runtime()?;
     runtime.block_on(async {
         let stop = signals::hangup()?;
         // A terminal sends Ctrl-C to ssh as well, and ssh decides what it means.

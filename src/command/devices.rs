@@ -8,7 +8,7 @@ use super::network::network;
 use super::output::print;
 use crate::cli;
 use crate::device_cache;
-use crate::error::{Error, Result, escape};
+use crate::error::{Result, escape};
 use crate::iothub::{DEFAULT_API_VERSION, Device, State};
 use crate::profile::{Credential, Profile, Profiles, default_path, fits};
 use crate::service;
@@ -50,8 +50,7 @@ pub(super) fn fetch(
             let _ = write!(std::io::stderr(), "\r{count} devices\x1b[K");
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(Error::local_io("the runtime"))?;
+    let runtime = super::runtime()?;
     let devices = runtime.block_on(service::devices(&network, &credential, api_version, progress));
     if terminal {
         let _ = write!(std::io::stderr(), "\r\x1b[K");

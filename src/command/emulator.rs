@@ -18,8 +18,7 @@ pub fn run(args: &cli::Emulator) -> Result<ExitCode> {
         hostnames: args.hostnames.clone(),
         faults: faults(args.inject.as_deref().unwrap_or_default())?,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(Error::local_io("runtime"))?.block_on(async {
+    super::runtime()?.block_on(async {
         let (https, mqtts) = (bind(args.listen).await?, bind(args.mqtt_listen).await?);
         // Whoever has read the ready line may end the emulator: the handlers are there before it.
         let signals = || Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?));

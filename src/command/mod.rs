@@ -18,8 +18,10 @@ mod ssh_config;
 
 use std::process::ExitCode;
 
+use tokio::runtime::{Builder, Runtime};
+
 use crate::cli::{Cli, Command};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Runs what the command line asked for.
 ///
@@ -39,4 +41,9 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Last(_)) => last::run(),
     }
+}
+
+/// What every command that waits for something runs on: one thread is enough for all of them.
+fn runtime() -> Result<Runtime> {
+    Builder::new_current_thread().enable_all().build().map_err(Error::local_io("the runtime"))
 }

@@ -26,10 +26,7 @@ const WAIT_NOTICE: Duration = Duration::from_secs(3);
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
 pub(super) fn run(args: &cli::Connect) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::local_io("the runtime"))?;
+    let runtime = super::runtime()?;
     let code = runtime.block_on(connect(args));
     // A terminal is read by a thread that cannot be called back.
     runtime.shutdown_background();
