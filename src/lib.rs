@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod backoff;
+mod buffer;
 pub mod cli;
 pub mod clock;
 pub mod command;

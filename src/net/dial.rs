@@ -5,13 +5,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, BufReader};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::client::TlsStream;
 
 use super::carrier::Carrier;
+use super::tls_stream::TlsStream;
 use super::{ClientCertificate, Endpoint, Proxies, Tls};
 use crate::error::{Error, Result};
 use crate::phase::{Phase, Phases};
@@ -25,11 +25,8 @@ const HEAD_START: Duration = Duration::from_millis(250);
 /// Unsent bytes that the kernel takes on: more only puts data in front of the next keystroke.
 const UNSENT_LIMIT: u32 = 128 * 1024;
 
-/// rustls reads 4 KiB at a time: this stands between it and the socket.
-const READ_AHEAD: usize = 64 * 1024;
-
 /// An established connection with TLS.
-pub type Stream = TlsStream<BufReader<Carrier>>;
+pub type Stream = TlsStream<Carrier>;
 
 /// The way out of this machine.
 #[derive(Clone, Debug)]
@@ -60,7 +57,7 @@ impl Network {
             Some(proxy) => self.through(proxy, endpoint, phases).await?,
             None => Carrier::Tcp(self.tcp(endpoint, phases).await?),
         };
-        self.tls(BufReader::with_capacity(READ_AHEAD, carrier), endpoint, phases).await
+        self.tls(carrier, endpoint, phases).await
     }
 
     /// A TCP connection to `endpoint` itself.

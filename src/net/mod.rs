@@ -8,6 +8,7 @@ mod http;
 mod proxy;
 mod socks;
 mod tls;
+mod tls_stream;
 mod trust;
 mod websocket;
 

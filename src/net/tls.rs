@@ -7,9 +7,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
+use super::tls_stream::TlsStream;
 use super::trust::Trust;
 use super::{ClientCertificate, Endpoint};
 use crate::error::{Error, Result};
@@ -17,7 +16,7 @@ use crate::phase::Phase;
 
 /// What this machine trusts, ready to dial with.
 #[derive(Clone)]
-pub struct Tls(TlsConnector);
+pub struct Tls(Arc<ClientConfig>);
 
 impl Tls {
     /// Trusts the system's roots and those in `ca_file`.
@@ -35,15 +34,15 @@ impl Tls {
             .dangerous() // The name of the only way to set a verifier; this one verifies.
             .with_custom_certificate_verifier(Arc::new(trust))
             .with_no_client_auth();
-        Ok(Self(TlsConnector::from(Arc::new(config))))
+        Ok(Self(Arc::new(config)))
     }
 
     /// The same, and servers that ask for a certificate are shown this one.
     #[must_use]
     pub fn with_certificate(&self, certificate: &ClientCertificate) -> Self {
-        let mut config = ClientConfig::clone(self.0.config());
+        let mut config = ClientConfig::clone(&self.0);
         config.client_auth_cert_resolver = certificate.0.clone();
-        Self(TlsConnector::from(Arc::new(config)))
+        Self(Arc::new(config))
     }
 
     /// Makes the handshake with `endpoint` over a connection to it.
@@ -60,7 +59,7 @@ impl Tls {
             target: target.clone(),
             problem: "this host name cannot be in a certificate".into(),
         })?;
-        self.0.connect(name, io).await.map_err(|error| {
+        TlsStream::connect(self.0.clone(), name, io).await.map_err(|error| {
             let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
             match tls {
                 Some(rustls::Error::InvalidCertificate(problem)) => {

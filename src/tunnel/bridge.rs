@@ -9,18 +9,18 @@ use std::ops::ControlFlow;
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::buffer::Buffer;
 use super::frame::{Decoder, Piece};
 use super::link::{HANGUP, Link, silence};
 use super::meter::Meter;
 use super::outgoing::Frames;
-use super::source::Source;
+use crate::buffer::Buffer;
 
-/// Bytes taken from the stream at a time. More than the longest header and control frame together.
-const INCOMING: usize = 65_536;
+/// Bytes taken from the stream at a time: four full TLS records, behind what is left of the longest header and control
+/// frame.
+const INCOMING: usize = 65_536 + 256;
 
 /// How patient a bridge is.
 #[derive(Clone, Debug)]
@@ -108,7 +108,7 @@ where
 {
     let (read, write) = tokio::io::split(remote);
     let mut frames = Frames::new(write);
-    let end = run(local, Source::new(read), &mut frames, early, settings, meter, hangup).await;
+    let end = run(local, read, &mut frames, early, settings, meter, hangup).await;
     if !matches!(end, End::Cut(_) | End::Silent(_)) {
         // TLS has a close of its own; a peer that is gone does not miss it.
         let _ = timeout(HANGUP / 2, frames.shutdown()).await;
@@ -118,7 +118,7 @@ where
 
 async fn run<R, W, S, T>(
     local: (R, W),
-    remote: Source<S>,
+    remote: S,
     frames: &mut Frames<T>,
     early: &[u8],
     settings: &Settings,
@@ -132,7 +132,7 @@ where
     T: AsyncWrite + Unpin,
 {
     let link = Link::default();
-    let mut up = pin!(up(Source::new(local.0), frames, &link, meter));
+    let mut up = pin!(up(local.0, frames, &link, meter));
     let mut down = pin!(down(remote, local.1, early, &link, settings.half_close, meter));
     let mut silence = pin!(silence(&link, settings.keepalive));
     let mut hangup = pin!(hangup);
@@ -184,7 +184,7 @@ fn first_cause(up: Option<Up>, down: Option<Down>, hung_up: bool) -> End {
 }
 
 /// Local side → frames.
-async fn up<R, S>(mut local: Source<R>, frames: &mut Frames<S>, link: &Link, meter: &Meter) -> Up
+async fn up<R, S>(mut local: R, frames: &mut Frames<S>, link: &Link, meter: &Meter) -> Up
 where
     R: AsyncRead + Unpin,
     S: AsyncWrite + Unpin,
@@ -202,7 +202,7 @@ where
                 };
                 frames.control(ping, pong.as_deref()).await
             }
-            count = local.fill(frames.room()) => match count {
+            count = local.read(frames.room()) => match count {
                 Ok(0) => return close(frames, if drain.is_some() { Up::Drained } else { Up::Eof }).await,
                 Ok(count) => {
                     let sent = frames.data(count, drain).await;
@@ -233,7 +233,7 @@ async fn close<S: AsyncWrite + Unpin>(frames: &mut Frames<S>, why: Up) -> Up {
 
 /// Frames → local side.
 async fn down<S, W>(
-    mut remote: Source<S>,
+    mut remote: S,
     mut local: W,
     early: &[u8],
     link: &Link,
@@ -250,45 +250,61 @@ where
     let mut decoder = Decoder::default();
     link.heard(Some(Instant::now()));
     loop {
-        while let Some((used, piece)) = match decoder.next(&buffer[start..end]) {
-            Ok((0, None)) => None,
-            Ok(step) => Some(step),
-            Err(violation) => return Down::Violation(violation.0),
-        } {
-            let input = &buffer[start..end];
+        // The payloads at hand are moved together, so that one write takes them all.
+        let mut data = start..start;
+        let last = loop {
+            let (used, piece) = match decoder.next(&buffer[start..end]) {
+                Ok((0, None)) => break None,
+                Ok(step) => step,
+                Err(violation) => break Some(Down::Violation(violation.0)),
+            };
             match piece {
                 Some(Piece::Data(range)) => {
-                    link.heard(None);
-                    let count = range.len();
-                    if let Err(error) = local.write_all(&input[range]).await {
-                        return Down::LocalFailed(error);
+                    let range = start + range.start..start + range.end;
+                    if data.is_empty() {
+                        data = range;
+                    } else {
+                        let count = range.len();
+                        buffer.copy_within(range, data.end);
+                        data.end += count;
                     }
-                    meter.add_received(count);
-                    link.heard(Some(Instant::now()));
                 }
-                Some(Piece::Ping(range)) => link.order(|orders| orders.pong = Some(input[range].to_vec())),
+                Some(Piece::Ping(range)) => {
+                    let payload = buffer[start..][range].to_vec();
+                    link.order(|orders| orders.pong = Some(payload));
+                }
                 Some(Piece::Close(code, reason)) => {
-                    let close = Close { code, reason: String::from_utf8_lossy(&input[reason]).into_owned() };
-                    return closed(half_close.then_some(&mut local), close, link).await;
+                    let reason = String::from_utf8_lossy(&buffer[start..][reason]).into_owned();
+                    break Some(Down::Closed(Close { code, reason }));
                 }
                 Some(Piece::Pong) | None => {}
             }
             start += used;
+        };
+        if !data.is_empty() {
+            link.heard(None);
+            let count = data.len();
+            if let Err(error) = local.write_all(&buffer[data]).await {
+                return Down::LocalFailed(error);
+            }
+            meter.add_received(count);
+        }
+        match last {
+            Some(Down::Closed(close)) => return closed(half_close.then_some(&mut local), close, link).await,
+            Some(end) => return end,
+            None => {}
         }
         if let Err(error) = local.flush().await {
             return Down::LocalFailed(error);
         }
+        link.heard(Some(Instant::now()));
         // At most an unfinished header or control frame is left.
         buffer.copy_within(start..end, 0);
         (start, end) = (0, end - start);
         match read_or_linger(&mut remote, &mut buffer[end..], link).await {
             ControlFlow::Continue(Ok(0)) => {
-                return closed(
-                    half_close.then_some(&mut local),
-                    Close { code: None, reason: String::new() },
-                    link,
-                )
-                .await;
+                let close = Close { code: None, reason: String::new() };
+                return closed(half_close.then_some(&mut local), close, link).await;
             }
             ControlFlow::Continue(Ok(count)) => end += count,
             ControlFlow::Continue(Err(error)) => return Down::RemoteFailed(error),
@@ -309,7 +325,7 @@ async fn closed(local: Option<&mut (impl AsyncWrite + Unpin)>, close: Close, lin
 
 /// Reads from the peer; once the upward pump has ended, only for as long as the peer may be silent.
 async fn read_or_linger<S: AsyncRead + Unpin>(
-    remote: &mut Source<S>,
+    remote: &mut S,
     room: &mut [u8],
     link: &Link,
 ) -> ControlFlow<(), io::Result<usize>> {
@@ -318,11 +334,11 @@ async fn read_or_linger<S: AsyncRead + Unpin>(
         Some(patience) => patience,
         None => tokio::select! {
             biased;
-            count = remote.fill(room) => return ControlFlow::Continue(count),
+            count = remote.read(room) => return ControlFlow::Continue(count),
             () = link.upward_ended.notified() => link.lock().linger.unwrap_or_default(),
         },
     };
-    match timeout(patience, remote.fill(room)).await {
+    match timeout(patience, remote.read(room)).await {
         Ok(count) => ControlFlow::Continue(count),
         Err(_elapsed) => ControlFlow::Break(()),
     }

@@ -2,12 +2,10 @@
 //! stdout as a byte stream. Knows neither Azure nor TLS.
 
 mod bridge;
-mod buffer;
 mod frame;
 mod link;
 mod meter;
 mod outgoing;
-mod source;
 mod stdio;
 
 pub use bridge::{Close, End, Settings, bridge};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::buffer::Buffer;
 use super::frame::{HEADER_ROOM, Opcode, seal};
+use crate::buffer::Buffer;
 
 /// Where payloads begin: behind room for a header, and where copies are fast.
 const PAYLOAD: usize = 64;

@@ -11,9 +11,9 @@ use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Capacity asked of the pipe on stdout: the more fits, the fewer wake-ups. The pipe on stdin stays as it is, for
-/// what waits in it is in front of the next keystroke.
-const STDOUT_PIPE: usize = 1024 * 1024;
+/// Capacity asked of the pipe on stdout: the more fits, the fewer wake-ups, as long as the processor's cache holds it.
+/// The pipe on stdin stays as it is, for what waits in it is in front of the next keystroke.
+const STDOUT_PIPE: usize = 256 * 1024;
 
 /// stdin.
 #[derive(Debug)]

@@ -4,14 +4,14 @@
 const PAGE: usize = 4096;
 
 /// A fixed number of bytes, aligned to a page. Pages that are never written to take no memory.
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     bytes: Vec<u8>,
     start: usize,
     size: usize,
 }
 
 impl Buffer {
-    pub(super) fn new(size: usize) -> Self {
+    pub(crate) fn new(size: usize) -> Self {
         let bytes = vec![0; size + PAGE];
         let start = bytes.as_ptr().align_offset(PAGE).min(PAGE);
         Self { bytes, start, size }
