@@ -5,6 +5,7 @@ mod agent;
 mod check;
 mod credentials;
 mod devices;
+mod examples;
 mod failures;
 mod life;
 mod manners;

@@ -1,0 +1,56 @@
+//! The keys of the two files: each one that the program knows is on its page, and the reverse.
+
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use iotstream::agent;
+use iotstream::error::Result;
+use iotstream::profile::Profiles;
+
+use crate::page;
+
+/// A key that is like no other, so that the program lists those there are.
+const UNKNOWN: &str = "\"?\" = 1";
+
+const PROFILES: (&str, &[(&str, &str)]) = (
+    "iotstream-profiles.5",
+    &[
+        ("Top level", ""),
+        ("[profile.NAME]", "[profile.x]\n"),
+        ("[profile.NAME.devices]", "[profile.x.devices]\nx = { KEY }"),
+    ],
+);
+
+const AGENT: (&str, &[(&str, &str)]) =
+    ("iotstream-agent.toml.5", &[("Top level", ""), ("[[target]]", "[[target]]\n")]);
+
+fn known(head: &str, read: impl Fn(&Path) -> Result<()>) -> BTreeSet<String> {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("file.toml");
+    let text = if head.contains("KEY") { head.replace("KEY", UNKNOWN) } else { format!("{head}{UNKNOWN}\n") };
+    fs::write(&file, text).expect("a file");
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("its mode");
+    let hint = read(&file).expect_err("a key that nobody knows").hint().expect("a hint");
+    let keys = hint.strip_prefix("the keys here are ").unwrap_or_else(|| panic!("no list of keys: {hint}"));
+    keys.split(", ").map(str::to_owned).collect()
+}
+
+fn compare((file, tables): (&str, &[(&str, &str)]), read: impl Fn(&Path) -> Result<()>) {
+    let known: Vec<_> =
+        tables.iter().map(|(title, head)| ((*title).to_owned(), known(head, &read))).collect();
+    let described = page::terms(file, "FILE FORMAT").into_iter().skip(1);
+    let described: Vec<_> = described.map(|(title, keys)| (title, BTreeSet::from_iter(keys))).collect();
+    assert_eq!(described, known, "left is tests/man/prose/{file}.md, right is what the program takes");
+}
+
+#[test]
+fn each_key_of_a_profile_file_is_described() {
+    compare(PROFILES, |file| Profiles::read(file).map(drop));
+}
+
+#[test]
+fn each_key_of_an_agent_s_configuration_is_described() {
+    compare(AGENT, |file| agent::Config::read(file).map(drop));
+}
