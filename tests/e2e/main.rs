@@ -8,6 +8,7 @@ mod devices;
 mod failures;
 mod life;
 mod manners;
+mod measuring;
 mod profiles;
 mod proxies;
 mod ssh;
