@@ -10,6 +10,10 @@ use clap_complete::ArgValueCandidates;
 
 use crate::{complete, duration};
 
+mod measure;
+
+pub use measure::{Bench, Direction, Ping};
+
 #[derive(Debug, Parser)]
 #[command(
     name = "iotstream",
@@ -48,6 +52,10 @@ pub enum Command {
     Demo(Demo),
     /// Look at every phase on the way to HOST, and say what to do about the one that fails
     Check(Check),
+    /// Measure how long a byte takes to HOST and back, through a real stream
+    Ping(Ping),
+    /// Measure how fast a stream to HOST is; it costs of the hub's daily quota, and asks before
+    Bench(Bench),
     /// Print a shell's loader of completions
     Completions(Completions),
     /// Print the record of the last connection that failed
@@ -71,14 +79,9 @@ pub struct Service {
     pub proxy: Option<String>,
 }
 
+/// How a device is asked for a stream, for every command that does.
 #[derive(Args, Clone, Debug, Default)]
-pub struct Connect {
-    /// The device's name as ssh has it (%h): an id, an alias, or an id with the profile's suffix
-    #[arg(value_name = "HOST", required = true, add = ArgValueCandidates::new(complete::hosts))]
-    pub host: Option<String>,
-    /// The port asked for (%p): 22 is the stream 'ssh', any other N is 'tcp-N'
-    #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    pub port: Option<u16>,
+pub struct Way {
     #[command(flatten)]
     pub service: Service,
     /// The name as it was typed ("%n"), for ssh lower-cases HOST
@@ -87,9 +90,6 @@ pub struct Connect {
     /// A module of the device
     #[arg(long, value_name = "ID", env = "IOTSTREAM_MODULE")]
     pub module: Option<String>,
-    /// The stream to ask for, whatever the port
-    #[arg(long, value_name = "NAME", env = "IOTSTREAM_STREAM")]
-    pub stream: Option<String>,
     /// How long the hub waits for the device to come online [default: 8s]
     #[arg(long, value_name = "DURATION", env = "IOTSTREAM_CONNECT_TIMEOUT", value_parser = duration::parse)]
     pub connect_timeout: Option<Duration>,
@@ -102,6 +102,21 @@ pub struct Connect {
     /// Silence after which the other side is pinged; it is given up before two of them, and 0 never [default: 30s]
     #[arg(long, value_name = "DURATION", env = "IOTSTREAM_KEEPALIVE", value_parser = duration::parse)]
     pub keepalive: Option<Duration>,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct Connect {
+    /// The device's name as ssh has it (%h): an id, an alias, or an id with the profile's suffix
+    #[arg(value_name = "HOST", required = true, add = ArgValueCandidates::new(complete::hosts))]
+    pub host: Option<String>,
+    /// The port asked for (%p): 22 is the stream 'ssh', any other N is 'tcp-N'
+    #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    #[command(flatten)]
+    pub way: Way,
+    /// The stream to ask for, whatever the port
+    #[arg(long, value_name = "NAME", env = "IOTSTREAM_STREAM")]
+    pub stream: Option<String>,
     /// At the end print one line: duration, bytes each way, phases
     #[arg(long, env = "IOTSTREAM_STATS", value_parser = clap::builder::FalseyValueParser::new())]
     pub stats: bool,
@@ -142,7 +157,8 @@ pub struct Agent {
     /// A proxy: http://, https:// or socks5://, or none [default: as HTTPS_PROXY, ALL_PROXY and NO_PROXY say]
     #[arg(long, value_name = "URL", env = "IOTSTREAM_PROXY", hide_env_values = true)]
     pub proxy: Option<String>,
-    /// Without a configuration: a stream's name and where it leads [default: ssh=127.0.0.1:22]
+    /// Without a configuration: a stream's name and where it leads; for measuring, builtin:echo, builtin:discard or
+    /// builtin:source [default: ssh=127.0.0.1:22]
     #[arg(long, value_name = "STREAM=HOST:PORT", requires = "connection_string_file")]
     pub target: Vec<String>,
     /// Look at the configuration, the way to the hub, the credential and each target, and serve nothing. A running agent
@@ -202,7 +218,8 @@ pub struct Demo {
 pub struct Check {
     #[command(flatten)]
     pub connect: Connect,
-    /// Print JSON: an array of what was looked at, each with check, status, detail, hint and milliseconds
+    /// Print JSON: an array of what was looked at, each with check, status (pass, warn, fail or skip), detail, hint and
+    /// milliseconds
     #[arg(long)]
     pub json: bool,
 }
@@ -360,6 +377,8 @@ impl Cli {
             Some(Command::Profile(args)) => args.action.log(),
             Some(Command::SshConfig(args)) => &args.log,
             Some(Command::Check(args)) => &args.connect.log,
+            Some(Command::Ping(args)) => &args.log,
+            Some(Command::Bench(args)) => &args.log,
             Some(Command::Completions(args)) => &args.log,
             Some(Command::Last(args)) => &args.log,
         }

@@ -55,6 +55,23 @@ pub fn show(duration: Duration) -> String {
     if text.is_empty() { "0s".into() } else { text }
 }
 
+/// Milliseconds to the microsecond, as a number for programs.
+pub fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// A measured time in milliseconds, with three digits that count: `0.123 ms`, `41.2 ms`.
+pub fn show_measured(duration: Duration) -> String {
+    let millis = milliseconds(duration);
+    let decimals = match millis {
+        ..1.0 => 3,
+        ..10.0 => 2,
+        ..100.0 => 1,
+        _ => 0,
+    };
+    format!("{millis:.decimals$} ms")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +92,20 @@ mod tests {
         for text in ["", "s", "1x", "-1", "1.5", " 1", "99999999999999999999", "4294967295w"] {
             assert!(parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn measured_times_have_three_digits() {
+        for (micros, text) in [
+            (0, "0.000 ms"),
+            (123, "0.123 ms"),
+            (1_234, "1.23 ms"),
+            (41_249, "41.2 ms"),
+            (12_034_567, "12035 ms"),
+        ] {
+            assert_eq!(show_measured(Duration::from_micros(micros)), text);
+        }
+        assert_eq!(milliseconds(Duration::from_nanos(1_234_567)).to_string(), "1.235");
     }
 
     proptest! {

@@ -95,6 +95,13 @@ pub enum Error {
         stream: String,
         hub: String,
     },
+    /// The same of a stream for measuring, behind which one of the agent's own services is to be.
+    NotOffered {
+        identity: Identity,
+        stream: String,
+        hub: String,
+        builtin: &'static str,
+    },
 
     /// The network, in a phase of the set-up.
     Network {
@@ -182,14 +189,26 @@ impl Skew {
     /// Clocks that differ by more make the hub refuse tokens [D].
     const LIMIT: Duration = Duration::from_secs(5 * 60);
 
-    /// How far the clock `here` is from the hub's, when that is too far.
-    pub fn between(here: SystemTime, hub: SystemTime) -> Option<Self> {
-        let skew = match here.duration_since(hub) {
+    /// How far the clock `here` is from the hub's.
+    pub fn measured(here: SystemTime, hub: SystemTime) -> Self {
+        match here.duration_since(hub) {
             Ok(ahead) => Self::Ahead(ahead),
             Err(behind) => Self::Behind(behind.duration()),
-        };
-        let (Self::Ahead(by) | Self::Behind(by)) = skew;
-        (by > Self::LIMIT).then_some(skew)
+        }
+    }
+
+    /// The same, when that is too far.
+    pub fn between(here: SystemTime, hub: SystemTime) -> Option<Self> {
+        Some(Self::measured(here, hub)).filter(|skew| skew.is_too_far())
+    }
+
+    pub fn by(self) -> Duration {
+        let (Self::Ahead(by) | Self::Behind(by)) = self;
+        by
+    }
+
+    pub fn is_too_far(self) -> bool {
+        self.by() > Self::LIMIT
     }
 
     fn hint(self) -> String {
@@ -234,7 +253,7 @@ impl Error {
                     _ => Exit::Protocol,
                 }
             }
-            Error::Rejected { .. } | Error::Target { .. } => Exit::Unavailable,
+            Error::Rejected { .. } | Error::NotOffered { .. } | Error::Target { .. } => Exit::Unavailable,
             Error::Skewed { .. } => Exit::Denied,
             Error::Network { .. } | Error::Timeout { .. } | Error::Cut { .. } | Error::Silent { .. } => {
                 Exit::Temporary
@@ -290,6 +309,10 @@ impl Error {
             },
             Error::Rejected { stream, .. } => format!(
                 "its agent has no target for '{stream}', the target is down, or approval was refused: its log says which"
+            ),
+            Error::NotOffered { stream, builtin, .. } => format!(
+                "its agent offers it when agent.toml has a [[target]] with stream = \"{stream}\" and builtin = \"{builtin}\", \
+                 or with --target {stream}=builtin:{builtin}"
             ),
             Error::Network { phase: Phase::Dns, .. } => "is the name right, and does this machine resolve others?".into(),
             Error::Network { phase: Phase::Proxy, .. } | Error::Timeout { phase: Phase::Proxy, .. } => {
@@ -456,7 +479,7 @@ impl fmt::Display for Error {
                     None => Ok(()),
                 }
             }
-            Error::Rejected { identity, stream, hub } => {
+            Error::Rejected { identity, stream, hub } | Error::NotOffered { identity, stream, hub, .. } => {
                 write!(f, "{identity} rejected the stream '{stream}' through {hub}")
             }
             Error::Network { phase, target, problem } => write!(f, "{phase}: {target}: {problem}"),

@@ -3,6 +3,10 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
+use crate::duration;
+
 /// One step on the way from a host name to an open stream, in the order in which they happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Phase {
@@ -65,6 +69,29 @@ impl Phases {
     /// Appends another record, for phases that ran beside this one's.
     pub fn extend(&mut self, other: Phases) {
         self.0.extend(other.0);
+    }
+
+    /// `dns 1.2, tcp 3.4`, in the order in which they ended.
+    pub fn in_milliseconds(&self) -> String {
+        let show = |timing: &Timing| format!("{} {:.1}", timing.phase, timing.took.as_secs_f64() * 1e3);
+        self.0.iter().map(show).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The time of all of them together.
+    pub fn total(&self) -> Duration {
+        self.0.iter().map(|timing| timing.took).sum()
+    }
+
+    /// The same for programs.
+    pub fn json(&self) -> Value {
+        let object = |timing: &Timing| {
+            json!({
+                "phase": timing.phase.name(),
+                "target": timing.target,
+                "milliseconds": duration::milliseconds(timing.took),
+            })
+        };
+        self.0.iter().map(object).collect()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Timing> {

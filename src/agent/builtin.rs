@@ -1,11 +1,12 @@
-//! Services of the agent's own, for measuring: what is sent comes back, is dropped, or comes without end.
+//! Services of the agent's own, for measuring: what is sent comes back, is counted, or comes in the amount asked for.
 
 use std::io::Result;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use serde::Deserialize;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, SimplexStream, WriteHalf, simplex};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, simplex};
 
 /// What echo holds between its two sides.
 const ECHO_BUFFER: usize = 64 * 1024;
@@ -16,9 +17,9 @@ const ECHO_BUFFER: usize = 64 * 1024;
 pub enum Builtin {
     /// Gives back what it gets (RFC 862).
     Echo,
-    /// Takes all and says nothing (RFC 863).
+    /// Takes all (RFC 863), and says how many bytes these were: a decimal number on a line, anew when it has grown.
     Discard,
-    /// Sends zeros until the user closes.
+    /// Sends as many zeros as it is asked for, with a decimal number on a line: what nobody wants would cost quota, too.
     Source,
     /// A bug, for a test of what it costs.
     #[cfg(test)]
@@ -36,33 +37,91 @@ impl Builtin {
         }
     }
 
+    /// The service of that name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        [Builtin::Echo, Builtin::Discard, Builtin::Source].into_iter().find(|builtin| builtin.name() == name)
+    }
+
     /// The two sides of a new connection.
-    pub(super) fn connect(self) -> (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>) {
+    pub(crate) fn connect(self) -> (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>) {
         match self {
             Builtin::Echo => {
                 let (read, write) = simplex(ECHO_BUFFER);
                 (Box::new(read), Box::new(write))
             }
-            // The pipe carries nothing but the end.
             Builtin::Discard => {
-                let (read, write) = simplex(1);
-                (Box::new(read), Box::new(Discard(write)))
+                let shared = Shared::default();
+                (
+                    Box::new(Counts { shared: shared.clone(), told: None, line: Vec::new() }),
+                    Box::new(Taker(shared)),
+                )
+            }
+            Builtin::Source => {
+                let shared = Shared::default();
+                (Box::new(Zeros { shared: shared.clone(), sent: 0 }), Box::new(Taker(shared)))
             }
             #[cfg(test)]
             Builtin::Bug => panic!("a bug in a stream, which the test wants"),
-            Builtin::Source => {
-                let (read, write) = simplex(1);
-                (Box::new(Source(read)), Box::new(Discard(write)))
-            }
         }
     }
 }
 
-/// Drops what is written and passes the end on.
-struct Discard(WriteHalf<SimplexStream>);
+/// What the two sides of a connection have in common.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<State>>);
 
-impl AsyncWrite for Discard {
+#[derive(Default)]
+struct State {
+    /// Bytes that the user has sent.
+    taken: u64,
+    /// The first of them, as far as they may be a number.
+    opening: Vec<u8>,
+    ended: bool,
+    /// Whoever waits for a change.
+    reader: Option<Waker>,
+}
+
+/// The digits of the largest number, and a line feed.
+const LONGEST_NUMBER: usize = 21;
+
+impl State {
+    /// The number on the user's first line, once it is there; a line without one asks for nothing.
+    fn wanted(&self) -> Option<u64> {
+        match self.opening.iter().position(|byte| *byte == b'\n') {
+            Some(end) => Some(number(&self.opening[..end]).unwrap_or(0)),
+            None => (self.ended || self.opening.len() == LONGEST_NUMBER).then_some(0),
+        }
+    }
+}
+
+fn number(line: &[u8]) -> Option<u64> {
+    std::str::from_utf8(line).ok()?.trim_end().parse().ok()
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        if let Some(reader) = state.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
+/// Takes what is written, and the end.
+struct Taker(Shared);
+
+impl AsyncWrite for Taker {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
+        self.0.change(|state| {
+            let room = LONGEST_NUMBER.saturating_sub(state.opening.len());
+            state.opening.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            state.taken = state.taken.saturating_add(bytes.len() as u64);
+        });
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -70,27 +129,66 @@ impl AsyncWrite for Discard {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<()>> {
+        self.0.change(|state| state.ended = true);
+        Poll::Ready(Ok(()))
     }
 }
 
-/// Zeros, until the pipe has ended.
-struct Source(ReadHalf<SimplexStream>);
+/// How much was taken, whenever that is more than was told.
+struct Counts {
+    shared: Shared,
+    told: Option<u64>,
+    /// What is left of a line.
+    line: Vec<u8>,
+}
 
-impl AsyncRead for Source {
+impl AsyncRead for Counts {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
-        let mut end = [0; 1];
-        match Pin::new(&mut self.0).poll_read(cx, &mut ReadBuf::new(&mut end)) {
-            Poll::Pending => {
-                let room = buf.initialize_unfilled();
-                room.fill(0);
-                let count = room.len();
-                buf.advance(count);
-                Poll::Ready(Ok(()))
+        if self.line.is_empty() {
+            let mut state = self.shared.lock();
+            let (taken, ended) = (state.taken, state.ended);
+            if self.told.unwrap_or(0) == taken && !ended {
+                state.reader = Some(cx.waker().clone());
+                return Poll::Pending;
             }
-            ended => ended,
+            drop(state);
+            if self.told == Some(taken) {
+                return Poll::Ready(Ok(()));
+            }
+            self.told = Some(taken);
+            self.line = format!("{taken}\n").into_bytes();
         }
+        let count = self.line.len().min(buf.remaining());
+        buf.put_slice(&self.line[..count]);
+        self.line.drain(..count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Zeros, as many as are wanted.
+struct Zeros {
+    shared: Shared,
+    sent: u64,
+}
+
+impl AsyncRead for Zeros {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        let mut state = self.shared.lock();
+        let left = match state.wanted() {
+            _ if state.ended => 0,
+            Some(wanted) => wanted.saturating_sub(self.sent),
+            None => {
+                state.reader = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+        };
+        drop(state);
+        let count = usize::try_from(left).map_or(buf.remaining(), |left| left.min(buf.remaining()));
+        buf.initialize_unfilled_to(count).fill(0);
+        buf.advance(count);
+        self.sent += count as u64;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -111,14 +209,63 @@ mod tests {
         let (mut read, mut write) = Builtin::Discard.connect();
         write.write_all(&[7; 100_000]).await.unwrap();
         write.shutdown().await.unwrap();
-        assert_eq!(read.read(&mut [0; 8]).await.unwrap(), 0);
+        let mut counted = String::new();
+        read.read_to_string(&mut counted).await.unwrap();
+        assert_eq!(counted, "100000\n");
 
         let (mut read, mut write) = Builtin::Source.connect();
+        write.write_all(b"1000000000000\n").await.unwrap();
         let mut zeros = vec![1; 100_000];
         read.read_exact(&mut zeros).await.unwrap();
         assert!(zeros.iter().all(|byte| *byte == 0));
         write.write_all(b"not heard").await.unwrap();
         write.shutdown().await.unwrap();
         assert_eq!(read.read(&mut zeros).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn discard_tells_what_it_has_taken_before_the_end() {
+        let (mut read, mut write) = Builtin::Discard.connect();
+        let mut line = [0; 2];
+        for expected in [b"3\n", b"8\n"] {
+            let count = if expected[0] == b'3' { 3 } else { 5 };
+            write.write_all(&[7; 5][..count]).await.unwrap();
+            // A byte at a time: a line may come in pieces.
+            for byte in &mut line {
+                *byte = read.read_u8().await.unwrap();
+            }
+            assert_eq!(&line, expected);
+        }
+        write.shutdown().await.unwrap();
+        assert_eq!(read.read(&mut line).await.unwrap(), 0);
+
+        let (mut read, mut write) = Builtin::Discard.connect();
+        write.shutdown().await.unwrap();
+        let mut counted = String::new();
+        read.read_to_string(&mut counted).await.unwrap();
+        assert_eq!(counted, "0\n");
+    }
+
+    #[tokio::test]
+    async fn source_sends_what_it_is_asked_for() {
+        for (asked, sent) in [
+            ("100000\n", 100_000),
+            ("7\r\n12", 7),
+            ("0\n", 0),
+            ("\n", 0),
+            ("a few\n", 0),
+            ("99999999999999999999999", 0),
+        ] {
+            let (mut read, mut write) = Builtin::Source.connect();
+            let mut zeros = Vec::new();
+            let (all, ()) = tokio::join!(read.read_to_end(&mut zeros), async {
+                // It comes in pieces, and is waited for.
+                for byte in asked.bytes() {
+                    tokio::task::yield_now().await;
+                    write.write_all(&[byte]).await.unwrap();
+                }
+            });
+            assert_eq!(all.unwrap(), sent, "{asked}");
+        }
     }
 }

@@ -9,8 +9,8 @@ use super::approval::Approve;
 use super::config::Config;
 use super::link;
 use super::target::{Address, Target};
-use crate::error::{Error, Result, Skew};
-use crate::finding::{Finding, Outcome};
+use crate::error::{Error, Result};
+use crate::finding::{self, Finding, Outcome};
 use crate::net::Network;
 use crate::phase::{Phase, Phases};
 
@@ -33,7 +33,11 @@ pub async fn check(place: &str, read: Result<(Config, Network)>) -> Vec<Finding>
     let reached = reach(&config, &network, &mut findings).await;
     if reached {
         let since = Instant::now();
-        findings.push(Finding::new("clock", since, clock(&config, &network).await));
+        let outcome = match link::clock(&config, &network).await {
+            Ok(hub) => finding::clock(SystemTime::now(), hub),
+            Err(error) => Err(error).into(),
+        };
+        findings.push(Finding { what: "clock".into(), outcome, took: since.elapsed() });
         let since = Instant::now();
         findings.push(Finding::new("credential", since, log_in(config.clone(), network).await));
     } else {
@@ -64,15 +68,6 @@ async fn reach(config: &Config, network: &Network, findings: &mut Vec<Finding>) 
     let later = [Phase::Dns, Phase::Tcp, Phase::Tls].into_iter().filter(|later| *later > phase);
     findings.extend(later.map(|phase| Finding::skipped(phase.name())));
     false
-}
-
-async fn clock(config: &Config, network: &Network) -> Result<String> {
-    let hub = link::clock(config, network).await?;
-    let here = SystemTime::now();
-    match Skew::between(here, hub) {
-        None => Ok("within five minutes of the hub's".into()),
-        Some(skew) => Err(Error::Skewed { skew }),
-    }
 }
 
 async fn log_in(config: Config, network: Network) -> Result<String> {

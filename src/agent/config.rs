@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::approval::Approve;
+use super::builtin::Builtin;
 use super::credential::{CONNECTION_STRING_FILE, Credential, Sources, read_secret};
 use super::schema::{ApproveEntry, ApproveWord, Document, TargetEntry};
 use super::target::{Address, Target};
@@ -120,7 +121,8 @@ impl Config {
         })
     }
 
-    /// A configuration without a file: the device's connection string from a file, and targets as `STREAM=HOST:PORT`.
+    /// A configuration without a file: the device's connection string from a file, and targets as `STREAM=HOST:PORT`
+    /// or `STREAM=builtin:NAME`.
     ///
     /// # Errors
     /// What is wrong with either.
@@ -135,7 +137,11 @@ impl Config {
                 .split_once('=')
                 .filter(|(stream, _)| !stream.is_empty())
                 .ok_or_else(|| wrong(format!("'{text}' is not STREAM=HOST:PORT")))?;
-            Ok(Target::new(stream, Address::parse(address).map_err(wrong)?))
+            let address = match address.strip_prefix("builtin:").and_then(Builtin::named) {
+                Some(builtin) => Address::Builtin(builtin),
+                None => Address::parse(address).map_err(wrong)?,
+            };
+            Ok(Target::new(stream, address))
         };
         let mut targets = targets.iter().map(parse).collect::<Result<Vec<_>>>()?;
         if targets.is_empty() {
@@ -309,7 +315,10 @@ command = ["/usr/sbin/sshd", "-i"]
         assert_eq!(config.target("ssh").unwrap().address, Address::Tcp("127.0.0.1:22".into()));
         let config = Config::from_options(&path, &["echo=[::1]:7".into(), "db=/run/db.sock".into()]).unwrap();
         assert_eq!(config.targets.len(), 2);
-        for wrong in ["ssh", "=a:1", "ssh=22"] {
+        let config = Config::from_options(&path, &["e=builtin:echo".into(), "b=builtin:22".into()]).unwrap();
+        assert_eq!(config.targets[0].address, Address::Builtin(Builtin::Echo));
+        assert_eq!(config.targets[1].address, Address::Tcp("builtin:22".into()), "a host may have that name");
+        for wrong in ["ssh", "=a:1", "ssh=22", "echo=builtin:nothing"] {
             assert!(
                 matches!(Config::from_options(&path, &[wrong.into()]), Err(Error::Usage { .. })),
                 "{wrong}"

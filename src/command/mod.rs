@@ -1,6 +1,7 @@
 //! One file per command: it resolves its inputs and calls the parts; it owns no protocol.
 
 mod agent;
+mod bench;
 mod check;
 mod completions;
 mod connect;
@@ -10,6 +11,7 @@ mod emulator;
 mod last;
 mod network;
 mod output;
+mod ping;
 mod profile;
 mod prompt;
 mod show;
@@ -39,6 +41,8 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::SshConfig(args)) => ssh_config::run(&args),
         Some(Command::Completions(args)) => completions::run(&args),
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Ping(args)) => ping::run(&args),
+        Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Last(_)) => last::run(),
     }
 }

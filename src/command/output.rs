@@ -1,17 +1,34 @@
 //! stdout, for the commands that talk there.
 
-use std::io::{ErrorKind, Write};
+use std::ffi::OsStr;
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use crate::error::{Error, Result};
 use crate::finding::Finding;
 
 /// Writes to stdout; a reader that has seen enough is no error.
 pub(super) fn print(text: &str) -> Result<()> {
+    print_to_reader(text).or_else(|error| if reader_has_gone(&error) { Ok(()) } else { Err(error) })
+}
+
+/// Writes to stdout; where the reader has gone, whoever goes on printing is to know.
+pub(super) fn print_to_reader(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Error::local_io("stdout")(error)),
-        _ => Ok(()),
-    }
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Error::local_io("stdout"))
+}
+
+/// Whether nobody reads stdout any more.
+pub(super) fn reader_has_gone(error: &Error) -> bool {
+    matches!(error, Error::LocalIo { source, .. } if source.kind() == ErrorKind::BrokenPipe)
+}
+
+/// Whether stdout takes colours: a terminal that knows them, and a user who has nothing against it (no-color.org).
+fn is_colourful() -> bool {
+    let is =
+        |name: &str, wanted: fn(&OsStr) -> bool| std::env::var_os(name).is_some_and(|value| wanted(&value));
+    std::io::stdout().is_terminal()
+        && !is("NO_COLOR", |value| !value.is_empty())
+        && !is("TERM", |value| value == "dumb")
 }
 
 /// Prints what a check found, for people or as a JSON array.
@@ -20,5 +37,6 @@ pub(super) fn print_findings(findings: &[Finding], json: bool) -> Result<()> {
         let findings: Vec<_> = findings.iter().map(Finding::json).collect();
         return print(&format!("{}\n", serde_json::Value::Array(findings)));
     }
-    print(&findings.iter().map(Finding::line).collect::<String>())
+    let colour = is_colourful();
+    print(&findings.iter().map(|finding| finding.line(colour)).collect::<String>())
 }

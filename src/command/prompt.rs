@@ -1,4 +1,4 @@
-//! Reading a secret from stdin: from a terminal it is asked for and not shown.
+//! Asking whoever is at the terminal: for a secret, which is not shown, and for consent.
 
 use std::io::{IsTerminal, Read, Write};
 
@@ -46,6 +46,21 @@ pub(super) fn secret(what: &str) -> Result<Secret> {
         }),
         text => Ok(Secret::new(text)),
     }
+}
+
+/// Asks on the terminal whether to go on; `None` where there is none to ask on. Only a yes is one.
+///
+/// # Errors
+/// When the terminal cannot be read or written.
+pub(super) fn consent(question: &str) -> Result<Option<bool>> {
+    let mut stderr = std::io::stderr();
+    if !(std::io::stdin().is_terminal() && stderr.is_terminal()) {
+        return Ok(None);
+    }
+    write!(stderr, "{question} [y/N] ").map_err(Error::local_io("the terminal"))?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(Error::local_io("the terminal"))?;
+    Ok(Some(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")))
 }
 
 fn read() -> Result<Zeroizing<Vec<u8>>> {

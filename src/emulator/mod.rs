@@ -8,6 +8,7 @@
 mod authorization;
 mod certificate;
 mod client_certificate;
+mod devices;
 mod directory;
 mod faults;
 mod frames;

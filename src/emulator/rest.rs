@@ -1,39 +1,33 @@
-//! The service's REST API: initiating streams, and as much of the registry as the tools here use.
+//! The service's REST API: who may ask for what, and initiating streams.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Body;
-use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
-use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::clock;
 use crate::iothub::{Code, HubFailure, Identity, headers};
 
 use super::Hub;
-use super::registry::{Permission, Registration};
+use super::registry::Permission;
 use super::sessions::random_hex;
 use super::streams::{self, Outcome, Unanswered};
 
 /// Bodies here are queries and descriptions of devices.
 const MAX_BODY: usize = 64 << 10;
 const BODY: Duration = Duration::from_secs(30);
-/// A page of a query's result at most, and where the request does not say.
-const MAX_PAGE: usize = 1000;
-const PAGE: usize = 100;
-const MAX_ITEM_COUNT: &str = "x-ms-max-item-count";
-const CONTINUATION: HeaderName = HeaderName::from_static("x-ms-continuation");
-
 pub(super) type Answer = Response<Full<Bytes>>;
 
 /// What a path is for. Segments are as they came.
 #[derive(Debug, PartialEq, Eq)]
 enum Route<'a> {
     Stream { device: &'a str, module: Option<&'a str>, stream: &'a str },
+    Twin { device: &'a str, module: Option<&'a str> },
     Devices,
     Query,
     Device(&'a str),
@@ -47,6 +41,8 @@ impl Route<'_> {
             ["twins", device, "modules", module, "streams", stream] => {
                 Route::Stream { device, module: Some(module), stream }
             }
+            ["twins", device] => Route::Twin { device, module: None },
+            ["twins", device, "modules", module] => Route::Twin { device, module: Some(module) },
             ["devices"] => Route::Devices,
             ["devices", "query"] => Route::Query,
             ["devices", device] => Route::Device(device),
@@ -57,7 +53,7 @@ impl Route<'_> {
     fn methods(&self) -> &'static str {
         match self {
             Route::Stream { .. } | Route::Query => "POST",
-            Route::Devices => "GET",
+            Route::Devices | Route::Twin { .. } => "GET",
             Route::Device(_) => "GET, PUT, DELETE",
         }
     }
@@ -91,7 +87,7 @@ impl Hub {
         }
         let writes = matches!(parts.method, Method::PUT | Method::DELETE);
         let permissions: &[Permission] = match &route {
-            Route::Stream { .. } => &[Permission::ServiceConnect],
+            Route::Stream { .. } | Route::Twin { .. } => &[Permission::ServiceConnect],
             Route::Device(_) if writes => &[Permission::RegistryWrite],
             // A choice: the service wants RegistryRead to read, and one policy is enough for the tools here.
             _ => &[Permission::RegistryRead, Permission::ServiceConnect],
@@ -110,10 +106,8 @@ impl Hub {
             Route::Stream { device, module, stream } => {
                 self.stream(device, module, stream, &parts.headers, authority).await
             }
-            Route::Devices => {
-                let devices = self.registry.devices(None, MAX_PAGE);
-                json_answer(&devices.iter().map(|(id, device)| self.describe(id, device)).collect())
-            }
+            Route::Twin { device, module } => self.twin(device, module),
+            Route::Devices => self.all_devices(),
             Route::Query => self.query(&parts.headers, &body),
             Route::Device(id) => self.device(&parts.method, id, &body),
         }
@@ -180,110 +174,8 @@ impl Hub {
         }
     }
 
-    fn device(&self, method: &Method, id: &str, body: &[u8]) -> Answer {
-        let Some(identity) = self.identity(id, None) else {
-            return self.problem(400, Some(Code::ARGUMENT_INVALID), "No device can have this id.");
-        };
-        if *method == Method::PUT {
-            let description: Value = match body {
-                [] => Value::Null,
-                _ => match serde_json::from_slice(body) {
-                    Ok(description) => description,
-                    Err(_) => {
-                        return self.problem(400, Some(Code::ARGUMENT_INVALID), "The body is not JSON.");
-                    }
-                },
-            };
-            if let Err(error) = self.registry.register(&identity) {
-                return self.problem(400, Some(Code::ARGUMENT_INVALID), &error.to_string());
-            }
-            let enabled = description["status"] != "disabled";
-            self.registry.set_enabled(&identity, enabled);
-            if !enabled {
-                self.links.disconnect(&identity);
-            }
-        }
-        let Some(registration) = self.registry.get(&identity) else {
-            return self.problem(404, Some(Code::DEVICE_NOT_FOUND), "The device is not registered.");
-        };
-        if *method == Method::DELETE {
-            return match self.registry.remove(&identity) {
-                Ok(gone) => {
-                    for identity in gone {
-                        self.links.disconnect(&identity);
-                    }
-                    let mut answer = Response::new(Full::default());
-                    *answer.status_mut() = StatusCode::NO_CONTENT;
-                    answer
-                }
-                Err(error) => self.problem(500, Some(Code(500_001)), &error.to_string()),
-            };
-        }
-        json_answer(&self.describe(&identity, &registration))
-    }
-
-    /// Answers the one query that lists all devices, page by page: the token is the last id of the page before.
-    fn query(&self, headers: &HeaderMap, body: &[u8]) -> Answer {
-        let description: Value = serde_json::from_slice(body).unwrap_or_default();
-        let words = description["query"].as_str().unwrap_or_default().to_ascii_lowercase();
-        if words.split_whitespace().collect::<Vec<_>>() != ["select", "*", "from", "devices"] {
-            let message = "The emulator knows one query: SELECT * FROM devices.";
-            return self.problem(400, Some(Code::ARGUMENT_INVALID), message);
-        }
-        let page = match headers.get(MAX_ITEM_COUNT).map(|count| count.to_str().unwrap_or_default().parse()) {
-            None => PAGE,
-            Some(Ok(count @ 1..)) => MAX_PAGE.min(count),
-            Some(_) => {
-                return self.problem(400, Some(Code::ARGUMENT_INVALID), "x-ms-max-item-count is no count.");
-            }
-        };
-        let last = match headers.get(CONTINUATION).map(HeaderValue::as_bytes) {
-            None | Some(b"") => None,
-            Some(token) => {
-                let last = data_encoding::BASE64URL_NOPAD.decode(token).ok();
-                match last.and_then(|last| String::from_utf8(last).ok()) {
-                    Some(last) => Some(last),
-                    None => {
-                        return self.problem(
-                            400,
-                            Some(Code::ARGUMENT_INVALID),
-                            "The continuation is not ours.",
-                        );
-                    }
-                }
-            }
-        };
-        let mut devices = self.registry.devices(last.as_deref(), page + 1);
-        let more = devices.len() > page;
-        devices.truncate(page);
-        let mut answer = json_answer(&devices.iter().map(|(id, device)| self.describe(id, device)).collect());
-        if let (true, Some((last, _))) = (more, devices.last()) {
-            let token = data_encoding::BASE64URL_NOPAD.encode(last.device().as_bytes());
-            if let Ok(token) = HeaderValue::from_str(&token) {
-                answer.headers_mut().insert(CONTINUATION, token);
-            }
-        }
-        answer
-    }
-
-    /// A device as the registry and its twin show it; its keys are in the emulator's directory only.
-    fn describe(&self, identity: &Identity, registration: &Registration) -> Value {
-        let online = self.links.is_online(identity);
-        let last = registration.last_activity.map(clock::iso8601);
-        json!({
-            "deviceId": identity.device(),
-            "status": if registration.enabled { "enabled" } else { "disabled" },
-            "connectionState": if online { "Connected" } else { "Disconnected" },
-            // The service's "never" [D].
-            "lastActivityTime": last.as_deref().unwrap_or("0001-01-01T00:00:00Z"),
-            "authenticationType": "sas",
-            "tags": {},
-            "properties": { "desired": {}, "reported": {} },
-        })
-    }
-
     /// The identity a path names. Clients encode ids or send them raw [S]; a raw one may look encoded.
-    fn identity(&self, device: &str, module: Option<&str>) -> Option<Identity> {
+    pub(super) fn identity(&self, device: &str, module: Option<&str>) -> Option<Identity> {
         let decoded = Identity::new(&decode(device), module.map(decode).as_deref()).ok();
         let raw = Identity::new(device, module).ok();
         match (&decoded, raw) {
@@ -333,12 +225,6 @@ impl Hub {
     }
 }
 
-fn json_answer(value: &Value) -> Answer {
-    let mut answer = Response::new(Full::from(value.to_string()));
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
-    answer
-}
-
 /// `+` stays as it is: an id may hold one and no id holds a space.
 fn decode(segment: &str) -> String {
     percent_decode_str(segment).decode_utf8_lossy().into_owned()
@@ -368,7 +254,9 @@ mod tests {
         );
         assert_eq!(Route::parse("/devices/query"), Some(Route::Query));
         assert_eq!(Route::parse("/devices/d"), Some(Route::Device("d")));
-        for path in ["", "/", "/devices/d/x", "/twins/d/streams/a/b", "/twins/d", "devices"] {
+        assert_eq!(Route::parse("/twins/d"), Some(Route::Twin { device: "d", module: None }));
+        assert_eq!(Route::parse("/twins/d/modules/m"), Some(Route::Twin { device: "d", module: Some("m") }));
+        for path in ["", "/", "/devices/d/x", "/twins/d/streams/a/b", "/twins/d/modules", "devices"] {
             assert_eq!(Route::parse(path), None, "{path}");
         }
     }
@@ -376,8 +264,8 @@ mod tests {
     #[test]
     fn timeouts() {
         let read = |value: &'static str| {
-            let headers = HeaderMap::from_iter([(CONTINUATION, HeaderValue::from_static(value))]);
-            timeout_header(&headers, CONTINUATION.as_str())
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
+            timeout_header(&headers, RETRY_AFTER.as_str())
         };
         assert_eq!(read("30"), Ok(Some(Duration::from_secs(30))));
         assert_eq!(read("0.5"), Ok(Some(Duration::from_millis(500))));

@@ -112,7 +112,13 @@ fn following(error: &Error) -> Vec<Error> {
         Error::Listing { .. } => {
             vec![Error::Rejected { identity: device(), stream: text("ssh"), hub: text(HUB) }]
         }
-        Error::Rejected { .. } => PHASES
+        Error::Rejected { .. } => vec![Error::NotOffered {
+            identity: device(),
+            stream: text("echo"),
+            hub: text(HUB),
+            builtin: "echo",
+        }],
+        Error::NotOffered { .. } => PHASES
             .map(|phase| Error::Network {
                 phase,
                 target: text("contoso:443"),

@@ -17,7 +17,9 @@ pub use failure::{Code, HubFailure};
 pub use initiate::{Answer, DEFAULT_API_VERSION, Initiate, headers};
 pub use names::{HubAddress, Identity, encode, stream_for_port};
 pub use offer::{Decision, Offer, SUBSCRIPTIONS, parse_decision};
-pub use registry::{ALL_DEVICES, CONTINUATION, Device, MAX_ITEM_COUNT, State, devices_page};
+pub use registry::{
+    ALL_DEVICES, CONTINUATION, Device, MAX_ITEM_COUNT, State, device_path, devices_page, twin, twin_path,
+};
 pub use sas::{Resource, SasToken, UnixSeconds};
 pub use session::{Login, WEBSOCKET_PATH, WEBSOCKET_SUBPROTOCOL};
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Identity, Malformed};
+use super::{Identity, Malformed, encode};
 
 /// The query for all devices, as a request's body.
 pub const ALL_DEVICES: &str = r#"{"query":"SELECT * FROM devices"}"#;
@@ -42,6 +42,17 @@ pub struct Device {
     pub last_activity: Option<String>,
 }
 
+/// `/twins/{id}[/modules/{id}]?api-version={V}`: what the hub knows of an identity, for whoever has ServiceConnect [D].
+pub fn twin_path(identity: &Identity, api_version: &str) -> String {
+    let module = identity.module().map_or_else(String::new, |module| format!("/modules/{}", encode(module)));
+    format!("/twins/{}{module}?api-version={}", encode(identity.device()), encode(api_version))
+}
+
+/// `/devices/{id}?api-version={V}`: a device in the registry, for whoever has RegistryRead [D].
+pub fn device_path(identity: &Identity, api_version: &str) -> String {
+    format!("/devices/{}?api-version={}", encode(identity.device()), encode(api_version))
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Twin {
@@ -54,14 +65,10 @@ struct Twin {
     last_activity_time: Option<String>,
 }
 
-/// Reads a page of devices.
-///
-/// # Errors
-/// When it is none, or an id in it is not one.
-pub fn devices_page(body: &[u8]) -> Result<Vec<Device>, Malformed> {
-    let twins: Vec<Twin> =
-        serde_json::from_slice(body).map_err(|_| Malformed::new("the answer is no list of devices"))?;
-    let read = |twin: Twin| {
+impl TryFrom<Twin> for Device {
+    type Error = Malformed;
+
+    fn try_from(twin: Twin) -> Result<Self, Malformed> {
         let state = match (twin.status.as_str(), twin.connection_state.as_str()) {
             ("disabled", _) => State::Disabled,
             (_, "Connected") => State::Online,
@@ -70,13 +77,38 @@ pub fn devices_page(body: &[u8]) -> Result<Vec<Device>, Malformed> {
         let identity = Identity::new(&twin.device_id, None)?;
         let last_activity = twin.last_activity_time.filter(|time| !time.starts_with(NEVER));
         Ok(Device { id: identity.device().to_owned(), state, last_activity })
-    };
-    twins.into_iter().map(read).collect()
+    }
+}
+
+/// Reads the twin of a device or module.
+///
+/// # Errors
+/// When it is none.
+pub fn twin(body: &[u8]) -> Result<Device, Malformed> {
+    let twin: Twin = serde_json::from_slice(body).map_err(|_| Malformed::new("the answer is no twin"))?;
+    twin.try_into()
+}
+
+/// Reads a page of devices.
+///
+/// # Errors
+/// When it is none, or an id in it is not one.
+pub fn devices_page(body: &[u8]) -> Result<Vec<Device>, Malformed> {
+    let twins: Vec<Twin> =
+        serde_json::from_slice(body).map_err(|_| Malformed::new("the answer is no list of devices"))?;
+    twins.into_iter().map(Device::try_from).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths() {
+        let module = Identity::new("a#b", Some("m?")).unwrap();
+        assert_eq!(twin_path(&module, "2020-09-30"), "/twins/a%23b/modules/m%3F?api-version=2020-09-30");
+        assert_eq!(device_path(&module, "2020-09-30"), "/devices/a%23b?api-version=2020-09-30");
+    }
 
     #[test]
     fn reads_twins() {

@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use tokio::time::{sleep, timeout};
 
-use super::open::PRODUCT;
+use super::open::{authorized, bug, endpoint};
 use crate::error::{Error, Result};
 use crate::iothub::{ALL_DEVICES, CONTINUATION, Device, HubFailure, MAX_ITEM_COUNT, devices_page, headers};
 use crate::net::{Endpoint, Network, Reply, exchange};
@@ -62,8 +62,7 @@ async fn page(
     next: Option<&HeaderValue>,
 ) -> Result<Reply> {
     let hub = &credential.hub;
-    let address = credential.gateway.as_ref().unwrap_or(hub);
-    let endpoint = Endpoint::new(&*address.name, address.port.unwrap_or(443));
+    let endpoint = endpoint(hub, credential.gateway.as_ref());
     let mut tries = 0;
     loop {
         tries += 1;
@@ -94,17 +93,9 @@ fn request(
     api_version: &str,
     next: Option<&HeaderValue>,
 ) -> Result<hyper::Request<Full<Bytes>>> {
-    let bug = |error: hyper::http::Error| Error::Bug(format!("a request cannot be made: {error}"));
     let authorization = credential.authorization(SystemTime::now())?;
-    let mut authorization =
-        HeaderValue::try_from(authorization.expose()).map_err(|error| bug(error.into()))?;
-    authorization.set_sensitive(true);
     let path = format!("/devices/query?api-version={}", crate::iothub::encode(api_version));
-    let mut builder = hyper::Request::post(path)
-        .header(HOST, endpoint.authority())
-        .header(AUTHORIZATION, authorization)
-        .header(USER_AGENT, PRODUCT)
-        .header(ACCEPT, "application/json")
+    let mut builder = authorized(hyper::Request::post(path), endpoint, &authorization)?
         .header(CONTENT_TYPE, "application/json; charset=utf-8")
         .header(MAX_ITEM_COUNT, PAGE);
     if let Some(next) = next {

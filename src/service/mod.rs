@@ -1,9 +1,11 @@
 //! The service's side: asks the hub for a stream to a device, and joins it at the streaming gateway.
 
 mod devices;
+mod look;
 mod open;
 mod wait;
 
 pub use devices::devices;
+pub use look::{Look, look, reads_registry};
 pub use open::{Request, open};
 pub use wait::open_waiting;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
+use hyper::http::request::Builder;
 use tokio::time::timeout;
 
 use crate::error::{Error, Result, Skew};
@@ -14,7 +15,7 @@ use crate::phase::{Phase, Phases};
 use crate::secret::Secret;
 
 /// What every client of the service says it is.
-pub(super) const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
+const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
 
 /// What the hub may take beyond the time it waits for the device: C# gives it as much [S].
 const HUB_SLACK: Duration = Duration::from_secs(15);
@@ -48,8 +49,7 @@ pub async fn open(network: &Network, request: &Request, phases: &mut Phases) -> 
 /// Asks the hub for the stream: where to join it, and with which token.
 async fn ask(network: &Network, request: &Request, phases: &mut Phases) -> Result<(String, Secret)> {
     let Request { hub, gateway, initiate, .. } = request;
-    let address = gateway.as_ref().unwrap_or(hub);
-    let endpoint = Endpoint::new(&*address.name, address.port.unwrap_or(443));
+    let endpoint = endpoint(hub, gateway.as_ref());
     let stream = network.connect(&endpoint, phases).await?;
     let since = Instant::now();
     let waits = [initiate.connect_timeout, initiate.response_timeout];
@@ -82,16 +82,32 @@ async fn ask(network: &Network, request: &Request, phases: &mut Phases) -> Resul
     }
 }
 
-fn http_request(request: &Request, endpoint: &Endpoint) -> Result<hyper::Request<Full<Bytes>>> {
-    let bug = |error: hyper::http::Error| Error::Bug(format!("a request cannot be made: {error}"));
+/// Where requests for the hub go.
+pub(super) fn endpoint(hub: &HubAddress, gateway: Option<&HubAddress>) -> Endpoint {
+    let address = gateway.unwrap_or(hub);
+    Endpoint::new(&*address.name, address.port.unwrap_or(443))
+}
+
+/// A request that cannot be made is our own mistake.
+pub(super) fn bug(error: hyper::http::Error) -> Error {
+    Error::Bug(format!("a request cannot be made: {error}"))
+}
+
+/// Gives a request what all of them have.
+pub(super) fn authorized(builder: Builder, endpoint: &Endpoint, authorization: &Secret) -> Result<Builder> {
     let mut authorization =
-        HeaderValue::try_from(request.authorization.expose()).map_err(|error| bug(error.into()))?;
+        HeaderValue::try_from(authorization.expose()).map_err(|error| bug(error.into()))?;
     authorization.set_sensitive(true);
-    let mut builder = hyper::Request::post(request.initiate.path())
+    Ok(builder
         .header(HOST, endpoint.authority())
         .header(AUTHORIZATION, authorization)
         .header(USER_AGENT, PRODUCT)
-        .header(ACCEPT, "application/json");
+        .header(ACCEPT, "application/json"))
+}
+
+fn http_request(request: &Request, endpoint: &Endpoint) -> Result<hyper::Request<Full<Bytes>>> {
+    let post = hyper::Request::post(request.initiate.path());
+    let mut builder = authorized(post, endpoint, &request.authorization)?;
     for (name, value) in request.initiate.timeouts() {
         builder = builder.header(name, value);
     }

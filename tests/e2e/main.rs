@@ -9,6 +9,7 @@ mod examples;
 mod failures;
 mod life;
 mod manners;
+mod measuring;
 mod profiles;
 mod proxies;
 mod ssh;

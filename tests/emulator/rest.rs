@@ -277,6 +277,23 @@ async fn the_registry() {
     );
     let _device = hub.device("dev-1", None).await;
 
+    let twin = async |policy: &str, path: &str| {
+        let answer = hub.as_policy(policy, "GET", &format!("/twins/{path}?api-version=x"), "").await;
+        let field = |name: &str| answer.json()[name].as_str().unwrap_or_default().to_owned();
+        (answer.status, field("deviceId"), field("moduleId"), field("connectionState"))
+    };
+    let twin_of = |device: &str, module: &str, state: &str| (200, device.into(), module.into(), state.into());
+    assert_eq!(twin("service", "dev-1").await, twin_of("dev-1", "", "Connected"));
+    assert_eq!(twin("iothubowner", "dev-1/modules/mod").await, twin_of("dev-1", "mod", "Disconnected"));
+    // Reading the registry is not enough for twins [D].
+    for (policy, path, status) in [
+        ("registryReadWrite", "dev-1", 401),
+        ("service", "nobody", 404),
+        ("service", "dev-1/modules/no", 404),
+    ] {
+        assert_eq!(twin(policy, path).await.0, status, "{policy} {path}");
+    }
+
     let token = hub.policy_token("service");
     let query = r#"{"query":"SELECT * FROM devices"}"#;
     let mut continuation = String::new();

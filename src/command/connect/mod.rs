@@ -17,13 +17,13 @@ use super::signals::HelperSignals;
 use crate::error::{Error, Exit, Result};
 use crate::net::{Stream, WebSocket};
 use crate::phase::Phases;
-use crate::tunnel::{self, Close, End, Meter, Settings};
-use crate::{cli, duration, failure_record, logging, service};
+use crate::tunnel::{self, End, Meter, Settings};
+use crate::{cli, duration, failure_record, logging, measure, service};
 
 /// How long the first answer may take before a wait is worth a line on a terminal.
 const WAIT_NOTICE: Duration = Duration::from_secs(3);
 
-const KEEPALIVE: Duration = Duration::from_secs(30);
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(30);
 
 pub(super) fn run(args: &cli::Connect) -> Result<ExitCode> {
     let runtime = super::runtime()?;
@@ -41,7 +41,7 @@ async fn connect(args: &cli::Connect) -> Result<ExitCode> {
     let meter = Meter::default();
     let since = Instant::now();
     let opened = tokio::select! {
-        opened = open(args, &mut phases) => opened,
+        opened = open_planned(args, &mut phases) => opened,
         () = signals.hangup() => return Ok(ExitCode::from(Exit::Temporary as u8)),
         () = caller.gone() => return Ok(ExitCode::from(Exit::LocalIo as u8)),
     };
@@ -75,15 +75,24 @@ async fn connect(args: &cli::Connect) -> Result<ExitCode> {
     Ok(ExitCode::from(error.exit() as u8))
 }
 
-/// Opens the stream; with `--wait`, tries again for as long as the device is offline or the hub throttles.
-async fn open(args: &cli::Connect, phases: &mut Phases) -> Result<WebSocket<Stream>> {
+/// Decides by `plan`, which may ask a secret store, and opens the stream.
+async fn open_planned(args: &cli::Connect, phases: &mut Phases) -> Result<WebSocket<Stream>> {
     let options = args.clone();
     let plan = Arc::new(apart(move || Plan::new(&options)).await?);
+    open(&plan, args.way.wait, phases).await
+}
+
+/// Opens the stream; with `wait`, tries again for as long as the device is offline or the hub throttles.
+pub(super) async fn open(
+    plan: &Arc<Plan>,
+    wait: Option<Duration>,
+    phases: &mut Phases,
+) -> Result<WebSocket<Stream>> {
     let request = async || {
-        let plan = Arc::clone(&plan);
+        let plan = Arc::clone(plan);
         apart(move || plan.request()).await
     };
-    let wait = args.wait.unwrap_or_default();
+    let wait = wait.unwrap_or_default();
     let mut noticed = false;
     let notice = |error: &Error, waited: Duration| {
         log::info!("{error}; waiting");
@@ -93,6 +102,14 @@ async fn open(args: &cli::Connect, phases: &mut Phases) -> Result<WebSocket<Stre
         }
     };
     service::open_waiting(&plan.network, request, wait, phases, notice).await
+}
+
+/// The same error, where the stream is for measuring and the device would have to offer `builtin`.
+pub(super) fn unless_offered(error: Error, builtin: &'static str) -> Error {
+    match error {
+        Error::Rejected { identity, stream, hub } => Error::NotOffered { identity, stream, hub, builtin },
+        error => error,
+    }
 }
 
 /// Runs what may ask a secret store, and with it a user, in a thread of its own: a caller that goes in the meantime is
@@ -111,7 +128,7 @@ async fn bridge(
     phases: &Phases,
 ) -> Result<Option<Exit>> {
     let settings = Settings {
-        keepalive: args.keepalive.unwrap_or(KEEPALIVE),
+        keepalive: args.way.keepalive.unwrap_or(KEEPALIVE),
         linger: Duration::from_secs(10),
         // What ssh still writes once the device has closed, nobody reads; and it may yet be told why.
         drain: Duration::ZERO,
@@ -128,37 +145,20 @@ async fn bridge(
         End::Peer(close) if close.is_normal() && is_ssh && meter.received() == 0 => {
             Err(Error::Cut { problem: "the device's ssh server closed it before its first byte".into() })
         }
-        End::Local | End::HungUp => Ok(None),
-        End::Peer(close) if close.is_normal() => Ok(None),
-        End::Peer(close) => Err(Error::Cut { problem: format!("the gateway closed it{}", told(&close)) }),
         // Whoever read stdout has gone, and with it everybody who could be told.
         End::LocalFailed(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Some(Exit::LocalIo)),
         End::LocalFailed(source) => Err(Error::LocalIo { what: "stdin and stdout".into(), source }),
-        End::Cut(error) => Err(Error::Cut { problem: error.to_string() }),
-        End::Violation(what) => {
-            Err(Error::Protocol { target: "the gateway".into(), problem: format!("it sent {what}") })
-        }
-        End::Silent(after) => Err(Error::Silent { after }),
+        end => measure::failure(end).map_or(Ok(None), Err),
     }
-}
-
-/// The code and the reason of a Close.
-fn told(close: &Close) -> String {
-    let code = close.code.map_or_else(String::new, |code| format!(" with {code}"));
-    if close.reason.is_empty() { code } else { format!("{code}: {}", close.reason) }
 }
 
 /// One line: how long, how much, and where the time of the set-up went.
 fn stats(since: Instant, meter: &Meter, phases: &Phases) -> String {
-    let phases: Vec<_> = phases
-        .iter()
-        .map(|timing| format!("{} {:.1}", timing.phase, timing.took.as_secs_f64() * 1e3))
-        .collect();
     format!(
         "stats: {:.3} s, {} bytes sent, {} bytes received, phases in ms: {}",
         since.elapsed().as_secs_f64(),
         meter.sent(),
         meter.received(),
-        phases.join(", ")
+        phases.in_milliseconds()
     )
 }

@@ -6,7 +6,7 @@ use crate::cli;
 use crate::command::network::network;
 use crate::device_cache;
 use crate::error::{Error, Result};
-use crate::iothub::{DEFAULT_API_VERSION, Identity, Initiate};
+use crate::iothub::{DEFAULT_API_VERSION, HubAddress, Identity, Initiate};
 use crate::net::Network;
 use crate::profile::{Credential, Name, Profiles, Seconds, default_path};
 use crate::service::Request;
@@ -22,26 +22,37 @@ pub(in crate::command) struct Plan {
 }
 
 impl Plan {
+    /// What connects to `host`: for ssh, at its port.
     pub(in crate::command) fn new(args: &cli::Connect) -> Result<Self> {
-        let profiles = Profiles::read(&args.service.config.clone().unwrap_or_else(default_path))?;
-        let name = Name { host: args.host.as_deref().unwrap_or_default(), typed: args.name.as_deref() };
-        let destination = profiles.destination(&name, args.service.profile.as_deref(), |profile| {
+        let host = args.host.as_deref().unwrap_or_default();
+        Self::decide(host, &args.way, args.stream.as_deref(), args.port)
+    }
+
+    /// What asks `host` for the stream that measures, whatever the profile says of streams.
+    pub(in crate::command) fn to_measure(host: &str, way: &cli::Way, stream: &str) -> Result<Self> {
+        Self::decide(host, way, Some(stream), None)
+    }
+
+    fn decide(host: &str, way: &cli::Way, stream: Option<&str>, port: Option<u16>) -> Result<Self> {
+        let service = &way.service;
+        let profiles = Profiles::read(&service.config.clone().unwrap_or_else(default_path))?;
+        let name = Name { host, typed: way.name.as_deref() };
+        let destination = profiles.destination(&name, service.profile.as_deref(), |profile| {
             device_cache::known(&profiles.path, profile)
         })?;
         let profile = destination.profile;
         let credential = Credential::of(&profiles, destination.profile_name, profile)?;
-        let identity = match &args.module {
+        let identity = match &way.module {
             None => destination.identity,
             Some(module) => Identity::new(destination.identity.device(), Some(module))
                 .map_err(|problem| Error::BadName { name: module.clone(), problem: problem.0 })?,
         };
-        let stream = args
-            .stream
-            .clone()
+        let stream = stream
+            .map(str::to_owned)
             .or(destination.stream)
-            .unwrap_or_else(|| profile.stream(args.port.unwrap_or(22)));
+            .unwrap_or_else(|| profile.stream(port.unwrap_or(22)));
         let ca_file =
-            args.service.ca_file.clone().or_else(|| profile.ca_file.as_deref().map(|f| profiles.relative(f)));
+            service.ca_file.clone().or_else(|| profile.ca_file.as_deref().map(|f| profiles.relative(f)));
         let or = |option: Option<Duration>, file: Option<Seconds>, default| {
             option.or(file.map(|seconds| seconds.0)).unwrap_or(default)
         };
@@ -50,11 +61,11 @@ impl Plan {
             identity,
             stream,
             api_version: profile.api_version.clone().unwrap_or_else(|| DEFAULT_API_VERSION.into()),
-            connect_timeout: or(args.connect_timeout, profile.connect_timeout, CONNECT_TIMEOUT),
-            response_timeout: or(args.response_timeout, profile.response_timeout, RESPONSE_TIMEOUT),
+            connect_timeout: or(way.connect_timeout, profile.connect_timeout, CONNECT_TIMEOUT),
+            response_timeout: or(way.response_timeout, profile.response_timeout, RESPONSE_TIMEOUT),
         };
         let proxy = profile.proxy.as_ref().map(|url| &url.0);
-        let network = network(ca_file.as_deref(), args.service.proxy.as_deref(), &profiles.path, proxy)?;
+        let network = network(ca_file.as_deref(), service.proxy.as_deref(), &profiles.path, proxy)?;
         let plan = Self { network, credential, initiate };
         log::info!("profile {profile_name}: {}", plan.describe());
         Ok(plan)
@@ -64,6 +75,11 @@ impl Plan {
     pub(in crate::command) fn describe(&self) -> String {
         let Initiate { identity, stream, .. } = &self.initiate;
         format!("{identity} at {}, stream '{stream}'", self.credential.hub)
+    }
+
+    /// The device or module, and the hub.
+    pub(in crate::command) fn ends(&self) -> (&Identity, &HubAddress) {
+        (&self.initiate.identity, &self.credential.hub)
     }
 
     /// What the credential is, and nothing that it holds.

@@ -1,7 +1,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Bench, LIMIT, Process, need};
+use super::{Bench, LIMIT, Process, eventually, need};
 
 /// A user at a terminal, with a shell that controls jobs. What is typed is echoed, as on a real one.
 pub struct Terminal(Process);
@@ -46,6 +46,20 @@ impl Terminal {
     #[track_caller]
     pub fn shows(&mut self, text: &str) {
         self.0.says(text, 1, LIMIT);
+    }
+
+    /// Waits for a question, which is no whole line, to be shown for the `times`th time.
+    #[track_caller]
+    pub fn asks(&mut self, question: &str, times: u32) {
+        eventually(LIMIT, || {
+            let text = self.text();
+            let shown = text.matches(question).count();
+            if shown >= times as usize {
+                Ok(())
+            } else {
+                Err(format!("'{question}' is shown {shown} times: {text}"))
+            }
+        });
     }
 
     /// All that was shown so far.

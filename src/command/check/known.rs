@@ -1,0 +1,162 @@
+//! What a hub tells of itself and of a device, and how it explains that a stream fails.
+
+use crate::error::{Error, Exit};
+use crate::finding::{self, Outcome};
+use crate::iothub::{Code, Device, State};
+use crate::service::{Look, Request};
+
+/// The clock here, beside the hub's.
+pub(super) fn clock(look: &Look) -> Outcome {
+    match look.clocks {
+        Some((here, hub)) => finding::clock(here, hub),
+        None => Outcome::Warn(
+            "the hub's answer does not say what time it is".into(),
+            "see to it that the clock here is right: the hub allows five minutes".into(),
+        ),
+    }
+}
+
+/// Whether the hub refuses the credential itself, and not the device.
+pub(super) fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::Hub { failure, .. } if matches!(failure.status, 401 | 403) && error.exit() == Exit::Denied)
+}
+
+/// Why the hub refuses `credential`: one that it lets read the registry is the right one for something else.
+pub(super) fn refused(error: &Error, credential: &str, reads_registry: bool) -> Outcome {
+    if !reads_registry {
+        return Err(error).into();
+    }
+    Outcome::Fail(
+        format!("{credential} may read the registry, but not ask for streams: {error}"),
+        Some("the profile needs a policy with ServiceConnect, such as the hub's policy 'service'".into()),
+        error.exit(),
+    )
+}
+
+/// The device has accepted.
+pub(super) fn accepted(request: &Request, look: &Look) -> Outcome {
+    let accepted = format!("accepted the stream '{}'", request.initiate.stream);
+    Outcome::Pass(match &look.twin {
+        Ok(device) => format!("{accepted}; {}", state(device)),
+        Err(_) => accepted,
+    })
+}
+
+/// Why the device cannot be had, where the hub knows more than the error says.
+pub(super) fn device(error: &Error, request: &Request, look: &Look) -> Option<Outcome> {
+    let device = look.twin.as_ref().ok()?;
+    let code = match error {
+        Error::Hub { failure, .. } => failure.code,
+        _ => None,
+    };
+    let (identity, hub) = (&request.initiate.identity, &request.hub);
+    let because = code.map_or_else(String::new, |code| format!(" ({code:?})"));
+    let (problem, hint) = match (device.state, code) {
+        (State::Disabled, code) if code != Some(Code::DEVICE_DISABLED) => (
+            format!("{identity} is registered at {hub}, but disabled{because}"),
+            Some("enable it in the hub's registry".into()),
+        ),
+        (State::Online, Some(Code::DEVICE_NOT_ONLINE)) => (
+            format!(
+                "{identity} is registered, enabled and connected to {hub}, but takes no streams{because}"
+            ),
+            Some("another program is connected as this device: `iotstream agent` must be the one".into()),
+        ),
+        _ => (format!("{error}; {}", state(device)), error.hint()),
+    };
+    Some(Outcome::Fail(problem, hint, error.exit()))
+}
+
+/// What the registry says of it.
+fn state(device: &Device) -> String {
+    let last = match &device.last_activity {
+        Some(time) => format!("last active {time}"),
+        None => "never active".into(),
+    };
+    match device.state {
+        State::Disabled => "it is registered and disabled".into(),
+        State::Online => "it is registered, enabled and online".into(),
+        State::Offline => format!("it is registered, enabled and offline, {last}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iothub::{HubAddress, HubFailure, Identity, Initiate};
+    use crate::secret::Secret;
+    use std::time::Duration;
+
+    fn request() -> Request {
+        Request {
+            hub: HubAddress::parse("contoso.azure-devices.net").unwrap(),
+            gateway: None,
+            authorization: Secret::new("t"),
+            initiate: Initiate {
+                identity: Identity::new("gw-07", None).unwrap(),
+                stream: "ssh".into(),
+                api_version: "x".into(),
+                connect_timeout: Duration::ZERO,
+                response_timeout: Duration::ZERO,
+            },
+        }
+    }
+
+    fn refusal(status: u16, code: Code) -> Error {
+        Error::Hub {
+            hub: "contoso.azure-devices.net".into(),
+            identity: request().initiate.identity,
+            failure: Box::new(HubFailure { status, code: Some(code), ..HubFailure::default() }),
+            skew: None,
+        }
+    }
+
+    fn look(state: State, last_activity: Option<&str>) -> Look {
+        let twin = Device { id: "gw-07".into(), state, last_activity: last_activity.map(str::to_owned) };
+        Look { clocks: None, twin: Ok(twin) }
+    }
+
+    fn problem(error: &Error, look: &Look) -> String {
+        match device(error, &request(), look) {
+            Some(Outcome::Fail(problem, Some(hint), Exit::Unavailable)) => format!("{problem}: {hint}"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn registered_enabled_and_online_are_told_apart() {
+        let offline = refusal(404, Code::DEVICE_NOT_ONLINE);
+        let told = problem(&offline, &look(State::Offline, Some("2026-11-23T03:00:00Z")));
+        assert!(told.contains("is not connected to contoso"), "{told}");
+        assert!(told.contains("enabled and offline, last active 2026-11-23T03:00:00Z"), "{told}");
+        assert!(problem(&offline, &look(State::Offline, None)).contains("offline, never active"));
+        let told = problem(&offline, &look(State::Online, None));
+        assert!(
+            told.contains("connected to contoso.azure-devices.net, but takes no streams (404103)"),
+            "{told}"
+        );
+        let told = problem(&offline, &look(State::Disabled, None));
+        assert!(told.contains("but disabled (404103): enable it"), "{told}");
+        let told = problem(&refusal(403, Code::DEVICE_DISABLED), &look(State::Disabled, None));
+        assert!(told.starts_with("device gw-07 is disabled at contoso"), "{told}");
+
+        let unknown = Look { clocks: None, twin: Err(HubFailure::default()) };
+        assert!(device(&offline, &request(), &unknown).is_none());
+    }
+
+    #[test]
+    fn a_policy_without_the_right_is_told_from_a_wrong_key() {
+        let error = refusal(401, Code::UNAUTHORIZED_ACCESS);
+        assert!(is_refusal(&error) && !is_refusal(&refusal(403, Code::DEVICE_DISABLED)));
+        let told = |reads| match refused(&error, "policy registryRead", reads) {
+            Outcome::Fail(problem, Some(hint), Exit::Denied) => format!("{problem}: {hint}"),
+            other => panic!("{other:?}"),
+        };
+        assert!(
+            told(true).starts_with("policy registryRead may read the registry, but not"),
+            "{}",
+            told(true)
+        );
+        assert!(told(false).contains("was it regenerated?"), "{}", told(false));
+    }
+}

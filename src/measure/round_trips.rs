@@ -1,0 +1,278 @@
+//! Round trips: probes that an echo gives back, one after the other, with their times.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::session::not_the_service;
+use crate::error::Result;
+
+/// When probes go out, and how large they are.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    /// How many; `None` is without end.
+    pub count: Option<u64>,
+    /// From one probe to the next; zero: as soon as the one before is back.
+    pub interval: Duration,
+    /// Bytes of a probe; at least one.
+    pub size: usize,
+    /// How long an answer may take.
+    pub timeout: Duration,
+}
+
+/// What becomes of a probe; they are counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    Sent(u64),
+    Answered(u64, Duration),
+    /// Its time is up. On a stream nothing is lost: it may be answered yet.
+    Missed(u64),
+}
+
+/// How the probes came to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// All are answered or missed.
+    Done,
+    /// The stream has ended.
+    Broken,
+}
+
+struct Probe {
+    seq: u64,
+    sent: Instant,
+    missed: bool,
+}
+
+/// Those that are out, in the order in which their answers come.
+#[derive(Default)]
+struct Out {
+    probes: RefCell<VecDeque<Probe>>,
+    changed: Notify,
+}
+
+/// Sends probes to the echo behind `stream`, whose halves are given, and tells `note` what becomes of each. `false`: the
+/// stream ended before they were done.
+///
+/// Cancel-safe as far as the measurement goes: what has been noted stands, and the stream is of no further use.
+///
+/// # Errors
+/// When what comes back is not what was sent, and `note`'s own.
+pub async fn round_trips(
+    stream: &str,
+    mut read: impl AsyncRead + Unpin,
+    mut write: impl AsyncWrite + Unpin,
+    pace: &Pace,
+    note: impl Fn(Event) -> Result<()>,
+) -> Result<bool> {
+    let out = Out::default();
+    let end = tokio::select! {
+        biased;
+        end = answers(stream, &mut read, pace, &out, &note) => end?,
+        end = send(&mut write, pace, &out, &note) => end?,
+        end = miss(pace, &out, &note) => end?,
+    };
+    Ok(end == End::Done)
+}
+
+/// Sends them all, and waits until each is answered or missed.
+async fn send(
+    write: &mut (impl AsyncWrite + Unpin),
+    pace: &Pace,
+    out: &Out,
+    note: &impl Fn(Event) -> Result<()>,
+) -> Result<End> {
+    let mut next = Instant::now();
+    for seq in 1..=pace.count.unwrap_or(u64::MAX) {
+        if pace.interval.is_zero() {
+            settled(out).await;
+        } else {
+            sleep_until(next).await;
+            // One that is late does not hurry those behind it.
+            next = Instant::now().max(next) + pace.interval;
+        }
+        out.probes.borrow_mut().push_back(Probe { seq, sent: Instant::now(), missed: false });
+        out.changed.notify_waiters();
+        note(Event::Sent(seq))?;
+        let sent = async {
+            write.write_all(&content(seq, pace.size)).await?;
+            write.flush().await
+        };
+        if sent.await.is_err() {
+            // The reading half knows no less.
+            return std::future::pending().await;
+        }
+    }
+    settled(out).await;
+    Ok(End::Done)
+}
+
+/// Until every probe that is out is answered or missed.
+async fn settled(out: &Out) {
+    loop {
+        let changed = out.changed.notified();
+        if out.probes.borrow().iter().all(|probe| probe.missed) {
+            return;
+        }
+        changed.await;
+    }
+}
+
+async fn answers(
+    stream: &str,
+    read: &mut (impl AsyncRead + Unpin),
+    pace: &Pace,
+    out: &Out,
+    note: &impl Fn(Event) -> Result<()>,
+) -> Result<End> {
+    let mut answer = vec![0; pace.size];
+    let mut filled = 0;
+    loop {
+        filled += match read.read(&mut answer[filled..]).await {
+            Ok(0) | Err(_) => return Ok(End::Broken),
+            Ok(count) => count,
+        };
+        let first = out.probes.borrow().front().map(|probe| (probe.seq, probe.sent));
+        let Some((seq, sent)) = first.filter(|(seq, _)| content(*seq, filled) == answer[..filled]) else {
+            return not_the_service(stream, "it sends what it was not sent", "echo");
+        };
+        if filled == pace.size {
+            filled = 0;
+            out.probes.borrow_mut().pop_front();
+            note(Event::Answered(seq, sent.elapsed()))?;
+            out.changed.notify_waiters();
+        }
+    }
+}
+
+/// Notes those whose time is up.
+async fn miss(pace: &Pace, out: &Out, note: &impl Fn(Event) -> Result<()>) -> Result<End> {
+    loop {
+        let changed = out.changed.notified();
+        let due =
+            out.probes.borrow().iter().find(|probe| !probe.missed).map(|probe| probe.sent + pace.timeout);
+        let Some(due) = due else {
+            changed.await;
+            continue;
+        };
+        tokio::select! {
+            () = changed => continue,
+            () = sleep_until(due) => {}
+        }
+        let missed = out.probes.borrow_mut().iter_mut().find(|probe| !probe.missed).map(|probe| {
+            probe.missed = true;
+            probe.seq
+        });
+        if let Some(seq) = missed {
+            note(Event::Missed(seq))?;
+            out.changed.notify_waiters();
+        }
+    }
+}
+
+/// What a probe holds: its number, and bytes that differ from those of its neighbours.
+fn content(seq: u64, size: usize) -> Vec<u8> {
+    let tail = (0u8..=u8::MAX).cycle().map(|byte| byte ^ seq.to_le_bytes()[0]);
+    seq.to_le_bytes().into_iter().chain(tail).take(size).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{duplex, split};
+
+    fn pace(count: u64, interval: u64) -> Pace {
+        Pace {
+            count: Some(count),
+            interval: Duration::from_millis(interval),
+            size: 20,
+            timeout: Duration::from_secs(3),
+        }
+    }
+
+    /// Probes against whatever `other` does with its side.
+    async fn probe<F: Future<Output = ()>>(
+        pace: Pace,
+        other: impl FnOnce(tokio::io::DuplexStream) -> F,
+    ) -> (Result<bool>, Vec<Event>) {
+        let events = RefCell::new(Vec::new());
+        let (ours, theirs) = duplex(64);
+        let (read, write) = split(ours);
+        let note = |event| {
+            events.borrow_mut().push(event);
+            Ok(())
+        };
+        let other = async {
+            other(theirs).await;
+            std::future::pending::<()>().await;
+        };
+        let done = tokio::select! {
+            done = round_trips("echo", read, write, &pace, note) => done,
+            () = other => unreachable!(),
+        };
+        (done, events.into_inner())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_is_timed_by_itself() {
+        for interval in [0, 1000] {
+            let echo = async |mut stream: tokio::io::DuplexStream| {
+                let mut probe = [0; 20];
+                for delay in [100, 2500] {
+                    stream.read_exact(&mut probe).await.unwrap();
+                    tokio::time::sleep(Duration::from_millis(delay)).await;
+                    stream.write_all(&probe).await.unwrap();
+                }
+                std::future::pending::<()>().await;
+            };
+            let (done, events) = probe(pace(2, interval), echo).await;
+            assert!(done.unwrap());
+            let answered = |seq, millis| Event::Answered(seq, Duration::from_millis(millis));
+            assert_eq!(events, [Event::Sent(1), answered(1, 100), Event::Sent(2), answered(2, 2500)]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_late_is_missed_and_may_come_yet() {
+        let late = async |mut stream: tokio::io::DuplexStream| {
+            let mut probes = [0; 60];
+            stream.read_exact(&mut probes).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            stream.write_all(&probes[..40]).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        let (done, events) = probe(pace(3, 1000), late).await;
+        assert!(done.unwrap());
+        let answered = |seq, millis| Event::Answered(seq, Duration::from_millis(millis));
+        assert_eq!(
+            events,
+            [
+                Event::Sent(1),
+                Event::Sent(2),
+                Event::Sent(3),
+                Event::Missed(1),
+                answered(1, 3500),
+                answered(2, 2500),
+                Event::Missed(3)
+            ]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_echo_is_told() {
+        for said in [&b"SSH-2.0"[..], &[0; 20]] {
+            let (done, _) = probe(pace(2, 1000), async |mut stream: tokio::io::DuplexStream| {
+                stream.write_all(said).await.unwrap();
+                std::future::pending::<()>().await;
+            })
+            .await;
+            assert!(done.unwrap_err().to_string().contains("not the agent's builtin echo"), "{said:?}");
+        }
+        let (done, events) = probe(pace(2, 1000), async |stream| drop(stream)).await;
+        assert!(!done.unwrap() && !events.contains(&Event::Sent(2)));
+    }
+}

@@ -1,0 +1,189 @@
+//! Throughput, one way at a time, up to the last byte that has arrived: what left this machine may still be in a buffer.
+//! Either way has one round trip in it: the count that comes back, or the request that goes there.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::time::Instant;
+
+use super::session::not_the_service;
+use crate::error::Result;
+
+/// What is written or read at a time.
+const CHUNK: usize = 64 * 1024;
+/// The longest line of a discard: a number and its line feed.
+const LONGEST_COUNT: u64 = 32;
+
+/// How far a transfer has come. It is kept up to date while the transfer runs, for whoever looks on or breaks off.
+#[derive(Debug)]
+pub struct Transfer {
+    since: Instant,
+    bytes: Cell<u64>,
+    took: Cell<Duration>,
+}
+
+impl Default for Transfer {
+    fn default() -> Self {
+        Self { since: Instant::now(), bytes: Cell::new(0), took: Cell::new(Duration::ZERO) }
+    }
+}
+
+impl Transfer {
+    /// Bytes that are known to have arrived.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// From the beginning until the last of them was known to have.
+    pub fn took(&self) -> Duration {
+        self.took.get()
+    }
+
+    /// Bits a second so far; zero before the first byte.
+    pub fn rate(&self) -> f64 {
+        let seconds = self.took().as_secs_f64();
+        if seconds > 0.0 { self.bytes() as f64 * 8.0 / seconds } else { 0.0 }
+    }
+
+    fn arrived(&self, bytes: u64) {
+        self.bytes.set(bytes);
+        self.took.set(self.since.elapsed());
+    }
+}
+
+/// Sends `size` bytes to the discard behind `stream`, until it has counted them all. `false`: the stream ended before.
+///
+/// Cancel-safe as far as `transfer` goes: it says what arrived, and the stream is of no further use.
+///
+/// # Errors
+/// When the other side does not count as a discard does.
+pub async fn upload(
+    stream: &str,
+    read: impl AsyncRead + Unpin,
+    mut write: impl AsyncWrite + Unpin,
+    size: u64,
+    transfer: &Transfer,
+) -> Result<bool> {
+    let send = async {
+        let chunk = vec![0; CHUNK];
+        let mut left = size;
+        while left > 0 {
+            let count = usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK));
+            if write.write_all(&chunk[..count]).await.is_err() {
+                break;
+            }
+            left -= count as u64;
+        }
+        // A failure is known to the reading half as well.
+        let _ = write.flush().await;
+        std::future::pending().await
+    };
+    tokio::select! {
+        biased;
+        counted = counts(stream, read, size, transfer) => counted,
+        never = send => never,
+    }
+}
+
+/// Reads what the discard has counted so far, line by line, until it is `size`.
+async fn counts(stream: &str, read: impl AsyncRead + Unpin, size: u64, transfer: &Transfer) -> Result<bool> {
+    let mut lines = BufReader::new(read);
+    loop {
+        let mut line = Vec::new();
+        let read = (&mut lines).take(LONGEST_COUNT).read_until(b'\n', &mut line).await;
+        if read.is_err() || line.is_empty() {
+            return Ok(false);
+        }
+        let count =
+            line.strip_suffix(b"\n").and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        let Some(count) = count.filter(|count| (transfer.bytes()..=size).contains(count)) else {
+            return not_the_service(stream, "it does not count what it is sent", "discard");
+        };
+        transfer.arrived(count);
+        if count == size {
+            return Ok(true);
+        }
+    }
+}
+
+/// Asks the source behind `stream` for `size` bytes and takes them. `false`: the stream ended before.
+///
+/// Cancel-safe as far as `transfer` goes: it says what arrived, and the stream is of no further use.
+///
+/// # Errors
+/// When the other side sends what no source does.
+pub async fn download(
+    stream: &str,
+    mut read: impl AsyncRead + Unpin,
+    mut write: impl AsyncWrite + Unpin,
+    size: u64,
+    transfer: &Transfer,
+) -> Result<bool> {
+    let mut room = vec![0; CHUNK];
+    if write.write_all(format!("{size}\n").as_bytes()).await.is_err() || write.flush().await.is_err() {
+        return Ok(false);
+    }
+    while transfer.bytes() < size {
+        match read.read(&mut room).await {
+            Ok(0) | Err(_) => return Ok(false),
+            Ok(count) if room[..count].iter().any(|byte| *byte != 0) => {
+                return not_the_service(stream, "it sends other bytes than zeros", "source");
+            }
+            Ok(count) => transfer.arrived(size.min(transfer.bytes() + count as u64)),
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::Builtin;
+    use tokio::io::{copy, duplex, split};
+
+    /// Joins one of the agent's services to `transfer`'s side of a pipe.
+    async fn against(builtin: Builtin, size: u64, transfer: &Transfer) -> Result<bool> {
+        let (ours, theirs) = duplex(4096);
+        let (read, write) = split(ours);
+        let (mut from_us, mut to_us) = split(theirs);
+        let (mut service_read, mut service_write) = builtin.connect();
+        let service = async {
+            let ended =
+                tokio::join!(copy(&mut from_us, &mut service_write), copy(&mut service_read, &mut to_us));
+            // A source ends by itself; nobody is told, for the measurement is to see the size.
+            drop(ended);
+            std::future::pending().await
+        };
+        let measure = async {
+            match builtin {
+                Builtin::Source => download("source", read, write, size, transfer).await,
+                _ => upload("discard", read, write, size, transfer).await,
+            }
+        };
+        tokio::select! {
+            done = measure => done,
+            never = service => never,
+        }
+    }
+
+    #[tokio::test]
+    async fn every_byte_is_counted_where_it_arrives() {
+        for size in [1, CHUNK as u64 * 3 + 7] {
+            for builtin in [Builtin::Discard, Builtin::Source] {
+                let transfer = Transfer::default();
+                assert!(against(builtin, size, &transfer).await.unwrap(), "{builtin:?}");
+                assert_eq!(transfer.bytes(), size, "{builtin:?}");
+                assert!(transfer.took() > Duration::ZERO && transfer.rate() > 0.0);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_counts_nothing_is_no_discard() {
+        let transfer = Transfer::default();
+        let done = against(Builtin::Echo, 100, &transfer).await;
+        assert!(done.unwrap_err().to_string().contains("not the agent's builtin discard"));
+        assert_eq!(transfer.bytes(), 0);
+    }
+}
