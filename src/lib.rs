@@ -16,6 +16,7 @@ pub mod emulator;
 pub mod error;
 pub mod failure_record;
 pub mod finding;
+pub mod gateway_cache;
 pub mod iothub;
 pub mod logging;
 pub mod measure;

@@ -382,7 +382,7 @@ mod tests {
             };
             let (hub, authorization) = (service.hub.clone(), token.text().clone());
             let request = service::Request { hub, gateway: None, authorization, initiate };
-            service::open(&network, &request, &mut Phases::default()).await
+            service::open(&network, &request, None, &mut Phases::default()).await
         };
         // One byte in a frame with a mask of zeros; it comes back without a mask.
         let echo = async |io: &mut crate::net::Stream| {

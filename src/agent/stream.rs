@@ -15,7 +15,7 @@ use super::target::{Connection, Target};
 use super::traffic::{Charged, Traffic};
 use crate::duration;
 use crate::iothub::{Decision, Offer};
-use crate::net::Network;
+use crate::net::{Network, WssUrl};
 use crate::phase::Phases;
 use crate::tunnel::{self, End, Meter, Settings};
 
@@ -75,7 +75,11 @@ pub(super) async fn run(offer: Offer, answers: mpsc::Sender<String>, surrounding
     let answer = offer.answer(Decision::Accept);
     let accept = async move { answers.send(answer).await };
     let mut phases = Phases::default();
-    let (_, joined) = tokio::join!(accept, network.join(&offer.url, &offer.token, &mut phases));
+    let join = async {
+        let url = WssUrl::of_stream(&offer.url)?;
+        network.join(&url, &offer.token, &mut phases).await
+    };
+    let (_, joined) = tokio::join!(accept, join);
     let websocket = match joined {
         Ok(websocket) => websocket,
         Err(error) => return trail.ended(&error.to_string()),

@@ -46,6 +46,15 @@ pub struct WssUrl {
 }
 
 impl WssUrl {
+    /// The URL of a stream as the hub told it; it is opaque, whatever its host, port, path and query [S].
+    ///
+    /// # Errors
+    /// When it is of no use.
+    pub fn of_stream(text: &str) -> crate::error::Result<Self> {
+        Self::parse(text)
+            .map_err(|problem| crate::error::Error::Protocol { target: "the hub".into(), problem })
+    }
+
     /// Reads a URL from elsewhere.
     ///
     /// # Errors

@@ -18,4 +18,4 @@ pub use endpoint::{Endpoint, WssUrl};
 pub use http::{Reply, exchange};
 pub use proxy::{FORM as PROXY_FORM, Proxies};
 pub use tls::{Tls, read_certificates};
-pub use websocket::{Upgrade, WebSocket};
+pub use websocket::{Upgrade, WebSocket, join_over};

@@ -28,6 +28,8 @@ const UPGRADE_LIMIT: Duration = Duration::from_secs(15);
 pub struct WebSocket<S> {
     pub io: S,
     pub early: Bytes,
+    /// The server it is with.
+    pub server: Endpoint,
 }
 
 /// What an upgrade asks for besides the URL. permessage-deflate is never offered: ssh compresses or encrypts already.
@@ -39,15 +41,13 @@ pub struct Upgrade<'a> {
 }
 
 impl Network {
-    /// Joins a stream at its gateway. The URL is opaque, whatever its host, port, path and query; the token is good
-    /// for one use [S].
+    /// Joins a stream at its gateway; the token is good for one use [S].
     ///
     /// # Errors
-    /// When the URL is of no use, or the gateway cannot be reached or refuses.
-    pub async fn join(&self, url: &str, token: &Secret, phases: &mut Phases) -> Result<WebSocket<Stream>> {
-        let url =
-            WssUrl::parse(url).map_err(|problem| Error::Protocol { target: "the hub".into(), problem })?;
-        self.open(&url, Upgrade { bearer: Some(token), subprotocol: None }, phases).await
+    /// When the gateway cannot be reached or refuses.
+    pub async fn join(&self, url: &WssUrl, token: &Secret, phases: &mut Phases) -> Result<WebSocket<Stream>> {
+        let stream = self.connect(&url.endpoint, phases).await?;
+        join_over(stream, url, token, phases).await
     }
 
     /// Opens a WebSocket.
@@ -65,6 +65,20 @@ impl Network {
     }
 }
 
+/// Joins a stream over a connection to its gateway.
+///
+/// # Errors
+/// When the gateway refuses, or has closed the connection.
+pub async fn join_over(
+    stream: Stream,
+    url: &WssUrl,
+    token: &Secret,
+    phases: &mut Phases,
+) -> Result<WebSocket<Stream>> {
+    let asked = Upgrade { bearer: Some(token), subprotocol: None };
+    limited(Phase::Gateway, &url.endpoint, phases, UPGRADE_LIMIT, upgrade(stream, url, asked)).await
+}
+
 /// Upgrades a connection to `url.endpoint`.
 ///
 /// Not cancel-safe: dropping the future drops the connection.
@@ -80,7 +94,7 @@ where
     let request = request(url, &key, &asked)?;
     let (io, early) =
         switch(io, target, request, |response| check(response, target, &key, asked.subprotocol)).await?;
-    Ok(WebSocket { io, early })
+    Ok(WebSocket { io, early, server: target.clone() })
 }
 
 fn request(url: &WssUrl, key: &str, asked: &Upgrade<'_>) -> Result<Request<Empty<Bytes>>> {
@@ -181,7 +195,7 @@ mod tests {
         assert!(request.starts_with("GET /bridges/x?y=z HTTP/1.1\r\nHost: gateway:8443\r\n"), "{request}");
         assert!(request.contains("\r\nAuthorization: Bearer eyJ0eX\r\n"), "{request}");
         assert!(!request.to_lowercase().contains("extensions"), "{request}");
-        let WebSocket { mut io, early } = websocket.unwrap();
+        let WebSocket { mut io, early, .. } = websocket.unwrap();
         let mut all = early.to_vec();
         io.read_to_end(&mut all).await.unwrap();
         assert_eq!(all, b"\x02early");

@@ -1,5 +1,6 @@
 //! Asking for a stream, and joining it.
 
+use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::error::{Error, Result, Skew};
 use crate::iothub::{Answer, HubAddress, Initiate};
-use crate::net::{Endpoint, Network, Stream, WebSocket, exchange};
+use crate::net::{Endpoint, Network, Stream, WebSocket, WssUrl, exchange, join_over};
 use crate::phase::{Phase, Phases};
 use crate::secret::Secret;
 
@@ -37,12 +38,48 @@ pub struct Request {
     pub initiate: Initiate,
 }
 
-/// Asks for a stream and joins it.
+/// Asks for a stream and joins it. `guess` is the gateway that the hub may name: it is dialled in the meantime, and
+/// where the hub names another, or it is gone by then, nothing is lost.
 ///
 /// # Errors
 /// Which phase failed, and what the hub, the device or the gateway said.
-pub async fn open(network: &Network, request: &Request, phases: &mut Phases) -> Result<WebSocket<Stream>> {
-    let (url, token) = ask(network, request, phases).await?;
+pub async fn open(
+    network: &Network,
+    request: &Request,
+    guess: Option<&Endpoint>,
+    phases: &mut Phases,
+) -> Result<WebSocket<Stream>> {
+    let mut dial = pin!(async {
+        let mut phases = Phases::default();
+        let stream = network.connect(guess?, &mut phases).await;
+        stream.ok().map(|stream| (stream, phases))
+    });
+    let mut dialled = None;
+    let (url, token) = {
+        let mut asked = pin!(ask(network, request, phases));
+        loop {
+            tokio::select! {
+                biased;
+                asked = &mut asked => break asked?,
+                done = &mut dial, if dialled.is_none() => dialled = Some(done),
+            }
+        }
+    };
+    let url = WssUrl::of_stream(&url)?;
+    if guess == Some(&url.endpoint) {
+        let dialled = match dialled {
+            Some(dialled) => dialled,
+            None => dial.await,
+        };
+        if let Some((stream, before)) = dialled {
+            phases.extend(before);
+            match join_over(stream, &url, &token, phases).await {
+                // It may have waited for longer than the gateway likes.
+                Err(Error::Network { problem, .. }) => log::info!("dialling again: {problem}"),
+                joined => return joined,
+            }
+        }
+    }
     network.join(&url, &token, phases).await
 }
 

@@ -7,14 +7,14 @@ use tokio::time::{Instant, sleep};
 use super::{Request, open};
 use crate::backoff::{Backoff, chance};
 use crate::error::{Error, Result};
-use crate::net::{Network, Stream, WebSocket};
+use crate::net::{Endpoint, Network, Stream, WebSocket};
 use crate::phase::Phases;
 
 /// A device that comes online is found within this, and a hub is asked no more often.
 const MAX_PAUSE: Duration = Duration::from_secs(4);
 
 /// Opens a stream, and tries again for `wait` while the device is offline or the hub throttles. `request` makes each
-/// try's request, for each has a token of its own; `notice` is told of each failure and how long it has taken so far.
+/// try's request, for each has a token of its own; `guess` is as for [`open`]; `notice` is told of each failure and how long it has taken so far.
 ///
 /// # Errors
 /// The last try's, when the time is up, or the first that waiting does not mend.
@@ -22,13 +22,14 @@ pub async fn open_waiting(
     network: &Network,
     mut request: impl AsyncFnMut() -> Result<Request>,
     wait: Duration,
+    guess: Option<&Endpoint>,
     phases: &mut Phases,
     mut notice: impl FnMut(&Error, Duration),
 ) -> Result<WebSocket<Stream>> {
     let begin = Instant::now();
     let mut backoff = Backoff::new(MAX_PAUSE);
     loop {
-        let error = match open(network, &request().await?, phases).await {
+        let error = match open(network, &request().await?, guess, phases).await {
             Ok(websocket) => return Ok(websocket),
             Err(error) => error,
         };

@@ -85,7 +85,7 @@ async fn check(args: &cli::Connect) -> Vec<Finding> {
 async fn stream(plan: &Plan, request: &Request, look: &Look, mut findings: Vec<Finding>) -> Vec<Finding> {
     let mut phases = Phases::default();
     let since = Instant::now();
-    let opened = service::open(&plan.network, request, &mut phases).await;
+    let opened = service::open(&plan.network, request, None, &mut phases).await;
     let took = since.elapsed();
     let credential = match &opened {
         Err(error) if known::is_refusal(error) && look.twin.is_err() => {

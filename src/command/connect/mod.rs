@@ -18,7 +18,7 @@ use crate::error::{Error, Exit, Result};
 use crate::net::{Stream, WebSocket};
 use crate::phase::Phases;
 use crate::tunnel::{self, End, Meter, Settings};
-use crate::{cli, duration, failure_record, logging, measure, service};
+use crate::{cli, duration, failure_record, gateway_cache, logging, measure, service};
 
 /// How long the first answer may take before a wait is worth a line on a terminal.
 const WAIT_NOTICE: Duration = Duration::from_secs(3);
@@ -101,7 +101,13 @@ pub(super) async fn open(
             logging::notice(&format!("{error}; waiting for up to {}", duration::show(wait)));
         }
     };
-    service::open_waiting(&plan.network, request, wait, phases, notice).await
+    let (_, hub) = plan.ends();
+    let last = gateway_cache::known(hub);
+    let opened = service::open_waiting(&plan.network, request, wait, last.as_ref(), phases, notice).await?;
+    if last.as_ref() != Some(&opened.server) {
+        gateway_cache::keep(hub, &opened.server);
+    }
+    Ok(opened)
 }
 
 /// The same error, where the stream is for measuring and the device would have to offer `builtin`.

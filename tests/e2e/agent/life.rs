@@ -335,7 +335,7 @@ impl Opener {
                 },
             };
             let mut phases = iotstream::phase::Phases::default();
-            let stream = iotstream::service::open(&self.network, &request, &mut phases).await.unwrap();
+            let stream = iotstream::service::open(&self.network, &request, None, &mut phases).await.unwrap();
             let (ours, theirs) = tokio::io::duplex(64);
             let settings = iotstream::tunnel::Settings {
                 keepalive: Duration::ZERO,
