@@ -11,10 +11,10 @@ use std::task::{Context, Poll, ready};
 use rustls::ClientConfig;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, WriteTraffic};
+use rustls::unbuffered::{ConnectionState, WriteTraffic};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, SIZE};
 
 /// The longest payload of a record, and the longest record (RFC 5246, section 6.2; those of TLS 1.3 are shorter).
 const PAYLOAD: usize = 16_384;
@@ -23,13 +23,13 @@ const RECORD: usize = 5 + PAYLOAD + 2048;
 /// Ciphertext taken from the connection at a time: four full records of TLS 1.3 end where it does.
 const INCOMING: usize = 4 * (5 + PAYLOAD + 17);
 
-/// Plaintext taken on at a time, and what its records are longer.
-const OUTGOING: usize = 65_536;
-const RECORDS_ROOM: usize = 1024;
+/// Plaintext taken on at a time: with what its records are longer, and another record, it fits a buffer.
+const OUTGOING: usize = 4 * PAYLOAD;
 
 /// Where ciphertext is put: away from the beginning of a page, where an allocator's chunks often begin, for each record
 /// is copied into one.
 const START: usize = 2048;
+const _: () = assert!(START + OUTGOING + 4 * 64 < SIZE && START + INCOMING <= SIZE);
 
 type Traffic<'a> = WriteTraffic<'a, ClientConnectionData>;
 
@@ -73,8 +73,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         let mut stream = Self {
             io,
             session,
-            incoming: Queue::new(START, INCOMING),
-            outgoing: Queue::new(START, OUTGOING + RECORDS_ROOM),
+            incoming: Queue::new(),
+            outgoing: Queue::new(),
             plaintext: Vec::new(),
             peer_closed: false,
             closed: false,
@@ -123,13 +123,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                     ControlFlow::Break(Ok(Step::Data))
                 }
                 Ok(ConnectionState::EncodeTlsData(mut message)) => {
-                    let written = match message.encode(self.outgoing.room(0)) {
-                        Err(EncodeError::InsufficientSize(short)) => {
-                            message.encode(self.outgoing.room(short.required_size))
-                        }
-                        result => result,
-                    };
-                    self.outgoing.end += written.map_err(io::Error::other)?;
+                    let written = message.encode(self.outgoing.room(RECORD)).map_err(io::Error::other)?;
+                    self.outgoing.add(written);
                     ControlFlow::Continue(())
                 }
                 Ok(ConnectionState::TransmitTlsData(message)) => {
@@ -168,7 +163,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         if let Ok(ConnectionState::EncodeTlsData(mut alert)) =
             self.session.process_tls_records(self.incoming.filled()).state
         {
-            self.outgoing.end += alert.encode(self.outgoing.room(RECORDS_ROOM)).unwrap_or(0);
+            let written = alert.encode(self.outgoing.room(RECORD)).unwrap_or(0);
+            self.outgoing.add(written);
         }
     }
 
@@ -201,11 +197,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     }
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut room = ReadBuf::new(self.incoming.room(RECORD));
-        ready!(Pin::new(&mut self.io).poll_read(cx, &mut room))?;
+        let room = self.incoming.room(RECORD);
+        let most = room.len().min(INCOMING);
+        let mut room = ReadBuf::new(&mut room[..most]);
+        let polled = Pin::new(&mut self.io).poll_read(cx, &mut room);
         let count = room.filled().len();
-        self.incoming.end += count;
-        Poll::Ready(Ok(count))
+        self.incoming.add(count);
+        polled.map_ok(|()| count)
     }
 }
 
@@ -268,13 +266,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
         ready!(this.poll_send(cx))?;
         let bytes = &bytes[..bytes.len().min(OUTGOING)];
         let step = this.keep(|traffic, outgoing| {
-            let written = match traffic.encrypt(bytes, outgoing.room(bytes.len() + RECORDS_ROOM)) {
-                Err(EncryptError::InsufficientSize(short)) => {
-                    traffic.encrypt(bytes, outgoing.room(short.required_size))
-                }
-                result => result,
-            };
-            outgoing.end += written.map_err(io::Error::other)?;
+            let written = traffic.encrypt(bytes, outgoing.room(bytes.len())).map_err(io::Error::other)?;
+            outgoing.add(written);
             Ok(())
         })?;
         if step != Step::Open {
@@ -298,8 +291,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
         if !this.closed {
             this.closed = true;
             this.keep(|traffic, outgoing| {
-                let written = traffic.queue_close_notify(outgoing.room(RECORDS_ROOM));
-                outgoing.end += written.map_err(io::Error::other)?;
+                let written = traffic.queue_close_notify(outgoing.room(RECORD)).map_err(io::Error::other)?;
+                outgoing.add(written);
                 Ok(())
             })?;
         }
@@ -320,16 +313,15 @@ fn invalid(error: rustls::Error) -> io::Error {
 
 /// Bytes on their way, in the order in which they came.
 struct Queue {
-    buffer: Buffer,
-    base: usize,
+    /// `None` while it is empty.
+    buffer: Option<Buffer>,
     start: usize,
     end: usize,
 }
 
 impl Queue {
-    /// An empty one of `size` bytes, which begin `base` into a page.
-    fn new(base: usize, size: usize) -> Self {
-        Self { buffer: Buffer::new(base + size), base, start: base, end: base }
+    fn new() -> Self {
+        Self { buffer: None, start: START, end: START }
     }
 
     fn is_empty(&self) -> bool {
@@ -337,30 +329,31 @@ impl Queue {
     }
 
     fn filled(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.start..self.end]
+        self.buffer.as_mut().map_or(&mut [], |buffer| &mut buffer[self.start..self.end])
     }
 
+    /// All the room behind what is queued, which is moved to the front if there is less than `wanted`.
+    fn room(&mut self, wanted: usize) -> &mut [u8] {
+        let buffer = self.buffer.get_or_insert_with(Buffer::take);
+        if buffer.len() - self.end < wanted {
+            buffer.copy_within(self.start..self.end, START);
+            (self.start, self.end) = (START, START + self.end - self.start);
+        }
+        &mut buffer[self.end..]
+    }
+
+    /// The first `count` bytes of the room are filled.
+    fn add(&mut self, count: usize) {
+        self.end += count;
+        self.take(0);
+    }
+
+    /// The first `count` bytes queued are done with.
     fn take(&mut self, count: usize) {
         self.start += count;
         if self.is_empty() {
-            (self.start, self.end) = (self.base, self.base);
+            *self = Self::new();
         }
-    }
-
-    /// All the room behind what is queued, at least `wanted` bytes of it.
-    fn room(&mut self, wanted: usize) -> &mut [u8] {
-        if self.buffer.len() - self.end < wanted {
-            let length = self.end - self.start;
-            if self.buffer.len() - self.base - length < wanted {
-                let mut larger = Buffer::new(self.base + length + wanted);
-                larger[self.base..][..length].copy_from_slice(self.filled());
-                self.buffer = larger;
-            } else {
-                self.buffer.copy_within(self.start..self.end, self.base);
-            }
-            (self.start, self.end) = (self.base, self.base + length);
-        }
-        &mut self.buffer[self.end..]
     }
 }
 

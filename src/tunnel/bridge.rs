@@ -4,8 +4,8 @@
 //! whoever gets it may still send what it has before it answers with its own.
 
 use std::future::Future;
-use std::io;
-use std::ops::ControlFlow;
+use std::io::{self, Cursor};
+use std::ops::{ControlFlow, Range};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::frame::{Decoder, Piece};
 use super::link::{HANGUP, Link, silence};
 use super::meter::Meter;
-use super::outgoing::Frames;
+use super::outgoing::{Frames, Payload};
 use crate::buffer::Buffer;
 
 /// Bytes taken from the stream at a time: four full TLS records, behind what is left of the longest header and control
@@ -108,7 +108,8 @@ where
 {
     let (read, write) = tokio::io::split(remote);
     let mut frames = Frames::new(write);
-    let end = run(local, read, &mut frames, early, settings, meter, hangup).await;
+    let remote = Cursor::new(early).chain(read);
+    let end = run(local, remote, &mut frames, settings, meter, hangup).await;
     if !matches!(end, End::Cut(_) | End::Silent(_)) {
         // TLS has a close of its own; a peer that is gone does not miss it.
         let _ = timeout(HANGUP / 2, frames.shutdown()).await;
@@ -120,7 +121,6 @@ async fn run<R, W, S, T>(
     local: (R, W),
     remote: S,
     frames: &mut Frames<T>,
-    early: &[u8],
     settings: &Settings,
     meter: &Meter,
     hangup: impl Future<Output = ()>,
@@ -133,7 +133,7 @@ where
 {
     let link = Link::default();
     let mut up = pin!(up(local.0, frames, &link, meter));
-    let mut down = pin!(down(remote, local.1, early, &link, settings.half_close, meter));
+    let mut down = pin!(down(remote, local.1, &link, settings.half_close, meter));
     let mut silence = pin!(silence(&link, settings.keepalive));
     let mut hangup = pin!(hangup);
     let (mut upward, mut downward) = (None, None);
@@ -202,10 +202,11 @@ where
                 };
                 frames.control(ping, pong.as_deref()).await
             }
-            count = local.read(frames.room()) => match count {
-                Ok(0) => return close(frames, if drain.is_some() { Up::Drained } else { Up::Eof }).await,
-                Ok(count) => {
-                    let sent = frames.data(count, drain).await;
+            payload = Payload::read(&mut local) => match payload {
+                Ok(None) => return close(frames, if drain.is_some() { Up::Drained } else { Up::Eof }).await,
+                Ok(Some(payload)) => {
+                    let count = payload.len();
+                    let sent = frames.data(payload, drain).await;
                     if sent.is_ok() {
                         meter.add_sent(count);
                     }
@@ -232,55 +233,28 @@ async fn close<S: AsyncWrite + Unpin>(frames: &mut Frames<S>, why: Up) -> Up {
 }
 
 /// Frames → local side.
-async fn down<S, W>(
-    mut remote: S,
-    mut local: W,
-    early: &[u8],
-    link: &Link,
-    half_close: bool,
-    meter: &Meter,
-) -> Down
+async fn down<S, W>(mut remote: S, mut local: W, link: &Link, half_close: bool, meter: &Meter) -> Down
 where
     S: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut buffer = Buffer::new(INCOMING.max(early.len()));
-    buffer[..early.len()].copy_from_slice(early);
-    let (mut start, mut end) = (0, early.len());
     let mut decoder = Decoder::default();
-    link.heard(Some(Instant::now()));
+    // An unfinished header or control frame.
+    let mut rest = Vec::new();
     loop {
-        // The payloads at hand are moved together, so that one write takes them all.
-        let mut data = start..start;
-        let last = loop {
-            let (used, piece) = match decoder.next(&buffer[start..end]) {
-                Ok((0, None)) => break None,
-                Ok(step) => step,
-                Err(violation) => break Some(Down::Violation(violation.0)),
-            };
-            match piece {
-                Some(Piece::Data(range)) => {
-                    let range = start + range.start..start + range.end;
-                    if data.is_empty() {
-                        data = range;
-                    } else {
-                        let count = range.len();
-                        buffer.copy_within(range, data.end);
-                        data.end += count;
-                    }
-                }
-                Some(Piece::Ping(range)) => {
-                    let payload = buffer[start..][range].to_vec();
-                    link.order(|orders| orders.pong = Some(payload));
-                }
-                Some(Piece::Close(code, reason)) => {
-                    let reason = String::from_utf8_lossy(&buffer[start..][reason]).into_owned();
-                    break Some(Down::Closed(Close { code, reason }));
-                }
-                Some(Piece::Pong) | None => {}
+        link.heard(Some(Instant::now()));
+        let (mut buffer, end) = match read_or_linger(&mut remote, &rest, link).await {
+            ControlFlow::Continue(Ok((_, 0))) => {
+                let close = Close { code: None, reason: String::new() };
+                return closed(half_close.then_some(&mut local), close, link).await;
             }
-            start += used;
+            ControlFlow::Continue(Ok((buffer, count))) => (buffer, rest.len() + count),
+            ControlFlow::Continue(Err(error)) => return Down::RemoteFailed(error),
+            ControlFlow::Break(()) => return Down::Lingered,
         };
+        buffer[..rest.len()].copy_from_slice(&rest);
+        link.heard(Some(Instant::now()));
+        let Taken { data, unfinished, last } = take_apart(&mut decoder, &mut buffer[..end], link);
         if !data.is_empty() {
             link.heard(None);
             let count = data.len();
@@ -297,21 +271,54 @@ where
         if let Err(error) = local.flush().await {
             return Down::LocalFailed(error);
         }
-        link.heard(Some(Instant::now()));
-        // At most an unfinished header or control frame is left.
-        buffer.copy_within(start..end, 0);
-        (start, end) = (0, end - start);
-        match read_or_linger(&mut remote, &mut buffer[end..], link).await {
-            ControlFlow::Continue(Ok(0)) => {
-                let close = Close { code: None, reason: String::new() };
-                return closed(half_close.then_some(&mut local), close, link).await;
-            }
-            ControlFlow::Continue(Ok(count)) => end += count,
-            ControlFlow::Continue(Err(error)) => return Down::RemoteFailed(error),
-            ControlFlow::Break(()) => return Down::Lingered,
-        }
-        link.heard(Some(Instant::now()));
+        rest.clear();
+        rest.extend_from_slice(&buffer[unfinished..end]);
     }
+}
+
+/// What is in the bytes of one read.
+struct Taken {
+    /// Where the payloads are, moved together so that one write takes them all.
+    data: Range<usize>,
+    /// Where an unfinished header or control frame begins.
+    unfinished: usize,
+    /// Why nothing more is to be read.
+    last: Option<Down>,
+}
+
+fn take_apart(decoder: &mut Decoder, bytes: &mut [u8], link: &Link) -> Taken {
+    let (mut data, mut unfinished) = (0..0, 0);
+    let last = loop {
+        let (used, piece) = match decoder.next(&bytes[unfinished..]) {
+            Ok((0, None)) => break None,
+            Ok(step) => step,
+            Err(violation) => break Some(Down::Violation(violation.0)),
+        };
+        let within = |range: Range<usize>| unfinished + range.start..unfinished + range.end;
+        match piece {
+            Some(Piece::Data(range)) => {
+                let range = within(range);
+                if data.is_empty() {
+                    data = range;
+                } else {
+                    let count = range.len();
+                    bytes.copy_within(range, data.end);
+                    data.end += count;
+                }
+            }
+            Some(Piece::Ping(range)) => {
+                let payload = bytes[within(range)].to_vec();
+                link.order(|orders| orders.pong = Some(payload));
+            }
+            Some(Piece::Close(code, reason)) => {
+                let reason = String::from_utf8_lossy(&bytes[within(reason)]).into_owned();
+                break Some(Down::Closed(Close { code, reason }));
+            }
+            Some(Piece::Pong) | None => {}
+        }
+        unfinished += used;
+    };
+    Taken { data, unfinished, last }
 }
 
 async fn closed(local: Option<&mut (impl AsyncWrite + Unpin)>, close: Close, link: &Link) -> Down {
@@ -323,23 +330,25 @@ async fn closed(local: Option<&mut (impl AsyncWrite + Unpin)>, close: Close, lin
     }
 }
 
-/// Reads from the peer; once the upward pump has ended, only for as long as the peer may be silent.
+/// Reads from the peer, behind room for `rest`; once the upward pump has ended, only for as long as the peer may be
+/// silent.
 async fn read_or_linger<S: AsyncRead + Unpin>(
     remote: &mut S,
-    room: &mut [u8],
+    rest: &[u8],
     link: &Link,
-) -> ControlFlow<(), io::Result<usize>> {
+) -> ControlFlow<(), io::Result<(Buffer, usize)>> {
+    let room = rest.len()..INCOMING;
     let patience = link.lock().linger;
     let patience = match patience {
         Some(patience) => patience,
         None => tokio::select! {
             biased;
-            count = remote.read(room) => return ControlFlow::Continue(count),
+            read = Buffer::read(remote, room.clone()) => return ControlFlow::Continue(read),
             () = link.upward_ended.notified() => link.lock().linger.unwrap_or_default(),
         },
     };
-    match timeout(patience, remote.read(room)).await {
-        Ok(count) => ControlFlow::Continue(count),
+    match timeout(patience, Buffer::read(remote, room)).await {
+        Ok(read) => ControlFlow::Continue(read),
         Err(_elapsed) => ControlFlow::Break(()),
     }
 }

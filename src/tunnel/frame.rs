@@ -53,19 +53,17 @@ pub(super) fn seal(buffer: &mut [u8], payload: Range<usize>, opcode: Opcode, key
     start..payload.end
 }
 
-/// XORs `payload` with the repeated key, eight bytes at a time.
+/// XORs `payload` with the repeated key, in blocks that compilers make wide instructions of, also where they look for
+/// small code.
 fn mask(payload: &mut [u8], key: [u8; 4]) {
-    let [a, b, c, d] = key;
-    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-    let (words, rest) = payload.as_chunks_mut::<8>();
-    for word in words {
-        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+    let wide = u128::from_ne_bytes(std::array::from_fn(|i| key[i % 4]));
+    let (blocks, rest) = payload.as_chunks_mut::<64>();
+    for block in blocks {
+        for word in block.as_chunks_mut::<16>().0 {
+            *word = (u128::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+        }
     }
-    for (byte, key) in rest.iter_mut().zip(key) {
-        *byte ^= key;
-    }
-    // At most seven bytes rest: the key comes round once.
-    for (byte, key) in rest.iter_mut().skip(4).zip(key) {
+    for (byte, key) in rest.iter_mut().zip(key.iter().cycle()) {
         *byte ^= key;
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::frame::{HEADER_ROOM, Opcode, seal};
@@ -19,26 +19,46 @@ const FRAME: usize = 65_536;
 /// However impatient the bridge: what one frame may take.
 const SHORTEST_PATIENCE: Duration = Duration::from_millis(350);
 
+/// The payload of a frame to come.
+pub(super) struct Payload {
+    buffer: Buffer,
+    count: usize,
+}
+
+impl Payload {
+    /// Takes what `local` has, up to a frame's fill, once it has something; `None` is EOF.
+    ///
+    /// Cancel-safe: bytes are taken only in the poll that returns them.
+    pub(super) async fn read(local: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Self>> {
+        let (buffer, count) = Buffer::read(local, PAYLOAD..FRAME).await?;
+        Ok((count > 0).then_some(Self { buffer, count }))
+    }
+
+    fn of(bytes: &[u8]) -> Self {
+        let mut buffer = Buffer::take();
+        buffer[PAYLOAD..][..bytes.len()].copy_from_slice(bytes);
+        Self { buffer, count: bytes.len() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+}
+
 /// The writing half of a WebSocket.
 pub(super) struct Frames<S> {
     remote: S,
-    buffer: Buffer,
     keys: Keys,
 }
 
 impl<S: AsyncWrite + Unpin> Frames<S> {
     pub(super) fn new(remote: S) -> Self {
-        Self { remote, buffer: Buffer::new(FRAME), keys: Keys::new() }
+        Self { remote, keys: Keys::new() }
     }
 
-    /// Where the next payload is read into.
-    pub(super) fn room(&mut self) -> &mut [u8] {
-        &mut self.buffer[PAYLOAD..]
-    }
-
-    /// Sends the first `count` bytes of the room, within `patience` if there is a limit to it.
-    pub(super) async fn data(&mut self, count: usize, patience: Option<Duration>) -> io::Result<()> {
-        let sending = self.send(Opcode::Binary, count);
+    /// Sends a payload, within `patience` if there is a limit to it.
+    pub(super) async fn data(&mut self, payload: Payload, patience: Option<Duration>) -> io::Result<()> {
+        let sending = self.send(Opcode::Binary, payload);
         match patience {
             None => sending.await,
             Some(patience) => timeout(patience.max(SHORTEST_PATIENCE), sending).await?,
@@ -48,19 +68,17 @@ impl<S: AsyncWrite + Unpin> Frames<S> {
     /// Answers a ping, and pings.
     pub(super) async fn control(&mut self, ping: bool, pong: Option<&[u8]>) -> io::Result<()> {
         if let Some(payload) = pong {
-            self.buffer[PAYLOAD..][..payload.len()].copy_from_slice(payload);
-            self.send(Opcode::Pong, payload.len()).await?;
+            self.send(Opcode::Pong, Payload::of(payload)).await?;
         }
         if ping {
-            self.send(Opcode::Ping, 0).await?;
+            self.send(Opcode::Ping, Payload::of(&[])).await?;
         }
         Ok(())
     }
 
     /// Says that nothing more comes.
     pub(super) async fn close(&mut self) -> io::Result<()> {
-        self.buffer[PAYLOAD..][..2].copy_from_slice(&1000u16.to_be_bytes());
-        self.send(Opcode::Close, 2).await
+        self.send(Opcode::Close, Payload::of(&1000u16.to_be_bytes())).await
     }
 
     /// Closes the connection itself; TLS has a close of its own.
@@ -68,9 +86,11 @@ impl<S: AsyncWrite + Unpin> Frames<S> {
         self.remote.shutdown().await
     }
 
-    async fn send(&mut self, opcode: Opcode, count: usize) -> io::Result<()> {
-        let frame = seal(&mut self.buffer, PAYLOAD..PAYLOAD + count, opcode, self.keys.next());
-        self.remote.write_all(&self.buffer[frame]).await?;
+    async fn send(&mut self, opcode: Opcode, payload: Payload) -> io::Result<()> {
+        let Payload { mut buffer, count } = payload;
+        let frame = seal(&mut buffer, PAYLOAD..PAYLOAD + count, opcode, self.keys.next());
+        self.remote.write_all(&buffer[frame]).await?;
+        drop(buffer);
         // TLS keeps what the socket did not take at once.
         self.remote.flush().await
     }
