@@ -14,6 +14,9 @@ pub const VARIABLE: &str = "IOTSTREAM_COMPLETE";
 
 const NAME: &str = "iotstream";
 
+/// In a directory of zsh's fpath the loader is read at the first TAB, which it has to answer, too.
+const ZSH_FIRST_TAB: &[u8] = b"if (( $+compstate )); then _clap_dynamic_completer_iotstream; fi\n";
+
 /// The shells that have a loader.
 pub fn shells() -> Vec<&'static str> {
     Shells::builtins().names().collect()
@@ -26,7 +29,8 @@ pub fn shells() -> Vec<&'static str> {
 pub fn write_loader(shell: &str, program: &str, out: &mut impl io::Write) -> io::Result<()> {
     let shells = Shells::builtins();
     let shell: &dyn EnvCompleter = shells.completer(shell).ok_or(io::ErrorKind::NotFound)?;
-    shell.write_registration(VARIABLE, NAME, NAME, program, out)
+    shell.write_registration(VARIABLE, NAME, NAME, program, out)?;
+    if shell.is("zsh") { out.write_all(ZSH_FIRST_TAB) } else { Ok(()) }
 }
 
 /// The names of the profiles.

@@ -89,18 +89,66 @@ fn fish_completes() {
     }
 }
 
+/// What zsh completes in `line` with the loader that `loads` and `asks` it.
+fn zsh(line: &str, loads: &str, asks: &str) -> String {
+    // _describe is what a completer hands its words to: here it prints them.
+    let script = format!(
+        "autoload -Uz compinit && compinit -D -u; compdef() {{ :; }}; {loads}; \
+         _describe() {{ print -l -- ${{(P)@[-1]}}; }}; line='{line}'; words=(${{(z)line}}); \
+         [[ $line == *' ' ]] && words+=(''); CURRENT=$#words; {asks}"
+    );
+    Home::new().shell("zsh", &["-f", "-c", &script])
+}
+
+fn assert_zsh_completes(word: &str, completed: &str) {
+    let first = |found: &str| found.split(':').next().map(str::to_owned);
+    assert!(completed.lines().any(|found| first(found).as_deref() == Some(word)), "{word}: {completed}");
+}
+
 #[test]
 fn zsh_completes() {
-    // compadd is what a completer hands its words to: here it prints them.
+    let sourced = format!("source '{}'", loader("_iotstream").display());
     for (line, word) in CASES {
-        let script = format!(
-            "autoload -Uz compinit && compinit -D -u; compdef() {{ :; }}; source '{}'; \
-             _describe() {{ print -l -- ${{(P)@[-1]}}; }}; line='{line}'; words=(${{(z)line}}); \
-             [[ $line == *' ' ]] && words+=(''); CURRENT=$#words; _clap_dynamic_completer_iotstream",
-            loader("_iotstream").display()
+        assert_zsh_completes(word, &zsh(line, &sourced, "_clap_dynamic_completer_iotstream"));
+    }
+}
+
+#[test]
+fn zsh_completes_at_the_first_tab_from_its_fpath() {
+    let found = format!("fpath=('{}' $fpath); autoload -Uz _iotstream", loader("").display());
+    for (line, word) in CASES {
+        // compstate is there while zsh completes.
+        assert_zsh_completes(word, &zsh(line, &found, "typeset -A compstate; _iotstream"));
+    }
+}
+
+/// What makes a loader cheap: the program is asked at TAB, and not when a shell starts.
+#[test]
+fn no_loader_runs_the_program_at_the_start_of_a_shell() {
+    for (shell, file, arguments, asks) in [
+        (
+            "bash",
+            "iotstream.bash",
+            "--norc",
+            "COMP_WORDS=(iotstream ''); COMP_CWORD=1; _clap_complete_iotstream iotstream '' iotstream",
+        ),
+        ("fish", "iotstream.fish", "--no-config", "complete -C 'iotstream '"),
+        ("zsh", "_iotstream", "-f", "words=(iotstream ''); CURRENT=2; _clap_dynamic_completer_iotstream"),
+    ] {
+        let home = Home::new();
+        let (bin, ran) = (home.0.path().join("bin"), home.0.path().join("ran"));
+        fs::create_dir(&bin).expect("a directory");
+        fs::write(bin.join("iotstream"), format!("#!/bin/sh\n: > '{}'\n", ran.display())).expect("a program");
+        fs::set_permissions(bin.join("iotstream"), Permissions::from_mode(0o755)).expect("its mode");
+        let begin = if shell == "zsh" { "autoload -Uz compinit && compinit -D -u; " } else { "" };
+        let begin = format!(
+            "{begin}export PATH='{}':/usr/bin:/bin; source '{}'",
+            bin.display(),
+            loader(file).display()
         );
-        let completed = Home::new().shell("zsh", &["-f", "-c", &script]);
-        let first = |found: &str| found.split(':').next().map(str::to_owned);
-        assert!(completed.lines().any(|found| first(found).as_deref() == Some(word)), "{line}: {completed}");
+        home.shell(shell, &[arguments, "-c", &begin]);
+        assert!(!ran.exists(), "{shell} has run the program");
+        home.shell(shell, &[arguments, "-c", &format!("{begin}; {asks}; true")]);
+        assert!(ran.exists(), "{shell} would run the program at TAB");
     }
 }

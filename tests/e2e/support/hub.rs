@@ -52,6 +52,11 @@ impl Hub {
         self.https.rsplit_once(':').unwrap().1
     }
 
+    /// Its host name, as connection strings have it.
+    pub fn name(&self) -> String {
+        format!("localhost:{}", self.port())
+    }
+
     pub fn device_file(&self, device: &str) -> PathBuf {
         self.dir.join("devices").join(format!("{device}.conn"))
     }

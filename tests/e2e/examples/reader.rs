@@ -1,27 +1,36 @@
-//! The examples of the manual pages, run as their reader would: those of a page one after the other, in a home of their
-//! own. `sh until WORDS` is a server, which goes on once it has said these; `toml FILE` is a file to write.
+//! A reader of a page, who runs what it shows. `sh until WORDS` is a server, which goes on once it has said these;
+//! `console` is a session, whose words are compared; `toml FILE` is a file to write, which the program has to understand.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
+use iotstream::agent;
+use iotstream::profile::Profiles;
 use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 
-use crate::support::{Bench, Hub, LIMIT, Process, SshFiles, Sshd, Stdin, agent, need, run, serve};
+use super::session;
+use crate::support::{
+    Bench, Hub, LIMIT, Process, SshFiles, Sshd, Stdin, agent_command, in_service, need, run, serve,
+};
 
-struct Example {
-    how: String,
-    text: String,
+pub struct Example {
+    pub how: String,
+    pub text: String,
 }
 
-/// The code of a page that says how it is to be run.
-fn examples(prose: &str) -> Vec<Example> {
+/// The code of a page; what its fence says is how it is to be run.
+pub fn examples(prose: &str) -> Vec<Example> {
     let (mut examples, mut inside) = (Vec::<Example>::new(), false);
     for event in Parser::new(prose) {
         match event {
-            Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(how))) if !how.is_empty() => {
-                examples.push(Example { how: how.into_string(), text: String::new() });
+            Event::Start(Tag::CodeBlock(kind)) => {
+                let how = match kind {
+                    CodeBlockKind::Fenced(how) => how.into_string(),
+                    CodeBlockKind::Indented => String::new(),
+                };
+                examples.push(Example { how, text: String::new() });
                 inside = true;
             }
             Event::Text(text) if inside => examples.last_mut().unwrap().text += &text,
@@ -33,7 +42,7 @@ fn examples(prose: &str) -> Vec<Example> {
 }
 
 /// A reader with the device gw-07 at work, gw-08 off, and a profile, but for what the examples see to themselves.
-struct Reader {
+pub struct Reader {
     // In the order in which they are to end: the directory last.
     servers: Vec<Process>,
     _sshd: Sshd,
@@ -44,7 +53,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(examples: &[Example]) -> Self {
+    pub fn new(examples: &[Example]) -> Self {
         let bench = Bench::new();
         let files = SshFiles::make(&bench);
         let hub = Hub::start(&bench, &["--device", "gw-07", "gw-08"]);
@@ -53,6 +62,8 @@ impl Reader {
         DirBuilder::new().recursive(true).mode(0o700).create(&etc).unwrap();
         fs::copy(hub.device_file("gw-07"), etc.join("device.conn")).unwrap();
         install_programs(&bench, &hub);
+        fs::create_dir(bench.path("site")).unwrap();
+        fs::write(bench.path("site/index.html"), "a page").unwrap();
         let places = vec![
             ("/etc/iotstream", etc.display().to_string()),
             ("~", bench.path("").display().to_string()),
@@ -60,10 +71,19 @@ impl Reader {
             ("127.0.0.1:8080", format!("127.0.0.1:{}", serve(drop))),
             ("127.0.0.1:8443", "127.0.0.1:0".into()),
             ("127.0.0.1:8883", "127.0.0.1:0".into()),
+            ("/tmp/hub", bench.path("rehearsal").display().to_string()),
+            ("/srv/site", bench.path("published").display().to_string()),
+            ("contoso.azure-devices.net:443", hub.name()),
+            ("contoso.azure-devices.net", hub.name()),
         ];
         let mut servers = Vec::new();
         if !examples.iter().any(|example| example.how.contains("in service")) {
-            servers.push(agent(&bench, &hub, "gw-07", &[("ssh", sshd.port), ("tcp-2222", sshd.port)]));
+            let mut agent =
+                agent_command(&bench, &hub, "gw-07", &[("ssh", sshd.port), ("tcp-2222", sshd.port)]);
+            for builtin in ["echo", "discard", "source"] {
+                agent.arg("--target").arg(format!("{builtin}=builtin:{builtin}"));
+            }
+            servers.push(in_service(&bench, &mut agent));
         }
         let reader = Self { servers, _sshd: sshd, places, hub, bench };
         if !examples.iter().any(|example| example.text.contains("profile add")) {
@@ -89,24 +109,49 @@ impl Reader {
         shell
     }
 
-    fn follows(&mut self, example: &Example) {
+    /// # Panics
+    /// When it does not do what it says, or nobody knows how to follow it.
+    pub fn follows(&mut self, example: &Example) {
         let text = self.here(&example.text);
-        match example.how.split_once(' ') {
-            None => {
-                let done = run(&mut self.shell(&text), Stdin::Ends(b""), LIMIT);
-                assert!(done.status.success(), "{}\n{}\n{}", text, done.text(), done.stderr);
+        match example.how.split_once(' ').unwrap_or((&example.how, "")) {
+            ("sh", "") => {
+                // What a person pastes there is the device's connection string.
+                let pasted = fs::read(self.hub.device_file("gw-07")).unwrap();
+                let stdin = if text.contains("# paste") { Stdin::Ends(&pasted) } else { Stdin::Ends(b"") };
+                let done = run(&mut self.shell(&text), stdin, LIMIT);
+                assert!(done.status.success(), "{text}\n{}\n{}", done.text(), done.stderr);
             }
-            Some(("sh", until)) => {
+            ("sh", until) => {
                 let words = until.strip_prefix("until ").unwrap();
                 let mut shell = self.shell(&format!("exec {text}"));
                 let mut server = Process::start(&self.bench, "server", &mut shell);
                 server.says(words, 1, LIMIT);
                 self.servers.push(server);
             }
-            Some((_, file)) => {
-                self.bench.write(&self.here(file), text);
-            }
+            ("console", "") => self.sits_through(&text),
+            ("toml" | "sshconfig", file) if !file.is_empty() => self.writes(file, &text),
+            (how, _) => panic!("nobody knows how to follow '{how}':\n{text}"),
         }
+    }
+
+    fn sits_through(&self, text: &str) {
+        for (command, shown) in session::commands(text) {
+            let done = run(&mut self.shell(&format!("exec 2>&1\n{command}")), Stdin::Ends(b""), LIMIT);
+            assert_eq!(!done.status.success(), session::fails(&shown), "{command}: {done:?}");
+            assert!(session::shows(&shown, done.text()), "{command} says\n{}and not\n{shown}", done.text());
+        }
+    }
+
+    fn writes(&self, file: &str, text: &str) {
+        let path = self.bench.write(&self.here(file), text);
+        let understood = match path.file_name().and_then(|name| name.to_str()).unwrap() {
+            "profiles.toml" => Profiles::read(&path).map(drop),
+            "agent.toml" => agent::Config::read(&path).map(drop),
+            // ssh reads it.
+            "config" => Ok(()),
+            other => panic!("nobody knows what is in {other}"),
+        };
+        understood.unwrap_or_else(|error| panic!("{file}: {error}"));
     }
 }
 
@@ -129,20 +174,5 @@ fn install_programs(bench: &Bench, hub: &Hub) {
     for (name, text) in [("ssh", ssh), ("az", az), ("pass", service)] {
         let program = bench.write(&format!("bin/{name}"), format!("#!/bin/sh\n{text}\n"));
         fs::set_permissions(program, Permissions::from_mode(0o700)).unwrap();
-    }
-}
-
-#[test]
-fn the_examples_of_the_manual_pages_do_what_they_say() {
-    let prose = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/man/prose");
-    let mut pages: Vec<PathBuf> = fs::read_dir(prose).unwrap().map(|page| page.unwrap().path()).collect();
-    pages.sort();
-    for page in pages {
-        let examples = examples(&fs::read_to_string(&page).unwrap());
-        assert!(!examples.is_empty(), "{} has no examples", page.display());
-        let mut reader = Reader::new(&examples);
-        for example in &examples {
-            reader.follows(example);
-        }
     }
 }
