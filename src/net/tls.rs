@@ -22,12 +22,15 @@ impl Tls {
     /// Trusts the system's roots and those in `ca_file`.
     ///
     /// # Errors
-    /// When `ca_file` holds no certificates.
+    /// When `ca_file` holds no certificates, or one that is of no use.
     pub fn new(ca_file: Option<&Path>) -> Result<Self> {
         let extra = ca_file.map(read_certificates).transpose()?.unwrap_or_default();
         // Passed as a value: a process-wide default would have to be set before anything else.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let trust = Trust::read(extra, provider.clone());
+        let trust = Trust::new(extra, provider.clone()).map_err(|error| match ca_file {
+            Some(path) => unusable(path, format!("one of its certificates is of no use: {error}")),
+            None => Error::Bug(error.to_string()),
+        })?;
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::Bug(error.to_string()))?
@@ -83,17 +86,21 @@ impl std::fmt::Debug for Tls {
     }
 }
 
+fn unusable(path: &Path, problem: String) -> Error {
+    Error::File {
+        path: path.to_owned(),
+        line: None,
+        problem,
+        hint: "a CA file has one or more PEM certificates, from BEGIN CERTIFICATE to END CERTIFICATE".into(),
+    }
+}
+
 /// Reads the certificates of a PEM file.
 ///
 /// # Errors
 /// When it cannot be read or holds none.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let wrong = |problem: String| Error::File {
-        path: path.to_owned(),
-        line: None,
-        problem,
-        hint: "a CA file has one or more PEM certificates, from BEGIN CERTIFICATE to END CERTIFICATE".into(),
-    };
+    let wrong = |problem: String| unusable(path, problem);
     let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
     let certificates: std::result::Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let certificates =

@@ -1,40 +1,65 @@
-//! Whom this machine trusts: the system's roots and the user's own, read while the network is waited for.
+//! Whom this machine trusts: the user's own roots and the system's, of which no more is read than a certificate asks for.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
-/// The platform's verifier, on whose making a connection need not wait: reading the system's bundle takes longer than
-/// all else before the first byte, and is done by the time a certificate is there to verify.
+/// A verifier that trusts the user's own roots and the platform's. The platform's are read when the user's do not do,
+/// and where there are none of the user's, in a thread while the network is waited for: reading them takes longer than
+/// all else before the first byte.
 pub(super) struct Trust {
+    own: Option<Arc<WebPkiServerVerifier>>,
+    extra: Vec<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
     reading: Mutex<Option<JoinHandle<Result<Verifier, Error>>>>,
-    verifier: OnceLock<Result<Verifier, Error>>,
+    platform: OnceLock<Result<Verifier, Error>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Trust {
-    /// Begins to read the system's roots; `extra` are trusted besides.
-    pub(super) fn read(extra: Vec<CertificateDer<'static>>, provider: Arc<CryptoProvider>) -> Self {
+    /// `extra` are trusted besides the system's roots.
+    ///
+    /// # Errors
+    /// When one of `extra` is no certificate of an authority.
+    pub(super) fn new(
+        extra: Vec<CertificateDer<'static>>,
+        provider: Arc<CryptoProvider>,
+    ) -> Result<Self, Error> {
+        let own = if extra.is_empty() {
+            None
+        } else {
+            let mut roots = RootCertStore::empty();
+            extra.iter().try_for_each(|root| roots.add(root.clone()))?;
+            let builder = WebPkiServerVerifier::builder_with_provider(roots.into(), provider.clone());
+            Some(builder.build().map_err(|error| Error::General(error.to_string()))?)
+        };
+        let reading = own.is_none().then(|| {
+            let provider = provider.clone();
+            std::thread::spawn(move || Verifier::new(provider))
+        });
         let algorithms = provider.signature_verification_algorithms;
-        let reading = std::thread::spawn(move || Verifier::new_with_extra_roots(extra, provider));
-        Self { reading: Mutex::new(Some(reading)), verifier: OnceLock::new(), algorithms }
+        Ok(Self { own, extra, provider, reading: Mutex::new(reading), platform: OnceLock::new(), algorithms })
     }
 
-    fn verifier(&self) -> Result<&Verifier, Error> {
+    fn platform(&self) -> Result<&Verifier, Error> {
         let finish = || {
             let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let result = reading.and_then(|reading| reading.join().ok());
-            result.unwrap_or_else(|| Err(Error::General("the system's trust roots cannot be read".into())))
+            match reading.map(JoinHandle::join) {
+                Some(Ok(verifier)) => verifier,
+                Some(Err(_)) => Err(Error::General("the system's trust roots cannot be read".into())),
+                None => Verifier::new_with_extra_roots(self.extra.clone(), self.provider.clone()),
+            }
         };
-        self.verifier.get_or_init(finish).as_ref().map_err(Clone::clone)
+        self.platform.get_or_init(finish).as_ref().map_err(Clone::clone)
     }
 }
 
@@ -47,7 +72,14 @@ impl ServerCertVerifier for Trust {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.verifier()?.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        let verify = |verifier: &dyn ServerCertVerifier| {
+            verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        };
+        match &self.own {
+            Some(own) if let Ok(verified) = verify(&**own) => Ok(verified),
+            // It trusts the user's roots too: what one of them cannot verify may be another's work.
+            _ => verify(self.platform()?),
+        }
     }
 
     fn verify_tls12_signature(

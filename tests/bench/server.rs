@@ -23,8 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let ports = listeners.each_ref().map(|listener| listener.local_addr().expect("a bound address").port());
     let [wss, tls, tcp] = listeners;
     let (for_wss, for_tls) = (config.clone(), config);
-    let port = ports[0];
-    thread::spawn(move || accept(&wss, move |stream| websocket(encrypted(stream, &for_wss)?, port)));
+    thread::spawn(move || accept(&wss, move |stream| websocket(encrypted(stream, &for_wss)?)));
     thread::spawn(move || accept(&tls, move |stream| plain(&mut encrypted(stream, &for_tls)?)));
     thread::spawn(move || accept(&tcp, |mut stream| plain(&mut stream)));
     let mut stdout = io::stdout();
@@ -119,7 +118,15 @@ impl Mode {
 
 /// A stream of bytes without frames: the mode is its first line.
 fn plain(stream: &mut (impl Read + Write)) -> io::Result<()> {
-    let mode = Mode::parse(&line(stream)?)?;
+    let mut first = line(stream)?;
+    if first.starts_with("CONNECT ") {
+        // Some tunnels take any far end for a proxy.
+        while !line(stream)?.is_empty() {}
+        stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n")?;
+        stream.flush()?;
+        first = line(stream)?;
+    }
+    let mode = Mode::parse(&first)?;
     let mut chunk = vec![0; CHUNK];
     match mode {
         Mode::Sink(mut left) => {
@@ -145,6 +152,7 @@ fn plain(stream: &mut (impl Read + Write)) -> io::Result<()> {
                 return Ok(());
             }
             stream.write_all(&chunk[..count])?;
+            stream.flush()?;
         },
     }
     stream.flush()?;
@@ -153,18 +161,21 @@ fn plain(stream: &mut (impl Read + Write)) -> io::Result<()> {
 }
 
 /// HTTP/1.1, as much of it as clients of a hub and of a gateway use.
-fn websocket(mut stream: Tls, port: u16) -> io::Result<()> {
+fn websocket(mut stream: Tls) -> io::Result<()> {
     let request = line(&mut stream)?;
-    let mut key = String::new();
+    let (mut key, mut host) = (String::new(), String::new());
     loop {
         let header = line(&mut stream)?;
         if header.is_empty() {
             break;
         }
-        if let Some((name, value)) = header.split_once(':')
-            && name.eq_ignore_ascii_case("sec-websocket-key")
-        {
-            value.trim().clone_into(&mut key);
+        if let Some((name, value)) = header.split_once(':') {
+            match &*name.to_ascii_lowercase() {
+                "sec-websocket-key" => value.trim().clone_into(&mut key),
+                // Whoever came by a longer way is sent by it again.
+                "host" => value.trim().clone_into(&mut host),
+                _ => {}
+            }
         }
     }
     let path = request.split(' ').nth(1).unwrap_or_default();
@@ -175,7 +186,7 @@ fn websocket(mut stream: Tls, port: u16) -> io::Result<()> {
         write!(
             stream,
             "HTTP/1.1 200 OK\r\niothub-streaming-is-accepted: True\r\niothub-streaming-auth-token: token\r\n\
-             iothub-streaming-url: wss://localhost:{port}/{mode}\r\nContent-Length: 0\r\n\r\n"
+             iothub-streaming-url: wss://{host}/{mode}\r\nContent-Length: 0\r\n\r\n"
         )?;
         return stream.flush();
     }

@@ -1,0 +1,165 @@
+"""The whole chain on this machine: hub, agent and sshd, and ssh through them."""
+
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from far import BINARY, Far
+from peers import MIB, ROOM, Run
+
+
+class Chain:
+    """A hub, and an agent whose targets are the far end and an sshd."""
+
+    def __init__(self, directory: Path, far: Far) -> None:
+        self.directory = directory
+        self.environment = dict(os.environ, HOME=str(directory), XDG_STATE_HOME=str(directory))
+        self.hub = self.start("emulator", "--dir", directory / "hub", "--listen", "127.0.0.1:0", "--mqtt-listen", "127.0.0.1:0", "--device", "dev")
+        self.hub.stdout.readline()
+        config = directory / "agent.toml"
+        config.write_text(
+            f'connection-string-file = "{directory}/hub/devices/dev.conn"\nca-file = "{directory}/hub/ca.pem"\n'
+            f'[[target]]\nstream = "far"\nconnect = "127.0.0.1:{far.ports["tcp"]}"\n'
+        )
+        self.sshd_port = self.make_sshd()
+        with config.open("a") as file:
+            file.write(f'[[target]]\nstream = "ssh"\nconnect = "127.0.0.1:{self.sshd_port}"\n')
+        self.agent = self.start("agent", "-v", "--config", config, stderr=subprocess.PIPE)
+        while "in service" not in (line := self.agent.stderr.readline()):
+            if not line:
+                raise RuntimeError("the agent ended")
+        threading.Thread(target=lambda: all(self.agent.stderr), daemon=True).start()
+
+    def start(self, *args: object, **options: object) -> subprocess.Popen:
+        return subprocess.Popen([BINARY, *args], stdout=subprocess.PIPE, text=True, env=self.environment, **options)
+
+    def make_sshd(self) -> int:
+        """An sshd of ours, which inetd's part is played for by nobody: it listens on a port of its own."""
+        for name in ("host", "user"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.directory / name], check=True)
+        shutil.copy(self.directory / "user.pub", self.directory / "authorized_keys")
+        if os.getuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)
+        import socket
+
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        config = self.directory / "sshd_config"
+        config.write_text(
+            f"ListenAddress 127.0.0.1:{port}\nHostKey {self.directory}/host\nAuthorizedKeysFile {self.directory}/authorized_keys\n"
+            "StrictModes no\nPidFile none\nUseDNS no\nMaxStartups 100\nSubsystem sftp internal-sftp\n"
+        )
+        sshd = shutil.which("sshd", path=os.environ["PATH"] + ":/usr/sbin")
+        self.sshd = subprocess.Popen([sshd, "-D", "-e", "-f", config], stderr=subprocess.PIPE, text=True)
+        while "listening" not in (line := self.sshd.stderr.readline()):
+            if not line:
+                raise RuntimeError("sshd ended")
+        threading.Thread(target=lambda: all(self.sshd.stderr), daemon=True).start()
+        ours = f"{BINARY} --config {self.directory}/hub/profiles.toml %h"
+        (self.directory / "ssh_config").write_text(
+            f"Host *\n  IdentityFile {self.directory}/user\n  IdentitiesOnly yes\n  StrictHostKeyChecking no\n"
+            f"  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n  Ciphers aes128-gcm@openssh.com\n"
+            f"Match host dev\n  ProxyCommand {ours}\n"
+            f"Match host through-nc\n  ProxyCommand nc -N 127.0.0.1 {port}\n"
+            f"Match host direct\n  HostName 127.0.0.1\n  Port {port}\n"
+        )
+        return port
+
+    def helper(self, mode: str) -> Run:
+        command = [BINARY, "--config", self.directory / "hub/profiles.toml", "--stream", "far", "dev"]
+        began = time.perf_counter()
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=self.environment)
+        process.stdin.write(f"{mode}\n".encode())
+        return Run(process, began)
+
+    def memory(self, which: str = "VmRSS") -> int:
+        """Of the agent, in KiB."""
+        return int(re.search(rf"{which}:\s+(\d+)", Path(f"/proc/{self.agent.pid}/status").read_text())[1])
+
+    def streams(self, count: int, size: int) -> dict[str, float]:
+        """`count` streams at once, each of which then echoes `size` bytes."""
+        runs = [self.helper("echo") for _ in range(count)]
+        for run in runs:
+            run.send(b"x")
+            run.receive(bytearray(1))
+        quiet = self.memory()
+        began = time.perf_counter()
+        threads = [threading.Thread(target=echo, args=(run, size)) for run in runs]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        took = time.perf_counter() - began
+        figures = {"quiet KiB": quiet, "peak KiB": self.memory("VmHWM"), "echo MB/s": count * size / took / 1e6}
+        for run in runs:
+            run.finish()
+        return figures
+
+    def bulk(self, mode: str, size: int) -> dict[str, float]:
+        """Bytes through one stream, and the agent's CPU time beside the helper's."""
+        before = self.cpu()
+        run = self.helper(f"{mode}/{size}")
+        began = time.perf_counter()
+        if mode == "sink":
+            send(run, size)
+            run.receive(ROOM)
+        else:
+            receive(run, size)
+        took = time.perf_counter() - began
+        agent = self.cpu() - before
+        cpu, _ = run.finish()
+        scale = (1 << 30) / size
+        way = "up" if mode == "sink" else "down"
+        return {f"{way} MB/s": size / took / 1e6, f"{way} helper s/GiB": cpu * scale, f"{way} agent s/GiB": agent * scale}
+
+    def cpu(self) -> float:
+        fields = Path(f"/proc/{self.agent.pid}/stat").read_text().rsplit(") ", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def ssh(self, host: str, *command: str) -> float:
+        """Milliseconds of `ssh HOST COMMAND`."""
+        began = time.perf_counter()
+        subprocess.run(["ssh", "-F", self.directory / "ssh_config", host, *command], check=True, env=self.environment, stdin=subprocess.DEVNULL)
+        return (time.perf_counter() - began) * 1e3
+
+    def scp(self, host: str, size: int) -> dict[str, float]:
+        """MB/s of scp, there and back."""
+        here, there = self.directory / "here", self.directory / "there"
+        if not here.exists() or here.stat().st_size != size:
+            with here.open("wb") as file:
+                for _ in range(size // MIB):
+                    file.write(os.urandom(MIB))
+        figures = {}
+        for way, source, target in (("up", here, f"{host}:{there}"), ("down", f"{host}:{there}", self.directory / "back")):
+            began = time.perf_counter()
+            subprocess.run(["scp", "-q", "-F", self.directory / "ssh_config", source, target], check=True, env=self.environment)
+            figures[f"scp {way} MB/s"] = size / (time.perf_counter() - began) / 1e6
+        return figures
+
+    def close(self) -> None:
+        for process in (self.agent, self.hub, self.sshd):
+            process.terminate()
+            process.wait()
+
+
+def send(run: Run, size: int) -> None:
+    block = bytes(65536)
+    while size:
+        size -= run.send(block[: min(size, len(block))])
+
+
+def receive(run: Run, size: int) -> None:
+    room = bytearray(256 * 1024)
+    while size:
+        size -= run.receive(room)
+
+
+def echo(run: Run, size: int) -> None:
+    sender = threading.Thread(target=send, args=(run, size))
+    sender.start()
+    receive(run, size)
+    sender.join()
