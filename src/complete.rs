@@ -14,6 +14,13 @@ pub const VARIABLE: &str = "IOTSTREAM_COMPLETE";
 
 const NAME: &str = "iotstream";
 
+/// zsh loads a file of its fpath when a word is to be completed, and calls it for that word.
+const ZSH_FIRST_CALL: &str = r#"
+if [[ $funcstack[1] == _iotstream ]]; then
+    _clap_dynamic_completer_iotstream "$@"
+fi
+"#;
+
 /// The shells that have a loader.
 pub fn shells() -> Vec<&'static str> {
     Shells::builtins().names().collect()
@@ -26,7 +33,8 @@ pub fn shells() -> Vec<&'static str> {
 pub fn write_loader(shell: &str, program: &str, out: &mut impl io::Write) -> io::Result<()> {
     let shells = Shells::builtins();
     let shell: &dyn EnvCompleter = shells.completer(shell).ok_or(io::ErrorKind::NotFound)?;
-    shell.write_registration(VARIABLE, NAME, NAME, program, out)
+    shell.write_registration(VARIABLE, NAME, NAME, program, out)?;
+    if shell.name() == "zsh" { out.write_all(ZSH_FIRST_CALL.as_bytes()) } else { Ok(()) }
 }
 
 /// The names of the profiles.
