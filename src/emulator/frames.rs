@@ -105,10 +105,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     fn take(&mut self, header: &FrameHeader, start: usize, length: usize) -> Frame {
         let mut payload = self.buffer.split_to(start + length).split_off(start);
         if let Some(mask) = header.mask {
-            for chunk in payload.chunks_mut(4) {
-                for (byte, key) in chunk.iter_mut().zip(mask) {
-                    *byte ^= key;
-                }
+            let (words, rest) = payload.as_chunks_mut::<4>();
+            for word in words {
+                *word = (u32::from_ne_bytes(*word) ^ u32::from_ne_bytes(mask)).to_ne_bytes();
+            }
+            for (byte, key) in rest.iter_mut().zip(mask) {
+                *byte ^= key;
             }
         }
         match header.opcode {

@@ -23,7 +23,7 @@ const PHASE_LIMIT: Duration = Duration::from_secs(10);
 const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Unsent bytes that the kernel takes on: more only puts data in front of the next keystroke.
-const UNSENT_LIMIT: u32 = 128 * 1024;
+const UNSENT_LIMIT: u32 = 32 * 1024;
 
 /// An established connection with TLS.
 pub type Stream = TlsStream<Carrier>;

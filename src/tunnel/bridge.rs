@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::frame::{Decoder, Piece};
 use super::link::{HANGUP, Link, silence};
 use super::meter::Meter;
-use super::outgoing::{Frames, Payload};
+use super::outgoing::Frames;
 use crate::buffer::Buffer;
 
 /// Bytes taken from the stream at a time: four full TLS records, behind what is left of the longest header and control
@@ -202,7 +202,7 @@ where
                 };
                 frames.control(ping, pong.as_deref()).await
             }
-            payload = Payload::read(&mut local) => match payload {
+            payload = frames.payload(&mut local) => match payload {
                 Ok(None) => return close(frames, if drain.is_some() { Up::Drained } else { Up::Eof }).await,
                 Ok(Some(payload)) => {
                     let count = payload.len();

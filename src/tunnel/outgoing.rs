@@ -1,6 +1,8 @@
 //! The writing half of a WebSocket: payloads are read behind room for their header, and framed where they lie.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -16,6 +18,9 @@ const _: () = assert!(PAYLOAD >= HEADER_ROOM);
 /// One frame with its room: the payload stays below [`super::MAX_PAYLOAD`], and the frame fills whole TLS records.
 const FRAME: usize = 65_536;
 
+/// The same on a line that does not keep up: what has been taken on is in front of the next keystroke.
+const SHORT_FRAME: usize = 16_384;
+
 /// However impatient the bridge: what one frame may take.
 const SHORTEST_PATIENCE: Duration = Duration::from_millis(350);
 
@@ -26,14 +31,6 @@ pub(super) struct Payload {
 }
 
 impl Payload {
-    /// Takes what `local` has, up to a frame's fill, once it has something; `None` is EOF.
-    ///
-    /// Cancel-safe: bytes are taken only in the poll that returns them.
-    pub(super) async fn read(local: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Self>> {
-        let (buffer, count) = Buffer::read(local, PAYLOAD..FRAME).await?;
-        Ok((count > 0).then_some(Self { buffer, count }))
-    }
-
     fn of(bytes: &[u8]) -> Self {
         let mut buffer = Buffer::take();
         buffer[PAYLOAD..][..bytes.len()].copy_from_slice(bytes);
@@ -49,11 +46,22 @@ impl Payload {
 pub(super) struct Frames<S> {
     remote: S,
     keys: Keys,
+    /// The connection did not take the last frame at once.
+    slow: bool,
 }
 
 impl<S: AsyncWrite + Unpin> Frames<S> {
     pub(super) fn new(remote: S) -> Self {
-        Self { remote, keys: Keys::new() }
+        Self { remote, keys: Keys::new(), slow: false }
+    }
+
+    /// Takes what `local` has, up to a frame's fill, once it has something; `None` is EOF.
+    ///
+    /// Cancel-safe: bytes are taken only in the poll that returns them.
+    pub(super) async fn payload(&self, local: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Payload>> {
+        let end = if self.slow { PAYLOAD + SHORT_FRAME } else { FRAME };
+        let (buffer, count) = Buffer::read(local, PAYLOAD..end).await?;
+        Ok((count > 0).then_some(Payload { buffer, count }))
     }
 
     /// Sends a payload, within `patience` if there is a limit to it.
@@ -92,7 +100,13 @@ impl<S: AsyncWrite + Unpin> Frames<S> {
         self.remote.write_all(&buffer[frame]).await?;
         drop(buffer);
         // TLS keeps what the socket did not take at once.
-        self.remote.flush().await
+        self.slow = false;
+        poll_fn(|cx| {
+            let flushed = Pin::new(&mut self.remote).poll_flush(cx);
+            self.slow |= flushed.is_pending();
+            flushed
+        })
+        .await
     }
 }
 

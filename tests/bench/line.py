@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+"""Measures a keystroke in a second session while the first one transfers, over a line of 20 Mbit/s and 40 ms.
+
+Both sessions share one ssh connection (ControlMaster): once without a helper, once through iotstream. For uploads the line
+is between the user and the hub, for downloads between the hub and the device, so that the sender is ours each time. It
+takes root, iproute2 and ethtool: two network namespaces, and a line between them that this program plays.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+from far import BINARY, ROOT
+
+NEAR, FAR = "10.77.0.1", "10.77.0.2"
+
+
+class Line:
+    """Two namespaces, `near` and `far`, and the line between them: what does not fit its queue is lost."""
+
+    def __init__(self, megabits: float, delay: float, queue: int) -> None:
+        self.rate, self.delay, self.queue = megabits * 1e6 / 8, delay / 2, queue
+        self.names = [f"iotstream-{os.getpid()}-{side}" for side in ("near", "far")]
+        sockets = []
+        for number, (name, address) in enumerate(zip(self.names, (NEAR, FAR))):
+            inner, outer = f"in{number}", f"io{os.getpid() % 100000}{number}"
+            sh(f"ip netns add {name}")
+            sh(f"ip link add {outer} type veth peer name {inner} netns {name}")
+            for within, device in (("", outer), (f"ip netns exec {name} ", inner)):
+                # One frame a packet, whole: the line is no network card.
+                sh(f"{within}ethtool -K {device} tx off tso off gso off gro off")
+            sh(f"ip -n {name} addr add {address}/24 dev {inner}")
+            sh(f"ip -n {name} link set {inner} up")
+            sh(f"ip -n {name} link set lo up")
+            sh(f"ip link set {outer} up")
+            end = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+            end.bind((outer, 0))
+            sockets.append(end)
+        for source, sink in (sockets, sockets[::-1]):
+            threading.Thread(target=self.carry, args=(source, sink), daemon=True).start()
+
+    def carry(self, source: socket.socket, sink: socket.socket) -> None:
+        waiting: deque[tuple[float, bytes]] = deque()
+        there = threading.Semaphore(0)
+
+        def give() -> None:
+            while True:
+                there.acquire()
+                due, frame = waiting.popleft()
+                time.sleep(max(0.0, due - time.monotonic()))
+                with contextlib.suppress(OSError):
+                    sink.send(frame)
+
+        threading.Thread(target=give, daemon=True).start()
+        free = 0.0
+        while True:
+            frame, sender = source.recvfrom(65536)
+            if sender[2] == socket.PACKET_OUTGOING:
+                continue
+            now = time.monotonic()
+            free = max(free, now)
+            if (free - now) * self.rate + len(frame) > self.queue:
+                continue
+            free += len(frame) / self.rate
+            waiting.append((free + self.delay, frame))
+            there.release()
+
+    def within(self, side: str) -> list[str]:
+        return ["ip", "netns", "exec", self.names[side == "far"]]
+
+    def close(self) -> None:
+        for name in self.names:
+            sh(f"ip netns del {name}")
+
+
+def sh(command: str) -> None:
+    subprocess.run(command.split(), check=True, stdout=subprocess.DEVNULL)
+
+
+class Site:
+    """sshd and an agent at the far end; the hub at either."""
+
+    def __init__(self, line: Line, directory: Path, hub: str) -> None:
+        self.line, self.directory, self.processes = line, directory, []
+        directory.mkdir()
+        self.environment = dict(os.environ, HOME=str(directory), XDG_STATE_HOME=str(directory))
+        for name in ("host", "user"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name], check=True)
+        shutil.copy(directory / "user.pub", directory / "authorized_keys")
+        Path("/run/sshd").mkdir(exist_ok=True)
+        (directory / "sshd_config").write_text(
+            f"ListenAddress {FAR}:22\nListenAddress 127.0.0.1:22\nHostKey {directory}/host\nAuthorizedKeysFile {directory}/authorized_keys\nStrictModes no\nPidFile none\nUseDNS no\n"
+        )
+        sshd = shutil.which("sshd", path=os.environ["PATH"] + ":/usr/sbin")
+        # It listens at two addresses, and says so of each.
+        self.start("far", "127.0.0.1", sshd, "-D", "-e", "-f", directory / "sshd_config")
+        address = FAR if hub == "far" else NEAR
+        self.start(
+            hub, "ready", BINARY, "emulator", "--dir", directory / "hub", "--listen", f"{address}:8443",
+            "--mqtt-listen", f"{address}:8883", "--hostname", address, "--device", "dev",
+        )
+        for name in ("profiles.toml", "devices/dev.conn"):
+            file = directory / "hub" / name
+            file.write_text(file.read_text().replace("localhost", address))
+        config = directory / "agent.toml"
+        config.write_text(
+            f'connection-string-file = "{directory}/hub/devices/dev.conn"\nca-file = "{directory}/hub/ca.pem"\n'
+            f'[[target]]\nstream = "ssh"\nconnect = "127.0.0.1:22"\n'
+        )
+        self.start("far", "in service", BINARY, "agent", "-v", "--config", config)
+        (directory / "ssh_config").write_text(
+            f"Host *\n  IdentityFile {directory}/user\n  IdentitiesOnly yes\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n"
+            f"  LogLevel ERROR\n  ControlPath {directory}/%n\n  ControlMaster auto\n  ControlPersist yes\n"
+            f"Match host dev\n  ProxyCommand {BINARY} --config {directory}/hub/profiles.toml %h\nMatch host direct\n  HostName {FAR}\n"
+        )
+
+    def start(self, side: str, ready: str, *command: object) -> None:
+        process = subprocess.Popen(
+            [*self.line.within(side), *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment
+        )
+        self.processes.append(process)
+        said = []
+        while ready not in (text := process.stdout.readline()):
+            said.append(text)
+            if not text:
+                raise RuntimeError(f"{command[0]}: {''.join(said)}")
+        threading.Thread(target=lambda: all(process.stdout), daemon=True).start()
+
+    def ssh(self, *args: str, **options: object) -> subprocess.Popen:
+        return subprocess.Popen(
+            [*self.line.within("near"), "ssh", "-F", self.directory / "ssh_config", *args], env=self.environment, bufsize=0, **options
+        )
+
+    def measure(self, host: str, way: str, size: int) -> dict[str, float]:
+        """Keystrokes while idle and while `size` bytes go `way`, in ms, and the transfer's speed."""
+        typist = self.ssh(host, "cat", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+        def press() -> float:
+            began = time.perf_counter()
+            typist.stdin.write(b"x")
+            typist.stdout.read(1)
+            return (time.perf_counter() - began) * 1e3
+
+        press()
+        idle = [press() for _ in range(20)]
+        began = time.perf_counter()
+        if way == "up":
+            transfer = self.ssh(host, f"head -c {size} >/dev/null", stdin=subprocess.PIPE)
+            feeder = threading.Thread(target=feed, args=(transfer, size))
+        else:
+            transfer = self.ssh(host, f"head -c {size} /dev/zero", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+            feeder = threading.Thread(target=lambda: shutil.copyfileobj(transfer.stdout, open(os.devnull, "wb")))
+        feeder.start()
+        # The beginning is TCP's own business.
+        time.sleep(3)
+        busy = []
+        while transfer.poll() is None:
+            busy.append(press())
+        took = time.perf_counter() - began
+        feeder.join()
+        typist.stdin.close()
+        typist.wait()
+        # The last one may have found the line free again.
+        return {"idle p50": statistics.median(idle), f"{way} p50": statistics.median(busy[:-1]), f"{way} Mbit/s": size * 8 / took / 1e6}
+
+    def close(self) -> None:
+        for host in ("dev", "direct"):
+            self.ssh("-O", "exit", host, stderr=subprocess.DEVNULL).wait()
+        for process in reversed(self.processes):
+            process.terminate()
+            process.wait()
+
+
+def feed(transfer: subprocess.Popen, size: int) -> None:
+    block = bytes(65536)
+    with contextlib.suppress(BrokenPipeError):
+        while size > 0:
+            size -= transfer.stdin.write(block[: min(size, len(block))])
+        transfer.stdin.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--size", type=int, default=40, help="MB to transfer each way")
+    parser.add_argument("--queue", type=int, default=100, help="KB that wait at the line at most: a round trip's worth is 100")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    subprocess.run(["cargo", "build", "--release", "--locked", "--bin", "iotstream", "--example", "bench-server"], cwd=ROOT, check=True)
+    samples: dict[str, dict[str, list[float]]] = {}
+    line = Line(megabits=20, delay=0.04, queue=options.queue * 1000)
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            for way, hub in (("up", "far"), ("down", "near")):
+                site = Site(line, Path(directory) / way, hub)
+                for _ in range(options.rounds):
+                    for name, host in (("direct", "direct"), ("iotstream", "dev")):
+                        for figure, value in site.measure(host, way, options.size * 1_000_000).items():
+                            samples.setdefault(name, {}).setdefault(figure, []).append(value)
+                site.close()
+        finally:
+            line.close()
+    medians = {name: {figure: statistics.median(values) for figure, values in figures.items()} for name, figures in samples.items()}
+    if options.json:
+        json.dump(medians, sys.stdout, indent=2)
+        print()
+        return
+    control = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+    print(f"20 Mbit/s, 40 ms, {options.queue} KB of queue, {control}: keystrokes in ms")
+    figures = list(medians["direct"])
+    print(f"{'':12}" + "".join(f"{figure:>14}" for figure in figures))
+    for name, values in medians.items():
+        print(f"{name:12}" + "".join(f"{values[figure]:14.1f}" for figure in figures))
+    print(f"{'ratio':12}" + "".join(f"{medians['iotstream'][figure] / medians['direct'][figure]:14.2f}" for figure in figures))
+
+
+if __name__ == "__main__":
+    main()
