@@ -226,6 +226,7 @@ pub struct Check {
 
 #[derive(Args, Clone, Debug)]
 pub struct Completions {
+    /// Whose
     #[arg(value_name = "SHELL", value_parser = clap::builder::PossibleValuesParser::new(complete::shells()))]
     pub shell: String,
     #[command(flatten)]
@@ -320,6 +321,7 @@ pub struct AddProfile {
 
 #[derive(Args, Clone, Debug)]
 pub struct NamedProfile {
+    /// Which one
     pub name: String,
     #[command(flatten)]
     pub file: ProfileFile,

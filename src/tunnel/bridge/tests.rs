@@ -297,3 +297,64 @@ async fn a_hang_up_sends_what_is_there_and_ends_within_a_second() {
     assert_eq!(bytes.len(), (6 + 7) + (6 + 2));
     assert_eq!((bytes[0], bytes[13]), (0x82, 0x88));
 }
+
+/// What [`take_apart`] finds in `wire`, which is read in pieces of the given sizes: payloads, the last ping, and what
+/// ended it.
+fn taken(wire: &[u8], mut sizes: impl Iterator<Item = usize>) -> (Vec<u8>, Option<Vec<u8>>, Option<String>) {
+    let link = Link::default();
+    let (mut decoder, mut all, mut rest, mut start) = (Decoder::default(), Vec::new(), Vec::new(), 0);
+    while start < wire.len() {
+        let end = (start + sizes.next().unwrap()).min(wire.len());
+        let mut bytes = [&rest[..], &wire[start..end]].concat();
+        start = end;
+        let Taken { data, unfinished, last } = take_apart(&mut decoder, &mut bytes, &link);
+        all.extend_from_slice(&bytes[data]);
+        rest = bytes[unfinished..].to_vec();
+        match last {
+            Some(Down::Closed(close)) => return (all, link.lock().pong.take(), Some(format!("{close:?}"))),
+            Some(Down::Violation(what)) => return (all, link.lock().pong.take(), Some(what.into())),
+            _ => assert!(rest.len() < 131, "more than a header and a control frame is left: {}", rest.len()),
+        }
+    }
+    (all, link.lock().pong.take(), None)
+}
+
+proptest::proptest! {
+    #[test]
+    fn payloads_come_together_wherever_reads_end(
+        messages in proptest::collection::vec((proptest::collection::vec(proptest::num::u8::ANY, 0..400), 0u8..4), 0..20),
+        sizes in proptest::collection::vec(1usize..500, 1..20),
+    ) {
+        use tokio_tungstenite::tungstenite::protocol::frame::{Frame, coding::{CloseCode, Data, OpCode}};
+        let (mut wire, mut expected, mut pinged) = (Vec::new(), Vec::new(), None);
+        for (payload, kind) in messages {
+            let short = payload[..payload.len().min(125)].to_vec();
+            let frame = match kind {
+                0 => Frame::ping(short.clone()),
+                1 => Frame::pong(short),
+                _ => Frame::message(payload.clone(), OpCode::Data(Data::Binary), true),
+            };
+            match kind {
+                0 => pinged = Some(payload[..payload.len().min(125)].to_vec()),
+                1 => {}
+                _ => expected.extend_from_slice(&payload),
+            }
+            frame.format(&mut wire).unwrap();
+        }
+        let close = CloseFrame { code: CloseCode::Away, reason: "bye".into() };
+        Frame::close(Some(close)).format(&mut wire).unwrap();
+        wire.extend_from_slice(b"nobody reads this");
+        let (data, pong, last) = taken(&wire, sizes.into_iter().cycle());
+        proptest::prop_assert_eq!(data, expected);
+        proptest::prop_assert_eq!(pong, pinged);
+        proptest::prop_assert_eq!(last.unwrap(), r#"Close { code: Some(1001), reason: "bye" }"#);
+    }
+
+    #[test]
+    fn what_foreign_bytes_mean_does_not_hang_on_where_reads_end(
+        wire in proptest::collection::vec(proptest::num::u8::ANY, 0..700),
+        sizes in proptest::collection::vec(1usize..60, 1..10),
+    ) {
+        proptest::prop_assert_eq!(taken(&wire, std::iter::repeat(1000)), taken(&wire, sizes.into_iter().cycle()));
+    }
+}

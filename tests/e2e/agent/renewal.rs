@@ -45,6 +45,14 @@ fn transfer(site: &Site, over: &AtomicBool) -> (String, String, u64) {
     (hex(hash), hex(received), sent)
 }
 
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 #[test]
 fn thirty_renewals_drop_nothing() {
     let _turn = heavy();
@@ -62,6 +70,8 @@ fn thirty_renewals_drop_nothing() {
     let mut opened = 0;
     let (sent, received, bytes) = std::thread::scope(|scope| {
         let transfer = scope.spawn(|| transfer(&site, &over));
+        // A failure in between must not leave the transfer running.
+        let _over = Over(&over);
         eventually(Duration::from_secs(180), || {
             assert!(!transfer.is_finished(), "the transfer has ended");
             // New streams come in whatever is being renewed.
