@@ -1,13 +1,14 @@
 //! Where streams lead on the device's side.
 
 use std::fmt;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -16,6 +17,11 @@ use super::builtin::Builtin;
 
 /// How long a target may take to take a connection: the hub, and the user, are waiting.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// Of a connection on loopback: what waits for the agent, and what goes in one piece.
+const RECEIVE_BUFFER: u32 = 32 * 1024;
+#[cfg(target_os = "linux")]
+const SEGMENT: u32 = 1460;
 
 /// How long a command may take to end once its stream has.
 const EXIT_LIMIT: Duration = Duration::from_secs(5);
@@ -75,7 +81,7 @@ impl Address {
         let connecting = async {
             Ok(match self {
                 Self::Tcp(address) => {
-                    let stream = TcpStream::connect(address).await?;
+                    let stream = connect(address).await?;
                     stream.set_nodelay(true)?;
                     // A port nobody listens on can be connected to itself, if it is one the kernel hands out.
                     if stream.peer_addr()? == stream.local_addr()? {
@@ -96,6 +102,31 @@ impl Address {
             Err(_elapsed) => Err(format!("no answer in {} s", CONNECT_LIMIT.as_secs())),
         }
     }
+}
+
+/// Connects to the first address that answers.
+async fn connect(address: &str) -> io::Result<TcpStream> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in tokio::net::lookup_host(address).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        if address.ip().is_loopback() {
+            keep_little(&socket);
+        }
+        match socket.connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+/// Has the kernel hold little of what a service on this machine sends: on loopback it would take on megabytes, and all of
+/// them go before the next keystroke's echo. The service's own part goes by the size of a segment, 64 KiB there.
+fn keep_little(socket: &TcpSocket) {
+    // Each is an improvement only.
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(socket).set_tcp_mss(SEGMENT);
 }
 
 impl fmt::Display for Address {
