@@ -10,8 +10,12 @@ pub struct Terminal(Process);
 pub const INTERRUPT: &str = "\x03";
 pub const SUSPEND: &str = "\x1a";
 
-/// Copies stdin to a new terminal and the terminal to stdout, until the program on it ends.
-const PTY: &str = "import pty, sys; pty.spawn(sys.argv[1:])";
+/// Copies stdin to a new terminal and the terminal to stdout, until the program on it ends. Ctrl-C works there also where
+/// the tests run in the background of a script, which ignores it.
+const PTY: &str = "import pty, signal, sys
+for each in signal.SIGINT, signal.SIGQUIT:
+    signal.signal(each, signal.SIG_DFL)
+pty.spawn(sys.argv[1:])";
 
 impl Terminal {
     pub fn open(bench: &Bench) -> Self {
