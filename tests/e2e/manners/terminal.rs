@@ -16,12 +16,12 @@ fn ctrl_c_ends_one_session_of_a_control_master_and_no_other() {
     let socket = site.bench.path("control");
     let mut terminal = Terminal::open(&site.bench);
     terminal.types(&format!(
-        "{} -F {} -S {} -o ControlMaster=auto -o ControlPersist=60 {DEVICE} 'echo u\"\"p; exec sleep 600'\n",
+        "{} -F {} -S {} -o ControlMaster=auto -o ControlPersist=60 {DEVICE} 'echo con\"\"nected; exec sleep 600'\n",
         need("ssh").display(),
         config.display(),
         socket.display(),
     ));
-    terminal.shows("up");
+    terminal.shows("connected");
     let ssh = |args: &[&str]| {
         let mut ssh = site.openssh("ssh");
         ssh.arg("-S").arg(&socket).args(args);
@@ -94,11 +94,11 @@ fn an_error_in_mid_session_makes_no_staircase_on_a_raw_terminal() {
     let mut site = Site::start();
     let mut terminal = Terminal::open(&site.bench);
     terminal.types(&format!(
-        "{} -F {} -tt {DEVICE} 'echo u\"\"p; exec cat'\n",
+        "{} -F {} -tt {DEVICE} 'echo con\"\"nected; exec cat'\n",
         need("ssh").display(),
         site.bench.path("ssh_config").display()
     ));
-    terminal.shows("up");
+    terminal.shows("connected");
     site.agent.kill();
     terminal.shows("iotstream: hint: ");
     let text = terminal.text();
