@@ -38,11 +38,8 @@ pub struct Initiate {
 impl Initiate {
     /// `/twins/{id}[/modules/{id}]/streams/{name}?api-version={V}` [S].
     pub fn path(&self) -> String {
-        let mut path = format!("/twins/{}", encode(self.identity.device()));
-        if let Some(module) = self.identity.module() {
-            path += &format!("/modules/{}", encode(module));
-        }
-        path + &format!("/streams/{}?api-version={}", encode(&self.stream), encode(&self.api_version))
+        let twin = self.identity.twin();
+        format!("{twin}/streams/{}?api-version={}", encode(&self.stream), encode(&self.api_version))
     }
 
     /// The two timeout headers; each is sent only if its value is above zero, as C# does [S].

@@ -104,6 +104,15 @@ impl Identity {
         self.module.as_deref()
     }
 
+    /// Where the REST API has it: `/twins/{id}[/modules/{id}]` [S].
+    pub(super) fn twin(&self) -> String {
+        let mut twin = format!("/twins/{}", encode(&self.device));
+        if let Some(module) = &self.module {
+            twin += &format!("/modules/{}", encode(module));
+        }
+        twin
+    }
+
     /// The MQTT client id: `{device}` or `{device}/{module}` [S].
     pub fn client_id(&self) -> String {
         self.module.as_ref().map_or_else(|| self.device.clone(), |module| format!("{}/{module}", self.device))

@@ -44,8 +44,7 @@ pub struct Device {
 
 /// `/twins/{id}[/modules/{id}]?api-version={V}`: what the hub knows of an identity, for whoever has ServiceConnect [D].
 pub fn twin_path(identity: &Identity, api_version: &str) -> String {
-    let module = identity.module().map_or_else(String::new, |module| format!("/modules/{}", encode(module)));
-    format!("/twins/{}{module}?api-version={}", encode(identity.device()), encode(api_version))
+    format!("{}?api-version={}", identity.twin(), encode(api_version))
 }
 
 /// `/devices/{id}?api-version={V}`: a device in the registry, for whoever has RegistryRead [D].
