@@ -21,6 +21,7 @@ use super::streams::{self, Outcome, Unanswered};
 /// Bodies here are queries and descriptions of devices.
 const MAX_BODY: usize = 64 << 10;
 const BODY: Duration = Duration::from_secs(30);
+
 pub(super) type Answer = Response<Full<Bytes>>;
 
 /// What a path is for. Segments are as they came.

@@ -5,13 +5,13 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use super::open::{authorized, bug, endpoint};
+use super::rest::{answer, authorized, bug, endpoint, failure, malformed};
 use crate::error::{Error, Result};
-use crate::iothub::{ALL_DEVICES, CONTINUATION, Device, HubFailure, MAX_ITEM_COUNT, devices_page, headers};
-use crate::net::{Endpoint, Network, Reply, exchange};
-use crate::phase::{Phase, Phases};
+use crate::iothub::{ALL_DEVICES, CONTINUATION, Device, MAX_ITEM_COUNT, devices_page};
+use crate::net::{Endpoint, Network, Reply};
+use crate::phase::Phases;
 use crate::profile::Credential;
 
 /// Hubs allow few queries a minute: a page is as large as they make it.
@@ -41,8 +41,7 @@ pub async fn devices(
     let mut next: Option<HeaderValue> = None;
     loop {
         let reply = page(network, credential, api_version, next.as_ref()).await?;
-        let found = devices_page(&reply.body)
-            .map_err(|problem| Error::Protocol { target: credential.hub.to_string(), problem: problem.0 })?;
+        let found = devices_page(&reply.body).map_err(malformed(&credential.hub))?;
         devices.extend(found);
         progress(devices.len());
         let following = reply.headers.get(CONTINUATION).filter(|token| !token.is_empty()).cloned();
@@ -68,16 +67,11 @@ async fn page(
         tries += 1;
         let stream = network.connect(&endpoint, &mut Phases::default()).await?;
         let request = request(credential, &endpoint, api_version, next)?;
-        let reply =
-            timeout(PAGE_TIME, exchange(stream, &endpoint, request, PAGE_LIMIT)).await.map_err(|_| {
-                Error::Timeout { phase: Phase::Hub, target: endpoint.to_string(), after: PAGE_TIME }
-            })??;
+        let reply = answer(stream, &endpoint, request, PAGE_LIMIT, PAGE_TIME).await?;
         if reply.status == 200 {
             return Ok(reply);
         }
-        let get = |name: &str| reply.headers.get(name).and_then(|value| value.to_str().ok());
-        let failure =
-            HubFailure::parse(reply.status, get(headers::ERROR_CODE), get("retry-after"), &reply.body);
+        let failure = failure(&reply);
         if failure.status != 429 || tries == TRIES {
             return Err(Error::Listing { hub: hub.to_string(), failure: Box::new(failure) });
         }

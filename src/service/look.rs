@@ -4,14 +4,13 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use tokio::time::timeout;
 
 use super::Request;
-use super::open::{authorized, bug, endpoint};
-use crate::error::{Error, Result};
-use crate::iothub::{Device, HubFailure, device_path, headers, twin, twin_path};
-use crate::net::{Network, Reply, exchange};
-use crate::phase::{Phase, Phases};
+use super::rest::{answer, authorized, bug, endpoint, failure, malformed};
+use crate::error::Result;
+use crate::iothub::{Device, HubFailure, device_path, twin, twin_path};
+use crate::net::{Network, Reply};
+use crate::phase::Phases;
 
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -37,11 +36,7 @@ pub async fn look(network: &Network, request: &Request, phases: &mut Phases) -> 
     let reply = get(network, request, path, phases).await?;
     let clocks = reply.date().map(|hub| (SystemTime::now(), hub));
     let twin = if reply.status == 200 {
-        let malformed = |problem: crate::iothub::Malformed| Error::Protocol {
-            target: request.hub.to_string(),
-            problem: problem.0,
-        };
-        Ok(twin(&reply.body).map_err(malformed)?)
+        Ok(twin(&reply.body).map_err(malformed(&request.hub))?)
     } else {
         Err(failure(&reply))
     };
@@ -63,14 +58,5 @@ async fn get(network: &Network, request: &Request, path: String, phases: &mut Ph
     let stream = network.connect(&endpoint, phases).await?;
     let get = authorized(hyper::Request::get(path), &endpoint, &request.authorization)?;
     let get = get.body(Full::<Bytes>::default()).map_err(bug)?;
-    timeout(LIMIT, exchange(stream, &endpoint, get, TWIN_LIMIT)).await.map_err(|_| Error::Timeout {
-        phase: Phase::Hub,
-        target: endpoint.to_string(),
-        after: LIMIT,
-    })?
-}
-
-fn failure(reply: &Reply) -> HubFailure {
-    let get = |name: &str| reply.headers.get(name).and_then(|value| value.to_str().ok());
-    HubFailure::parse(reply.status, get(headers::ERROR_CODE), get("retry-after"), &reply.body)
+    answer(stream, &endpoint, get, TWIN_LIMIT, LIMIT).await
 }

@@ -3,6 +3,7 @@
 mod devices;
 mod look;
 mod open;
+mod rest;
 mod wait;
 
 pub use devices::devices;

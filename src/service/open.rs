@@ -1,22 +1,18 @@
 //! Asking for a stream, and joining it.
 
-use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HOST, HeaderValue, USER_AGENT};
-use hyper::http::request::Builder;
-use tokio::time::timeout;
+use hyper::header::CONTENT_LENGTH;
+use tokio::task::JoinSet;
 
+use super::rest::{answer, authorized, bug, endpoint, malformed};
 use crate::error::{Error, Result, Skew};
 use crate::iothub::{Answer, HubAddress, Initiate};
-use crate::net::{Endpoint, Network, Stream, WebSocket, WssUrl, exchange, join_over};
+use crate::net::{Endpoint, Network, Stream, WebSocket, WssUrl, join_over};
 use crate::phase::{Phase, Phases};
 use crate::secret::Secret;
-
-/// What every client of the service says it is.
-const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
 
 /// What the hub may take beyond the time it waits for the device: C# gives it as much [S].
 const HUB_SLACK: Duration = Duration::from_secs(15);
@@ -49,35 +45,25 @@ pub async fn open(
     guess: Option<&Endpoint>,
     phases: &mut Phases,
 ) -> Result<WebSocket<Stream>> {
-    let mut dial = pin!(async {
-        let mut phases = Phases::default();
-        let stream = network.connect(guess?, &mut phases).await;
-        stream.ok().map(|stream| (stream, phases))
-    });
-    let mut dialled = None;
-    let (url, token) = {
-        let mut asked = pin!(ask(network, request, phases));
-        loop {
-            tokio::select! {
-                biased;
-                asked = &mut asked => break asked?,
-                done = &mut dial, if dialled.is_none() => dialled = Some(done),
-            }
-        }
-    };
+    // Dropped, it is given up.
+    let mut dialling = JoinSet::new();
+    if let Some(guess) = guess.cloned() {
+        let network = network.clone();
+        dialling.spawn(async move {
+            let mut phases = Phases::default();
+            network.connect(&guess, &mut phases).await.map(|stream| (stream, phases))
+        });
+    }
+    let (url, token) = ask(network, request, phases).await?;
     let url = WssUrl::of_stream(&url)?;
-    if guess == Some(&url.endpoint) {
-        let dialled = match dialled {
-            Some(dialled) => dialled,
-            None => dial.await,
-        };
-        if let Some((stream, before)) = dialled {
-            phases.extend(before);
-            match join_over(stream, &url, &token, phases).await {
-                // It may have waited for longer than the gateway likes.
-                Err(Error::Network { problem, .. }) => log::info!("dialling again: {problem}"),
-                joined => return joined,
-            }
+    if guess == Some(&url.endpoint)
+        && let Some(Ok(Ok((stream, before)))) = dialling.join_next().await
+    {
+        phases.extend(before);
+        match join_over(stream, &url, &token, phases).await {
+            // It may have waited for longer than the gateway likes.
+            Err(Error::Network { problem, .. }) => log::info!("dialling again: {problem}"),
+            joined => return joined,
         }
     }
     network.join(&url, &token, phases).await
@@ -92,11 +78,8 @@ async fn ask(network: &Network, request: &Request, phases: &mut Phases) -> Resul
     let waits = [initiate.connect_timeout, initiate.response_timeout];
     let limit: Duration = waits.iter().map(|wait| if wait.is_zero() { HUB_DEFAULT } else { *wait }).sum();
     let limit = limit + HUB_SLACK;
-    let reply = timeout(limit, exchange(stream, &endpoint, http_request(request, &endpoint)?, ANSWER_LIMIT))
-        .await
-        .map_err(|_| Error::Timeout { phase: Phase::Hub, target: endpoint.to_string(), after: limit })??;
-    let answer = Answer::parse(reply.status, &reply.headers, &reply.body)
-        .map_err(|problem| Error::Protocol { target: hub.to_string(), problem: problem.0 })?;
+    let reply = answer(stream, &endpoint, http_request(request, &endpoint)?, ANSWER_LIMIT, limit).await?;
+    let answer = Answer::parse(reply.status, &reply.headers, &reply.body).map_err(malformed(hub))?;
     // The hub's own part cannot be told from the device's, except where the hub fails before it asks.
     let phase = if matches!(answer, Answer::Failed(_)) { Phase::Hub } else { Phase::Device };
     phases.done(phase, &endpoint, since);
@@ -117,29 +100,6 @@ async fn ask(network: &Network, request: &Request, phases: &mut Phases) -> Resul
             failure: Box::new(failure),
         }),
     }
-}
-
-/// Where requests for the hub go.
-pub(super) fn endpoint(hub: &HubAddress, gateway: Option<&HubAddress>) -> Endpoint {
-    let address = gateway.unwrap_or(hub);
-    Endpoint::new(&*address.name, address.port.unwrap_or(443))
-}
-
-/// A request that cannot be made is our own mistake.
-pub(super) fn bug(error: hyper::http::Error) -> Error {
-    Error::Bug(format!("a request cannot be made: {error}"))
-}
-
-/// Gives a request what all of them have.
-pub(super) fn authorized(builder: Builder, endpoint: &Endpoint, authorization: &Secret) -> Result<Builder> {
-    let mut authorization =
-        HeaderValue::try_from(authorization.expose()).map_err(|error| bug(error.into()))?;
-    authorization.set_sensitive(true);
-    Ok(builder
-        .header(HOST, endpoint.authority())
-        .header(AUTHORIZATION, authorization)
-        .header(USER_AGENT, PRODUCT)
-        .header(ACCEPT, "application/json"))
 }
 
 fn http_request(request: &Request, endpoint: &Endpoint) -> Result<hyper::Request<Full<Bytes>>> {

@@ -14,7 +14,8 @@ use crate::phase::Phases;
 const MAX_PAUSE: Duration = Duration::from_secs(4);
 
 /// Opens a stream, and tries again for `wait` while the device is offline or the hub throttles. `request` makes each
-/// try's request, for each has a token of its own; `guess` is as for [`open`]; `notice` is told of each failure and how long it has taken so far.
+/// try's request, for each has a token of its own; `guess` is as for [`open`]; `notice` is told of each failure and how
+/// long it has taken so far.
 ///
 /// # Errors
 /// The last try's, when the time is up, or the first that waiting does not mend.

@@ -1,0 +1,67 @@
+//! A request to the hub's REST API: what all of them have, and what can come of them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue, USER_AGENT};
+use hyper::http::request::Builder;
+use tokio::time::timeout;
+
+use crate::error::{Error, Result};
+use crate::iothub::{HubAddress, HubFailure, Malformed, headers};
+use crate::net::{Endpoint, Reply, Stream, exchange};
+use crate::phase::Phase;
+use crate::secret::Secret;
+
+/// What every client of the service says it is.
+const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
+
+/// Where requests for the hub go.
+pub(super) fn endpoint(hub: &HubAddress, gateway: Option<&HubAddress>) -> Endpoint {
+    let address = gateway.unwrap_or(hub);
+    Endpoint::new(&*address.name, address.port.unwrap_or(443))
+}
+
+/// A request that cannot be made is our own mistake.
+pub(super) fn bug(error: hyper::http::Error) -> Error {
+    Error::Bug(format!("a request cannot be made: {error}"))
+}
+
+/// Gives a request what all of them have.
+pub(super) fn authorized(builder: Builder, endpoint: &Endpoint, authorization: &Secret) -> Result<Builder> {
+    let mut authorization =
+        HeaderValue::try_from(authorization.expose()).map_err(|error| bug(error.into()))?;
+    authorization.set_sensitive(true);
+    Ok(builder
+        .header(HOST, endpoint.authority())
+        .header(AUTHORIZATION, authorization)
+        .header(USER_AGENT, PRODUCT)
+        .header(ACCEPT, "application/json"))
+}
+
+/// Sends `request` over a connection to `endpoint` and reads the answer, which may take `time` and have `limit` bytes.
+pub(super) async fn answer(
+    stream: Stream,
+    endpoint: &Endpoint,
+    request: hyper::Request<Full<Bytes>>,
+    limit: usize,
+    time: Duration,
+) -> Result<Reply> {
+    timeout(time, exchange(stream, endpoint, request, limit)).await.map_err(|_| Error::Timeout {
+        phase: Phase::Hub,
+        target: endpoint.to_string(),
+        after: time,
+    })?
+}
+
+/// Why the hub did not do it.
+pub(super) fn failure(reply: &Reply) -> HubFailure {
+    let get = |name: &str| reply.headers.get(name).and_then(|value| value.to_str().ok());
+    HubFailure::parse(reply.status, get(headers::ERROR_CODE), get("retry-after"), &reply.body)
+}
+
+/// What `hub` said cannot be read.
+pub(super) fn malformed(hub: &HubAddress) -> impl FnOnce(Malformed) -> Error {
+    |problem| Error::Protocol { target: hub.to_string(), problem: problem.0 }
+}
