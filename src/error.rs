@@ -1,5 +1,7 @@
 //! Every failure a user can meet: what they are told, what they can do, and the exit status, in one place.
 
+mod hint;
+
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -210,10 +212,6 @@ impl Skew {
     pub fn is_too_far(self) -> bool {
         self.by() > Self::LIMIT
     }
-
-    fn hint(self) -> String {
-        format!("the clock here is {self} the hub's, which allows five minutes: set it right")
-    }
 }
 
 impl fmt::Display for Skew {
@@ -276,82 +274,6 @@ impl Error {
         worth.then(|| Retry { after: failure.retry_after.map(|seconds| Duration::from_secs(seconds.into())) })
     }
 
-    /// What to try next.
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Error::Usage { hint, .. } | Error::File { hint, .. } | Error::Credential { hint, .. } => {
-                return Some(hint.clone()).filter(|hint| !hint.is_empty());
-            }
-            Error::Permissions { path, mend, .. } => format!("{mend} '{}'", path.display()),
-            Error::NoProfile { .. } => {
-                "`iotstream profile add NAME` makes one, from a connection string on stdin; --config points to another".into()
-            }
-            Error::UnknownProfile { known, path, .. } if known.is_empty() => {
-                format!("{} has no [profile.NAME] section", path.display())
-            }
-            Error::UnknownProfile { known, path, .. } => format!("{} has {}", path.display(), known.join(", ")),
-            Error::RewrittenName { .. } => {
-                "in the ssh config write: ProxyCommand iotstream --name \"%n\" %h".into()
-            }
-            Error::AmbiguousName { .. } => {
-                "in the ssh config write: ProxyCommand iotstream --name \"%n\" %h, and type the id as it is".into()
-            }
-            Error::BadName { .. } => {
-                "a device with such an id needs an alias under [profile.NAME.devices] in the profile file".into()
-            }
-            Error::Hub { failure, skew, identity, .. } => return hub_hint(failure, *skew, identity),
-            Error::Listing { failure, .. } => match failure.status {
-                401 | 403 => {
-                    "listing devices takes a policy with ServiceConnect or RegistryRead, and a clock that is right".into()
-                }
-                429 => "a hub allows few queries a minute: try again later".into(),
-                _ => return None,
-            },
-            Error::Rejected { stream, .. } => format!(
-                "its agent has no target for '{stream}', the target is down, or approval was refused: its log says which"
-            ),
-            Error::NotOffered { stream, builtin, .. } => format!(
-                "its agent offers it when agent.toml has a [[target]] with stream = \"{stream}\" and builtin = \"{builtin}\", \
-                 or with --target {stream}=builtin:{builtin}"
-            ),
-            Error::Network { phase: Phase::Dns, .. } => "is the name right, and does this machine resolve others?".into(),
-            Error::Network { phase: Phase::Proxy, .. } | Error::Timeout { phase: Phase::Proxy, .. } => {
-                "is it the right proxy? it comes from --proxy, the profile's or the agent's proxy, HTTPS_PROXY or ALL_PROXY".into()
-            }
-            Error::ProxyDenied { .. } => {
-                "a login goes into the proxy's URL, http://USER:PASSWORD@HOST:PORT, in the profile or in HTTPS_PROXY".into()
-            }
-            Error::Network { .. } | Error::Timeout { phase: Phase::Tcp | Phase::Tls | Phase::Dns, .. } => {
-                "is there a way out on that port from here? only outgoing connections on 443 are needed".into()
-            }
-            Error::Timeout { phase: Phase::Device, .. } => {
-                "the device may have lost its network without saying so: try again in a minute".into()
-            }
-            Error::Timeout { .. } => "try again; with -v every phase shows its time".into(),
-            Error::Untrusted { .. } => {
-                "a company proxy that opens TLS, or an emulator, needs its CA named: --ca-file, or ca-file in the profile"
-                    .into()
-            }
-            Error::Upgrade { status: 401 | 403, .. } => {
-                "the token of a stream lives for a minute and is good for one use: try again".into()
-            }
-            Error::Upgrade { .. } => "try again; the stream is asked for anew each time".into(),
-            Error::Protocol { .. } => {
-                "is a proxy or another service answering there in place of the hub? -v shows each hop".into()
-            }
-            Error::MqttRefused { skew: Some(skew), .. } | Error::Skewed { skew } => skew.hint(),
-            Error::Target { .. } => "start it, or correct its [[target]] in the agent's configuration".into(),
-            Error::MqttRefused { .. } => {
-                "is the key this device's own, is the device enabled, and is the clock right to five minutes?".into()
-            }
-            Error::Cut { .. } => "either the other side went away or the network between broke: connect again".into(),
-            Error::Silent { .. } => "the network between has gone: connect again; --keepalive sets how soon this is seen".into(),
-            Error::MissingProgram { package, .. } => format!("install it, on Debian: apt-get install {package}"),
-            Error::Bug(_) => "please report this with the command line and the output of -vv".into(),
-            Error::LocalIo { .. } | Error::Other(_) => return None,
-        })
-    }
-
     /// The two lines on stderr.
     pub fn report(&self) -> String {
         let mut text = format!("iotstream: error: {}\n", escape(&self.to_string()));
@@ -360,49 +282,6 @@ impl Error {
         }
         text
     }
-}
-
-fn hub_hint(failure: &HubFailure, skew: Option<Skew>, identity: &Identity) -> Option<String> {
-    if let Some(skew) = skew {
-        return Some(skew.hint());
-    }
-    Some(match (failure.status, failure.code) {
-        (_, Some(Code::DEVICE_NOT_ONLINE | Code::DEVICE_CLOSED)) => {
-            format!(
-                "is `iotstream agent` running there? `--wait 2m` waits for it; `iotstream check {}` looks at every hop",
-                identity.device()
-            )
-        }
-        (_, Some(Code::DEVICE_NOT_FOUND | Code::MODULE_NOT_FOUND)) | (404, None) => {
-            "ids are case-sensitive, and ssh lower-cases %h: see --name in `iotstream --help`".into()
-        }
-        (_, Some(Code::DEVICE_DISABLED)) => "it was disabled in the hub's registry".into(),
-        (_, Some(Code::QUOTA_EXCEEDED)) => {
-            "device streams carry 300 MB a day and hub in all; the count starts anew at 00:00 UTC".into()
-        }
-        (_, Some(Code::NOT_IN_TIER)) => {
-            "device streams need a hub of the Standard or Free tier, in a region that has the preview".into()
-        }
-        (_, Some(Code::HUB_NOT_FOUND)) => {
-            "is the HostName of the profile's connection string right, and does the hub still exist?".into()
-        }
-        (401 | 403, _) => {
-            "the profile needs the key of a policy with ServiceConnect, as it is now: was it regenerated?"
-                .into()
-        }
-        (429, _) => match failure.retry_after {
-            Some(seconds) => format!(
-                "a hub opens 5 new streams a second and carries 50: try again in {seconds} s, or use --wait"
-            ),
-            None => "a hub opens 5 new streams a second and carries 50: try again, or use --wait".into(),
-        },
-        (504, _) => {
-            "the device is online but did not answer: is its agent busy, or waiting for somebody's approval?"
-                .into()
-        }
-        (500..=599, _) => "the hub's own trouble: try again in a minute".into(),
-        _ => return None,
-    })
 }
 
 impl fmt::Display for Error {
