@@ -52,6 +52,7 @@ pub struct Timing {
     pub phase: Phase,
     pub target: String,
     pub took: Duration,
+    since: Instant,
 }
 
 /// The record of the phases of one set-up.
@@ -61,7 +62,7 @@ pub struct Phases(Vec<Timing>);
 impl Phases {
     /// Notes that `phase` towards `target` lasted from `since` until now, and logs it.
     pub fn done(&mut self, phase: Phase, target: impl fmt::Display, since: Instant) {
-        let timing = Timing { phase, target: target.to_string(), took: since.elapsed() };
+        let timing = Timing { phase, target: target.to_string(), took: since.elapsed(), since };
         log::info!("{phase} {} {:.1} ms", timing.target, timing.took.as_secs_f64() * 1e3);
         self.0.push(timing);
     }
@@ -77,9 +78,19 @@ impl Phases {
         self.0.iter().map(show).collect::<Vec<_>>().join(", ")
     }
 
-    /// The time of all of them together.
+    /// The time of all of them together, in which those that ran beside each other count once.
     pub fn total(&self) -> Duration {
-        self.0.iter().map(|timing| timing.took).sum()
+        let mut spans: Vec<_> =
+            self.0.iter().map(|timing| (timing.since, timing.since + timing.took)).collect();
+        spans.sort_unstable();
+        let (mut total, mut counted) = (Duration::ZERO, None);
+        for (since, until) in spans {
+            // Up to `counted` it is counted already.
+            let since = counted.map_or(since, |counted| since.max(counted));
+            total += until.saturating_duration_since(since);
+            counted = counted.max(Some(until));
+        }
+        total
     }
 
     /// The same for programs.
@@ -96,5 +107,28 @@ impl Phases {
 
     pub fn iter(&self) -> impl Iterator<Item = &Timing> {
         self.0.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_beside_counts_once() {
+        let begin = Instant::now();
+        let phases = |spans: &[(u64, u64)]| {
+            let timing = |&(since, took): &(u64, u64)| Timing {
+                phase: Phase::Tcp,
+                target: String::new(),
+                took: Duration::from_millis(took),
+                since: begin + Duration::from_millis(since),
+            };
+            Phases(spans.iter().map(timing).collect()).total().as_millis()
+        };
+        assert_eq!(phases(&[]), 0);
+        assert_eq!(phases(&[(0, 10), (10, 20), (50, 5)]), 35);
+        assert_eq!(phases(&[(0, 10), (10, 100), (2, 10), (12, 30), (110, 5)]), 115);
+        assert_eq!(phases(&[(0, 10), (5, 10)]), 15);
     }
 }
