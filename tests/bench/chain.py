@@ -2,13 +2,14 @@
 
 import os
 import re
-import shutil
+import socket
 import subprocess
 import threading
 import time
 from pathlib import Path
 
 from far import BINARY, Far
+from own_ssh import sshd, until, write_ssh_config
 from peers import MIB, ROOM, Run
 
 
@@ -19,55 +20,29 @@ class Chain:
         self.directory = directory
         self.environment = dict(os.environ, HOME=str(directory), XDG_STATE_HOME=str(directory))
         self.hub = self.start("emulator", "--dir", directory / "hub", "--listen", "127.0.0.1:0", "--mqtt-listen", "127.0.0.1:0", "--device", "dev")
-        self.hub.stdout.readline()
+        until("ready", self.hub.stdout)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.sshd = subprocess.Popen(sshd(directory, f"127.0.0.1:{port}"), stderr=subprocess.PIPE, text=True)
+        until("listening", self.sshd.stderr)
+        write_ssh_config(
+            directory,
+            "  Ciphers aes128-gcm@openssh.com\n",
+            f"Match host dev\n  ProxyCommand {BINARY} --config {directory}/hub/profiles.toml %h\n"
+            f"Match host through-nc\n  ProxyCommand nc -N 127.0.0.1 {port}\n"
+            f"Match host direct\n  HostName 127.0.0.1\n  Port {port}\n",
+        )
         config = directory / "agent.toml"
         config.write_text(
             f'connection-string-file = "{directory}/hub/devices/dev.conn"\nca-file = "{directory}/hub/ca.pem"\n'
             f'[[target]]\nstream = "far"\nconnect = "127.0.0.1:{far.ports["tcp"]}"\n'
+            f'[[target]]\nstream = "ssh"\nconnect = "127.0.0.1:{port}"\n'
         )
-        self.sshd_port = self.make_sshd()
-        with config.open("a") as file:
-            file.write(f'[[target]]\nstream = "ssh"\nconnect = "127.0.0.1:{self.sshd_port}"\n')
         self.agent = self.start("agent", "-v", "--config", config, stderr=subprocess.PIPE)
-        while "in service" not in (line := self.agent.stderr.readline()):
-            if not line:
-                raise RuntimeError("the agent ended")
-        threading.Thread(target=lambda: all(self.agent.stderr), daemon=True).start()
+        until("in service", self.agent.stderr)
 
     def start(self, *args: object, **options: object) -> subprocess.Popen:
         return subprocess.Popen([BINARY, *args], stdout=subprocess.PIPE, text=True, env=self.environment, **options)
-
-    def make_sshd(self) -> int:
-        """An sshd of ours, which inetd's part is played for by nobody: it listens on a port of its own."""
-        for name in ("host", "user"):
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.directory / name], check=True)
-        shutil.copy(self.directory / "user.pub", self.directory / "authorized_keys")
-        if os.getuid() == 0:
-            Path("/run/sshd").mkdir(exist_ok=True)
-        import socket
-
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        config = self.directory / "sshd_config"
-        config.write_text(
-            f"ListenAddress 127.0.0.1:{port}\nHostKey {self.directory}/host\nAuthorizedKeysFile {self.directory}/authorized_keys\n"
-            "StrictModes no\nPidFile none\nUseDNS no\nMaxStartups 100\nSubsystem sftp internal-sftp\n"
-        )
-        sshd = shutil.which("sshd", path=os.environ["PATH"] + ":/usr/sbin")
-        self.sshd = subprocess.Popen([sshd, "-D", "-e", "-f", config], stderr=subprocess.PIPE, text=True)
-        while "listening" not in (line := self.sshd.stderr.readline()):
-            if not line:
-                raise RuntimeError("sshd ended")
-        threading.Thread(target=lambda: all(self.sshd.stderr), daemon=True).start()
-        ours = f"{BINARY} --config {self.directory}/hub/profiles.toml %h"
-        (self.directory / "ssh_config").write_text(
-            f"Host *\n  IdentityFile {self.directory}/user\n  IdentitiesOnly yes\n  StrictHostKeyChecking no\n"
-            f"  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n  Ciphers aes128-gcm@openssh.com\n"
-            f"Match host dev\n  ProxyCommand {ours}\n"
-            f"Match host through-nc\n  ProxyCommand nc -N 127.0.0.1 {port}\n"
-            f"Match host direct\n  HostName 127.0.0.1\n  Port {port}\n"
-        )
-        return port
 
     def helper(self, mode: str) -> Run:
         command = [BINARY, "--config", self.directory / "hub/profiles.toml", "--stream", "far", "dev"]

@@ -22,6 +22,7 @@ from collections import deque
 from pathlib import Path
 
 from far import BINARY, ROOT
+from own_ssh import sshd, until, write_ssh_config
 
 NEAR, FAR = "10.77.0.1", "10.77.0.2"
 
@@ -95,16 +96,8 @@ class Site:
         self.line, self.directory, self.processes = line, directory, []
         directory.mkdir()
         self.environment = dict(os.environ, HOME=str(directory), XDG_STATE_HOME=str(directory))
-        for name in ("host", "user"):
-            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", directory / name], check=True)
-        shutil.copy(directory / "user.pub", directory / "authorized_keys")
-        Path("/run/sshd").mkdir(exist_ok=True)
-        (directory / "sshd_config").write_text(
-            f"ListenAddress {FAR}:22\nListenAddress 127.0.0.1:22\nHostKey {directory}/host\nAuthorizedKeysFile {directory}/authorized_keys\nStrictModes no\nPidFile none\nUseDNS no\n"
-        )
-        sshd = shutil.which("sshd", path=os.environ["PATH"] + ":/usr/sbin")
-        # It listens at two addresses, and says so of each.
-        self.start("far", "127.0.0.1", sshd, "-D", "-e", "-f", directory / "sshd_config")
+        # It says of each address that it listens.
+        self.start("far", "listening on 127.0.0.1", *sshd(directory, f"{FAR}:22", "127.0.0.1:22"))
         address = FAR if hub == "far" else NEAR
         self.start(
             hub, "ready", BINARY, "emulator", "--dir", directory / "hub", "--listen", f"{address}:8443",
@@ -119,10 +112,10 @@ class Site:
             f'[[target]]\nstream = "ssh"\nconnect = "127.0.0.1:22"\n'
         )
         self.start("far", "in service", BINARY, "agent", "-v", "--config", config)
-        (directory / "ssh_config").write_text(
-            f"Host *\n  IdentityFile {directory}/user\n  IdentitiesOnly yes\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n"
-            f"  LogLevel ERROR\n  ControlPath {directory}/%n\n  ControlMaster auto\n  ControlPersist yes\n"
-            f"Match host dev\n  ProxyCommand {BINARY} --config {directory}/hub/profiles.toml %h\nMatch host direct\n  HostName {FAR}\n"
+        write_ssh_config(
+            directory,
+            f"  ControlPath {directory}/%n\n  ControlMaster auto\n  ControlPersist yes\n",
+            f"Match host dev\n  ProxyCommand {BINARY} --config {directory}/hub/profiles.toml %h\nMatch host direct\n  HostName {FAR}\n",
         )
 
     def start(self, side: str, ready: str, *command: object) -> None:
@@ -130,12 +123,7 @@ class Site:
             [*self.line.within(side), *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment
         )
         self.processes.append(process)
-        said = []
-        while ready not in (text := process.stdout.readline()):
-            said.append(text)
-            if not text:
-                raise RuntimeError(f"{command[0]}: {''.join(said)}")
-        threading.Thread(target=lambda: all(process.stdout), daemon=True).start()
+        until(ready, process.stdout)
 
     def ssh(self, *args: str, **options: object) -> subprocess.Popen:
         return subprocess.Popen(
