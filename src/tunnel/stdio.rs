@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
@@ -12,13 +13,21 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Capacity asked of the pipe on stdout: the more fits, the fewer wake-ups, as long as the processor's cache holds it.
-/// The pipe on stdin stays as it is, for what waits in it is in front of the next keystroke.
 const STDOUT_PIPE: usize = 256 * 1024;
+
+/// The same of the pipe on stdin, until it is outgrown: what waits in it is in front of the next keystroke.
+const STDIN_PIPE: usize = 16 * 1024;
+const OUTGROWN_PIPE: usize = 64 * 1024;
+
+/// A line has outgrown the short pipe when it took so much without a pause, which one of 100 Mbit/s does not.
+const OUTGROWN_BY: usize = 256 * 1024;
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// stdin.
 #[derive(Debug)]
 pub enum Input {
-    Polled(Polled),
+    /// The pace is of a pipe that is short as yet.
+    Polled(Polled, Option<Pace>),
     /// A file or a device that is always ready, which epoll refuses.
     Direct(File),
     /// A terminal: O_NONBLOCK on it would reach every other program that has it open.
@@ -45,8 +54,9 @@ pub fn take_stdio() -> io::Result<(Input, Output)> {
     } else {
         let fd = rustix::stdio::stdin().try_clone_to_owned()?;
         rustix::stdio::dup2_stdin(&null)?;
+        let short = rustix::pipe::fcntl_setpipe_size(&fd, STDIN_PIPE).is_ok();
         match Polled::new(fd)? {
-            Ok(polled) => Input::Polled(polled),
+            Ok(polled) => Input::Polled(polled, short.then(|| Pace::new(Instant::now()))),
             Err(fd) => Input::Direct(fd.into()),
         }
     };
@@ -113,6 +123,12 @@ impl Polled {
         }
     }
 
+    fn lengthen(&self) -> io::Result<()> {
+        // Refused beyond the user's limit: then the pipe stays as it is.
+        let _ = rustix::pipe::fcntl_setpipe_size(self.open()?.get_ref(), OUTGROWN_PIPE);
+        Ok(())
+    }
+
     fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let fd = self.open()?;
         loop {
@@ -142,6 +158,30 @@ impl Polled {
     }
 }
 
+/// How fast a pipe's bytes are taken.
+#[derive(Debug)]
+pub struct Pace {
+    /// Bytes since the last pause.
+    taken: usize,
+    last: Instant,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self { taken: 0, last: now }
+    }
+
+    /// Whether the pipe is too short for a line that now took `count` bytes more.
+    fn outgrows(&mut self, count: usize, now: Instant) -> bool {
+        if now - self.last > PAUSE {
+            self.taken = 0;
+        }
+        self.last = now;
+        self.taken += count;
+        self.taken > OUTGROWN_BY
+    }
+}
+
 impl Drop for Polled {
     fn drop(&mut self) {
         self.restore();
@@ -166,7 +206,16 @@ impl Output {
 impl AsyncRead for Input {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Polled(polled) => polled.poll_read(cx, buf),
+            Self::Polled(polled, pace) => {
+                let before = buf.filled().len();
+                ready!(polled.poll_read(cx, buf))?;
+                let count = buf.filled().len() - before;
+                if pace.as_mut().is_some_and(|pace| pace.outgrows(count, Instant::now())) {
+                    *pace = None;
+                    polled.lengthen()?;
+                }
+                Poll::Ready(Ok(()))
+            }
             Self::Direct(file) => {
                 let count = file.read(buf.initialize_unfilled())?;
                 buf.advance(count);
@@ -199,5 +248,25 @@ impl AsyncWrite for Output {
             Self::Direct(_) => Poll::Ready(Ok(())),
             Self::Terminal(stdout) => Pin::new(stdout).poll_flush(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fast_line_outgrows_the_pipe_and_a_slow_one_does_not() {
+        let outgrown = |megabits: u32| {
+            let mut now = Instant::now();
+            let mut pace = Pace::new(now);
+            let fill = u32::try_from(STDIN_PIPE).unwrap();
+            (0..100).any(|_| {
+                now += Duration::from_micros(8 * u64::from(fill / megabits));
+                pace.outgrows(STDIN_PIPE, now)
+            })
+        };
+        assert!(outgrown(1000));
+        assert!(!outgrown(100));
     }
 }

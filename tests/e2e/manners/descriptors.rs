@@ -1,10 +1,12 @@
 //! What the helper shares with others is as it was: the flags of its descriptors, and no key in a core dump.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::process::Stdio;
 
 use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::pipe::fcntl_getpipe_size;
 
 use crate::support::{DEVICE, LIMIT, Process, echo_device, eventually};
 
@@ -26,7 +28,7 @@ fn no_descriptor_that_others_share_is_left_without_blocking() {
     drop(helper);
     into.write_all(b"echoed\n").unwrap();
     let mut echoed = [0; 7];
-    io::Read::read_exact(&mut out, &mut echoed).unwrap();
+    out.read_exact(&mut echoed).unwrap();
     assert!(is_blocking(&stderr), "in mid-session");
     drop(into);
     let status = eventually(LIMIT, || child.try_wait().unwrap().ok_or_else(|| "it ends".to_owned()));
@@ -37,6 +39,19 @@ fn no_descriptor_that_others_share_is_left_without_blocking() {
     drop(stderr);
     let said = io::read_to_string(&mut err).unwrap();
     assert!(said.contains("the stream is up"), "{said}");
+}
+
+#[test]
+fn little_waits_in_stdin_s_pipe_for_a_line_that_is_not_known_to_be_fast() {
+    let (_agent, hub, bench) = echo_device("ssh");
+    let (stdin, mut into) = io::pipe().unwrap();
+    let mut helper = hub.helper(&bench);
+    let mut child = helper.arg(DEVICE).stdin(stdin).stdout(Stdio::piped()).spawn().unwrap();
+    into.write_all(b"x").unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    assert_eq!(fcntl_getpipe_size(&into).unwrap(), 16 * 1024);
+    drop((into, helper));
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]
