@@ -18,8 +18,11 @@ use super::builtin::Builtin;
 /// How long a target may take to take a connection: the hub, and the user, are waiting.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
-/// Of a connection on loopback: what waits for the agent, and what goes in one piece.
-const RECEIVE_BUFFER: u32 = 32 * 1024;
+/// What a service on this machine may have waiting for the agent, in bytes: all of it is in front of the next keystroke's
+/// echo, and by itself the kernel takes on megabytes.
+const WAITING: u16 = 32 * 1024;
+
+/// What goes in one piece on loopback, in bytes: the service's own part of what waits goes by it, 64 KiB as it is.
 #[cfg(target_os = "linux")]
 const SEGMENT: u32 = 1460;
 
@@ -120,11 +123,10 @@ async fn connect(address: &str) -> io::Result<TcpStream> {
     Err(failure)
 }
 
-/// Has the kernel hold little of what a service on this machine sends: on loopback it would take on megabytes, and all of
-/// them go before the next keystroke's echo. The service's own part goes by the size of a segment, 64 KiB there.
+/// Has the kernel hold little of what a service on this machine sends.
 fn keep_little(socket: &TcpSocket) {
     // Each is an improvement only.
-    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    let _ = socket.set_recv_buffer_size(WAITING.into());
     #[cfg(target_os = "linux")]
     let _ = socket2::SockRef::from(socket).set_tcp_mss(SEGMENT);
 }
@@ -143,8 +145,7 @@ impl fmt::Display for Address {
 /// Starts a program with a socket as stdin and stdout, which can be shut down one way, as sshd's inetd mode expects.
 fn start(words: &[String]) -> std::io::Result<Connection> {
     let [program, arguments @ ..] = words else { return Err(std::io::ErrorKind::InvalidInput.into()) };
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-    ours.set_nonblocking(true)?;
+    let (ours, theirs) = pair()?;
     let theirs: OwnedFd = theirs.into();
     let child = Command::new(program)
         .args(arguments)
@@ -152,7 +153,15 @@ fn start(words: &[String]) -> std::io::Result<Connection> {
         .stdout(Stdio::from(theirs))
         .kill_on_drop(true)
         .spawn()?;
-    Ok(Connection::new(UnixStream::from_std(ours)?.into_split(), Some(child)))
+    Ok(Connection::new(ours.into_split(), Some(child)))
+}
+
+/// The agent's end and the program's, which blocks.
+fn pair() -> io::Result<(UnixStream, std::os::unix::net::UnixStream)> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    socket2::SockRef::from(&theirs).set_send_buffer_size(WAITING.into())?;
+    ours.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(ours)?, theirs))
 }
 
 /// A connection to a target.
@@ -207,6 +216,22 @@ mod tests {
         for text in ["", "host", ":22", "host:", "host:0", "host:99999", "x.sock"] {
             assert!(Address::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn little_of_what_a_command_sends_waits_for_the_agent() {
+        let (_ours, mut theirs) = pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let mut waiting = 0;
+        let full = loop {
+            match std::io::Write::write(&mut theirs, &[0; 4096]) {
+                Ok(count) => waiting += count,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        // What goes with each piece counts as well.
+        assert!((usize::from(WAITING) / 2..=usize::from(WAITING) * 2).contains(&waiting), "{waiting}");
     }
 
     #[tokio::test]
