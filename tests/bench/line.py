@@ -25,6 +25,7 @@ from far import BINARY, ROOT
 from own_ssh import sshd, until, write_ssh_config
 
 NEAR, FAR = "10.77.0.1", "10.77.0.2"
+HOSTS = {"direct": "direct", "iotstream, sshd on TCP": "ssh", "iotstream, sshd -i": "sshd-i"}
 
 
 class Line:
@@ -97,7 +98,8 @@ class Site:
         directory.mkdir()
         self.environment = dict(os.environ, HOME=str(directory), XDG_STATE_HOME=str(directory))
         # It says of each address that it listens.
-        self.start("far", "listening on 127.0.0.1", *sshd(directory, f"{FAR}:22", "127.0.0.1:22"))
+        server = sshd(directory, f"{FAR}:22", "127.0.0.1:22")
+        self.start("far", "listening on 127.0.0.1", *server)
         address = FAR if hub == "far" else NEAR
         self.start(
             hub, "ready", BINARY, "emulator", "--dir", directory / "hub", "--listen", f"{address}:8443",
@@ -110,12 +112,17 @@ class Site:
         config.write_text(
             f'connection-string-file = "{directory}/hub/devices/dev.conn"\nca-file = "{directory}/hub/ca.pem"\n'
             f'[[target]]\nstream = "ssh"\nconnect = "127.0.0.1:22"\n'
+            f'[[target]]\nstream = "sshd-i"\ncommand = ["{server[0]}", "-i", "-f", "{server[-1]}"]\n'
         )
         self.start("far", "in service", BINARY, "agent", "-v", "--config", config)
         write_ssh_config(
             directory,
             f"  ControlPath {directory}/%n\n  ControlMaster auto\n  ControlPersist yes\n",
-            f"Match host dev\n  ProxyCommand {BINARY} --config {directory}/hub/profiles.toml %h\nMatch host direct\n  HostName {FAR}\n",
+            "".join(
+                f"Match host {stream}\n  ProxyCommand {BINARY} --config {directory}/hub/profiles.toml --stream {stream} dev\n"
+                for stream in ("ssh", "sshd-i")
+            )
+            + f"Match host direct\n  HostName {FAR}\n",
         )
 
     def start(self, side: str, ready: str, *command: object) -> None:
@@ -163,7 +170,7 @@ class Site:
         return {"idle p50": statistics.median(idle), f"{way} p50": statistics.median(busy[:-1]), f"{way} Mbit/s": size * 8 / took / 1e6}
 
     def close(self) -> None:
-        for host in ("dev", "direct"):
+        for host in HOSTS.values():
             self.ssh("-O", "exit", host, stderr=subprocess.DEVNULL).wait()
         for process in reversed(self.processes):
             process.terminate()
@@ -193,7 +200,7 @@ def main() -> None:
             for way, hub in (("up", "far"), ("down", "near")):
                 site = Site(line, Path(directory) / way, hub)
                 for _ in range(options.rounds):
-                    for name, host in (("direct", "direct"), ("iotstream", "dev")):
+                    for name, host in HOSTS.items():
                         for figure, value in site.measure(host, way, options.size * 1_000_000).items():
                             samples.setdefault(name, {}).setdefault(figure, []).append(value)
                 site.close()
@@ -207,10 +214,11 @@ def main() -> None:
     control = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
     print(f"20 Mbit/s, 40 ms, {options.queue} KB of queue, {control}: keystrokes in ms")
     figures = list(medians["direct"])
-    print(f"{'':12}" + "".join(f"{figure:>14}" for figure in figures))
+    direct = medians["direct"]
+    print(f"{'':24}" + "".join(f"{figure:>20}" for figure in figures))
     for name, values in medians.items():
-        print(f"{name:12}" + "".join(f"{values[figure]:14.1f}" for figure in figures))
-    print(f"{'ratio':12}" + "".join(f"{medians['iotstream'][figure] / medians['direct'][figure]:14.2f}" for figure in figures))
+        cells = (f"{values[figure]:.1f} ({values[figure] / direct[figure]:.2f})" for figure in figures)
+        print(f"{name:24}" + "".join(f"{cell:>20}" for cell in cells))
 
 
 if __name__ == "__main__":
