@@ -11,32 +11,31 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Poll, ready};
 
+use memmap2::MmapMut;
 use tokio::io::{AsyncRead, ReadBuf};
 
-const PAGE: usize = 4096;
-
 /// Bytes in a buffer: enough for a frame, for the TLS records of one, and for what stands around them.
-pub(crate) const SIZE: usize = 65_536 + PAGE;
+pub(crate) const SIZE: usize = 65_536 + 4096;
 
 /// Buffers that a thread keeps for the next taker: one for each step of both directions of a stream.
 const SPARE: usize = 4;
 
 thread_local! {
-    static SPARES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static SPARES: RefCell<Vec<MmapMut>> = const { RefCell::new(Vec::new()) };
 }
 
 /// [`SIZE`] bytes, aligned to a page. What they are is left from the last taker.
 pub(crate) struct Buffer {
-    bytes: Vec<u8>,
-    start: usize,
+    /// Memory of its own, which the system has back when it goes: on the heap, what 50 streams once took was kept for good.
+    /// `None` only while it is dropped.
+    bytes: Option<MmapMut>,
 }
 
 impl Buffer {
     pub(crate) fn take() -> Self {
         let spare = SPARES.with_borrow_mut(Vec::pop);
-        let bytes = spare.unwrap_or_else(|| vec![0; SIZE + PAGE]);
-        let start = bytes.as_ptr().align_offset(PAGE).min(PAGE);
-        Self { bytes, start }
+        let new = || MmapMut::map_anon(SIZE).expect("the system has memory");
+        Self { bytes: Some(spare.unwrap_or_else(new)) }
     }
 
     /// Reads into `room` of a buffer once there is something, or none at the end: the buffer, and how many bytes.
@@ -59,12 +58,11 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
         // A thread that ends has no place for it any more.
         let _ = SPARES.try_with(|spares| {
             let mut spares = spares.borrow_mut();
             if spares.len() < SPARE {
-                spares.push(bytes);
+                spares.extend(self.bytes.take());
             }
         });
     }
@@ -74,12 +72,12 @@ impl std::ops::Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.bytes[self.start..self.start + SIZE]
+        self.bytes.as_deref().unwrap_or_default()
     }
 }
 
 impl std::ops::DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..self.start + SIZE]
+        self.bytes.as_deref_mut().unwrap_or_default()
     }
 }

@@ -54,9 +54,9 @@ def distance(samples: Samples, far: Far, chosen: list) -> None:
 
 
 def agent(samples: Samples, chain: Chain, size: int) -> None:
-    samples.note("the agent", "idle", {"quiet KiB": chain.memory()})
     for count in (1, 10, 50):
         samples.note("the agent", f"{count} streams", chain.streams(count, size * MIB // 8 // count))
+    samples.note("the agent", "idle again", {"quiet KiB": chain.memory()})
     for mode in ("sink", "source"):
         samples.note("one stream through hub and agent", "iotstream", chain.bulk(mode, size * MIB))
 
@@ -109,6 +109,8 @@ def main() -> None:
         server = far.start()
         chain = Chain(Path(directory), far) if {"agent", "ssh"} & set(sections) else None
         try:
+            if "agent" in sections:
+                samples.note("the agent", "idle", {"quiet KiB": chain.memory()})
             for number in range(options.rounds):
                 if "bridge" in sections:
                     bridge(samples, far, chosen, options)
