@@ -8,12 +8,14 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::approval::Approve;
 use super::builtin::Builtin;
+use crate::tunnel::Paced;
 
 /// How long a target may take to take a connection: the hub, and the user, are waiting.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -21,6 +23,9 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// What a service on this machine may have waiting for the agent, in bytes: all of it is in front of the next keystroke's
 /// echo, and by itself the kernel takes on megabytes.
 const WAITING: u16 = 32 * 1024;
+
+/// The same on a fast line.
+const LONG_WAITING: usize = 256 * 1024;
 
 /// What goes in one piece on loopback, in bytes: the service's own part of what waits goes by it, 64 KiB as it is.
 #[cfg(target_os = "linux")]
@@ -90,7 +95,8 @@ impl Address {
                     if stream.peer_addr()? == stream.local_addr()? {
                         return Err(std::io::ErrorKind::ConnectionRefused.into());
                     }
-                    Connection::new(stream.into_split(), None)
+                    let (read, write) = stream.into_split();
+                    Connection::new((Paced::new(read, lengthen), write), None)
                 }
                 Self::Unix(path) => Connection::new(UnixStream::connect(path).await?.into_split(), None),
                 Self::Command(words) => start(words)?,
@@ -129,6 +135,13 @@ fn keep_little(socket: &TcpSocket) {
     let _ = socket.set_recv_buffer_size(WAITING.into());
     #[cfg(target_os = "linux")]
     let _ = socket2::SockRef::from(socket).set_tcp_mss(SEGMENT);
+}
+
+/// Has it hold more, for one that has been kept short.
+fn lengthen(read: &OwnedReadHalf) {
+    if read.peer_addr().is_ok_and(|peer| peer.ip().is_loopback()) {
+        let _ = socket2::SockRef::from(read.as_ref()).set_recv_buffer_size(LONG_WAITING);
+    }
 }
 
 impl fmt::Display for Address {

@@ -6,9 +6,11 @@ mod frame;
 mod link;
 mod meter;
 mod outgoing;
+mod paced;
 mod stdio;
 
 pub use bridge::{Close, End, Settings, bridge};
 pub use frame::MAX_PAYLOAD;
 pub use meter::Meter;
+pub use paced::Paced;
 pub use stdio::{Input, Output, take_stdio};

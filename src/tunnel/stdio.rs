@@ -5,29 +5,25 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::paced::Paced;
+
 /// Capacity asked of the pipe on stdout: the more fits, the fewer wake-ups, as long as the processor's cache holds it.
 const STDOUT_PIPE: usize = 256 * 1024;
 
-/// The same of the pipe on stdin, until it is outgrown: what waits in it is in front of the next keystroke.
+/// The same of the pipe on stdin, first, and on a fast line.
 const STDIN_PIPE: usize = 16 * 1024;
-const OUTGROWN_PIPE: usize = 64 * 1024;
-
-/// A line has outgrown the short pipe when it took so much without a pause, which one of 100 Mbit/s does not.
-const OUTGROWN_BY: usize = 256 * 1024;
-const PAUSE: Duration = Duration::from_millis(1);
+const LONG_STDIN_PIPE: usize = 64 * 1024;
 
 /// stdin.
 #[derive(Debug)]
 pub enum Input {
-    /// The pace is of a pipe that is short as yet.
-    Polled(Polled, Option<Pace>),
+    Polled(Paced<Polled>),
     /// A file or a device that is always ready, which epoll refuses.
     Direct(File),
     /// A terminal: O_NONBLOCK on it would reach every other program that has it open.
@@ -54,9 +50,9 @@ pub fn take_stdio() -> io::Result<(Input, Output)> {
     } else {
         let fd = rustix::stdio::stdin().try_clone_to_owned()?;
         rustix::stdio::dup2_stdin(&null)?;
-        let short = rustix::pipe::fcntl_setpipe_size(&fd, STDIN_PIPE).is_ok();
+        resize(&fd, STDIN_PIPE);
         match Polled::new(fd)? {
-            Ok(polled) => Input::Polled(polled, short.then(|| Pace::new(Instant::now()))),
+            Ok(polled) => Input::Polled(Paced::new(polled, lengthen)),
             Err(fd) => Input::Direct(fd.into()),
         }
     };
@@ -65,14 +61,24 @@ pub fn take_stdio() -> io::Result<(Input, Output)> {
     } else {
         let fd = rustix::stdio::stdout().try_clone_to_owned()?;
         rustix::stdio::dup2_stdout(&null)?;
-        // Refused for what is no pipe, and beyond the user's limit: then the pipe stays as it is.
-        let _ = rustix::pipe::fcntl_setpipe_size(&fd, STDOUT_PIPE);
+        resize(&fd, STDOUT_PIPE);
         match Polled::new(fd)? {
             Ok(polled) => Output::Polled(polled),
             Err(fd) => Output::Direct(fd.into()),
         }
     };
     Ok((input, output))
+}
+
+fn resize(pipe: impl AsFd, size: usize) {
+    // Refused for what is no pipe, for less than waits in it, and beyond the user's limit: then it stays as it is.
+    let _ = rustix::pipe::fcntl_setpipe_size(pipe, size);
+}
+
+fn lengthen(stdin: &Polled) {
+    if let Some(fd) = &stdin.fd {
+        resize(fd.get_ref(), LONG_STDIN_PIPE);
+    }
 }
 
 /// A pipe or a socket, without blocking. Its flags are put back when it is dropped: somebody else may have it open.
@@ -100,33 +106,6 @@ impl Polled {
 
     fn open(&self) -> io::Result<&AsyncFd<OwnedFd>> {
         self.fd.as_ref().ok_or_else(|| io::ErrorKind::BrokenPipe.into())
-    }
-
-    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let fd = self.open()?;
-        loop {
-            let mut guard = ready!(fd.poll_read_ready(cx))?;
-            let room = buf.initialize_unfilled();
-            let wanted = room.len();
-            match guard.try_io(|fd| rustix::io::read(fd, room).map_err(io::Error::from)) {
-                Ok(result) => {
-                    let count = result?;
-                    // A short read has emptied the pipe: the next read need not ask the kernel to learn that.
-                    if count > 0 && count < wanted {
-                        guard.clear_ready();
-                    }
-                    buf.advance(count);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(_would_block) => {}
-            }
-        }
-    }
-
-    fn lengthen(&self) -> io::Result<()> {
-        // Refused beyond the user's limit: then the pipe stays as it is.
-        let _ = rustix::pipe::fcntl_setpipe_size(self.open()?.get_ref(), OUTGROWN_PIPE);
-        Ok(())
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -158,27 +137,26 @@ impl Polled {
     }
 }
 
-/// How fast a pipe's bytes are taken.
-#[derive(Debug)]
-pub struct Pace {
-    /// Bytes since the last pause.
-    taken: usize,
-    last: Instant,
-}
-
-impl Pace {
-    fn new(now: Instant) -> Self {
-        Self { taken: 0, last: now }
-    }
-
-    /// Whether the pipe is too short for a line that now took `count` bytes more.
-    fn outgrows(&mut self, count: usize, now: Instant) -> bool {
-        if now - self.last > PAUSE {
-            self.taken = 0;
+impl AsyncRead for Polled {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let fd = self.open()?;
+        loop {
+            let mut guard = ready!(fd.poll_read_ready(cx))?;
+            let room = buf.initialize_unfilled();
+            let wanted = room.len();
+            match guard.try_io(|fd| rustix::io::read(fd, room).map_err(io::Error::from)) {
+                Ok(result) => {
+                    let count = result?;
+                    // A short read has emptied the pipe: the next read need not ask the kernel to learn that.
+                    if count > 0 && count < wanted {
+                        guard.clear_ready();
+                    }
+                    buf.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(_would_block) => {}
+            }
         }
-        self.last = now;
-        self.taken += count;
-        self.taken > OUTGROWN_BY
     }
 }
 
@@ -206,16 +184,7 @@ impl Output {
 impl AsyncRead for Input {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Polled(polled, pace) => {
-                let before = buf.filled().len();
-                ready!(polled.poll_read(cx, buf))?;
-                let count = buf.filled().len() - before;
-                if pace.as_mut().is_some_and(|pace| pace.outgrows(count, Instant::now())) {
-                    *pace = None;
-                    polled.lengthen()?;
-                }
-                Poll::Ready(Ok(()))
-            }
+            Self::Polled(paced) => Pin::new(paced).poll_read(cx, buf),
             Self::Direct(file) => {
                 let count = file.read(buf.initialize_unfilled())?;
                 buf.advance(count);
@@ -248,25 +217,5 @@ impl AsyncWrite for Output {
             Self::Direct(_) => Poll::Ready(Ok(())),
             Self::Terminal(stdout) => Pin::new(stdout).poll_flush(cx),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fast_line_outgrows_the_pipe_and_a_slow_one_does_not() {
-        let outgrown = |megabits: u32| {
-            let mut now = Instant::now();
-            let mut pace = Pace::new(now);
-            let fill = u32::try_from(STDIN_PIPE).unwrap();
-            (0..100).any(|_| {
-                now += Duration::from_micros(8 * u64::from(fill / megabits));
-                pace.outgrows(STDIN_PIPE, now)
-            })
-        };
-        assert!(outgrown(1000));
-        assert!(!outgrown(100));
     }
 }
