@@ -5,12 +5,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use super::approval::Approve;
 use super::builtin::Builtin;
 use super::credential::{CONNECTION_STRING_FILE, Credential, Sources, read_secret};
-use super::schema::{ApproveEntry, ApproveWord, Document, TargetEntry};
+use super::schema::{ApproveEntry, ApproveWord, Document, TargetEntry, Transport};
 use super::target::{Address, Target};
 use super::traffic::Allowance;
 use crate::error::{Error, Result};
@@ -31,17 +29,6 @@ const MAX_SESSIONS: usize = 100;
 const APPROVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long streams may go on when the agent is stopped.
 pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How the agent talks MQTT.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Transport {
-    /// Over a WebSocket on 443, which company networks let out.
-    #[default]
-    WebSocket,
-    /// Over TLS on 8883.
-    Mqtt,
-}
 
 /// Everything the agent goes by.
 #[derive(Clone, Debug)]

@@ -9,8 +9,9 @@ use hyper::header::HOST;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use super::config::{Config, Transport};
+use super::config::Config;
 use super::mqtt::{Session, SessionError};
+use super::schema::Transport;
 use crate::error::{Error, Result, Skew};
 use crate::iothub::{Login, WEBSOCKET_PATH, WEBSOCKET_SUBPROTOCOL};
 use crate::net::{Endpoint, Network, Upgrade, WssUrl, exchange};

@@ -6,8 +6,18 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::builtin::Builtin;
-use super::config::Transport;
 use crate::profile::{CommandLine, Seconds, SecretText};
+
+/// How the agent talks MQTT.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// Over a WebSocket on 443, which company networks let out.
+    #[default]
+    WebSocket,
+    /// Over TLS on 8883.
+    Mqtt,
+}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

@@ -6,7 +6,8 @@ use crate::secret::Secret;
 
 use super::Hub;
 use super::client_certificate::Thumbprint;
-use super::registry::{Permission, Proof};
+use super::directory::Proof;
+use super::registry::Permission;
 
 /// A device that has proved who it is.
 #[derive(Debug)]

@@ -20,11 +20,18 @@ use crate::secret::Secret;
 
 use super::certificate::Authority;
 use super::client_certificate::Thumbprint;
-use super::registry::Proof;
 
 /// The policies of a new hub [D].
 pub(super) const POLICIES: [&str; 5] =
     ["service", "device", "registryRead", "registryReadWrite", "iothubowner"];
+
+/// How a device or module proves itself.
+#[derive(Clone, Debug)]
+pub(super) enum Proof {
+    /// With tokens that this key signs.
+    Key(Secret),
+    Certificate(Thumbprint),
+}
 
 /// The directory, whose secret files only their owner can read.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use crate::iothub::{HubAddress, Identity};
 use crate::secret::Secret;
 
 use super::client_certificate::Thumbprint;
-use super::directory::{Directory, POLICIES, new_key};
+use super::directory::{Directory, POLICIES, Proof, new_key};
 
 /// What a policy can allow [D].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,14 +31,6 @@ fn allows(policy: &str, permission: Permission) -> bool {
         "registryReadWrite" => matches!(permission, RegistryRead | RegistryWrite),
         _ => false,
     }
-}
-
-/// How a device or module proves itself.
-#[derive(Clone, Debug)]
-pub(super) enum Proof {
-    /// With tokens that this key signs.
-    Key(Secret),
-    Certificate(Thumbprint),
 }
 
 /// One registered device or module.
