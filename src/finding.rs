@@ -16,6 +16,7 @@ const WORTH_A_WARNING: Duration = Duration::from_secs(60);
 pub struct Finding {
     pub what: String,
     pub outcome: Outcome,
+    /// Zero where it came with another finding.
     pub took: Duration,
 }
 
@@ -72,6 +73,7 @@ impl Finding {
             if coloured { format!("\x1b[{}m{status}\x1b[0m", self.outcome.colour()) } else { status.into() };
         let took = match self.outcome {
             Outcome::Skip => String::new(),
+            _ if self.took.is_zero() => String::new(),
             _ => show_measured(self.took),
         };
         let mut text =

@@ -81,7 +81,10 @@ async fn ask(network: &Network, request: &Request, phases: &mut Phases) -> Resul
     let reply = answer(stream, &endpoint, http_request(request, &endpoint)?, ANSWER_LIMIT, limit).await?;
     let answer = Answer::parse(reply.status, &reply.headers, &reply.body).map_err(malformed(hub))?;
     // The hub's own part cannot be told from the device's, except where the hub fails before it asks.
-    let phase = if matches!(answer, Answer::Failed(_)) { Phase::Hub } else { Phase::Device };
+    let phase = match &answer {
+        Answer::Failed(failure) if !failure.is_the_devices() => Phase::Hub,
+        _ => Phase::Device,
+    };
     phases.done(phase, &endpoint, since);
     match answer {
         Answer::Accepted { url, token } => Ok((url, token)),

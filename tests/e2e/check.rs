@@ -126,7 +126,11 @@ fn people_get_a_line_for_each_phase_and_a_hint() {
         .arg(DEVICE);
     let done = run(&mut check, Stdin::Ends(b""), LIMIT);
     assert_eq!(done.status.code(), Some(69), "{}", done.text());
-    assert!(done.text().contains("fail  device"), "{}", done.text());
+    let text = done.text();
+    let row = text.lines().find_map(|line| line.strip_prefix("fail  device")).expect(text);
+    let waited: f64 = row.split_whitespace().next().unwrap().parse().expect(row);
+    assert!(waited >= 1000.0, "the wait for the device is the device's: {text}");
+    assert!(!text.contains("pass  hub"), "{text}");
     assert!(done.text().contains("      hint: is `iotstream agent` running there?"), "{}", done.text());
     assert!(done.text().contains("skip  gateway"), "{}", done.text());
 }

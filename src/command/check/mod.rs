@@ -86,7 +86,6 @@ async fn stream(plan: &Plan, request: &Request, look: &Look, mut findings: Vec<F
     let mut phases = Phases::default();
     let since = Instant::now();
     let opened = service::open(&plan.network, request, None, &mut phases).await;
-    let took = since.elapsed();
     let credential = match &opened {
         Err(error) if known::is_refusal(error) && look.twin.is_err() => {
             let reads_registry = service::reads_registry(&plan.network, request).await.unwrap_or(false);
@@ -96,6 +95,7 @@ async fn stream(plan: &Plan, request: &Request, look: &Look, mut findings: Vec<F
         _ => Outcome::Pass(format!("{}: it may ask for streams", plan.describe_credential())),
     };
     let refused = matches!(credential, Outcome::Fail(..));
+    let took = if refused { since.elapsed() } else { Duration::ZERO };
     findings.push(Finding { what: "credential".into(), outcome: credential, took });
     if refused {
         return with_the_rest(findings);
@@ -148,8 +148,11 @@ fn passed(timing: &Timing) -> Finding {
 
 /// The finding of an error of the set-up that began at `since`, after the phases that are done.
 fn failed(error: Error, since: Instant, done: &Phases) -> Finding {
-    let finding = Finding::new(phase(&error).name(), since, Err(error));
-    let took = finding.took.saturating_sub(done.total());
+    let phase = phase(&error);
+    let finding = Finding::new(phase.name(), since, Err(error));
+    // An answer that says no is the end of its phase.
+    let answered = done.iter().last().filter(|timing| timing.phase == phase).map(|timing| timing.took);
+    let took = answered.unwrap_or(finding.took.saturating_sub(done.total()));
     Finding { took, ..finding }
 }
 
