@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use tokio::time::timeout;
 
 use crate::clock;
-use crate::iothub::{Code, HubFailure, Identity, headers};
+use crate::iothub::{Code, ERROR_CODE, HubFailure, Identity, headers};
 
 use super::Hub;
 use super::registry::Permission;
@@ -220,7 +220,7 @@ impl Hub {
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
         if let Some(name) = failure.code.and_then(Code::name) {
-            headers.insert(headers::ERROR_CODE, HeaderValue::from_static(name));
+            headers.insert(ERROR_CODE, HeaderValue::from_static(name));
         }
         answer
     }

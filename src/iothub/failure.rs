@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use hyper::HeaderMap;
 use serde_json::{Value, json};
+
+/// The header of an error answer that names the error [S].
+pub const ERROR_CODE: &str = "iothub-errorcode";
 
 /// Longest message kept of a hub's error text.
 const MAX_MESSAGE: usize = 300;
@@ -98,17 +102,17 @@ impl HubFailure {
         self.code.is_some_and(|code| DEVICE.contains(&code))
     }
 
-    /// Reads an error answer. Both forms of the body occur, and mixtures of them; what cannot be read leaves its
-    /// field empty, for the status alone is an answer.
+    /// Reads an error answer; what cannot be read leaves its field empty, for the status alone is an answer.
+    pub fn of(status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
+        let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+        Self::parse(status, get(ERROR_CODE), get("retry-after"), body)
+    }
+
+    /// Both forms of the body occur, and mixtures of them.
     ///
     /// Newer: `{"Message":"{\"errorCode\":401002,\"trackingId\":…,\"message\":…}","ExceptionMessage":""}` [I].
     /// Older: `{"Message":"ErrorCode:DeviceNotFound;…","ExceptionMessage":"Tracking ID:…"}` [I][S].
-    pub fn parse(
-        status: u16,
-        error_code_header: Option<&str>,
-        retry_after: Option<&str>,
-        body: &[u8],
-    ) -> Self {
+    fn parse(status: u16, error_code_header: Option<&str>, retry_after: Option<&str>, body: &[u8]) -> Self {
         let mut failure = Self {
             status,
             retry_after: retry_after.and_then(|seconds| seconds.trim().parse().ok()),

@@ -20,7 +20,6 @@ pub mod headers {
     pub const IS_ACCEPTED: &str = "iothub-streaming-is-accepted";
     pub const URL: &str = "iothub-streaming-url";
     pub const AUTH_TOKEN: &str = "iothub-streaming-auth-token";
-    pub const ERROR_CODE: &str = "iothub-errorcode";
 }
 
 /// A request for a stream. It has no body [M].
@@ -73,12 +72,7 @@ impl Answer {
         let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
         // C#'s source also names 202 as a success [S].
         if !matches!(status, 200 | 202) {
-            return Ok(Self::Failed(HubFailure::parse(
-                status,
-                get(headers::ERROR_CODE),
-                get("retry-after"),
-                body,
-            )));
+            return Ok(Self::Failed(HubFailure::of(status, headers, body)));
         }
         let present = |name: &str| {
             get(name)
@@ -105,6 +99,7 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::iothub::ERROR_CODE;
     use hyper::header::{HeaderName, HeaderValue};
 
     fn initiate(device: &str, module: Option<&str>) -> Initiate {
@@ -152,7 +147,7 @@ mod tests {
             Ok(Answer::Accepted { url: "wss://g/x?y".into(), token: Secret::new("t") })
         );
         assert_eq!(answer(200, &[(headers::IS_ACCEPTED, "False")]), Ok(Answer::Rejected));
-        assert!(matches!(answer(404, &[(headers::ERROR_CODE, "DeviceNotFound")]), Ok(Answer::Failed(_))));
+        assert!(matches!(answer(404, &[(ERROR_CODE, "DeviceNotFound")]), Ok(Answer::Failed(_))));
     }
 
     #[test]

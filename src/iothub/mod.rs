@@ -13,7 +13,7 @@ mod sas;
 mod session;
 
 pub use connection_string::{ConnectionString, Key};
-pub use failure::{Code, HubFailure};
+pub use failure::{Code, ERROR_CODE, HubFailure};
 pub use initiate::{Answer, DEFAULT_API_VERSION, Initiate, headers};
 pub use names::{HubAddress, Identity, encode, stream_for_port};
 pub use offer::{Decision, Offer, SUBSCRIPTIONS, parse_decision};

@@ -9,7 +9,7 @@ use hyper::http::request::Builder;
 use tokio::time::timeout;
 
 use crate::error::{Error, Result};
-use crate::iothub::{HubAddress, HubFailure, Malformed, headers};
+use crate::iothub::{HubAddress, HubFailure, Malformed};
 use crate::net::{Endpoint, Reply, Stream, exchange};
 use crate::phase::Phase;
 use crate::secret::Secret;
@@ -57,8 +57,7 @@ pub(super) async fn answer(
 
 /// Why the hub did not do it.
 pub(super) fn failure(reply: &Reply) -> HubFailure {
-    let get = |name: &str| reply.headers.get(name).and_then(|value| value.to_str().ok());
-    HubFailure::parse(reply.status, get(headers::ERROR_CODE), get("retry-after"), &reply.body)
+    HubFailure::of(reply.status, &reply.headers, &reply.body)
 }
 
 /// What `hub` said cannot be read.
