@@ -6,9 +6,7 @@ use std::thread::JoinHandle;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_platform_verifier::Verifier;
@@ -22,7 +20,6 @@ pub(super) struct Trust {
     provider: Arc<CryptoProvider>,
     reading: Mutex<Option<JoinHandle<Result<Verifier, Error>>>>,
     platform: OnceLock<Result<Verifier, Error>>,
-    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Trust {
@@ -46,8 +43,7 @@ impl Trust {
             let provider = provider.clone();
             std::thread::spawn(move || Verifier::new(provider))
         });
-        let algorithms = provider.signature_verification_algorithms;
-        Ok(Self { own, extra, provider, reading: Mutex::new(reading), platform: OnceLock::new(), algorithms })
+        Ok(Self { own, extra, provider, reading: Mutex::new(reading), platform: OnceLock::new() })
     }
 
     fn platform(&self) -> Result<&Verifier, Error> {
@@ -88,7 +84,7 @@ impl ServerCertVerifier for Trust {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -97,11 +93,11 @@ impl ServerCertVerifier for Trust {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
