@@ -16,7 +16,7 @@ const WORTH_A_WARNING: Duration = Duration::from_secs(60);
 pub struct Finding {
     pub what: String,
     pub outcome: Outcome,
-    /// Zero where it came with another finding.
+    /// Zero for what was skipped, or came with another finding.
     pub took: Duration,
 }
 
@@ -71,11 +71,7 @@ impl Finding {
         let (status, detail, hint) = self.outcome.parts();
         let status =
             if coloured { format!("\x1b[{}m{status}\x1b[0m", self.outcome.colour()) } else { status.into() };
-        let took = match self.outcome {
-            Outcome::Skip => String::new(),
-            _ if self.took.is_zero() => String::new(),
-            _ => show_measured(self.took),
-        };
+        let took = if self.took.is_zero() { String::new() } else { show_measured(self.took) };
         let mut text =
             format!("{status}  {:<14} {took:>9}  {}", escape(&self.what), escape(detail.unwrap_or_default()));
         text.truncate(text.trim_end().len());
