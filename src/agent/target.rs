@@ -93,7 +93,7 @@ impl Address {
                     stream.set_nodelay(true)?;
                     // A port nobody listens on can be connected to itself, if it is one the kernel hands out.
                     if stream.peer_addr()? == stream.local_addr()? {
-                        return Err(std::io::ErrorKind::ConnectionRefused.into());
+                        return Err(io::ErrorKind::ConnectionRefused.into());
                     }
                     let (read, write) = stream.into_split();
                     Connection::new((Paced::new(read, lengthen), write), None)
@@ -107,7 +107,7 @@ impl Address {
             })
         };
         match timeout(CONNECT_LIMIT, connecting).await {
-            Ok(result) => result.map_err(|error: std::io::Error| error.to_string()),
+            Ok(result) => result.map_err(|error: io::Error| error.to_string()),
             Err(_elapsed) => Err(format!("no answer in {} s", CONNECT_LIMIT.as_secs())),
         }
     }
@@ -156,8 +156,8 @@ impl fmt::Display for Address {
 }
 
 /// Starts a program with a socket as stdin and stdout, which can be shut down one way, as sshd's inetd mode expects.
-fn start(words: &[String]) -> std::io::Result<Connection> {
-    let [program, arguments @ ..] = words else { return Err(std::io::ErrorKind::InvalidInput.into()) };
+fn start(words: &[String]) -> io::Result<Connection> {
+    let [program, arguments @ ..] = words else { return Err(io::ErrorKind::InvalidInput.into()) };
     let (ours, theirs) = pair()?;
     let theirs: OwnedFd = theirs.into();
     let child = Command::new(program)
