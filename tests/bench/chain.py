@@ -10,7 +10,7 @@ from pathlib import Path
 
 from far import BINARY, Far
 from own_ssh import sshd, until, write_ssh_config
-from peers import MIB, ROOM, Run
+from peers import MIB, Run
 
 
 class Chain:
@@ -82,10 +82,10 @@ class Chain:
         run = self.helper(f"{mode}/{size}")
         began = time.perf_counter()
         if mode == "sink":
-            send(run, size)
-            run.receive(ROOM)
+            run.send_all(size)
+            run.receive(bytearray(1))
         else:
-            receive(run, size)
+            run.receive_all(size)
         took = time.perf_counter() - began
         agent = self.cpu() - before
         cpu, _ = run.finish()
@@ -123,20 +123,8 @@ class Chain:
             process.wait()
 
 
-def send(run: Run, size: int) -> None:
-    block = bytes(65536)
-    while size:
-        size -= run.send(block[: min(size, len(block))])
-
-
-def receive(run: Run, size: int) -> None:
-    room = bytearray(256 * 1024)
-    while size:
-        size -= run.receive(room)
-
-
 def echo(run: Run, size: int) -> None:
-    sender = threading.Thread(target=send, args=(run, size))
+    sender = threading.Thread(target=run.send_all, args=(size,))
     sender.start()
-    receive(run, size)
+    run.receive_all(size)
     sender.join()

@@ -13,7 +13,6 @@ from far import BINARY, Distance, Far
 
 MIB = 1 << 20
 BLOCK = bytes(MIB)
-ROOM = bytearray(MIB // 4)
 
 
 @dataclass
@@ -58,11 +57,20 @@ class Run:
     def send(self, data: bytes) -> int:
         return os.write(self.process.stdin.fileno(), data)
 
+    def send_all(self, size: int) -> None:
+        while size:
+            size -= self.send(BLOCK[: min(size, MIB)])
+
     def receive(self, room: bytearray) -> int:
         count = os.readv(self.process.stdout.fileno(), [room])
         if count == 0:
             raise RuntimeError(f"{self.process.args[0]}: ended early")
         return count
+
+    def receive_all(self, size: int) -> None:
+        room = bytearray(MIB // 4)
+        while size:
+            size -= self.receive(room)
 
     def finish(self) -> tuple[float, int]:
         """CPU seconds and peak resident KiB."""
@@ -93,10 +101,8 @@ def start(peer: Peer, far: Far, mode: str, port: str = "") -> Run:
 def bulk_up(peer: Peer, far: Far, size: int) -> dict[str, float]:
     run = start(peer, far, f"sink/{size}")
     began = time.perf_counter()
-    left = size
-    while left:
-        left -= run.send(BLOCK[: min(left, MIB)])
-    run.receive(ROOM)
+    run.send_all(size)
+    run.receive(bytearray(1))
     took = time.perf_counter() - began
     cpu, resident = run.finish()
     return {"up MB/s": size / took / 1e6, "up CPU s/GiB": cpu * (1 << 30) / size, "up KiB": resident}
@@ -104,10 +110,9 @@ def bulk_up(peer: Peer, far: Far, size: int) -> dict[str, float]:
 
 def bulk_down(peer: Peer, far: Far, size: int) -> dict[str, float]:
     run = start(peer, far, f"source/{size}")
-    left = size - run.receive(ROOM)
+    left = size - run.receive(bytearray(MIB // 4))
     began = time.perf_counter()
-    while left:
-        left -= run.receive(ROOM)
+    run.receive_all(left)
     took = time.perf_counter() - began
     cpu, resident = run.finish()
     return {"down MB/s": size / took / 1e6, "down CPU s/GiB": cpu * (1 << 30) / size, "down KiB": resident}

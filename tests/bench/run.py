@@ -18,8 +18,8 @@ from pathlib import Path
 import peers
 from chain import Chain
 from far import ROOT, Far
+from peers import MIB
 
-MIB = 1 << 20
 SECTIONS = ("bridge", "distance", "agent", "ssh")
 
 
