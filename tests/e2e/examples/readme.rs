@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 use super::reader::{Example, Reader, examples};
+use super::session::has_in_order;
 use crate::support::{Bench, LIMIT, Stdin, run};
 
 const README: &str = include_str!("../../../README.md");
@@ -100,10 +101,7 @@ fn each_phase_of_check_has_a_row_of_its_own_and_each_row_a_phase() {
 fn what_a_user_is_said_to_see_is_what_the_program_says() {
     for row in rows("When it does not work") {
         for shown in &row[0].1 {
-            let said = |message: &str| {
-                let mut parts = shown.split('…').map(str::trim);
-                parts.try_fold(message, |rest, part| Some(rest.split_once(part)?.1)).is_some()
-            };
+            let said = |message: &str| has_in_order(message, shown.split('…').map(str::trim));
             assert!(MESSAGES.lines().any(said), "no error says '{shown}'");
         }
     }

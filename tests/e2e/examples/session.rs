@@ -39,8 +39,12 @@ fn is(shown: &str, said: &str) -> bool {
     let Some((first, more)) = shown.split_once('…') else { return shown == said };
     let (between, last) = more.rsplit_once('…').unwrap_or(("", more));
     let middle = said.strip_prefix(first).and_then(|rest| rest.strip_suffix(last));
-    let mut parts = between.split('…');
-    middle.is_some_and(|middle| parts.try_fold(middle, |rest, part| Some(rest.split_once(part)?.1)).is_some())
+    middle.is_some_and(|middle| has_in_order(middle, between.split('…')))
+}
+
+/// Whether a text has all the parts, one behind the other.
+pub fn has_in_order<'a>(text: &str, mut parts: impl Iterator<Item = &'a str>) -> bool {
+    parts.try_fold(text, |rest, part| Some(rest.split_once(part)?.1)).is_some()
 }
 
 /// Lines without their spaces, with 0 for each figure, and units that depend on it brought to one.
