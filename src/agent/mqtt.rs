@@ -10,7 +10,7 @@ use mqtt_protocol_core::mqtt::{Connection, Version};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::iothub::{Login, Malformed, Offer, SUBSCRIPTIONS};
+use crate::iothub::{Decision, Login, Malformed, Offer, SUBSCRIPTIONS};
 use crate::secret::Secret;
 
 /// How long the hub may take to answer a ping, a CONNECT or a SUBSCRIBE.
@@ -18,6 +18,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
 /// The longest packet taken from a hub: offers are some hundred bytes, and their topics end at 64 KiB.
 const MAX_PACKET: u32 = 128 * 1024;
+
+/// How many packets may come between a request of ours and its answer, and wait to be looked at.
+const MOST_BETWEEN: usize = 64;
 
 /// Why a session ended, or did not begin.
 #[derive(Debug)]
@@ -114,6 +117,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let acknowledgement = loop {
             match self.packet().await? {
                 Packet::V3_1_1Suback(ack) => break ack,
+                _ if before.len() == MOST_BETWEEN => {
+                    return Err(SessionError::Protocol("it answers a SUBSCRIBE with other packets".into()));
+                }
                 other => before.push(other),
             }
         };
@@ -145,7 +151,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 match self.packet().await? {
                     Packet::V3_1_1Unsuback(_) => return Ok(offers),
                     Packet::V3_1_1Publish(publish) => {
-                        offers.extend(Offer::parse(publish.topic_name()).and_then(Result::ok));
+                        match Offer::parse(publish.topic_name()).and_then(Result::ok) {
+                            Some(offer) if offers.len() == MOST_BETWEEN => {
+                                self.publish(&offer.answer(Decision::Reject)).await?;
+                            }
+                            offer => offers.extend(offer),
+                        }
                     }
                     _ => {}
                 }

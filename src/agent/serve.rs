@@ -1,7 +1,7 @@
 //! The agent's life: a session with the hub, renewed and regained for ever, and the streams that outlive it.
 
 use std::future::{Future, pending};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +20,7 @@ use super::stream::{self, Shared, Surroundings};
 use super::traffic::Traffic;
 use crate::backoff::{Backoff, chance};
 use crate::error::{Error, Result};
-use crate::iothub::Offer;
+use crate::iothub::{Decision, Offer};
 use crate::net::Network;
 
 /// Part of a token's life after which it is renewed, as .NET and Java do [S]; and after which even pending offers are
@@ -33,6 +33,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Answers that may wait to be published.
 const WAITING_ANSWERS: usize = 64;
+
+/// How many streams there may be beyond max-sessions, which are about to be rejected. More offers are rejected at once:
+/// a hub can send them faster than anything can be decided about them.
+const BEING_REJECTED: usize = 64;
+
+/// How often it is told that offers are rejected at once.
+const FLOOD_NOTICE: Duration = Duration::from_secs(10);
 
 /// A session that lasted so long, or brought an offer, was a good one: the next failure is a first one. Two agents with
 /// one identity end each other's at once, and are to get ever slower.
@@ -79,6 +86,14 @@ struct Agent {
     streams: JoinSet<()>,
     stopping: watch::Sender<bool>,
     backoff: Backoff,
+    flood: Flood,
+}
+
+/// Offers that were rejected at once, and when that was last told.
+#[derive(Default)]
+struct Flood {
+    rejected: u64,
+    told: Option<Instant>,
 }
 
 /// Serves the device until it is ordered to stop, or nobody can order any more. Losing the hub never ends it, nor
@@ -101,6 +116,7 @@ pub async fn serve(config: Config, network: Network, mut orders: mpsc::Receiver<
         streams: JoinSet::new(),
         stopping: watch::Sender::new(false),
         backoff: Backoff::new(LONGEST_WAIT),
+        flood: Flood::default(),
     };
     tokio::select! {
         () = agent.live(&mut orders) => Ok(()),
@@ -167,11 +183,9 @@ impl Agent {
             // Every offer holds a sender until its answer is out.
             let pending = answers.strong_count() > 1;
             let due = renewal.as_ref().map(|renewal| if pending { renewal.by } else { renewal.at });
+            // A hub that never stops sending offers must not keep the agent from anything else: they come last.
             tokio::select! {
                 biased;
-                Some(answer) = waiting.recv() => {
-                    session.publish(&answer).await.map_err(|error| self.failed(error))?;
-                }
                 order = orders.recv() => {
                     if !self.obey(order) {
                         self.leave(session, answers, waiting, STOP_LEAVE).await;
@@ -181,13 +195,11 @@ impl Agent {
                     renewal = Some(Renewal::now(&self.config));
                     dialling = None;
                 }
-                offer = session.offer() => match offer.map_err(|error| self.failed(error))? {
-                    Ok(offer) => {
-                        self.backoff.reset();
-                        self.open(offer, answers.clone());
+                Some(answer) = waiting.recv() => {
+                    if !self.publish(&mut session, &answer, orders, &mut renewal).await? {
+                        return Ok(Over::Stop);
                     }
-                    Err(problem) => log::warn!("{}: {problem}", self.config.hub()),
-                },
+                }
                 Some(ended) = self.streams.join_next() => if let Err(error) = ended {
                     log::error!("a stream ended with a bug: {error}");
                 },
@@ -210,6 +222,40 @@ impl Agent {
                     log::info!("renewing the session");
                     dialling = Some(Box::pin(link::dial(self.config.clone(), self.network.clone())));
                 }
+                offer = session.offer() => match offer.map_err(|error| self.failed(error))? {
+                    Ok(offer) => {
+                        self.backoff.reset();
+                        if let Some(rejection) = self.take(offer, &answers)
+                            && !self.publish(&mut session, &rejection, orders, &mut renewal).await?
+                        {
+                            return Ok(Over::Stop);
+                        }
+                    }
+                    Err(problem) => log::warn!("{}: {problem}", self.config.hub()),
+                },
+            }
+        }
+    }
+
+    /// Publishes an answer. A hub that does not read it is no reason to let orders wait; false is the order to stop.
+    async fn publish(
+        &mut self,
+        session: &mut Session<Link>,
+        answer: &str,
+        orders: &mut mpsc::Receiver<Order>,
+        renewal: &mut Option<Renewal>,
+    ) -> Result<bool> {
+        let mut publishing = pin!(session.publish(answer));
+        loop {
+            tokio::select! {
+                biased;
+                published = &mut publishing => return published.map(|()| true).map_err(|error| self.failed(error)),
+                order = orders.recv() => {
+                    if !self.obey(order) {
+                        return Ok(false);
+                    }
+                    *renewal = Some(Renewal::now(&self.config));
+                }
             }
         }
     }
@@ -218,14 +264,31 @@ impl Agent {
         link::session_error(&self.config, error)
     }
 
-    fn open(&mut self, offer: Offer, answers: mpsc::Sender<String>) {
+    /// Opens a stream, or gives the answer to an offer that is one too many.
+    fn take(&mut self, offer: Offer, answers: &mpsc::Sender<String>) -> Option<String> {
+        if self.streams.len() >= self.config.max_sessions.saturating_add(BEING_REJECTED) {
+            self.flooded(&offer.stream);
+            return Some(offer.answer(Decision::Reject));
+        }
         let surroundings = Surroundings {
             config: self.config.clone(),
             network: self.network.clone(),
             shared: self.shared.clone(),
             stopping: self.stopping.subscribe(),
         };
-        self.streams.spawn(stream::run(offer, answers, surroundings));
+        self.streams.spawn(stream::run(offer, answers.clone(), surroundings));
+        None
+    }
+
+    /// Counts an offer that is rejected at once. A line for each would fill a disk as fast as the hub can send.
+    fn flooded(&mut self, stream: &str) {
+        self.flood.rejected += 1;
+        if self.flood.told.is_none_or(|told| told.elapsed() >= FLOOD_NOTICE) {
+            let rejected = std::mem::take(&mut self.flood.rejected);
+            let why = format!("there are too many offers at once: {rejected} are rejected unseen");
+            self.shared.audit.stream(stream).rejected(&why);
+            self.flood.told = Some(Instant::now());
+        }
     }
 
     /// Takes no more offers, publishes the answers that are still to come, and ends the session.
@@ -238,7 +301,9 @@ impl Agent {
     ) {
         let leaving = async {
             for offer in session.unsubscribe().await? {
-                self.open(offer, answers.clone());
+                if let Some(rejection) = self.take(offer, &answers) {
+                    session.publish(&rejection).await?;
+                }
             }
             drop(answers);
             while let Some(answer) = waiting.recv().await {
@@ -251,7 +316,8 @@ impl Agent {
             Ok(Err(error)) => log::warn!("leaving: {}", self.failed(error)),
             Err(_elapsed) => log::warn!("leaving: offers are still without an answer"),
         }
-        session.end().await;
+        // A hub that does not read is left all the same.
+        let _ = timeout(STOP_LEAVE, session.end()).await;
     }
 
     /// Takes an order; false is the order to stop.

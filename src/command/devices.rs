@@ -11,7 +11,7 @@ use crate::device_cache;
 use crate::error::{Result, escape};
 use crate::iothub::{DEFAULT_API_VERSION, Device, State};
 use crate::profile::{Credential, Profile, Profiles, default_path, fits};
-use crate::service;
+use crate::service::{self, Progress};
 
 pub(super) fn run(args: &cli::Devices) -> Result<ExitCode> {
     let profiles = Profiles::read(&args.service.config.clone().unwrap_or_else(default_path))?;
@@ -44,10 +44,12 @@ pub(super) fn fetch(
     let network = network(ca_file.as_deref(), options.proxy.as_deref(), &profiles.path, proxy)?;
     let api_version = profile.api_version.as_deref().unwrap_or(DEFAULT_API_VERSION);
     let terminal = std::io::stderr().is_terminal();
-    let progress = |count: usize| {
+    let progress = |Progress { devices, pause }: Progress| {
         if terminal {
+            let pause = pause.map(|pause| format!("; the hub throttles, going on in {} s", pause.as_secs()));
+            let pause = pause.unwrap_or_default();
             // Progress that cannot be shown is no reason to stop.
-            let _ = write!(std::io::stderr(), "\r{count} devices\x1b[K");
+            let _ = write!(std::io::stderr(), "\r{devices} devices{pause}\x1b[K");
         }
     };
     let runtime = super::runtime()?;

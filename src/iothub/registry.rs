@@ -13,6 +13,8 @@ pub const CONTINUATION: &str = "x-ms-continuation";
 
 /// The service's "never" [D].
 const NEVER: &str = "0001-01-01T00:00:00";
+/// Longer than any time is written.
+const LONGEST_TIME: usize = 40;
 
 /// Whether a device can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +76,8 @@ impl TryFrom<Twin> for Device {
             _ => State::Offline,
         };
         let identity = Identity::new(&twin.device_id, None)?;
-        let last_activity = twin.last_activity_time.filter(|time| !time.starts_with(NEVER));
+        let last_activity =
+            twin.last_activity_time.filter(|time| !time.starts_with(NEVER) && time.len() <= LONGEST_TIME);
         Ok(Device { id: identity.device().to_owned(), state, last_activity })
     }
 }

@@ -26,8 +26,23 @@ const PAGE_TIME: Duration = Duration::from_secs(60);
 /// How often a hub that throttles is asked again for the same page, and how soon where it does not say.
 const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// All devices of the hub. `progress` is told how many there are so far.
+/// What a hub may have [D].
+const MOST_DEVICES: usize = 1_000_000;
+
+/// How many pages without a device may follow each other.
+const EMPTY_PAGES: u32 = 100;
+
+/// How far a listing has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    pub devices: usize,
+    /// How long it waits for a hub that throttles.
+    pub pause: Option<Duration>,
+}
+
+/// All devices of the hub. `progress` is told of each step.
 ///
 /// # Errors
 /// What the network or the hub says against it.
@@ -35,15 +50,29 @@ pub async fn devices(
     network: &Network,
     credential: &Credential,
     api_version: &str,
-    mut progress: impl FnMut(usize),
+    mut progress: impl FnMut(Progress),
 ) -> Result<Vec<Device>> {
     let mut devices = Vec::new();
     let mut next: Option<HeaderValue> = None;
+    let mut empty_pages = 0;
+    let endless = |problem: String| Error::Protocol { target: credential.hub.to_string(), problem };
     loop {
-        let reply = page(network, credential, api_version, next.as_ref()).await?;
+        let paused = |pause| progress(Progress { devices: devices.len(), pause: Some(pause) });
+        let reply = page(network, credential, api_version, next.as_ref(), paused).await?;
         let found = devices_page(&reply.body).map_err(malformed(&credential.hub))?;
+        empty_pages = if found.is_empty() { empty_pages + 1 } else { 0 };
         devices.extend(found);
-        progress(devices.len());
+        progress(Progress { devices: devices.len(), pause: None });
+        if devices.len() > MOST_DEVICES {
+            return Err(endless(format!(
+                "it lists more than {MOST_DEVICES} devices, the most that a hub may have"
+            )));
+        }
+        if empty_pages == EMPTY_PAGES {
+            return Err(endless(format!(
+                "its list of devices goes on after {EMPTY_PAGES} pages without one"
+            )));
+        }
         let following = reply.headers.get(CONTINUATION).filter(|token| !token.is_empty()).cloned();
         // The same page again would be for ever.
         if following.is_none() || following == next {
@@ -59,6 +88,7 @@ async fn page(
     credential: &Credential,
     api_version: &str,
     next: Option<&HeaderValue>,
+    mut paused: impl FnMut(Duration),
 ) -> Result<Reply> {
     let hub = &credential.hub;
     let endpoint = endpoint(hub, credential.gateway.as_ref());
@@ -76,7 +106,9 @@ async fn page(
             return Err(Error::Listing { hub: hub.to_string(), failure: Box::new(failure) });
         }
         let pause = failure.retry_after.map_or(PAUSE, |seconds| Duration::from_secs(seconds.into()));
+        let pause = pause.min(LONGEST_PAUSE);
         log::info!("{hub} throttles queries; going on in {} s", pause.as_secs());
+        paused(pause);
         sleep(pause).await;
     }
 }

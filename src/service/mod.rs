@@ -6,7 +6,7 @@ mod open;
 mod rest;
 mod wait;
 
-pub use devices::devices;
+pub use devices::{Progress, devices};
 pub use look::{Look, look, reads_registry};
 pub use open::{Request, open};
 pub use wait::open_waiting;

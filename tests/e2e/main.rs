@@ -8,6 +8,7 @@ mod devices;
 mod examples;
 mod failures;
 mod gateway;
+mod hostile_hub;
 mod life;
 mod manners;
 mod measuring;

@@ -12,6 +12,7 @@ mod site;
 mod sshd;
 mod tcp;
 mod terminal;
+mod tls;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -28,6 +29,7 @@ pub use site::{DEVICE, Site};
 pub use sshd::{SshFiles, Sshd, ssh_config};
 pub use tcp::{closed_port, serve, serve_unix};
 pub use terminal::{INTERRUPT, SUSPEND, Terminal};
+pub use tls::{TlsStream, http_answer, http_request, serve_tls};
 
 pub use agent::{agent, agent_command, agent_with_config, device_with, echo_device, in_service};
 
