@@ -1,61 +1,52 @@
 //! The audit log: one JSON line for each thing that happens to a stream.
 
-use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::convert::Infallible;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Map, Value};
+use tokio::time::sleep;
 
+use super::audit_output::{AGAIN, Output, probe};
 use crate::clock::iso8601;
 use crate::duration;
 use crate::error::{Error, Result, escape};
 use crate::tunnel::Meter;
 
-/// Where the lines go: a file, which is opened anew when the agent reloads, or stdout (`-`).
+/// The log of all streams.
 #[derive(Debug)]
 pub(super) struct Audit {
     output: Mutex<Output>,
     next_stream: AtomicU64,
 }
 
-#[derive(Debug)]
-enum Output {
-    Nowhere,
-    Stdout,
-    File(PathBuf, File),
-}
-
-impl Output {
-    fn open(path: Option<&Path>) -> Result<Self> {
-        let Some(path) = path else { return Ok(Self::Nowhere) };
-        if path == Path::new("-") {
-            return Ok(Self::Stdout);
-        }
-        let file = File::options().append(true).create(true).mode(0o600).open(path);
-        let file = file.map_err(Error::local_io(format!("audit-log {}", path.display())))?;
-        Ok(Self::File(path.to_owned(), file))
-    }
-}
-
 impl Audit {
-    /// # Errors
-    /// When the file cannot be opened.
-    pub(super) fn open(path: Option<&Path>) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { output: Mutex::new(Output::open(path)?), next_stream: AtomicU64::new(1) }))
+    /// Lines go to the file at `path`, or to stdout where that is `-`. A file that cannot be written is tried again: a
+    /// device must stay within reach, all the more when its disk is full.
+    pub(super) fn open(path: Option<&Path>) -> Arc<Self> {
+        Arc::new(Self { output: Mutex::new(Output::open(path)), next_stream: AtomicU64::new(1) })
+    }
+
+    fn output(&self) -> MutexGuard<'_, Output> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens the file by its name again, or another one: who rotates logs has moved it away.
-    ///
-    /// # Errors
-    /// When that cannot be done; lines go where they went before.
-    pub(super) fn reopen(&self, path: Option<&Path>) -> Result<()> {
-        let new = Output::open(path)?;
-        *self.output.lock().unwrap_or_else(PoisonError::into_inner) = new;
-        Ok(())
+    pub(super) fn reopen(&self, path: Option<&Path>) {
+        self.output().reopen(path);
+    }
+
+    /// Tries for ever to write what could not be written.
+    pub(super) async fn keep_trying(&self) -> Infallible {
+        loop {
+            sleep(AGAIN).await;
+            let mut output = self.output();
+            if output.is_in_trouble() {
+                output.flush();
+            }
+        }
     }
 
     /// Begins the record of a stream that `stream` names.
@@ -66,17 +57,38 @@ impl Audit {
     }
 
     fn write(&self, fields: Map<String, Value>) {
-        let line = format!("{}\n", Value::Object(fields));
-        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        let (place, written) = match &mut *output {
-            Output::Nowhere => return,
-            Output::Stdout => ("stdout".to_owned(), std::io::stdout().write_all(line.as_bytes())),
-            Output::File(path, file) => (path.display().to_string(), file.write_all(line.as_bytes())),
-        };
-        if let Err(error) = written {
-            log::error!("audit-log {place}: {error}: lost is {}", line.trim_end());
-        }
+        self.output().write(line(fields));
     }
+}
+
+/// A line for an event of the log's own.
+fn event(name: &str, more: Map<String, Value>) -> Map<String, Value> {
+    let mut fields = Map::new();
+    fields.insert("time".into(), iso8601(SystemTime::now()).into());
+    fields.insert("event".into(), name.into());
+    fields.extend(more);
+    fields
+}
+
+fn line(fields: Map<String, Value>) -> String {
+    format!("{}\n", Value::Object(fields))
+}
+
+/// Tells that `count` lines are missing here.
+pub(super) fn lost(count: u64) -> String {
+    line(event("lost", Map::from_iter([("lines".to_owned(), count.into())])))
+}
+
+/// Writes a line to the file at `path`, as the agent would, and tells that it can be done.
+///
+/// # Errors
+/// Why it cannot.
+pub(super) fn check(path: &Path) -> Result<String> {
+    if path == Path::new("-") {
+        return Ok("stdout".into());
+    }
+    probe(path, &line(event("check", Map::new()))).map_err(Error::local_io(path.display().to_string()))?;
+    Ok(path.display().to_string())
 }
 
 /// The record of one stream. Every one that was begun has an end, whatever happens.
@@ -96,14 +108,12 @@ impl Trail {
         &self.meter
     }
 
-    fn event(&self, event: &str, more: &[(&str, Value)]) {
+    fn event(&self, name: &str, more: &[(&str, Value)]) {
         let mut fields = Map::new();
-        fields.insert("time".into(), iso8601(SystemTime::now()).into());
-        fields.insert("event".into(), event.into());
         fields.insert("id".into(), self.id.into());
         fields.insert("stream".into(), self.stream.as_str().into());
         fields.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        self.audit.write(fields);
+        self.audit.write(event(name, fields));
     }
 
     pub(super) fn offered(&self, identity: &str, hub: &str) {
@@ -163,33 +173,40 @@ impl Drop for Trail {
 mod tests {
     use super::*;
 
+    const STREAM: &str = "a\u{1b}[2J\n\"b\u{202e}";
+
+    fn events(path: &Path) -> Vec<String> {
+        let text = std::fs::read_to_string(path).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines
+            .map(|line| {
+                assert_eq!(line["stream"], "a\\u{1b}[2J\\n\"b\\u{202e}");
+                line["event"].as_str().unwrap().to_owned()
+            })
+            .collect()
+    }
+
     #[test]
     fn each_event_is_a_line_and_rotation_loses_none() {
         let directory = tempfile::tempdir().unwrap();
         let (path, old) = (directory.path().join("audit.log"), directory.path().join("audit.log.1"));
-        let audit = Audit::open(Some(&path)).unwrap();
-        let mut trail = audit.stream("a\u{1b}[2J\n\"b\u{202e}");
+        let audit = Audit::open(Some(&path));
+        let mut trail = audit.stream(STREAM);
         trail.offered("dev-1", "hub");
         std::fs::rename(&path, &old).unwrap();
         trail.accepted("127.0.0.1:22", "always");
-        audit.reopen(Some(&path)).unwrap();
+        audit.reopen(Some(&path));
         trail.started();
         drop(trail);
-        let events = |path: &Path| -> Vec<String> {
-            let text = std::fs::read_to_string(path).unwrap();
-            let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-            lines
-                .map(|line| {
-                    assert_eq!(line["stream"], "a\\u{1b}[2J\\n\"b\\u{202e}");
-                    line["event"].as_str().unwrap().to_owned()
-                })
-                .collect()
-        };
         assert_eq!(events(&old), ["offer", "accepted"]);
         assert_eq!(events(&path), ["start", "end"]);
-        // What cannot be opened changes nothing.
-        assert!(audit.reopen(Some(Path::new("/no/such/directory/x"))).is_err());
-        audit.stream("a\u{1b}[2J\n\"b\u{202e}").rejected("no");
+        // Where the new one cannot be opened, lines go where they went, until it can.
+        let later = directory.path().join("later");
+        audit.reopen(Some(&later.join("x")));
+        audit.stream(STREAM).rejected("no");
         assert_eq!(events(&path), ["start", "end", "rejected"]);
+        std::fs::create_dir(&later).unwrap();
+        audit.stream(STREAM).rejected("no");
+        assert_eq!(events(&later.join("x")), ["rejected"]);
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::approval::Approve;
+use super::audit;
 use super::config::Config;
+use super::install::LOGS;
 use super::link;
 use super::target::{Address, Target};
 use crate::error::{Error, Result};
@@ -43,9 +45,17 @@ pub async fn check(place: &str, read: Result<(Config, Network)>) -> Vec<Finding>
     } else {
         findings.extend(["clock", "credential"].map(Finding::skipped));
     }
+    if let Some(path) = &config.audit_log {
+        let since = Instant::now();
+        findings.push(Finding { what: "audit-log".into(), outcome: audit_log(path), took: since.elapsed() });
+    }
     for target in &config.targets {
         let since = Instant::now();
-        findings.push(Finding::new(format!("target {}", target.stream), since, reachable(target).await));
+        findings.push(Finding::new(
+            format!("target {}", target.stream),
+            since,
+            reachable(target).await,
+        ));
     }
     findings
 }
@@ -76,6 +86,17 @@ async fn log_in(config: Config, network: Network) -> Result<String> {
     let link = link::dial(config.clone(), network.clone()).await?;
     link::log_in(link, pass.password.as_ref(), &config, &network).await?.end().await;
     Ok(format!("{} takes {}", config.hub(), config.identity()))
+}
+
+fn audit_log(path: &Path) -> Outcome {
+    let logs = Path::new(LOGS);
+    if path.parent() == Some(logs) && !logs.exists() {
+        return Outcome::Warn(
+            format!("there is no {LOGS} yet"),
+            "the unit that `iotstream agent --install` prints makes it".into(),
+        );
+    }
+    audit::check(path).into()
 }
 
 async fn reachable(target: &Target) -> Result<String> {

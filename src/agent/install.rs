@@ -13,7 +13,7 @@ pub const UNIT: &str = "iotstream-agent.service";
 /// Where a connection string is kept that the configuration does not speak of.
 const CONNECTION_STRING: &str = "/etc/iotstream/connection-string";
 /// What `LogsDirectory=` makes.
-const LOGS: &str = "/var/log/iotstream";
+pub(super) const LOGS: &str = "/var/log/iotstream";
 /// What systemd waits beyond `stop-timeout` before it kills.
 const STOP_SLACK: Duration = Duration::from_secs(15);
 

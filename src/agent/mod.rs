@@ -2,6 +2,7 @@
 
 mod approval;
 mod audit;
+mod audit_output;
 mod builtin;
 mod check;
 mod config;

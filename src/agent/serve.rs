@@ -5,6 +5,8 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -100,15 +102,18 @@ struct Flood {
 /// touches live streams.
 ///
 /// # Errors
-/// What is wrong from the start: an audit log that cannot be written, or a ready token that has expired.
+/// What is wrong from the start: a ready token that has expired.
 pub async fn serve(config: Config, network: Network, mut orders: mpsc::Receiver<Order>) -> Result<()> {
     config.credential.pass(SystemTime::now(), config.token_life)?;
     let shared = Shared {
-        audit: Audit::open(config.audit_log.as_deref())?,
+        audit: Audit::open(config.audit_log.as_deref()),
         sessions: Arc::new(Sessions::default()),
         traffic: Traffic::new(),
         terminal: Terminal::default(),
     };
+    // A file that may not grow any more is an error like any other, and no reason to die.
+    let _size_limit = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
+    let audit = shared.audit.clone();
     let agent = Agent {
         config: Arc::new(config),
         network,
@@ -121,6 +126,7 @@ pub async fn serve(config: Config, network: Network, mut orders: mpsc::Receiver<
     tokio::select! {
         () = agent.live(&mut orders) => Ok(()),
         never = service_manager::watchdog() => match never {},
+        never = audit.keep_trying() => match never {},
     }
 }
 
@@ -324,20 +330,17 @@ impl Agent {
     fn obey(&mut self, order: Option<Order>) -> bool {
         let Some(Order::Reload(new)) = order else { return false };
         service_manager::reloading();
-        let applied = new.and_then(|new| {
-            let (config, network) = *new;
-            self.shared.audit.reopen(config.audit_log.as_deref())?;
-            (self.config, self.network) = (Arc::new(config), network);
-            Ok(())
-        });
-        match applied {
-            Ok(()) => log::info!("the configuration has been read again"),
+        match new {
+            Ok(new) => {
+                let (config, network) = *new;
+                self.shared.audit.reopen(config.audit_log.as_deref());
+                (self.config, self.network) = (Arc::new(config), network);
+                log::info!("the configuration has been read again");
+            }
             Err(error) => {
                 log::error!("the configuration stays as it was: {error}");
                 // Logs may have been rotated all the same.
-                if let Err(error) = self.shared.audit.reopen(self.config.audit_log.as_deref()) {
-                    log::error!("{error}");
-                }
+                self.shared.audit.reopen(self.config.audit_log.as_deref());
             }
         }
         service_manager::ready();

@@ -2,18 +2,37 @@
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::sync::{Mutex, PoisonError};
 
 use sd_notify::NotifyState;
 use tokio::time::interval;
+
+use crate::error::escape;
 
 /// The agent has come as far as it will: in service, or else trying for ever.
 pub(super) fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
+/// What the status says: what the agent is at, and what is wrong beside that.
+static STATUS: Mutex<(String, Option<String>)> = Mutex::new((String::new(), None));
+
 /// What the agent is at, in words.
 pub(super) fn status(text: &str) {
-    tell(&[NotifyState::Status(text)]);
+    show(|status| text.clone_into(&mut status.0));
+}
+
+/// What is wrong, whatever the agent is at.
+pub(super) fn trouble(what: Option<String>) {
+    show(|status| status.1 = what);
+}
+
+fn show(change: impl FnOnce(&mut (String, Option<String>))) {
+    let mut status = STATUS.lock().unwrap_or_else(PoisonError::into_inner);
+    change(&mut status);
+    let (text, trouble) = &*status;
+    let all: Vec<&str> = [Some(text.as_str()), trouble.as_deref()].into_iter().flatten().collect();
+    tell(&[NotifyState::Status(&escape(&all.join("; ")))]);
 }
 
 pub(super) fn reloading() {
