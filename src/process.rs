@@ -1,5 +1,10 @@
 //! What this process keeps to itself.
 
+use std::collections::BTreeSet;
+use std::env;
+use std::ffi::OsString;
+use std::sync::{Mutex, PoisonError};
+
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 /// Keeps keys out of core dumps. One byte, not none: the kernel heeds a limit of none only where dumps are files, and
@@ -7,4 +12,23 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 pub fn no_core_dumps() {
     // A limit that is lower already cannot be raised, and is as good.
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(1), maximum: Some(1) });
+}
+
+/// Variables that hold a key, as the user's files say.
+static KEYS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Notes that the variable called `name` holds a key.
+pub fn withhold(name: &str) {
+    KEYS.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+}
+
+/// The variables that a program which we start has no business with: what holds a key, and those of our own that hold a
+/// password.
+pub fn withheld() -> Vec<OsString> {
+    let keys = KEYS.lock().unwrap_or_else(PoisonError::into_inner);
+    let ours = env::vars_os().filter(|(name, value)| {
+        let value = value.to_string_lossy();
+        name.as_encoded_bytes().starts_with(b"IOTSTREAM_") && value.contains("://") && value.contains('@')
+    });
+    ours.map(|(name, _)| name).chain(keys.iter().map(OsString::from)).collect()
 }

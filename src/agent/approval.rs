@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, getpgrp, kill_process_group};
 use rustix::termios::{QueueSelector, tcflush, tcgetpgrp};
-use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use super::environment::Facts;
+use super::said::Said;
 use crate::duration;
 use crate::error::escape;
-use crate::iothub::{HubAddress, Identity};
 
 /// What a line typed at the terminal may have.
 const MAX_LINE: u64 = 1024;
@@ -31,15 +31,6 @@ pub enum Approve {
     Ask,
     /// A program: exit status 0 approves.
     Command(Vec<String>),
-}
-
-/// What there is to know about a stream that wants in.
-#[derive(Debug)]
-pub(super) struct Facts<'a> {
-    pub(super) stream: &'a str,
-    pub(super) target: String,
-    pub(super) identity: &'a Identity,
-    pub(super) hub: &'a HubAddress,
 }
 
 /// The device's terminal, at which one question is asked at a time.
@@ -73,7 +64,12 @@ impl Approve {
             Approve::Ask => timeout(limit, terminal.ask(facts))
                 .await
                 .unwrap_or_else(|_| Err(format!("nobody answered within {}", duration::show(limit)))),
-            Approve::Command(words) => run(words, facts, limit).await,
+            Approve::Command(words) => run(words, facts, limit).await.inspect_err(|_| {
+                log::warn!(
+                    "hint: an approve command finds little of the agent's environment: what it needs more of, such as \
+                     HTTPS_PROXY, the target's pass-environment names"
+                );
+            }),
         }
     }
 }
@@ -115,27 +111,24 @@ impl Terminal {
 async fn run(words: &[String], facts: &Facts<'_>, limit: Duration) -> Result<(), String> {
     let [program, arguments @ ..] = words else { return Err("the approve command is empty".into()) };
     let failed = |error: std::io::Error| format!("approve command {program}: {error}");
-    let device = facts.identity.client_id();
-    let hub = facts.hub.to_string();
     let mut child = Command::new(program)
         .args(arguments)
-        .env("IOTSTREAM_STREAM", facts.stream)
-        .env("IOTSTREAM_TARGET", &facts.target)
-        .env("IOTSTREAM_DEVICE", &device)
-        .env("IOTSTREAM_HUB", &hub)
+        .env_clear()
+        .envs(facts.environment())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
+        .stderr(Stdio::piped())
         // A group of its own, so that what it starts ends with it.
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .map_err(failed)?;
     let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
-    let json = json!({ "stream": facts.stream, "target": facts.target, "device": device, "hub": hub });
+    let _said = child.stderr.take().map(|stderr| Said::by(program, facts.stream, stderr));
     let deciding = async {
         if let Some(mut stdin) = child.stdin.take() {
             // A program that goes by its environment need not read.
-            let _ = stdin.write_all(format!("{json}\n").as_bytes()).await;
+            let _ = stdin.write_all(format!("{}\n", facts.json()).as_bytes()).await;
         }
         child.wait().await
     };

@@ -103,6 +103,11 @@ pub(super) struct Trail {
 }
 
 impl Trail {
+    /// The stream's number.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
     /// What the stream has carried.
     pub(super) fn meter(&self) -> &Meter {
         &self.meter

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 use super::approval::Approve;
 use super::audit;
 use super::config::Config;
+use super::environment::{Facts, PATH};
 use super::install::LOGS;
 use super::link;
 use super::target::{Address, Target};
@@ -54,7 +55,7 @@ pub async fn check(place: &str, read: Result<(Config, Network)>) -> Vec<Finding>
         findings.push(Finding::new(
             format!("target {}", target.stream),
             since,
-            reachable(target).await,
+            reachable(target, &config).await,
         ));
     }
     findings
@@ -99,14 +100,24 @@ fn audit_log(path: &Path) -> Outcome {
     audit::check(path).into()
 }
 
-async fn reachable(target: &Target) -> Result<String> {
+async fn reachable(target: &Target, config: &Config) -> Result<String> {
     let unreachable = |problem: String| Error::Target { target: target.address.to_string(), problem };
     if let Approve::Command(words) = &target.approve {
         executable(words).map_err(|problem| unreachable(format!("its approve command: {problem}")))?;
     }
     match &target.address {
         Address::Command(words) => executable(words).map_err(unreachable)?,
-        address => drop(address.connect().await.map_err(unreachable)?),
+        address => {
+            let facts = Facts {
+                id: 0,
+                stream: &target.stream,
+                target: address.to_string(),
+                identity: config.identity(),
+                hub: config.hub(),
+                pass_environment: &target.pass_environment,
+            };
+            drop(address.connect(&facts).await.map_err(unreachable)?);
+        }
     }
     Ok(format!("{}, approve {}", target.address, target.approve.name()))
 }
@@ -120,7 +131,7 @@ fn executable(words: &[String]) -> std::result::Result<(), String> {
     let found = if program.contains('/') {
         is_executable(Path::new(program))
     } else {
-        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
         std::env::split_paths(&path).any(|directory| is_executable(&directory.join(program)))
     };
     if found { Ok(()) } else { Err(format!("{program} is no program here")) }

@@ -65,9 +65,10 @@ impl Config {
             hint: hint.into(),
         };
         let named = |stream: &str, problem: String| wrong(format!("target '{stream}': {problem}"), "");
+        let key = document.connection_string_env.as_deref();
         let targets = document.target.into_iter().map(|entry| {
             let stream = entry.stream.clone();
-            target(entry).map_err(|problem| named(&stream, problem))
+            target(entry, key).map_err(|problem| named(&stream, problem))
         });
         let targets = targets.collect::<Result<Vec<_>>>()?;
         if targets.is_empty() {
@@ -198,7 +199,18 @@ pub(super) fn read_document(path: &Path) -> Result<Document> {
     Ok(document)
 }
 
-fn target(entry: TargetEntry) -> std::result::Result<Target, String> {
+/// Reads a target. `key` is the variable that holds the device's connection string, if one does.
+fn target(entry: TargetEntry, key: Option<&str>) -> std::result::Result<Target, String> {
+    for name in &entry.pass_environment {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(format!("pass-environment: '{name}' cannot be a variable's name"));
+        }
+        if key == Some(name) {
+            return Err(format!(
+                "pass-environment: {name} holds the device's key, which is the agent's alone"
+            ));
+        }
+    }
     let is_command = |words: &[String]| words.first().is_some_and(|word| !word.is_empty());
     let address = match (entry.connect, entry.command, entry.builtin) {
         (Some(connect), None, None) => Address::parse(&connect)?,
@@ -217,7 +229,8 @@ fn target(entry: TargetEntry) -> std::result::Result<Target, String> {
         ApproveEntry::Command(approve) if is_command(&approve.command) => Approve::Command(approve.command),
         ApproveEntry::Command(_) => return Err("its approve command names no program".into()),
     };
-    Ok(Target { stream: entry.stream, address, approve, max_sessions: entry.max_sessions })
+    let TargetEntry { stream, max_sessions, pass_environment, .. } = entry;
+    Ok(Target { stream, address, approve, max_sessions, pass_environment })
 }
 
 #[cfg(test)]
@@ -288,6 +301,14 @@ command = ["/usr/sbin/sshd", "-i"]
             ("connection-string = \"x\"\n[[target]]\nstream = \"a\"\nconnect = \"b\"\n", "'b' is neither"),
             ("connection-string = \"x\"\n[[target]]\nstream = \"a\"\n", "needs one of connect"),
             ("transport = \"carrier-pigeon\"", "unknown variant"),
+            (
+                "connection-string-env = \"KEY\"\n[[target]]\nstream = \"a\"\nconnect = \"b:1\"\npass-environment = [\"KEY\"]",
+                "KEY holds the device's key",
+            ),
+            (
+                "[[target]]\nstream = \"a\"\nconnect = \"b:1\"\npass-environment = [\"A=b\"]",
+                "'A=b' cannot be a variable's name",
+            ),
         ] {
             let (_directory, path) = written(text);
             let problem = Config::read(&path).unwrap_err().to_string();

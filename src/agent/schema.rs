@@ -70,6 +70,9 @@ pub(super) struct TargetEntry {
     #[serde(default)]
     pub(super) approve: ApproveEntry,
     pub(super) max_sessions: Option<usize>,
+    /// Variables that its commands find in their environment.
+    #[serde(default)]
+    pub(super) pass_environment: Vec<String>,
 }
 
 #[derive(Deserialize)]

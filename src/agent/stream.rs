@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-use super::approval::{Facts, Terminal};
+use super::approval::Terminal;
 use super::audit::Audit;
 use super::config::Config;
+use super::environment::Facts;
 use super::sessions::{Place, Sessions};
 use super::target::{Connection, Target};
 use super::traffic::{Charged, Traffic};
@@ -59,7 +60,7 @@ pub(super) async fn run(offer: Offer, answers: mpsc::Sender<String>, surrounding
     let mut trail = shared.audit.stream(&offer.stream);
     trail.offered(&config.identity().client_id(), &config.hub().to_string());
     let admitted = tokio::select! {
-        admitted = admit(&offer.stream, &config, &shared) => admitted,
+        admitted = admit(trail.id(), &offer.stream, &config, &shared) => admitted,
         () = answers.closed() => Err("the session with the hub ended before the answer".into()),
     };
     let (target, _place, connection) = match admitted {
@@ -109,6 +110,7 @@ pub(super) async fn run(offer: Offer, answers: mpsc::Sender<String>, surrounding
 /// # Errors
 /// Why the stream is rejected.
 async fn admit<'a>(
+    id: u64,
     stream: &str,
     config: &'a Config,
     shared: &Shared,
@@ -118,10 +120,16 @@ async fn admit<'a>(
         return Err("today's bytes are used up (daily-bytes)".into());
     }
     let place = shared.sessions.enter(&target.stream, config.max_sessions, target.max_sessions)?;
-    let facts =
-        Facts { stream, target: target.address.to_string(), identity: config.identity(), hub: config.hub() };
+    let facts = Facts {
+        id,
+        stream,
+        target: target.address.to_string(),
+        identity: config.identity(),
+        hub: config.hub(),
+        pass_environment: &target.pass_environment,
+    };
     target.approve.decide(&facts, &shared.terminal, config.approve_timeout).await?;
-    let connection = target.address.connect().await;
+    let connection = target.address.connect(&facts).await;
     let connection = connection.map_err(|problem| format!("target {}: {problem}", target.address))?;
     Ok((target, place, connection))
 }

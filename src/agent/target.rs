@@ -15,6 +15,8 @@ use tokio::time::timeout;
 
 use super::approval::Approve;
 use super::builtin::Builtin;
+use super::environment::Facts;
+use super::said::Said;
 use crate::tunnel::Paced;
 
 /// How long a target may take to take a connection: the hub, and the user, are waiting.
@@ -42,12 +44,20 @@ pub struct Target {
     pub address: Address,
     pub approve: Approve,
     pub max_sessions: Option<usize>,
+    /// Variables of the agent's environment that the programs of its streams find in theirs.
+    pub pass_environment: Vec<String>,
 }
 
 impl Target {
     /// A target without conditions.
     pub fn new(stream: impl Into<String>, address: Address) -> Self {
-        Self { stream: stream.into(), address, approve: Approve::Always, max_sessions: None }
+        Self {
+            stream: stream.into(),
+            address,
+            approve: Approve::Always,
+            max_sessions: None,
+            pass_environment: Vec::new(),
+        }
     }
 }
 
@@ -85,7 +95,7 @@ impl Address {
     ///
     /// # Errors
     /// Why the target cannot be reached, for the log.
-    pub(super) async fn connect(&self) -> Result<Connection, String> {
+    pub(super) async fn connect(&self, facts: &Facts<'_>) -> Result<Connection, String> {
         let connecting = async {
             Ok(match self {
                 Self::Tcp(address) => {
@@ -96,13 +106,13 @@ impl Address {
                         return Err(io::ErrorKind::ConnectionRefused.into());
                     }
                     let (read, write) = stream.into_split();
-                    Connection::new((Paced::new(read, lengthen), write), None)
+                    Connection::new((Paced::new(read, lengthen), write))
                 }
-                Self::Unix(path) => Connection::new(UnixStream::connect(path).await?.into_split(), None),
-                Self::Command(words) => start(words)?,
+                Self::Unix(path) => Connection::new(UnixStream::connect(path).await?.into_split()),
+                Self::Command(words) => start(words, facts)?,
                 Self::Builtin(builtin) => {
                     let (read, write) = builtin.connect();
-                    Connection { read, write, process: Process(None) }
+                    Connection { read, write, process: Process(None, None) }
                 }
             })
         };
@@ -156,17 +166,22 @@ impl fmt::Display for Address {
 }
 
 /// Starts a program with a socket as stdin and stdout, which can be shut down one way, as sshd's inetd mode expects.
-fn start(words: &[String]) -> io::Result<Connection> {
+fn start(words: &[String], facts: &Facts<'_>) -> io::Result<Connection> {
     let [program, arguments @ ..] = words else { return Err(io::ErrorKind::InvalidInput.into()) };
     let (ours, theirs) = pair()?;
     let theirs: OwnedFd = theirs.into();
-    let child = Command::new(program)
+    let mut child = Command::new(program)
         .args(arguments)
+        .env_clear()
+        .envs(facts.environment())
         .stdin(Stdio::from(theirs.try_clone()?))
         .stdout(Stdio::from(theirs))
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
-    Ok(Connection::new(ours.into_split(), Some(child)))
+    let said = child.stderr.take().map(|stderr| Said::by(program, facts.stream, stderr));
+    let process = Process(Some(child), said);
+    Ok(Connection { process, ..Connection::new(ours.into_split()) })
 }
 
 /// The agent's end and the program's, which blocks.
@@ -185,22 +200,22 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new<R, W>((read, write): (R, W), child: Option<Child>) -> Self
+    fn new<R, W>((read, write): (R, W)) -> Self
     where
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
     {
-        Self { read: Box::new(read), write: Box::new(write), process: Process(child) }
+        Self { read: Box::new(read), write: Box::new(write), process: Process(None, None) }
     }
 }
 
-/// The process behind a stream, if the target is a command.
-pub(super) struct Process(Option<Child>);
+/// The process behind a stream, if the target is a command, and what it says.
+pub(super) struct Process(Option<Child>, Option<Said>);
 
 impl Process {
     /// Waits for the process, whose stdin and stdout have ended, and kills it if it stays.
     pub(super) async fn end(self) {
-        let Some(mut child) = self.0 else { return };
+        let Self(Some(mut child), _said) = self else { return };
         match timeout(EXIT_LIMIT, child.wait()).await {
             Ok(Ok(status)) => log::debug!("target command: {status}"),
             Ok(Err(error)) => log::warn!("target command: {error}"),
@@ -219,6 +234,7 @@ impl Process {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::iothub::{HubAddress, Identity};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[test]
@@ -249,8 +265,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_has_the_stream_as_stdin_and_stdout() {
+        let hub = HubAddress::parse("hub").unwrap();
+        let facts = Facts {
+            id: 1,
+            stream: "cat",
+            target: "command cat".into(),
+            identity: &Identity::new("dev-1", None).unwrap(),
+            hub: &hub,
+            pass_environment: &[],
+        };
         let cat = Address::Command(vec!["cat".into()]);
-        let Connection { mut read, mut write, process } = cat.connect().await.unwrap();
+        let Connection { mut read, mut write, process } = cat.connect(&facts).await.unwrap();
         write.write_all(b"to cat and back").await.unwrap();
         write.shutdown().await.unwrap();
         let mut answer = String::new();
@@ -258,7 +283,7 @@ mod tests {
         assert_eq!(answer, "to cat and back");
         process.end().await;
 
-        let missing = Address::Command(vec!["/no/such/program".into()]).connect().await;
+        let missing = Address::Command(vec!["/no/such/program".into()]).connect(&facts).await;
         assert!(missing.is_err_and(|problem| problem.contains("No such file")));
     }
 }

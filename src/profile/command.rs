@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::schema::CommandLine;
 use crate::duration;
+use crate::process;
 use crate::secret::Secret;
 
 /// A secret store may ask its user for a passphrase or a touch in the meantime.
@@ -50,6 +51,9 @@ impl CommandLine {
                 ("sh", command)
             }
         };
+        for name in process::withheld() {
+            command.env_remove(name);
+        }
         // stdin is ssh's, and so is stdout.
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| format!("{program} does not start: {error}"))?;

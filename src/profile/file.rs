@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::permissions::check_secret_file;
 use super::schema::{Document, Profile};
 use crate::error::{Error, Result};
+use crate::process;
 use crate::secret::Secret;
 
 /// The profiles of one file.
@@ -66,6 +67,9 @@ impl Profiles {
                 known: document.profile.keys().cloned().collect(),
             });
         }
+        let variables =
+            document.profile.values().filter_map(|profile| profile.connection_string_env.as_deref());
+        variables.for_each(process::withhold);
         Ok(Self { path: path.to_owned(), default: document.default, all: document.profile })
     }
 

@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod children;
 mod full_disk;
 mod identity;
 mod install;

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use super::{SOON, ask, event};
-use crate::support::{Bench, DEVICE, Hub, Process, agent_with_config, eventually, need};
+use crate::support::{Bench, DEVICE, Hub, MARKER, Process, agent_with_config, eventually, need};
 
 /// A program that decides.
 fn program(bench: &Bench, name: &str, text: &str) -> String {
@@ -42,6 +42,8 @@ fn pattern_approval_and_target_decide_together() {
     let mut config = "approve-timeout = 2\naudit-log = \"audit.log\"\n".to_owned();
     for (pattern, approve, ..) in &rows {
         config += &format!("[[target]]\nstream = {pattern:?}\nbuiltin = \"echo\"\napprove = {approve}\n");
+        // What is left of them is found by it.
+        config += &format!("pass-environment = [{MARKER:?}]\n");
     }
     let agent = agent_with_config(&bench, &hub, DEVICE, &config);
     let others = [("tcp-808", "no target has that name"), ("PLAIN", "no target has that name")];
@@ -83,13 +85,13 @@ fn a_program_that_decides_has_the_facts_in_its_environment_and_on_stdin() {
     ask(&bench, &hub, "a;b $(c)", "x").succeeded();
     let place = format!("localhost:{}", hub.port());
     let expected = format!(
-        "IOTSTREAM_DEVICE={DEVICE}\nIOTSTREAM_HUB={place}\nIOTSTREAM_STREAM=a;b $(c)\nIOTSTREAM_TARGET=builtin echo\n"
+        "IOTSTREAM_DEVICE={DEVICE}\nIOTSTREAM_HUB={place}\nIOTSTREAM_STREAM=a;b $(c)\nIOTSTREAM_STREAM_ID=1\nIOTSTREAM_TARGET=builtin echo\n"
     );
     assert_eq!(fs::read_to_string(bench.path("facts.env")).unwrap(), expected);
     let facts: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(bench.path("facts.json")).unwrap()).unwrap();
     let expected = serde_json::json!({
-        "stream": "a;b $(c)", "target": "builtin echo", "device": DEVICE, "hub": place,
+        "id": 1, "stream": "a;b $(c)", "target": "builtin echo", "device": DEVICE, "hub": place,
     });
     assert_eq!(facts, expected);
 }

@@ -18,7 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use bench::{Bench, need};
+pub use bench::{Bench, MARKER, need};
 pub use data::{fill_tree, random, sha256, tree_sha256};
 pub use hub::Hub;
 pub use process::Process;

@@ -1,0 +1,69 @@
+//! What a program that the agent starts for a stream finds in its environment: little of the agent's, which may hold the
+//! device's key, and the facts of its stream.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+
+use serde_json::{Value, json};
+
+use crate::iothub::{HubAddress, Identity};
+
+/// What any program may need, and no secret is kept in; and every LC_*.
+const KEPT: [&str; 7] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ"];
+
+/// A service's, where the agent has none itself.
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What there is to know about a stream that wants in.
+#[derive(Debug)]
+pub(super) struct Facts<'a> {
+    /// The stream's number in the audit log.
+    pub(super) id: u64,
+    pub(super) stream: &'a str,
+    pub(super) target: String,
+    pub(super) identity: &'a Identity,
+    pub(super) hub: &'a HubAddress,
+    /// Further variables of the agent's that the target's programs find.
+    pub(super) pass_environment: &'a [String],
+}
+
+impl Facts<'_> {
+    /// All that a program finds in its environment.
+    pub(super) fn environment(&self) -> Vec<(OsString, OsString)> {
+        let kept = |name: &OsStr| {
+            name.to_str().is_some_and(|name| {
+                KEPT.contains(&name)
+                    || name.starts_with("LC_")
+                    || self.pass_environment.iter().any(|passed| passed == name)
+            })
+        };
+        let mut variables: Vec<(OsString, OsString)> =
+            env::vars_os().filter(|(name, _)| kept(name)).collect();
+        let has = |name: &str| variables.iter().any(|(known, _)| known == name);
+        let missing = [
+            (!has("PATH")).then(|| ("PATH", PATH.into())),
+            env::home_dir().filter(|_| !has("HOME")).map(|home| ("HOME", home.into_os_string())),
+        ];
+        variables.extend(missing.into_iter().flatten().map(|(name, value)| (name.into(), value)));
+        let facts = [
+            ("IOTSTREAM_STREAM", self.stream.to_owned()),
+            ("IOTSTREAM_STREAM_ID", self.id.to_string()),
+            ("IOTSTREAM_TARGET", self.target.clone()),
+            ("IOTSTREAM_DEVICE", self.identity.client_id()),
+            ("IOTSTREAM_HUB", self.hub.to_string()),
+        ];
+        variables.extend(facts.map(|(name, value)| (name.into(), value.into())));
+        variables
+    }
+
+    /// The same facts for a program's stdin.
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "id": self.id,
+            "stream": self.stream,
+            "target": self.target,
+            "device": self.identity.client_id(),
+            "hub": self.hub.to_string(),
+        })
+    }
+}
