@@ -48,6 +48,50 @@ SystemCallFilter=~@privileged @resources
 UMask=0077
 ";
 
+/// What is left of it where a target is a command, such as `sshd -i`: what starts there has all that the unit takes away.
+/// Each was tried with real sessions that log in with and without a terminal, scp to any path, become another user with
+/// su and sudo, and restart a service. With these they fail:
+///
+/// - `User=`, `DynamicUser=`, `NoNewPrivileges=`, `PrivateUsers=`, the filters `@privileged` and `@setuid`: su and sudo
+/// - `ProtectSystem=`, `ProtectHome=`, `PrivateTmp=`; `PrivateDevices=` for what is below /dev; `ProtectKernelModules=`
+///   for /usr/lib/modules, and the capability is gone anyway: scp
+/// - `UMask=`: files have the modes of scp, not those of the agent
+/// - `RestrictSUIDSGID=`: scp -p and rsync of directories that belong to a group, and upgrades of packages
+/// - the filter `@resources`, and without `CAP_SYS_NICE` and `CAP_SYS_RESOURCE`: logins with limits (pam_limits)
+/// - without `CAP_SYS_CHROOT` and the call: any login; without `CAP_CHOWN` and `CAP_FOWNER`: one with a terminal;
+///   without `CAP_AUDIT_WRITE`: sudo where the kernel audits; without `CAP_KILL`: Ctrl-C in sudo; without
+///   `CAP_NET_RAW` and `CAP_NET_BIND_SERVICE`: ping, and ssh -R with a low port
+///
+/// And with these, what whoever has restarted a service does next:
+///
+/// - `ProtectProc=`, `ProcSubset=`: ps shows neither others' processes nor memory
+/// - `MemoryDenyWriteExecute=`: node, java and dotnet do not start
+/// - `DevicePolicy=` and `ProtectClock=`, which implies it: no serial line can be opened
+/// - `ProtectHostname=`: prompts have the name from when the agent was started; nobody can change it anyway
+///
+/// What is refused is refused with EPERM, for no program expects to be killed.
+const SESSIONS: &str = "\
+CapabilityBoundingSet=CAP_AUDIT_WRITE CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_KILL
+CapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_NET_RAW CAP_SETFCAP CAP_SETGID CAP_SETUID
+CapabilityBoundingSet=CAP_SYS_CHROOT CAP_SYS_NICE CAP_SYS_RESOURCE
+KeyringMode=private
+LockPersonality=yes
+PrivateMounts=yes
+ProtectControlGroups=yes
+ProtectKernelLogs=yes
+ProtectKernelTunables=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
+SystemCallFilter=~@clock @cpu-emulation @debug @module @mount @obsolete @raw-io @reboot @swap
+SystemCallFilter=chroot
+";
+
+/// Where sshd locks up what has no rights yet. Debian's own unit makes it, which need not run.
+const SSHD_DIRECTORY: &str = "RuntimeDirectory=sshd\nRuntimeDirectoryPreserve=yes\n";
+
 /// Writes the unit that runs `program` with the configuration at `config`.
 ///
 /// # Errors
@@ -100,15 +144,25 @@ pub fn unit(program: &Path, config: &Path) -> Result<String> {
             Some(logs) if logs == Path::new(LOGS) => {
                 unit += "LogsDirectory=iotstream\nLogsDirectoryMode=0700\n";
             }
-            Some(logs) => drop(writeln!(unit, "ReadWritePaths={}", word(logs))),
+            // A device is to be reached without its logs as well.
+            Some(logs) => drop(writeln!(unit, "ReadWritePaths=-{}", word(logs))),
             None => {}
         }
     }
-    if document.target.iter().any(|target| target.command.is_some()) {
-        unit += "\n# A target is a command: it, and the sessions in it, have the system as root has it.\n";
-    } else {
+    let commands: Vec<_> = document.target.iter().filter_map(|target| target.command.as_ref()).collect();
+    if commands.is_empty() {
         unit += "\n";
         unit += HARDENING;
+    } else {
+        let is_sshd = |words: &&Vec<String>| {
+            words.first().is_some_and(|program| Path::new(program).file_name() == Some("sshd".as_ref()))
+        };
+        if commands.iter().any(is_sshd) {
+            unit += SSHD_DIRECTORY;
+        }
+        unit += "\n# A target is a command. Sessions in it log in, become other users, write any file and restart services.\n\
+                 # What else root does, such as to mount a disk, takes `systemd-run`, or a drop-in that has less of this.\n";
+        unit += SESSIONS;
     }
     unit += "\n[Install]\nWantedBy=multi-user.target\n";
     Ok(unit)
@@ -141,7 +195,30 @@ mod tests {
             unit.contains("\nLoadCredential=connection-string:/etc/iotstream/connection-string\n"),
             "{unit}"
         );
-        assert!(!unit_for(sshd).unwrap().contains("Protect"));
+        let sessions = unit_for(sshd).unwrap();
+        for line in ["RuntimeDirectory=sshd", "ProtectKernelTunables=yes", "SystemCallFilter=chroot"] {
+            assert!(sessions.contains(&format!("\n{line}\n")), "{sessions}");
+        }
+        // Each of them breaks sessions.
+        for key in [
+            "DynamicUser",
+            "User",
+            "NoNewPrivileges",
+            "PrivateUsers",
+            "PrivateTmp",
+            "PrivateDevices",
+            "ProtectSystem",
+            "ProtectHome",
+            "ProtectKernelModules",
+            "ProtectProc",
+            "ProcSubset",
+            "UMask",
+            "RestrictSUIDSGID",
+            "MemoryDenyWriteExecute",
+        ] {
+            assert!(!sessions.contains(&format!("\n{key}=")), "{sessions}");
+        }
+        assert!(!unit_for(&sshd.replace("/usr/sbin/sshd", "cat")).unwrap().contains("RuntimeDirectory"));
         let unit = unit_for(&format!(
             "connection-string-file = \"/k\"\nstop-timeout = 45\naudit-log = \"/var/log/iotstream/a\"\n{tcp}"
         ));

@@ -117,7 +117,7 @@ pub fn need(program: &str) -> PathBuf {
         "sshd" => "openssh-server",
         "systemd-analyze" => "systemd",
         "nc" => "netcat-openbsd",
-        "unshare" => "util-linux",
+        "unshare" | "setpriv" => "util-linux",
         other => other,
     };
     let path = env::var_os("PATH").unwrap_or_default();
