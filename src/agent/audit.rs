@@ -9,7 +9,8 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Map, Value};
 use tokio::time::sleep;
 
-use super::audit_output::{AGAIN, Output, probe};
+use super::audit_output::{AGAIN, Output};
+use super::audit_sink::probe;
 use crate::clock::iso8601;
 use crate::duration;
 use crate::error::{Error, Result, escape};

@@ -49,27 +49,26 @@ UMask=0077
 ";
 
 /// What is left of it where a target is a command, such as `sshd -i`: what starts there has all that the unit takes away.
-/// Each was tried with real sessions that log in with and without a terminal, scp to any path, become another user with
-/// su and sudo, and restart a service. With these they fail:
+/// Each was tried under systemd 252, with sessions that log in with and without a terminal, scp to any path, become
+/// another user with su and sudo, and restart a service. With these they fail:
 ///
-/// - `User=`, `DynamicUser=`, `NoNewPrivileges=`, `PrivateUsers=`, the filters `@privileged` and `@setuid`: su and sudo
+/// - `User=`, `DynamicUser=`, `NoNewPrivileges=`, `PrivateUsers=`, the filter `@privileged`: su and sudo
+/// - the filters `@resources` and `@mount` with its chroot, and without `CAP_SYS_CHROOT`: any login; without `CAP_CHOWN`:
+///   one with a terminal
 /// - `ProtectSystem=`, `ProtectHome=`, `PrivateTmp=`; `PrivateDevices=` for what is below /dev; `ProtectKernelModules=`
-///   for /usr/lib/modules, and the capability is gone anyway: scp
-/// - `UMask=`: files have the modes of scp, not those of the agent
-/// - `RestrictSUIDSGID=`: scp -p and rsync of directories that belong to a group, and upgrades of packages
-/// - the filter `@resources`, and without `CAP_SYS_NICE` and `CAP_SYS_RESOURCE`: logins with limits (pam_limits)
-/// - without `CAP_SYS_CHROOT` and the call: any login; without `CAP_CHOWN` and `CAP_FOWNER`: one with a terminal;
-///   without `CAP_AUDIT_WRITE`: sudo where the kernel audits; without `CAP_KILL`: Ctrl-C in sudo; without
-///   `CAP_NET_RAW` and `CAP_NET_BIND_SERVICE`: ping, and ssh -R with a low port
+///   for /usr/lib/modules, and without the capability it adds nothing: scp
+/// - `UMask=`: modes of new files
 ///
-/// And with these, what whoever has restarted a service does next:
+/// And with these, what the same people do next:
 ///
-/// - `ProtectProc=`, `ProcSubset=`: ps shows neither others' processes nor memory
-/// - `MemoryDenyWriteExecute=`: node, java and dotnet do not start
-/// - `DevicePolicy=` and `ProtectClock=`, which implies it: no serial line can be opened
-/// - `ProtectHostname=`: prompts have the name from when the agent was started; nobody can change it anyway
+/// - `RestrictSUIDSGID=`: scp -p and rsync of a group's directories, and upgrades of packages
+/// - `ProtectProc=`, `ProcSubset=`: ps, which shows neither other users' processes nor memory
+/// - `MemoryDenyWriteExecute=`: node, java and dotnet
+/// - `DevicePolicy=`, and `ProtectClock=`, which implies it: serial lines
+/// - `ProtectHostname=`: prompts, which go on with an old name; without `CAP_SYS_ADMIN` nobody changes it anyway
+/// - without `CAP_KILL`, `CAP_NET_RAW`, `CAP_SYS_RESOURCE`: kill of another user's process, ping, the limits of a login
 ///
-/// What is refused is refused with EPERM, for no program expects to be killed.
+/// `CAP_AUDIT_WRITE` is there for kernels that audit. What is refused is an error, for no program expects to be killed.
 const SESSIONS: &str = "\
 CapabilityBoundingSet=CAP_AUDIT_WRITE CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_KILL
 CapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_NET_RAW CAP_SETFCAP CAP_SETGID CAP_SETUID

@@ -3,6 +3,7 @@
 mod approval;
 mod audit;
 mod audit_output;
+mod audit_sink;
 mod builtin;
 mod check;
 mod config;
