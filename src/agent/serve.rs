@@ -185,7 +185,13 @@ impl Agent {
         service_manager::ready();
         let (answers, mut waiting) = mpsc::channel::<String>(WAITING_ANSWERS);
         let mut dialling: Option<Dialling> = None;
+        let mut config = self.config.clone();
         loop {
+            if !Arc::ptr_eq(&config, &self.config) {
+                // The login may be another by now.
+                (config, renewal) = (self.config.clone(), Some(Renewal::now(&self.config)));
+                dialling = None;
+            }
             // Every offer holds a sender until its answer is out.
             let pending = answers.strong_count() > 1;
             let due = renewal.as_ref().map(|renewal| if pending { renewal.by } else { renewal.at });
@@ -197,12 +203,9 @@ impl Agent {
                         self.leave(session, answers, waiting, STOP_LEAVE).await;
                         return Ok(Over::Stop);
                     }
-                    // The login may be another by now.
-                    renewal = Some(Renewal::now(&self.config));
-                    dialling = None;
                 }
                 Some(answer) = waiting.recv() => {
-                    if !self.publish(&mut session, &answer, orders, &mut renewal).await? {
+                    if !self.publish(&mut session, &answer, orders).await? {
                         return Ok(Over::Stop);
                     }
                 }
@@ -232,7 +235,7 @@ impl Agent {
                     Ok(offer) => {
                         self.backoff.reset();
                         if let Some(rejection) = self.take(offer, &answers)
-                            && !self.publish(&mut session, &rejection, orders, &mut renewal).await?
+                            && !self.publish(&mut session, &rejection, orders).await?
                         {
                             return Ok(Over::Stop);
                         }
@@ -249,19 +252,13 @@ impl Agent {
         session: &mut Session<Link>,
         answer: &str,
         orders: &mut mpsc::Receiver<Order>,
-        renewal: &mut Option<Renewal>,
     ) -> Result<bool> {
         let mut publishing = pin!(session.publish(answer));
         loop {
             tokio::select! {
                 biased;
                 published = &mut publishing => return published.map(|()| true).map_err(|error| self.failed(error)),
-                order = orders.recv() => {
-                    if !self.obey(order) {
-                        return Ok(false);
-                    }
-                    *renewal = Some(Renewal::now(&self.config));
-                }
+                order = orders.recv() => if !self.obey(order) { return Ok(false) },
             }
         }
     }
