@@ -285,3 +285,65 @@ fn refusal(code: ConnectReturnCode) -> &'static str {
         ConnectReturnCode::Accepted => "accepted",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{DuplexStream, duplex};
+
+    const OFFER: &str = "$iothub/streams/POST/ssh/?$rid=7&$url=wss%3A%2F%2Fh&$auth=t";
+
+    fn publish(topic: &str) -> Vec<u8> {
+        let length = u8::try_from(topic.len()).unwrap();
+        [&[0x30, length + 2, 0, length], topic.as_bytes()].concat()
+    }
+
+    /// A hub that takes a device in, and sends offers before it acknowledges the subscription.
+    async fn taken_in(hub: &mut DuplexStream, before: usize) {
+        let mut packet = [0; 1024];
+        assert!(hub.read(&mut packet).await.unwrap() > 0);
+        hub.write_all(&[0x20, 2, 0, 0]).await.unwrap();
+        assert!(hub.read(&mut packet).await.unwrap() > 0);
+        let (high, low) = (packet[2], packet[3]);
+        // The device may have had enough.
+        let _ = hub.write_all(&publish(OFFER).repeat(before)).await;
+        let _ = hub.write_all(&[0x90, 4, high, low, 0, 0]).await;
+    }
+
+    async fn begun(device: DuplexStream) -> Result<Session<DuplexStream>, SessionError> {
+        let login = Login { client_id: "dev-1".into(), username: "hub/dev-1".into() };
+        Session::begin(device, &login, None, Duration::from_secs(60)).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_before_an_acknowledgement_is_kept_within_bounds() {
+        let (device, mut hub) = duplex(1 << 20);
+        let ((), session) = tokio::join!(taken_in(&mut hub, 2), begun(device));
+        let mut session = session.unwrap();
+        for _ in 0..2 {
+            assert_eq!(session.offer().await.unwrap().unwrap().stream, "ssh");
+        }
+        let (device, mut hub) = duplex(1 << 20);
+        let ((), session) = tokio::join!(taken_in(&mut hub, 1000), begun(device));
+        assert!(matches!(session, Err(SessionError::Protocol(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn offers_in_the_face_of_a_farewell_are_rejected_beyond_a_few() {
+        let (device, mut hub) = duplex(1 << 20);
+        let ((), session) = tokio::join!(taken_in(&mut hub, 0), begun(device));
+        let mut session = session.unwrap();
+        let flooding = async {
+            let mut packet = [0; 4];
+            hub.read_exact(&mut packet).await.unwrap();
+            hub.write_all(&publish(OFFER).repeat(MOST_BETWEEN + 10)).await.unwrap();
+            hub.write_all(&[0xb0, 2, packet[2], packet[3]]).await.unwrap();
+            let mut answers = Vec::new();
+            while !answers.ends_with(&publish("$iothub/streams/res/400/?$rid=7").repeat(10)) {
+                assert!(hub.read_buf(&mut answers).await.unwrap() > 0, "ten rejections");
+            }
+        };
+        let (offers, ()) = tokio::join!(session.unsubscribe(), flooding);
+        assert_eq!(offers.unwrap().len(), MOST_BETWEEN);
+    }
+}
