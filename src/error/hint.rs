@@ -4,6 +4,9 @@ use super::{Error, Skew};
 use crate::iothub::{Code, HubFailure, Identity};
 use crate::phase::Phase;
 
+/// What is right for every name, host and port, in every shell.
+const PROXY_COMMAND: &str = "ProxyCommand iotstream \"--name=%n\" -- \"%h\" \"%p\"";
+
 impl Error {
     /// What to try next.
     pub fn hint(&self) -> Option<String> {
@@ -20,10 +23,10 @@ impl Error {
             }
             Error::UnknownProfile { known, path, .. } => format!("{} has {}", path.display(), known.join(", ")),
             Error::RewrittenName { .. } => {
-                "in the ssh config write: ProxyCommand iotstream --name \"%n\" %h".into()
+                format!("in the ssh config write: {PROXY_COMMAND}")
             }
             Error::AmbiguousName { .. } => {
-                "in the ssh config write: ProxyCommand iotstream --name \"%n\" %h, and type the id as it is".into()
+                format!("in the ssh config write: {PROXY_COMMAND}, and type the id as it is")
             }
             Error::BadName { .. } => {
                 "a device with such an id needs an alias under [profile.NAME.devices] in the profile file".into()
@@ -73,6 +76,9 @@ impl Error {
             Error::MqttRefused { .. } => {
                 "is the key this device's own, is the device enabled, and is the clock right to five minutes?".into()
             }
+            Error::EndedUnused { stream } => format!(
+                "look at the target of the stream '{stream}' on the device: is its server running, and what does its log say?"
+            ),
             Error::Cut { .. } => "either the other side went away or the network between broke: connect again".into(),
             Error::Silent { .. } => "the network between has gone: connect again; --keepalive sets how soon this is seen".into(),
             Error::MissingProgram { package, .. } => format!("install it, on Debian: apt-get install {package}"),

@@ -38,12 +38,13 @@ impl Helper {
         Ok(Self { program, config: config.map(|path| word("--config=", path)).transpose()? })
     }
 
-    fn command(&self, profile: &str) -> Option<String> {
+    /// The ProxyCommand, with one more option as `--proxy=none`; `None` where that cannot be quoted for every shell.
+    pub fn command(&self, option: &str) -> Option<String> {
         let config = self.config.iter().cloned();
-        let profile = quoted(&format!("--profile={profile}"))?;
+        let option = quoted(option)?;
         // ssh quotes nothing. A name may be that of a command of ours, or look like an option.
         let name = "\"--name=%n\" -- \"%h\" \"%p\"".to_owned();
-        let words: Vec<_> = [self.program.clone()].into_iter().chain(config).chain([profile, name]).collect();
+        let words: Vec<_> = [self.program.clone()].into_iter().chain(config).chain([option, name]).collect();
         Some(words.join(" "))
     }
 }
@@ -76,7 +77,7 @@ pub fn blocks(
     let mut text = String::new();
     for (name, profile) in &profiles.all {
         let known = devices(name, profile)?;
-        let Some(command) = helper.command(name) else {
+        let Some(command) = helper.command(&format!("--profile={name}")) else {
             let _ = writeln!(text, "# a profile is left out: its name cannot be quoted for every shell\n");
             continue;
         };
@@ -94,10 +95,7 @@ pub fn blocks(
         let unmatched = names.iter().filter(|name| !profile.is_for(name));
         let hosts: Vec<&str> = profile.hosts.iter().chain(unmatched).map(String::as_str).collect();
         if hosts.is_empty() {
-            let _ = writeln!(
-                text,
-                "# profile {name} has no hosts and names no devices\n"
-            );
+            let _ = writeln!(text, "# profile {name} has no hosts and names no devices\n");
             continue;
         }
         let hosts = hosts.join(" ");
@@ -179,7 +177,7 @@ mod tests {
             )
         );
         let with_config = Helper::new(Path::new("/bin/iotstream"), Some(Path::new("/c.toml"))).unwrap();
-        let command = with_config.command("x").unwrap();
+        let command = with_config.command("--profile=x").unwrap();
         assert!(command.starts_with("/bin/iotstream \"--config=/c.toml\" \"--profile=x\" \"--name=%n\" -- "));
         assert!(Helper::new(Path::new("/a!b"), None).is_err());
         assert!(Helper::new(Path::new("/a\\b"), None).is_err());
