@@ -1,5 +1,8 @@
 //! What a user may try next, for each error.
 
+use std::env;
+use std::ffi::OsStr;
+
 use super::{Error, Skew};
 use crate::iothub::{Code, HubFailure, Identity};
 use crate::phase::Phase;
@@ -8,8 +11,27 @@ use crate::phase::Phase;
 const PROXY_COMMAND: &str = "ProxyCommand iotstream \"--name=%n\" -- \"%h\" \"%p\"";
 
 impl Error {
-    /// What to try next.
+    /// What to try next, and the variable that named what is wrong.
     pub fn hint(&self) -> Option<String> {
+        let Some(variable) = self.variable() else { return self.advice() };
+        let advice = self.advice().map_or_else(String::new, |advice| format!("{advice}; "));
+        Some(format!("{advice}{variable} names it"))
+    }
+
+    fn variable(&self) -> Option<String> {
+        let wrong: &OsStr = match self {
+            Error::File { path, .. } | Error::Permissions { path, .. } | Error::NoProfile { path } => {
+                path.as_ref()
+            }
+            Error::UnknownProfile { name, .. } | Error::BadName { name, .. } => name.as_ref(),
+            _ => return None,
+        };
+        let ours = env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"IOTSTREAM_"));
+        ours.filter(|(_, value)| !value.is_empty() && value == wrong)
+            .find_map(|(name, _)| name.into_string().ok())
+    }
+
+    fn advice(&self) -> Option<String> {
         Some(match self {
             Error::Usage { hint, .. } | Error::File { hint, .. } | Error::Credential { hint, .. } => {
                 return Some(hint.clone()).filter(|hint| !hint.is_empty());

@@ -35,7 +35,8 @@ impl NewUser {
         fs::create_dir(&home).unwrap();
         fs::create_dir_all(&directory).unwrap();
         let program = directory.join("iotstream");
-        fs::copy(env!("CARGO_BIN_EXE_iotstream"), &program).unwrap();
+        // By another process: what this one has open for writing is busy in whatever another test starts meanwhile.
+        finish(bench.command("cp").arg(env!("CARGO_BIN_EXE_iotstream")).arg(&program)).succeeded();
         let host_key = fs::read_to_string(bench.path("host_key.pub")).unwrap();
         bench.write("known", format!("gw-07.factory {host_key}"));
         Self { _agent: agent, _sshd: sshd, hub, home, program, bench }

@@ -84,6 +84,9 @@ impl Caller {
     /// Whether an ssh client is there: one that has said so, or says so within a moment. Where `silent_is_ssh`, one that
     /// says nothing is taken for one, too.
     pub(super) async fn is_ssh(&mut self, silent_is_ssh: bool) -> bool {
+        if matches!(self.input, Input::Terminal(_)) || self.output.is_terminal() {
+            return false;
+        }
         let listening = async {
             while !self.ended && disconnect::is_beginning(&self.opening) {
                 self.ended = hear(&mut self.input, &mut self.opening).await.is_none();
@@ -91,8 +94,7 @@ impl Caller {
         };
         let _: Result<(), Elapsed> = timeout(OPENING_LIMIT, listening).await;
         let is_silent = self.opening.is_empty() && !self.ended;
-        let is_at_a_terminal = matches!(self.input, Input::Terminal(_)) || self.output.is_terminal();
-        !is_at_a_terminal && (self.has_said_ssh() || silent_is_ssh && is_silent)
+        self.has_said_ssh() || silent_is_ssh && is_silent
     }
 
     /// Tells an ssh client the reason, in band. Nothing of the remote's may have been written before.

@@ -32,14 +32,26 @@ impl Parent {
         name.trim_end_matches(" (deleted)") == "ssh"
     }
 
-    /// Whether it reads our stdout, and shows what it has to say on the terminal that is our stderr.
+    /// Whether it reads our stdout, and shows what that has to say on the terminal that is our stderr.
     pub(super) fn speaks_where_we_do(&self) -> bool {
         let (Ok(stdout), Ok(stderr)) = (fstat(rustix::stdio::stdout()), fstat(rustix::stdio::stderr()))
         else {
             return false;
         };
         let has_our_stderr = fs::metadata(self.proc("fd/2")).is_ok_and(|its| is_same(&its, &stderr));
-        has_our_stderr && rustix::termios::isatty(rustix::stdio::stderr()) && self.reads(&stdout)
+        has_our_stderr
+            && rustix::termios::isatty(rustix::stdio::stderr())
+            && self.reads(&stdout)
+            && !self.may_be_quiet()
+    }
+
+    /// Whether a word of its command line looks as if it were to show nothing, as scp's -q makes ssh's.
+    fn may_be_quiet(&self) -> bool {
+        let words = fs::read(self.proc("cmdline")).unwrap_or_default().to_ascii_lowercase();
+        let is_flags = |word: &[u8]| word.starts_with(b"-") && word[1..].iter().all(u8::is_ascii_alphabetic);
+        words.split(|byte| *byte == 0).any(|word| {
+            is_flags(word) && word.contains(&b'q') || word.windows(5).any(|part| part == b"quiet")
+        })
     }
 
     fn reads(&self, file: &Stat) -> bool {
@@ -57,7 +69,7 @@ impl Parent {
         let end = AsyncFd::new(self.end);
         let Ok(end) = end else { return pending().await };
         if end.readable().await.is_err() || is_closed(&stdin) {
-            pending().await
+            pending::<()>().await;
         }
     }
 

@@ -24,7 +24,7 @@ fn ssh(bench: &Bench, arguments: &str, (variable, value): (&str, &str)) -> Finis
 
 /// Each of `says` is said by ssh, on the helper's stderr, and by `iotstream last`.
 #[track_caller]
-fn told_everywhere(arguments: &str, variable: (&str, &str), says: &[&str]) {
+fn told_everywhere(arguments: &str, variable: (&str, &str), says: &[&str]) -> String {
     let bench = Bench::new();
     let string = "HostName=h;SharedAccessKeyName=s;SharedAccessKey=MDEyMw==";
     bench.write("profiles.toml", format!("default = \"p\"\n[profile.p]\nconnection-string = {string:?}\n"));
@@ -43,6 +43,7 @@ fn told_everywhere(arguments: &str, variable: (&str, &str), says: &[&str]) {
             assert!(told.contains(text), "'{text}' is not in {told}");
         }
     }
+    done.stderr
 }
 
 #[test]
@@ -68,6 +69,16 @@ fn a_variable_that_is_wrong_is_named() {
         ("IOTSTREAM_LOG_FILE", "/nowhere/at/all/log"),
     ] {
         told_everywhere("--config profiles.toml -- %h %p", (variable, value), &[variable]);
+    }
+    // What is wrong is a value, and the hint has the variable.
+    for (arguments, variable, value) in [
+        ("-- %h %p", "IOTSTREAM_CONFIG", "/nowhere/at/all"),
+        ("--config profiles.toml -- %h %p", "IOTSTREAM_PROFILE", "nobody-s"),
+        ("--config profiles.toml -- %h %p", "IOTSTREAM_CA_FILE", "/nowhere/at/all"),
+        ("--config profiles.toml -- %h %p", "IOTSTREAM_MODULE", "a/b"),
+    ] {
+        let stderr = told_everywhere(arguments, (variable, value), &[value]);
+        assert!(stderr.contains(&format!("{variable} names it")), "{stderr}");
     }
     // An option that is wrong is not the variable's fault.
     let done = ssh(&Bench::new(), "--keepalive soon -- %h %p", ("IOTSTREAM_KEEPALIVE", "3s"));

@@ -123,6 +123,13 @@ fn a_failure_is_shown_once_on_a_terminal_that_ssh_shows_it_on() {
         "{text}"
     );
 
+    // What is told to be quiet says nothing.
+    terminal.types(&format!("{ssh} -q {DEVICE}; echo qui''et $?\n"));
+    terminal.shows("quiet 255");
+    let text = terminal.text();
+    assert!(text.contains("iotstream: error: device dev-1 is not connected"), "{text}");
+    assert_eq!(text.matches("Received disconnect").count(), 1, "{text}");
+
     // By hand nobody else says it: stdout is read by another program than the one that shares the terminal.
     let helper = format!(
         "{} --config {}",
@@ -132,7 +139,7 @@ fn a_failure_is_shown_once_on_a_terminal_that_ssh_shows_it_on() {
     terminal.types(&format!("sleep 2 | {helper} --connect-timeout 1s {DEVICE} | wc -c; echo do''ne\n"));
     terminal.shows("done");
     let text = terminal.text();
-    assert!(text.contains("iotstream: error: device dev-1 is not connected"), "{text}");
+    assert_eq!(text.matches("iotstream: error: device dev-1 is not connected").count(), 2, "{text}");
 }
 
 #[test]
