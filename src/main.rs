@@ -24,10 +24,10 @@ fn main() -> ExitCode {
             return ExitCode::from(usage.exit() as u8);
         }
     };
-    let connection = cli.connection().cloned();
+    let asked = cli.connection().cloned();
     match logging::start(cli.log()).and_then(|()| command::run(cli)) {
         Ok(code) => code,
-        Err(error) if connection.is_some() => command::refuse(connection.as_ref(), &error),
+        Err(error) if asked.is_some() => command::refuse(asked.as_ref(), &error),
         Err(error) => {
             logging::report(&error);
             ExitCode::from(error.exit() as u8)

@@ -18,7 +18,12 @@ pub fn usage_error(error: &clap::Error, program: &Command, words: &[OsString]) -
     let mut parts = text.split("\n\n");
     let first = parts.next().unwrap_or_default().trim_start_matches("error: ");
     let mut problem = first.split_whitespace().collect::<Vec<_>>().join(" ");
-    let command = words.get(1).and_then(|word| program.find_subcommand(word)).unwrap_or(program);
+    let (mut command, mut name) = (program, program.get_name().to_owned());
+    for word in words.iter().skip(1) {
+        let Some(next) = command.find_subcommand(word) else { break };
+        command = next;
+        name += &format!(" {}", command.get_name());
+    }
     let variables: Vec<String> = command
         .get_arguments()
         .filter_map(|argument| blamed(argument, error.kind(), &problem, words))
@@ -26,8 +31,6 @@ pub fn usage_error(error: &clap::Error, program: &Command, words: &[OsString]) -
     if !variables.is_empty() {
         problem += &format!(" (from {})", variables.join(", "));
     }
-    let is_program = std::ptr::eq(command, program);
-    let name = if is_program { program.get_name().to_owned() } else { format!("{program} {command}") };
     let tip = parts.find_map(|part| part.trim().strip_prefix("tip: ")).filter(|_| variables.is_empty());
     let hint = match tip {
         Some(tip) => format!("{tip}; `{name} --help` shows all"),

@@ -9,7 +9,7 @@ use crate::command::signals::HelperSignals;
 use crate::error::{Error, Result};
 use crate::phase::Phases;
 use crate::tunnel::End;
-use crate::{cli, failure_record, logging};
+use crate::{cli, command, failure_record, logging};
 
 /// What the gateway says of its own when a side is lost.
 const LOST: &str = "WS disconnected";
@@ -47,7 +47,7 @@ pub fn refuse(asked: Option<&cli::Connect>, error: &Error) -> ExitCode {
         return ExitCode::from(error.exit() as u8);
     }
     let host = asked.and_then(|args| args.host.as_deref());
-    let told: Result<ExitCode> = super::super::runtime().and_then(|runtime| {
+    let told: Result<ExitCode> = command::runtime().and_then(|runtime| {
         let code = runtime.block_on(async {
             // ssh hangs up on a helper as soon as it has read its last words.
             let _signals = HelperSignals::listen()?;

@@ -95,6 +95,7 @@ fn what_is_no_connection_of_ssh_s_hears_nothing_in_band() {
     for (args, stdin) in [
         (&["check", "--no-such-option"][..], CLIENT),
         (&["--config", "F", "check", "--no-such-option"], CLIENT),
+        (&["--config", "F", "profile", "add", "--no-such-option"], CLIENT),
         (&["--no-such-option", DEVICE], Stdin::Stays(b"")),
         (&["--no-such-option", DEVICE], Stdin::Stays(b"GET / HTTP/1.1\r\n")),
         (&["--no-such-option", DEVICE], Stdin::Ends(b"")),
