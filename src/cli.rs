@@ -143,7 +143,7 @@ pub struct Log {
     #[arg(short, long, action = clap::ArgAction::Count, env = "IOTSTREAM_VERBOSE")]
     pub verbose: u8,
     /// Say nothing on stderr but the error that ends the command
-    #[arg(short, long, conflicts_with = "verbose")]
+    #[arg(short, long)]
     pub quiet: bool,
     /// Append messages to this file as well
     #[arg(long, value_name = "FILE", env = "IOTSTREAM_LOG_FILE")]

@@ -66,7 +66,6 @@ fn a_variable_that_is_wrong_is_named() {
         ("IOTSTREAM_WAIT", ""),
         ("IOTSTREAM_VERBOSE", "much"),
         ("IOTSTREAM_PROXY", "nothing://x"),
-        ("IOTSTREAM_LOG_FILE", "/nowhere/at/all/log"),
     ] {
         told_everywhere("--config profiles.toml -- %h %p", (variable, value), &[variable]);
     }
@@ -87,6 +86,30 @@ fn a_variable_that_is_wrong_is_named() {
         "{}",
         done.stderr
     );
+}
+
+#[test]
+fn a_log_file_that_cannot_be_opened_is_told_of_everywhere() {
+    let arguments = "--config profiles.toml -- %h %p";
+    told_everywhere(
+        arguments,
+        ("IOTSTREAM_LOG_FILE", "/nowhere/at/all/log"),
+        &["log file", "IOTSTREAM_LOG_FILE"],
+    );
+    told_everywhere(
+        "--log-file /nowhere/at/all/log -- %h %p",
+        ("UNUSED", ""),
+        &["log file /nowhere/at/all/log"],
+    );
+}
+
+#[test]
+fn an_option_goes_before_a_variable() {
+    let bench = Bench::new();
+    let mut quiet = bench.iotstream();
+    let done =
+        run(quiet.args(["-q", "profile", "path"]).env("IOTSTREAM_VERBOSE", "2"), Stdin::Ends(b""), LIMIT);
+    assert_eq!(done.succeeded().stderr, "");
 }
 
 #[test]
