@@ -8,11 +8,16 @@ use clap::{Args, Parser, Subcommand};
 
 use clap_complete::ArgValueCandidates;
 
+use crate::iothub::stream_for_port;
 use crate::{complete, duration};
 
 mod measure;
+mod order;
+mod usage;
 
 pub use measure::{Bench, Direction, Ping};
+pub use order::in_order;
+pub use usage::usage_error;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -21,7 +26,7 @@ pub use measure::{Bench, Direction, Ping};
     about = "Reach a device behind a firewall with ssh, through an Azure IoT Hub device stream",
     long_about = "Reach a device behind a firewall with ssh, scp, sftp, rsync or git, through an Azure IoT Hub device \
                   stream: no VPN, no open port on the device, no local listener.\n\n\
-                  In ~/.ssh/config:\n\n    Host *.factory\n        ProxyCommand iotstream %h",
+                  In ~/.ssh/config:\n\n    Host *.factory\n        ProxyCommand iotstream \"--name=%n\" -- \"%h\" \"%p\"",
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     disable_help_subcommand = true,
@@ -124,6 +129,13 @@ pub struct Connect {
     pub log: Log,
 }
 
+impl Connect {
+    /// The stream that is asked for, as far as the command line alone can say.
+    pub fn stream_asked(&self) -> String {
+        self.stream.clone().unwrap_or_else(|| stream_for_port(self.port.unwrap_or(22)))
+    }
+}
+
 /// How much is said, and where.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Log {
@@ -131,7 +143,7 @@ pub struct Log {
     #[arg(short, long, action = clap::ArgAction::Count, env = "IOTSTREAM_VERBOSE")]
     pub verbose: u8,
     /// Say nothing on stderr but the error that ends the command
-    #[arg(short, long, conflicts_with = "verbose")]
+    #[arg(short, long)]
     pub quiet: bool,
     /// Append messages to this file as well
     #[arg(long, value_name = "FILE", env = "IOTSTREAM_LOG_FILE")]
@@ -367,6 +379,15 @@ pub struct SshConfig {
 }
 
 impl Cli {
+    /// What connects, where that is what was asked for.
+    pub fn connection(&self) -> Option<&Connect> {
+        match &self.command {
+            None => Some(&self.connect),
+            Some(Command::Connect(args)) => Some(args),
+            Some(_) => None,
+        }
+    }
+
     /// The logging options of whichever command was given.
     pub fn log(&self) -> &Log {
         match &self.command {

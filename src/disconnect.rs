@@ -12,10 +12,17 @@ const SSH_MSG_DISCONNECT: u8 = 1;
 const MIN_PADDING: usize = 4;
 const BLOCK: usize = 8;
 
-/// Whether bytes from stdin are the beginning of what an ssh client says first. Empty ones may be.
-pub fn may_be_ssh(opening: &[u8]) -> bool {
-    const IDENTIFICATION: &[u8] = b"SSH-";
-    opening.iter().zip(IDENTIFICATION).all(|(said, expected)| said == expected)
+/// What an ssh client says first (RFC 4253, section 4.2).
+const IDENTIFICATION: &[u8] = b"SSH-";
+
+/// Whether `opening`, from stdin, is what an ssh client says first.
+pub fn is_ssh(opening: &[u8]) -> bool {
+    opening.starts_with(IDENTIFICATION)
+}
+
+/// Whether it is too short to tell, so far.
+pub fn is_beginning(opening: &[u8]) -> bool {
+    opening.len() < IDENTIFICATION.len() && IDENTIFICATION.starts_with(opening)
 }
 
 /// An identification line and one unencrypted SSH_MSG_DISCONNECT (RFC 4253, sections 4.2, 6 and 11.1).
@@ -88,15 +95,16 @@ mod tests {
 
     #[test]
     fn an_opening_is_told_from_another_protocols() {
-        for (opening, ssh) in [
-            (&b""[..], true),
-            (b"S", true),
-            (b"SSH-2.0-OpenSSH_9.2\r\n", true),
-            (b"GET / HTTP/1.1", false),
-            (b"SSL", false),
-            (b"\x16\x03\x01", false),
+        for (opening, ssh, beginning) in [
+            (&b""[..], false, true),
+            (b"S", false, true),
+            (b"SSH-", true, false),
+            (b"SSH-2.0-OpenSSH_9.2\r\n", true, false),
+            (b"GET / HTTP/1.1", false, false),
+            (b"SSL", false, false),
+            (b"\x16\x03\x01", false, false),
         ] {
-            assert_eq!(may_be_ssh(opening), ssh, "{opening:?}");
+            assert_eq!((is_ssh(opening), is_beginning(opening)), (ssh, beginning), "{opening:?}");
         }
     }
 

@@ -151,6 +151,10 @@ pub enum Error {
         target: String,
         problem: String,
     },
+    /// The device accepted a stream and ended it before anything came.
+    EndedUnused {
+        stream: String,
+    },
     /// A stream that was open ended without a close.
     Cut {
         problem: String,
@@ -253,9 +257,11 @@ impl Error {
             }
             Error::Rejected { .. } | Error::NotOffered { .. } | Error::Target { .. } => Exit::Unavailable,
             Error::Skewed { .. } => Exit::Denied,
-            Error::Network { .. } | Error::Timeout { .. } | Error::Cut { .. } | Error::Silent { .. } => {
-                Exit::Temporary
-            }
+            Error::Network { .. }
+            | Error::Timeout { .. }
+            | Error::EndedUnused { .. }
+            | Error::Cut { .. }
+            | Error::Silent { .. } => Exit::Temporary,
             Error::Untrusted { .. } | Error::ProxyDenied { .. } | Error::MqttRefused { .. } => Exit::Denied,
             Error::Upgrade { status: 401 | 403, .. } => Exit::Denied,
             Error::Upgrade { status: 404 | 408 | 409 | 429 | 500..=599, .. } => Exit::Temporary,
@@ -381,6 +387,9 @@ impl fmt::Display for Error {
             }
             Error::Skewed { skew } => write!(f, "the clock here is {skew} the hub's"),
             Error::Target { target, problem } => write!(f, "target {target}: {problem}"),
+            Error::EndedUnused { .. } => {
+                f.write_str("the device accepted the stream and ended it before the first byte")
+            }
             Error::Cut { problem } => write!(f, "the stream was cut: {problem}"),
             Error::Silent { after } => {
                 write!(f, "the stream is dead: nothing was heard for {}", duration::show(*after))

@@ -14,8 +14,12 @@ const FILE: &str = "last-failure";
 const LONGEST: usize = 8 * 1024;
 
 /// Keeps what went wrong on the way to `host`. It holds no secret: no error does.
-pub fn keep(host: &str, error: &Error, phases: &Phases) {
-    let mut text = format!("time: {}\nhost: {host}\nerror: {error}\n", iso8601(SystemTime::now()));
+pub fn keep(host: Option<&str>, error: &Error, phases: &Phases) {
+    let mut text = format!("time: {}\n", iso8601(SystemTime::now()));
+    if let Some(host) = host {
+        let _ = writeln!(text, "host: {host}");
+    }
+    let _ = writeln!(text, "error: {error}");
     if let Some(hint) = error.hint() {
         let _ = writeln!(text, "hint: {hint}");
     }

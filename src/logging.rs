@@ -8,9 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use rustix::fs::{FileType, fstat};
 
 use crate::cli;
 use crate::error::{Error, Result, escape};
+
+/// The variable that stands for `--log-file`.
+const LOG_FILE: &str = "IOTSTREAM_LOG_FILE";
 
 /// Once stderr has been released, what must be said goes to the system's log.
 static RELEASED: AtomicBool = AtomicBool::new(false);
@@ -90,7 +94,9 @@ pub fn start(args: &cli::Log) -> Result<()> {
     };
     let open = |path: &std::path::PathBuf| {
         let open = File::options().append(true).create(true).open(path);
-        open.map(Mutex::new).map_err(Error::local_io(format!("log file {}", path.display())))
+        let is_from_variable = std::env::var_os(LOG_FILE).is_some_and(|value| value == **path);
+        let from = if is_from_variable { format!(" (from {LOG_FILE})") } else { String::new() };
+        open.map(Mutex::new).map_err(Error::local_io(format!("log file {}{from}", path.display())))
     };
     let file = args.log_file.as_ref().map(open).transpose()?;
     log::set_max_level(if file.is_some() { stderr.max(LevelFilter::Info) } else { stderr });
@@ -99,11 +105,14 @@ pub fn start(args: &cli::Log) -> Result<()> {
     Ok(())
 }
 
-/// Lets go of stderr, so that whoever reads it to its end is not held up by a stream that lives on: a terminal has no
-/// such reader, and whoever asked for messages gets them.
+/// Lets go of a stderr that somebody may read to its end, so that they are not held up by a stream that lives on: a
+/// terminal and a file have no such reader, and whoever asked for messages gets them.
 pub fn release_stderr() {
     let talkative = LOGGER.get().is_some_and(|logger| logger.stderr > LevelFilter::Warn);
-    if talkative || std::io::stderr().is_terminal() {
+    let is_read = fstat(rustix::stdio::stderr()).is_ok_and(|stderr| {
+        matches!(FileType::from_raw_mode(stderr.st_mode), FileType::Fifo | FileType::Socket)
+    });
+    if talkative || !is_read {
         return;
     }
     let null = File::options().write(true).open("/dev/null");
@@ -124,6 +133,11 @@ pub fn report(error: &Error) {
     if !RELEASED.load(Relaxed) {
         to_stderr(&error.report());
     }
+    record(error);
+}
+
+/// Tells of it in the log alone, for a user who has been told.
+pub fn record(error: &Error) {
     if let Some(logger) = LOGGER.get() {
         let hint = error.hint().map_or_else(String::new, |hint| format!("; hint: {hint}"));
         logger.say(Level::Error, &format!("error: {error}{hint}"), RELEASED.load(Relaxed));

@@ -1,16 +1,33 @@
+use std::env;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 use clap_complete::CompleteEnv;
-use iotstream::cli::Cli;
+use iotstream::cli::{Cli, in_order, usage_error};
 use iotstream::{command, complete, logging, process};
 
 fn main() -> ExitCode {
     CompleteEnv::with_factory(Cli::command).var(complete::VARIABLE).complete();
     process::no_core_dumps();
-    let cli = Cli::parse();
+    let mut program = Cli::command();
+    let words = in_order(&program, env::args_os());
+    let parsed = program.try_get_matches_from_mut(&words).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => {
+            let Some(usage) = usage_error(&error, &program, &words) else { error.exit() };
+            let word = words.get(1).and_then(|word| program.find_subcommand(word));
+            if word.is_none_or(|word| word.get_name() == "connect") {
+                return command::refuse(None, &usage);
+            }
+            logging::report(&usage);
+            return ExitCode::from(usage.exit() as u8);
+        }
+    };
+    let asked = cli.connection().cloned();
     match logging::start(cli.log()).and_then(|()| command::run(cli)) {
         Ok(code) => code,
+        Err(error) if asked.is_some() => command::refuse(asked.as_ref(), &error),
         Err(error) => {
             logging::report(&error);
             ExitCode::from(error.exit() as u8)

@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::iothub::Identity;
 use crate::net::{Network, Proxies, Tls};
 use crate::secret::Secret;
+use crate::ssh_config::Helper;
 
 /// The device's id, and ssh's name for it.
 const DEVICE: &str = "demo-device";
@@ -141,17 +142,10 @@ async fn write_ssh_files(directory: &Path, keygen: &Path) -> Result<PathBuf> {
     }
     write("sshd_config", sshd)?;
     let helper = std::env::current_exe().context("cannot find this program's own file")?;
+    let helper = Helper::new(&helper, Some(&directory.join("hub/profiles.toml")))?;
     let mut ssh = format!("Host {DEVICE}\n");
     for (key, value) in [
-        // No quoting is done of what a ProxyCommand's shell sees.
-        (
-            "ProxyCommand",
-            format!(
-                "{} --proxy none --config {} %h %p",
-                quoted(&helper),
-                quoted(&directory.join("hub/profiles.toml"))
-            ),
-        ),
+        ("ProxyCommand", helper.command("--proxy=none").unwrap_or_default()),
         ("HostKeyAlias", DEVICE.into()),
         ("UserKnownHostsFile", at("known_hosts")),
         ("IdentityFile", at("user_key")),
@@ -162,11 +156,6 @@ async fn write_ssh_files(directory: &Path, keygen: &Path) -> Result<PathBuf> {
     }
     write("ssh_config", ssh)?;
     Ok(directory.join("sshd_config"))
-}
-
-/// In a shell's single quotes, with ssh's own `%` doubled.
-fn quoted(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('%', "%%").replace('\'', "'\\''"))
 }
 
 /// sshd insists on its empty directory, which Debian makes only when the service starts.

@@ -22,6 +22,7 @@ use std::process::ExitCode;
 
 use tokio::runtime::{Builder, Runtime};
 
+pub use self::connect::refuse;
 use crate::cli::{Cli, Command};
 use crate::error::{Error, Result};
 

@@ -1,12 +1,37 @@
 //! What a user may try next, for each error.
 
+use std::env;
+use std::ffi::OsStr;
+
 use super::{Error, Skew};
 use crate::iothub::{Code, HubFailure, Identity};
 use crate::phase::Phase;
 
+/// What is right for every name, host and port, in every shell.
+const PROXY_COMMAND: &str = "ProxyCommand iotstream \"--name=%n\" -- \"%h\" \"%p\"";
+
 impl Error {
-    /// What to try next.
+    /// What to try next, and the variable that named what is wrong.
     pub fn hint(&self) -> Option<String> {
+        let Some(variable) = self.variable() else { return self.advice() };
+        let advice = self.advice().map_or_else(String::new, |advice| format!("{advice}; "));
+        Some(format!("{advice}{variable} names it"))
+    }
+
+    fn variable(&self) -> Option<String> {
+        let wrong: &OsStr = match self {
+            Error::File { path, .. } | Error::Permissions { path, .. } | Error::NoProfile { path } => {
+                path.as_ref()
+            }
+            Error::UnknownProfile { name, .. } | Error::BadName { name, .. } => name.as_ref(),
+            _ => return None,
+        };
+        let ours = env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"IOTSTREAM_"));
+        ours.filter(|(_, value)| !value.is_empty() && value == wrong)
+            .find_map(|(name, _)| name.into_string().ok())
+    }
+
+    fn advice(&self) -> Option<String> {
         Some(match self {
             Error::Usage { hint, .. } | Error::File { hint, .. } | Error::Credential { hint, .. } => {
                 return Some(hint.clone()).filter(|hint| !hint.is_empty());
@@ -20,10 +45,10 @@ impl Error {
             }
             Error::UnknownProfile { known, path, .. } => format!("{} has {}", path.display(), known.join(", ")),
             Error::RewrittenName { .. } => {
-                "in the ssh config write: ProxyCommand iotstream --name \"%n\" %h".into()
+                format!("in the ssh config write: {PROXY_COMMAND}")
             }
             Error::AmbiguousName { .. } => {
-                "in the ssh config write: ProxyCommand iotstream --name \"%n\" %h, and type the id as it is".into()
+                format!("in the ssh config write: {PROXY_COMMAND}, and type the id as it is")
             }
             Error::BadName { .. } => {
                 "a device with such an id needs an alias under [profile.NAME.devices] in the profile file".into()
@@ -73,6 +98,9 @@ impl Error {
             Error::MqttRefused { .. } => {
                 "is the key this device's own, is the device enabled, and is the clock right to five minutes?".into()
             }
+            Error::EndedUnused { stream } => format!(
+                "look at the target of the stream '{stream}' on the device: is its server running, and what does its log say?"
+            ),
             Error::Cut { .. } => "either the other side went away or the network between broke: connect again".into(),
             Error::Silent { .. } => "the network between has gone: connect again; --keepalive sets how soon this is seen".into(),
             Error::MissingProgram { package, .. } => format!("install it, on Debian: apt-get install {package}"),

@@ -23,37 +23,46 @@ impl Helper {
     /// # Errors
     /// When a path cannot be written so that every shell reads it the same.
     pub fn new(program: &Path, config: Option<&Path>) -> Result<Self> {
-        let quoted = |path: &Path| {
-            path.to_str().and_then(quoted).ok_or_else(|| Error::Usage {
+        let word = |option: &str, path: &Path| {
+            let word = path.to_str().and_then(|path| quoted(&format!("{option}{path}")));
+            word.ok_or_else(|| Error::Usage {
                 problem: format!("the path {} cannot be quoted for every shell", path.display()),
                 hint: "choose one without '\\', '!' and control characters".into(),
             })
         };
-        Ok(Self { program: quoted(program)?, config: config.map(quoted).transpose()? })
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+        let program = match program.to_str() {
+            Some(plain) if plain.chars().all(is_plain) => plain.to_owned(),
+            _ => word("", program)?,
+        };
+        Ok(Self { program, config: config.map(|path| word("--config=", path)).transpose()? })
     }
 
-    fn command(&self, profile: &str) -> Option<String> {
-        let mut command = self.program.clone();
-        if let Some(config) = &self.config {
-            command += &format!(" --config {config}");
-        }
-        let profile = quoted(profile)?;
+    /// The ProxyCommand, with one more option as `--proxy=none`; `None` where that cannot be quoted for every shell.
+    pub fn command(&self, option: &str) -> Option<String> {
+        let config = self.config.iter().cloned();
+        let option = quoted(option)?;
         // ssh quotes nothing. A name may be that of a command of ours, or look like an option.
-        Some(command + &format!(" --profile {profile} --name=\"%n\" -- \"%h\" \"%p\""))
+        let name = "\"--name=%n\" -- \"%h\" \"%p\"".to_owned();
+        let words: Vec<_> = [self.program.clone()].into_iter().chain(config).chain([option, name]).collect();
+        Some(words.join(" "))
     }
 }
 
-/// A word for sh, bash, dash, zsh, fish and csh alike, in a line of ssh's configuration; as it is where it can be.
+/// A word for sh, bash, dash, ksh, zsh, fish, csh, nushell and xonsh alike, in a line of ssh's configuration. The last two
+/// take quotes for what they are only around a whole word; a word with both an apostrophe and one of `"$` and backtick
+/// cannot be written for them, and xonsh puts variables into any.
 fn quoted(word: &str) -> Option<String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return Some(word.to_owned());
-    }
     // fish takes a backslash for an escape within single quotes, and csh an exclamation mark for history.
-    if word.chars().any(|c| c.is_control() || "\\!".contains(c)) {
+    if word.is_empty() || word.chars().any(|c| c.is_control() || "\\!".contains(c)) {
         return None;
     }
-    Some(format!("'{}'", word.replace('%', "%%").replace('\'', "'\\''")))
+    let word = word.replace('%', "%%");
+    Some(match (word.contains(['"', '$', '`']), word.contains('\'')) {
+        (false, _) => format!("\"{word}\""),
+        (true, false) => format!("'{word}'"),
+        (true, true) => format!("'{}'", word.replace('\'', "'\\''")),
+    })
 }
 
 /// The blocks for all profiles; `devices` gives the ids of a profile's devices that are to be named.
@@ -68,7 +77,7 @@ pub fn blocks(
     let mut text = String::new();
     for (name, profile) in &profiles.all {
         let known = devices(name, profile)?;
-        let Some(command) = helper.command(name) else {
+        let Some(command) = helper.command(&format!("--profile={name}")) else {
             let _ = writeln!(text, "# a profile is left out: its name cannot be quoted for every shell\n");
             continue;
         };
@@ -86,11 +95,7 @@ pub fn blocks(
         let unmatched = names.iter().filter(|name| !profile.is_for(name));
         let hosts: Vec<&str> = profile.hosts.iter().chain(unmatched).map(String::as_str).collect();
         if hosts.is_empty() {
-            let _ = writeln!(
-                text,
-                "# profile {} has no hosts and names no devices\n",
-                quoted(name).unwrap_or_default()
-            );
+            let _ = writeln!(text, "# profile {name} has no hosts and names no devices\n");
             continue;
         }
         let hosts = hosts.join(" ");
@@ -113,6 +118,23 @@ mod tests {
     use super::*;
     use crate::profile::Device;
     use std::collections::BTreeMap;
+
+    #[test]
+    fn a_word_is_quoted_as_a_whole() {
+        for (word, expected) in [
+            ("a b", Some("\"a b\"")),
+            ("it's", Some("\"it's\"")),
+            ("$a", Some("'$a'")),
+            ("a\"b", Some("'a\"b'")),
+            ("it's $a", Some("'it'\\''s $a'")),
+            ("100%", Some("\"100%%\"")),
+            ("a!b", None),
+            ("a\\b", None),
+            ("a\nb", None),
+        ] {
+            assert_eq!(quoted(word).as_deref(), expected, "{word}");
+        }
+    }
 
     #[test]
     fn a_block_for_each_profile_and_each_name() {
@@ -138,26 +160,25 @@ mod tests {
                 vec![]
             })
         };
-        let program = "'/opt/my tools/100%%/it'\\''s'";
+        let program = "\"/opt/my tools/100%%/it's\"";
         assert_eq!(
             blocks(&profiles, &helper, known).unwrap(),
             format!(
                 "Host Gw-07.factory\n    HostKeyAlias Gw-07.factory\n\n\
                  Host press.factory\n    HostKeyAlias press.factory\n\n\
                  Host *.factory gw-?\n    \
-                 ProxyCommand {program} --profile factory --name=\"%n\" -- \"%h\" \"%p\"\n    \
+                 ProxyCommand {program} \"--profile=factory\" \"--name=%n\" -- \"%h\" \"%p\"\n    \
                  ServerAliveInterval 30\n\n\
                  # profile home has no hosts and names no devices\n\n\
                  Host door\n    HostKeyAlias door\n\n\
                  Host door\n    \
-                 ProxyCommand {program} --profile 'my office' --name=\"%n\" -- \"%h\" \"%p\"\n    \
+                 ProxyCommand {program} \"--profile=my office\" \"--name=%n\" -- \"%h\" \"%p\"\n    \
                  ServerAliveInterval 30\n\n"
             )
         );
         let with_config = Helper::new(Path::new("/bin/iotstream"), Some(Path::new("/c.toml"))).unwrap();
-        assert!(
-            with_config.command("x").unwrap().starts_with("/bin/iotstream --config /c.toml --profile x ")
-        );
+        let command = with_config.command("--profile=x").unwrap();
+        assert!(command.starts_with("/bin/iotstream \"--config=/c.toml\" \"--profile=x\" \"--name=%n\" -- "));
         assert!(Helper::new(Path::new("/a!b"), None).is_err());
         assert!(Helper::new(Path::new("/a\\b"), None).is_err());
     }

@@ -149,7 +149,7 @@ fn a_wrong_command_line_is_a_usage_error() {
 fn a_numeric_name_that_ssh_rewrote_is_a_usage_error_that_shows_the_way_out() {
     let bench = Bench::new();
     let (mut helper, _) = with_profiles(&bench, &format!("default = \"factory\"\n{USABLE}"));
-    fails(helper.arg("0.0.4.210"), USAGE, &["0.0.4.210", "--name \"%n\""]);
+    fails(helper.arg("0.0.4.210"), USAGE, &["0.0.4.210", "\"--name=%n\""]);
 }
 
 // The hub's and the device's own answers.

@@ -1,21 +1,25 @@
 //! Whoever runs the helper: most often ssh, at the other ends of stdin and stdout.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 
-use crate::disconnect;
+use super::parent::Parent;
 use crate::error::{self, Error};
 use crate::tunnel::{Input, Output, take_stdio};
+use crate::{disconnect, logging};
 
 /// What is taken of stdin before there is a stream: ssh's identification line is at most 255 bytes.
 const OPENING: usize = 4096;
 
 /// How long ssh's first bytes may take when the helper fails at once.
-const OPENING_LIMIT: Duration = Duration::from_millis(200);
+const OPENING_LIMIT: Duration = Duration::from_millis(250);
 
 /// How long ssh may take to read the reason and to end.
 const HEAR_OUT_LIMIT: Duration = Duration::from_secs(1);
@@ -29,12 +33,33 @@ pub(super) struct Caller {
     /// What the caller has said so far.
     pub(super) opening: Vec<u8>,
     ended: bool,
+    /// The ssh that may hand over to a child of its own, and what shows whether it did: another end of stdin.
+    ssh: Option<(Parent, OwnedFd)>,
+    /// It shows on our own stderr what it is told in band.
+    speaks_where_we_do: bool,
 }
 
 impl Caller {
     pub(super) fn take() -> error::Result<Self> {
+        let parent = Parent::find();
+        let speaks_where_we_do = parent.as_ref().is_some_and(Parent::speaks_where_we_do);
+        let stdin = rustix::stdio::stdin().try_clone_to_owned();
+        let ssh = parent.filter(Parent::is_ssh).zip(stdin.ok());
         let (input, output) = take_stdio().map_err(Error::local_io("stdin and stdout"))?;
-        Ok(Self { input, output, opening: Vec::new(), ended: false })
+        Ok(Self { input, output, opening: Vec::new(), ended: false, ssh, speaks_where_we_do })
+    }
+
+    /// Lets go of stderr once the ssh that started this helper goes on as another process: whoever reads ssh's stderr to
+    /// its end waits for nothing else then. Resolves never.
+    pub(super) fn release_stderr_in_time(&mut self) -> impl Future<Output = Infallible> + use<> {
+        let ssh = self.ssh.take();
+        async {
+            if let Some((parent, stdin)) = ssh {
+                parent.hands_over(stdin).await;
+                logging::release_stderr();
+            }
+            pending().await
+        }
     }
 
     /// Takes what the caller says first, and resolves once it has gone.
@@ -56,15 +81,20 @@ impl Caller {
         }
     }
 
-    /// Whether an ssh client may be there: stdin began as its, or is still silent after a moment.
-    pub(super) async fn may_be_ssh(&mut self) -> bool {
-        if self.opening.is_empty() && !self.ended {
-            match timeout(OPENING_LIMIT, hear(&mut self.input, &mut self.opening)).await {
-                Ok(heard) => self.ended = heard.is_none(),
-                Err(_silent) => {}
-            }
+    /// Whether an ssh client is there: one that has said so, or says so within a moment. Where `silent_is_ssh`, one that
+    /// says nothing is taken for one, too.
+    pub(super) async fn is_ssh(&mut self, silent_is_ssh: bool) -> bool {
+        if matches!(self.input, Input::Terminal(_)) || self.output.is_terminal() {
+            return false;
         }
-        !self.output.is_terminal() && !self.ended && disconnect::may_be_ssh(&self.opening)
+        let listening = async {
+            while !self.ended && disconnect::is_beginning(&self.opening) {
+                self.ended = hear(&mut self.input, &mut self.opening).await.is_none();
+            }
+        };
+        let _: Result<(), Elapsed> = timeout(OPENING_LIMIT, listening).await;
+        let is_silent = self.opening.is_empty() && !self.ended;
+        self.has_said_ssh() || silent_is_ssh && is_silent
     }
 
     /// Tells an ssh client the reason, in band. Nothing of the remote's may have been written before.
@@ -86,8 +116,13 @@ impl Caller {
     }
 
     /// Whether an ssh client is there for certain.
-    pub(super) fn is_ssh(&self) -> bool {
-        !self.opening.is_empty() && disconnect::may_be_ssh(&self.opening)
+    pub(super) fn has_said_ssh(&self) -> bool {
+        disconnect::is_ssh(&self.opening)
+    }
+
+    /// Whether a user who sees what ssh says in our stead would read the same twice.
+    pub(super) fn speaks_where_we_do(&self) -> bool {
+        self.speaks_where_we_do
     }
 }
 

@@ -1,6 +1,8 @@
 //! The ProxyCommand: bridges stdin and stdout onto a stream to a device.
 
 mod caller;
+mod failure;
+mod parent;
 mod plan;
 
 use std::io::{Cursor, IsTerminal};
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 
 use self::caller::Caller;
+pub use self::failure::refuse;
 pub(super) use self::plan::Plan;
 pub(super) use self::plan::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
 use super::signals::HelperSignals;
@@ -18,7 +21,10 @@ use crate::error::{Error, Exit, Result};
 use crate::net::{Stream, WebSocket};
 use crate::phase::Phases;
 use crate::tunnel::{self, End, Meter, Settings};
-use crate::{cli, duration, failure_record, gateway_cache, logging, measure, service};
+use crate::{cli, duration, gateway_cache, logging, measure, service};
+
+/// The stream that leads to an ssh server: what ssh asks for, unless it is told otherwise.
+const SSH: &str = "ssh";
 
 /// How long the first answer may take before a wait is worth a line on a terminal.
 const WAIT_NOTICE: Duration = Duration::from_secs(3);
@@ -40,45 +46,46 @@ async fn connect(args: &cli::Connect) -> Result<ExitCode> {
     let mut phases = Phases::default();
     let meter = Meter::default();
     let since = Instant::now();
+    let mut stream = args.stream_asked();
     let opened = tokio::select! {
-        opened = open_planned(args, &mut phases) => opened,
+        opened = open_planned(args, &mut stream, &mut phases) => opened,
         () = signals.hangup() => return Ok(ExitCode::from(Exit::Temporary as u8)),
         () = caller.gone() => return Ok(ExitCode::from(Exit::LocalIo as u8)),
     };
-    let (ended, in_band) = match opened {
+    let ended = match opened {
         Ok(websocket) => {
             log::info!("the stream is up after {:.1} ms", since.elapsed().as_secs_f64() * 1e3);
-            if !args.stats {
-                logging::release_stderr();
-            }
-            let ended = bridge(args, websocket, &mut caller, &mut signals, &meter, &phases).await;
+            let released = caller.release_stderr_in_time();
+            let ended = tokio::select! {
+                ended = bridge(args, websocket, &stream, &mut caller, &mut signals, &meter, &phases) => ended,
+                never = released, if !args.stats => match never {},
+            };
             if args.stats {
                 logging::notice(&stats(since, &meter, &phases));
             }
-            (ended, caller.is_ssh() && meter.received() == 0)
+            ended
         }
-        Err(error) => (Err(error), caller.may_be_ssh().await),
+        Err(error) => Err(error),
     };
     let error = match ended {
         Ok(exit) => return Ok(exit.map_or(ExitCode::SUCCESS, |exit| ExitCode::from(exit as u8))),
         Err(error) => error,
     };
-    failure_record::keep(args.host.as_deref().unwrap_or_default(), &error, &phases);
-    if in_band {
-        caller.tell(&error).await;
-    }
-    // Before stdout closes, for ssh ends a helper that has closed it.
-    logging::report(&error);
-    if in_band {
-        caller.hear_out().await;
-    }
-    Ok(ExitCode::from(error.exit() as u8))
+    // In mid-session the caller is not ours to listen to any more.
+    let in_band = meter.received() == 0
+        && if meter.sent() == 0 { caller.is_ssh(stream == SSH).await } else { caller.has_said_ssh() };
+    Ok(failure::tell(args.host.as_deref(), &error, &phases, &mut caller, in_band).await)
 }
 
-/// Decides by `plan`, which may ask a secret store, and opens the stream.
-async fn open_planned(args: &cli::Connect, phases: &mut Phases) -> Result<WebSocket<Stream>> {
+/// Decides by `plan`, which may ask a secret store, and opens the stream, whose name is in `stream` then.
+async fn open_planned(
+    args: &cli::Connect,
+    stream: &mut String,
+    phases: &mut Phases,
+) -> Result<WebSocket<Stream>> {
     let options = args.clone();
     let plan = Arc::new(apart(move || Plan::new(&options)).await?);
+    plan.stream().clone_into(stream);
     open(&plan, args.way.wait, phases).await
 }
 
@@ -128,6 +135,7 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'sta
 async fn bridge(
     args: &cli::Connect,
     websocket: WebSocket<Stream>,
+    stream: &str,
     caller: &mut Caller,
     signals: &mut HelperSignals,
     meter: &Meter,
@@ -141,16 +149,16 @@ async fn bridge(
         half_close: false,
     };
     let since = Instant::now();
-    let is_ssh = caller.is_ssh();
+    let is_ssh = stream == SSH || caller.has_said_ssh();
     let input = Cursor::new(caller.opening.clone()).chain(&mut caller.input);
     let hangup = signals.hangup_or(|| logging::notice(&stats(since, meter, phases)));
     let local = (input, &mut caller.output);
     let end = tunnel::bridge(local, websocket.io, &websocket.early, &settings, meter, hangup).await;
     log::info!("ended: {end:?}, {} bytes sent, {} received", meter.sent(), meter.received());
+    if let Some(error) = failure::before_the_first_byte(&end, meter.received(), stream, is_ssh) {
+        return Err(error);
+    }
     match end {
-        End::Peer(close) if close.is_normal() && is_ssh && meter.received() == 0 => {
-            Err(Error::Cut { problem: "the device's ssh server closed it before its first byte".into() })
-        }
         // Whoever read stdout has gone, and with it everybody who could be told.
         End::LocalFailed(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Some(Exit::LocalIo)),
         End::LocalFailed(source) => Err(Error::LocalIo { what: "stdin and stdout".into(), source }),

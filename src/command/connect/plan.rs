@@ -77,6 +77,10 @@ impl Plan {
         format!("{identity} at {}, stream '{stream}'", self.credential.hub)
     }
 
+    pub(in crate::command) fn stream(&self) -> &str {
+        &self.initiate.stream
+    }
+
     /// The device or module, and the hub.
     pub(in crate::command) fn ends(&self) -> (&Identity, &HubAddress) {
         (&self.initiate.identity, &self.credential.hub)

@@ -20,7 +20,9 @@ pub fn commands(session: &str) -> Vec<(&str, String)> {
 
 /// Whether a command that says this ends with another status than 0.
 pub fn fails(said: &str) -> bool {
-    said.lines().any(|line| line.contains("error: ") || line.starts_with("fail "))
+    said.lines().any(|line| {
+        line.contains("error: ") || line.starts_with("Received disconnect") || line.starts_with("fail ")
+    })
 }
 
 /// Whether what was said is what a page shows: `…` is anything, spaces and figures with their units may differ. Where

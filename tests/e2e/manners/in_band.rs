@@ -1,6 +1,7 @@
 //! The reason reaches the user through ssh's own mouth, whatever program runs ssh, and never in another protocol's
 //! bytes. `seen/` holds what each program showed; `IOTSTREAM_REWRITE=1` writes it anew.
 
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
@@ -60,7 +61,8 @@ fn a_server_that_hangs_up_at_once_is_told_of() {
     let situation = Situation::server_hangs_up();
     let done = run(situation.openssh("ssh").args([DEVICE, "true"]), Stdin::Ends(b""), LIMIT);
     let said = done.stderr.lines().filter(|line| line.starts_with(SSH_SAYS));
-    assert_eq!(said.filter(|line| line.contains("before its first byte")).count(), 1, "{}", done.stderr);
+    let reason = "the device accepted the stream and ended it before the first byte";
+    assert_eq!(said.filter(|line| line.contains(reason)).count(), 1, "{}", done.stderr);
 }
 
 #[test]
@@ -73,11 +75,20 @@ fn ssh_that_allows_ten_seconds_hears_the_reason_in_time() {
     assert!(done.stderr.contains(SSH_SAYS) && done.stderr.contains("404103"), "{}", done.stderr);
 }
 
-/// Sends `opening` to a helper whose hub throttles, and gives what comes back as if from a server.
-fn answered(opening: Stdin<'_>) -> Vec<u8> {
+/// Sends `opening` to a helper whose hub throttles, and gives what comes back as if from a server. `asks` is for what.
+fn answered(asks: &[&str], opening: Stdin<'_>) -> Vec<u8> {
     let bench = Bench::new();
     let hub = Hub::start(&bench, &["--device", DEVICE, "--inject", "status=429"]);
-    let done = run(hub.helper(&bench).arg(DEVICE), opening, LIMIT);
+    let mut helper = hub.helper(&bench);
+    let profiles = hub.dir.join("profiles.toml");
+    let ports = "[profile.emulator.ports]\n22 = \"hmi\"\n2022 = \"ssh\"\n";
+    if asks.contains(&"--own-ports") {
+        let text = fs::read_to_string(&profiles).unwrap();
+        assert!(text.contains("[profile.emulator]"), "{text}");
+        fs::write(&profiles, text + ports).unwrap();
+    }
+    helper.args(asks.iter().filter(|ask| **ask != "--own-ports"));
+    let done = run(&mut helper, opening, LIMIT);
     assert_eq!(done.status.code(), Some(69), "{}", done.stderr);
     assert!(done.stderr.contains("throttles"), "{}", done.stderr);
     done.stdout
@@ -85,8 +96,17 @@ fn answered(opening: Stdin<'_>) -> Vec<u8> {
 
 #[test]
 fn an_ssh_client_is_answered_whether_it_has_spoken_or_not() {
-    for opening in [Stdin::Stays(b"SSH-2.0-OpenSSH_9.2\r\n"), Stdin::Stays(b"")] {
-        let answer = answered(opening);
+    const SPOKEN: Stdin<'_> = Stdin::Stays(b"SSH-2.0-OpenSSH_9.2\r\n");
+    const SILENT: Stdin<'_> = Stdin::Stays(b"");
+    for (asks, opening) in [
+        (&[DEVICE][..], SPOKEN),
+        (&[DEVICE], SILENT),
+        (&[DEVICE, "5901"], SPOKEN),
+        (&["--stream", "ssh", DEVICE, "5901"], SILENT),
+        (&["--own-ports", DEVICE, "22"], SPOKEN),
+        (&["--own-ports", DEVICE, "2022"], SILENT),
+    ] {
+        let answer = answered(asks, opening);
         assert!(answer.starts_with(b"SSH-2.0-iotstream\r\n"), "{}", String::from_utf8_lossy(&answer));
     }
 }
@@ -94,8 +114,17 @@ fn an_ssh_client_is_answered_whether_it_has_spoken_or_not() {
 #[test]
 fn nothing_is_said_into_another_protocol() {
     let hello = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03];
-    for opening in [Stdin::Stays(b"GET / HTTP/1.1\r\n"), Stdin::Stays(&hello), Stdin::Ends(b"")] {
-        let answer = answered(opening);
+    for (asks, opening) in [
+        (&[DEVICE][..], Stdin::Stays(b"GET / HTTP/1.1\r\n")),
+        (&[DEVICE], Stdin::Stays(&hello)),
+        (&[DEVICE], Stdin::Stays(b"SS")),
+        (&[DEVICE], Stdin::Ends(b"")),
+        // Whose server speaks first.
+        (&[DEVICE, "5901"], Stdin::Stays(b"")),
+        (&["--stream", "vnc", DEVICE], Stdin::Stays(b"")),
+        (&["--own-ports", DEVICE, "22"], Stdin::Stays(b"")),
+    ] {
+        let answer = answered(asks, opening);
         assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
     }
 }

@@ -17,6 +17,9 @@ const IDS: [(&str, &str); 6] = [
     ("Line(3),Press", "Line%283%29%2CPress"),
 ];
 
+/// What hands over each name.
+const RIGHT_FOR_ALL: &str = "iotstream \"--name=%n\" -- \"%h\" \"%p\"";
+
 /// A hub whose devices each say who they are.
 struct Names {
     config: PathBuf,
@@ -63,7 +66,7 @@ impl Names {
 
 #[test]
 fn the_name_as_typed_reaches_each_device() {
-    let names = Names::start("--name \"%n\" %h");
+    let names = Names::start("\"--name=%n\" -- \"%h\" \"%p\"");
     for (typed, id) in [
         ("Dev-01", "Dev-01"),
         // Differs from the first only in case.
@@ -85,7 +88,7 @@ fn the_host_alone_reaches_an_alias_and_shows_the_way_out_where_it_reaches_nothin
     for (typed, address) in [("1234", "0.0.4.210"), ("0x10", "0.0.0.16")] {
         let done = names.ssh(typed);
         let said = in_band(&done);
-        assert!(said.contains(address) && said.contains("--name \"%n\" %h"), "{said}");
+        assert!(said.contains(address) && said.contains(RIGHT_FOR_ALL), "{said}");
     }
     // Nobody has this id.
     let done = names.ssh("Dev-02");
@@ -101,7 +104,7 @@ fn the_host_alone_reaches_an_id_that_was_seen_whatever_its_case() {
     assert_eq!(names.ssh("Press-7").succeeded().text().trim_end(), "Press-7");
     let done = names.ssh("Dev-01");
     let said = in_band(&done);
-    for candidate in ["Dev-01", "DEV-01", "--name \"%n\" %h"] {
+    for candidate in ["Dev-01", "DEV-01", RIGHT_FOR_ALL] {
         assert!(said.contains(candidate), "{said}");
     }
     // What ssh has made of a number is no id, seen or not.

@@ -108,6 +108,41 @@ fn an_error_in_mid_session_makes_no_staircase_on_a_raw_terminal() {
 }
 
 #[test]
+fn a_failure_is_shown_once_on_a_terminal_that_ssh_shows_it_on() {
+    let mut site = Site::start();
+    site.agent.kill();
+    site.configure("--connect-timeout 1s");
+    let mut terminal = Terminal::open(&site.bench);
+    let ssh = format!("{} -F {}", need("ssh").display(), site.bench.path("ssh_config").display());
+    terminal.types(&format!("{ssh} {DEVICE}; echo en''ded $?\n"));
+    terminal.shows("ended 255");
+    let text = terminal.text();
+    assert_eq!(text.matches("404103").count(), 1, "{text}");
+    assert!(
+        text.contains("Received disconnect from UNKNOWN port 65535:7: iotstream: device dev-1"),
+        "{text}"
+    );
+
+    // What is told to be quiet says nothing.
+    terminal.types(&format!("{ssh} -q {DEVICE}; echo qui''et $?\n"));
+    terminal.shows("quiet 255");
+    let text = terminal.text();
+    assert!(text.contains("iotstream: error: device dev-1 is not connected"), "{text}");
+    assert_eq!(text.matches("Received disconnect").count(), 1, "{text}");
+
+    // By hand nobody else says it: stdout is read by another program than the one that shares the terminal.
+    let helper = format!(
+        "{} --config {}",
+        env!("CARGO_BIN_EXE_iotstream"),
+        site.hub.dir.join("profiles.toml").display()
+    );
+    terminal.types(&format!("sleep 2 | {helper} --connect-timeout 1s {DEVICE} | wc -c; echo do''ne\n"));
+    terminal.shows("done");
+    let text = terminal.text();
+    assert_eq!(text.matches("iotstream: error: device dev-1 is not connected").count(), 2, "{text}");
+}
+
+#[test]
 fn a_wait_is_told_of_once_on_a_terminal_and_on_a_line_of_its_own() {
     let mut site = Site::start();
     site.agent.kill();
