@@ -245,7 +245,9 @@ fn gateway_upgrade(
         answer,
         Box::pin(async move {
             if let Some(io) = upgraded(upgrade).await {
-                gateway::relay(io, ends, max_frame).await;
+                if let Some(stalled) = gateway::relay(io, ends, max_frame).await {
+                    reset(stalled);
+                }
             }
             drop(place);
         }),
@@ -266,6 +268,13 @@ async fn upgraded(upgrade: OnUpgrade) -> Option<TokioIo<Upgraded>> {
             log::info!("http: {error}");
             None
         }
+    }
+}
+
+/// Ends a connection in a way that its client notices though it does not read.
+fn reset(io: TokioIo<Upgraded>) {
+    if let Ok(parts) = io.into_inner().downcast::<TokioIo<Spoilable>>() {
+        let _ = parts.io.into_inner().io.get_ref().0.set_zero_linger();
     }
 }
 

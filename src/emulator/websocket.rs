@@ -93,9 +93,15 @@ where
                     }
                 }
                 Ok(Frame::Ping(payload)) => drop(pings.send_replace(Some(payload))),
-                Ok(Frame::Pong) => {}
-                Ok(Frame::Close) | Err(Broken::Gone) => return CloseCode::Normal,
-                Err(Broken::Protocol(code)) => return code,
+                Ok(Frame::Pong | Frame::EmptyMessage) => {}
+                Ok(Frame::Close(_)) => return CloseCode::Normal,
+                Err(broken) => {
+                    log::info!("mqtt over websocket: a client is cut off: {broken}");
+                    return match broken {
+                        Broken::Protocol(code, _) => code,
+                        Broken::Gone(_) | Broken::Failed(_) => CloseCode::Normal,
+                    };
+                }
             }
         }
     };
