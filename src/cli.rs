@@ -195,7 +195,7 @@ pub struct Emulator {
     /// A device, or DEVICE/MODULE, that proves itself with the certificate of this SHA-256 thumbprint
     #[arg(long = "x509-device", value_name = "ID=THUMBPRINT")]
     pub x509_devices: Vec<String>,
-    /// Another name for the TLS certificate
+    /// Another name for the TLS certificate; the first one stands in the connection strings
     #[arg(long = "hostname", value_name = "NAME")]
     pub hostnames: Vec<String>,
     /// Faults to make, as latency=100ms,gateway=401,…
