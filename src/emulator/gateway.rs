@@ -26,7 +26,7 @@ pub(super) const MAX_FRAME: usize = 65_536;
 /// no reset overtakes what it was sent.
 const LINGER: Duration = Duration::from_secs(1);
 /// How long a side may take nothing once its peer's connection is gone.
-const STALL: Duration = Duration::from_secs(2);
+pub(super) const STALL: Duration = Duration::from_secs(2);
 /// How often a side is pinged while it is not read from: that its program has died cannot be seen otherwise, since the
 /// end of its connection waits behind its data.
 const PROBE: Duration = Duration::from_millis(500);
@@ -88,12 +88,7 @@ impl Notices {
 /// Relays for one side until the stream ends. Bytes that come before the other side joined are kept, up to what the
 /// pipe holds; then this side is not read from.
 ///
-/// Gives the connection back when it is to be reset: its client takes nothing any more, not even the end.
-pub(super) async fn relay<S: AsyncRead + AsyncWrite + Unpin>(
-    io: S,
-    ends: Ends,
-    max_frame: usize,
-) -> Option<S> {
+pub(super) async fn relay<S: AsyncRead + AsyncWrite + Unpin>(io: S, ends: Ends, max_frame: usize) -> Left<S> {
     let Ends { name, to_peer, from_peer, cut } = ends;
     let (reader, mut writer) = tokio::io::split(io);
     let mut frames = FrameReader::new(reader, max_frame);
@@ -142,17 +137,29 @@ pub(super) async fn relay<S: AsyncRead + AsyncWrite + Unpin>(
     // The peer learns of the end before this side's connection has ended.
     drop(to_peer);
     match end {
-        End::Gone => None,
+        End::Gone => Left::Ended,
         End::Told => {
             let _ = timeout(LINGER, writer.shutdown()).await;
-            let _ = timeout(LINGER, discard(frames.get_mut())).await;
-            None
+            match timeout(LINGER, discard(frames.get_mut())).await {
+                Ok(()) => Left::Ended,
+                Err(_) => Left::Open(frames.into_inner().unsplit(writer)),
+            }
         }
         End::Stalled => {
-            log::info!("{name} is cut off: it does not read, and there is nothing to wait for");
-            Some(frames.into_inner().unsplit(writer))
+            log::info!("{name} is cut off: it does not read, and its peer is gone");
+            Left::Stalled(frames.into_inner().unsplit(writer))
         }
     }
+}
+
+/// What is left of a side's connection when its part in the stream is over.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Left<S> {
+    Ended,
+    /// It was told the end, and has not ended its connection.
+    Open(S),
+    /// It takes nothing any more, not even the end.
+    Stalled(S),
 }
 
 /// How this side's part ends.
@@ -378,8 +385,7 @@ mod tests {
     const PONG_OUT: [u8; 2] = [0x8a, 0];
     const LONG: Duration = Duration::from_secs(3600);
 
-    /// Whether the connection is to be reset.
-    type Task = JoinHandle<bool>;
+    type Task = JoinHandle<Left<()>>;
 
     fn sides() -> [(DuplexStream, Task); 2] {
         let sessions = Sessions::new().unwrap();
@@ -392,9 +398,13 @@ mod tests {
                 Arc::clone(&sessions).join(&path, Some(token.expose()), SystemTime::now()).unwrap();
             let (near, far) = tokio::io::duplex(1 << 20);
             let task = tokio::spawn(async move {
-                let stalled = relay(near, ends, MAX_FRAME).await.is_some();
+                let left = relay(near, ends, MAX_FRAME).await;
                 drop(place);
-                stalled
+                match left {
+                    Left::Ended => Left::Ended,
+                    Left::Open(_) => Left::Open(()),
+                    Left::Stalled(_) => Left::Stalled(()),
+                }
             });
             (far, task)
         };
@@ -440,7 +450,7 @@ mod tests {
         expect(&mut service, &CLOSE_OUT).await;
         expect_end(&mut service).await;
         expect_end(&mut device).await;
-        assert!(!serving.await.unwrap());
+        assert_ne!(serving.await.unwrap(), Left::Stalled(()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -453,7 +463,7 @@ mod tests {
         expect(&mut device, &CLOSE_OUT).await;
         device.write_all(&CLOSE).await.unwrap();
         expect(&mut service, &CLOSE_OUT).await;
-        assert!(!serving.await.unwrap());
+        assert_ne!(serving.await.unwrap(), Left::Stalled(()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -462,7 +472,7 @@ mod tests {
         fill(&mut service).await;
         let start = Instant::now();
         drop(service);
-        assert!(serving.await.unwrap(), "it is not reset");
+        assert_eq!(serving.await.unwrap(), Left::Stalled(()));
         assert!(start.elapsed() <= STALL + PROBE, "{:?}", start.elapsed());
         drop(device);
     }
@@ -521,7 +531,7 @@ mod tests {
         drop(service);
         expect_end(&mut device).await;
         assert!(start.elapsed() < LINGER);
-        assert!(!serving.await.unwrap());
+        assert_eq!(serving.await.unwrap(), Left::Open(()));
         assert!(start.elapsed() <= LINGER);
     }
 
@@ -545,7 +555,7 @@ mod tests {
         expect(&mut service, &[0x88, 2, 0x03, 0xea]).await;
         expect(&mut device, &DATA_OUT).await;
         expect(&mut device, LOST_OUT).await;
-        assert!(!serving.await.unwrap());
+        assert_ne!(serving.await.unwrap(), Left::Stalled(()));
     }
 
     #[tokio::test(start_paused = true)]

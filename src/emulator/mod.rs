@@ -13,6 +13,7 @@ mod directory;
 mod faults;
 mod frames;
 mod gateway;
+mod linger;
 mod links;
 mod mqtt;
 mod pipe;

@@ -28,9 +28,10 @@ use crate::iothub::WEBSOCKET_PATH;
 
 use super::client_certificate::Thumbprint;
 use super::faults::{GatewayFault, HubFault};
+use super::gateway::{Left, STALL};
 use super::rest::Answer;
 use super::sessions::NotJoined;
-use super::{Hub, gateway, mqtt, websocket};
+use super::{Hub, gateway, linger, mqtt, websocket};
 
 /// TLS, and each request's head, are to be done in this time.
 const HANDSHAKE: Duration = Duration::from_secs(30);
@@ -259,11 +260,10 @@ fn gateway_upgrade(
         answer,
         Box::pin(async move {
             if let Some(io) = upgraded(upgrade).await {
-                if let Some(stalled) = gateway::relay(io, ends, max_frame).await {
-                    reset(stalled);
-                }
+                let left = gateway::relay(io, ends, max_frame).await;
+                drop(place);
+                end(left).await;
             }
-            drop(place);
         }),
     ))
 }
@@ -286,10 +286,21 @@ async fn upgraded(upgrade: OnUpgrade) -> Option<TokioIo<Upgraded>> {
     }
 }
 
-/// Ends a connection in a way that its client notices though it does not read.
-fn reset(io: TokioIo<Upgraded>) {
+/// Ends a side's connection in a way that its client notices, even if it does not read.
+async fn end(left: Left<TokioIo<Upgraded>>) {
+    let (io, stalled) = match left {
+        Left::Ended => return,
+        Left::Open(io) => (io, false),
+        Left::Stalled(io) => (io, true),
+    };
     if let Ok(parts) = io.into_inner().downcast::<TokioIo<Spoilable>>() {
-        let _ = parts.io.into_inner().io.get_ref().0.set_zero_linger();
+        let spoilable = parts.io.into_inner();
+        let tcp = spoilable.io.get_ref().0;
+        if stalled {
+            linger::reset(tcp);
+        } else {
+            linger::linger(tcp, STALL).await;
+        }
     }
 }
 
