@@ -191,7 +191,7 @@ pub(super) fn read_document(path: &Path) -> Result<Document> {
     let mut text = zeroize::Zeroizing::new(String::new());
     file.read_to_string(&mut text).map_err(unreadable)?;
     let document: Document =
-        parse_toml(path, &text, "README.md shows every key an agent's configuration may have")?;
+        parse_toml(path, &text, "`man iotstream-agent.toml` shows every key of an agent's configuration")?;
     if document.holds_secret() {
         check_secret_file(path, &file)?;
     }
