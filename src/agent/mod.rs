@@ -4,6 +4,7 @@ mod approval;
 mod audit;
 mod builtin;
 mod check;
+mod command_exit;
 mod config;
 mod credential;
 mod install;

@@ -10,11 +10,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::approval::Approve;
 use super::builtin::Builtin;
+use super::command_exit::Process;
 use crate::tunnel::Paced;
 
 /// How long a target may take to take a connection: the hub, and the user, are waiting.
@@ -30,9 +31,6 @@ const LONG_WAITING: usize = 256 * 1024;
 /// What goes in one piece on loopback, in bytes: the service's own part of what waits goes by it, 64 KiB as it is.
 #[cfg(target_os = "linux")]
 const SEGMENT: u32 = 1460;
-
-/// How long a command may take to end once its stream has.
-const EXIT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Streams, and where they lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,13 +94,13 @@ impl Address {
                         return Err(io::ErrorKind::ConnectionRefused.into());
                     }
                     let (read, write) = stream.into_split();
-                    Connection::new((Paced::new(read, lengthen), write), None)
+                    Connection::new((Paced::new(read, lengthen), write))
                 }
-                Self::Unix(path) => Connection::new(UnixStream::connect(path).await?.into_split(), None),
+                Self::Unix(path) => Connection::new(UnixStream::connect(path).await?.into_split()),
                 Self::Command(words) => start(words)?,
                 Self::Builtin(builtin) => {
                     let (read, write) = builtin.connect();
-                    Connection { read, write, process: Process(None) }
+                    Connection { read, write, process: Process::none() }
                 }
             })
         };
@@ -166,7 +164,8 @@ fn start(words: &[String]) -> io::Result<Connection> {
         .stdout(Stdio::from(theirs))
         .kill_on_drop(true)
         .spawn()?;
-    Ok(Connection::new(ours.into_split(), Some(child)))
+    let (read, write, process) = Process::watch(child, ours.into_split());
+    Ok(Connection { read: Box::new(read), write: Box::new(write), process })
 }
 
 /// The agent's end and the program's, which blocks.
@@ -185,34 +184,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    fn new<R, W>((read, write): (R, W), child: Option<Child>) -> Self
+    fn new<R, W>((read, write): (R, W)) -> Self
     where
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
     {
-        Self { read: Box::new(read), write: Box::new(write), process: Process(child) }
-    }
-}
-
-/// The process behind a stream, if the target is a command.
-pub(super) struct Process(Option<Child>);
-
-impl Process {
-    /// Waits for the process, whose stdin and stdout have ended, and kills it if it stays.
-    pub(super) async fn end(self) {
-        let Some(mut child) = self.0 else { return };
-        match timeout(EXIT_LIMIT, child.wait()).await {
-            Ok(Ok(status)) => log::debug!("target command: {status}"),
-            Ok(Err(error)) => log::warn!("target command: {error}"),
-            Err(_elapsed) => {
-                log::warn!(
-                    "target command did not end within {} s of its stream, and is killed",
-                    EXIT_LIMIT.as_secs()
-                );
-                // It may have ended just now.
-                let _ = child.kill().await;
-            }
-        }
+        Self { read: Box::new(read), write: Box::new(write), process: Process::none() }
     }
 }
 
@@ -256,7 +233,7 @@ mod tests {
         let mut answer = String::new();
         read.read_to_string(&mut answer).await.unwrap();
         assert_eq!(answer, "to cat and back");
-        process.end().await;
+        process.end("test").await;
 
         let missing = Address::Command(vec!["/no/such/program".into()]).connect().await;
         assert!(missing.is_err_and(|problem| problem.contains("No such file")));

@@ -79,7 +79,7 @@ impl Error {
                 "is the key this device's own, is the device enabled, and is the clock right to five minutes?".into()
             }
             Error::Cut { .. } => "either the other side went away or the network between broke: connect again".into(),
-            Error::Silent { .. } => "the network between has gone: connect again; --keepalive sets how soon this is seen".into(),
+            Error::Silent { .. } => "connect again once the network is back; --keepalive sets how soon an outage is noticed".into(),
             Error::MissingProgram { package, .. } => format!("install it, on Debian: apt-get install {package}"),
             Error::Bug(_) => "please report this with the command line and the output of -vv".into(),
             Error::LocalIo { .. } | Error::Other(_) => return None,

@@ -16,7 +16,7 @@ use crate::finding::{Finding, Outcome, exit};
 use crate::net::{Stream, WebSocket};
 use crate::phase::{Phase, Phases, Timing};
 use crate::service::{self, Look, Request};
-use crate::tunnel::{self, Meter, Settings};
+use crate::tunnel::{self, Close, Controls, Meter, Settings};
 
 /// How long an ssh server may take for its first words: one on a small or busy device, that looks its user's address
 /// up, needs many seconds.
@@ -32,10 +32,13 @@ const MOST: u64 = 16 << 10;
 const SHOWN: usize = 60;
 
 const BRIDGE: Settings = Settings {
-    keepalive: Duration::ZERO,
-    linger: Duration::from_secs(1),
-    drain: Duration::ZERO,
+    keepalive: None,
+    linger: Some(Duration::from_secs(1)),
+    drain: Some(Duration::ZERO),
+    rest: Some(Duration::from_secs(1)),
     half_close: true,
+    failed: |_| Close::new(Close::GOING_AWAY, "the check has ended"),
+    reset: true,
 };
 
 pub(super) fn run(args: &cli::Check) -> Result<ExitCode> {
@@ -178,9 +181,9 @@ fn phase(error: &Error) -> Phase {
 async fn banner(websocket: WebSocket<Stream>, stream: &str) -> Outcome {
     let (ours, theirs) = tokio::io::duplex(4096);
     let meter = Meter::default();
-    let hangup = std::future::pending();
+    let controls = Controls { hangup: std::future::pending(), gone: std::future::pending() };
     let local = tokio::io::split(theirs);
-    let bridge = tunnel::bridge(local, websocket.io, &websocket.early, &BRIDGE, &meter, hangup);
+    let bridge = tunnel::bridge(local, websocket.io, &websocket.early, &BRIDGE, &meter, controls);
     let (said, _end) = tokio::join!(listen(ours, stream == "ssh"), bridge);
     judge(said, stream)
 }
