@@ -99,7 +99,7 @@ pub struct Way {
     /// Keep trying for this long while the device is offline or the hub throttles
     #[arg(long, value_name = "DURATION", env = "IOTSTREAM_WAIT", value_parser = duration::parse)]
     pub wait: Option<Duration>,
-    /// Silence after which the other side is pinged; it is given up before two of them, and 0 never [default: 30s]
+    /// Ping after this much silence, and drop the connection after twice as much; 0 disables both [default: 30s, and 110s]
     #[arg(long, value_name = "DURATION", env = "IOTSTREAM_KEEPALIVE", value_parser = duration::parse)]
     pub keepalive: Option<Duration>,
 }
