@@ -104,7 +104,7 @@ pub struct Way {
     /// Keep trying for this long while the device is offline or the hub throttles
     #[arg(long, value_name = "DURATION", env = "IOTSTREAM_WAIT", value_parser = duration::parse)]
     pub wait: Option<Duration>,
-    /// Silence after which the other side is pinged; it is given up before two of them, and 0 never [default: 30s]
+    /// Ping after this much silence, and drop the connection after twice as much; 0 disables both [default: 30s, and 110s]
     #[arg(long, value_name = "DURATION", env = "IOTSTREAM_KEEPALIVE", value_parser = duration::parse)]
     pub keepalive: Option<Duration>,
 }
@@ -207,7 +207,7 @@ pub struct Emulator {
     /// A device, or DEVICE/MODULE, that proves itself with the certificate of this SHA-256 thumbprint
     #[arg(long = "x509-device", value_name = "ID=THUMBPRINT")]
     pub x509_devices: Vec<String>,
-    /// Another name for the TLS certificate
+    /// Another name for the TLS certificate; the first one stands in the connection strings
     #[arg(long = "hostname", value_name = "NAME")]
     pub hostnames: Vec<String>,
     /// Faults to make, as latency=100ms,gateway=401,…

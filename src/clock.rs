@@ -2,7 +2,28 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
+
 use crate::iothub::UnixSeconds;
+
+/// 2026-11-01, a time that is over: a clock that is before it is wrong.
+const PAST: Duration = Duration::from_secs(1_793_491_200);
+
+/// This computer's clock for TLS, whose own panics before 1970.
+#[derive(Debug)]
+pub struct Clock;
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(since_epoch(SystemTime::now())))
+    }
+}
+
+/// Whether a clock that says `time` is behind for sure.
+pub fn is_past(time: UnixTime) -> bool {
+    time < UnixTime::since_unix_epoch(PAST)
+}
 
 /// A moment's calendar fields, UTC.
 struct Calendar {
@@ -84,5 +105,8 @@ mod tests {
         // RFC 9110's own example.
         assert_eq!(http_date(at(784_111_777)), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(iso8601(at(4_102_444_799)), "2099-12-31T23:59:59.000Z");
+        assert_eq!(iso8601(UNIX_EPOCH + PAST), "2026-11-01T00:00:00.000Z");
+        assert_eq!(http_date(UNIX_EPOCH - Duration::from_secs(9)), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert!(!is_past(Clock.current_time().unwrap()));
     }
 }

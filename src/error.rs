@@ -119,6 +119,7 @@ pub enum Error {
     Untrusted {
         target: String,
         problem: String,
+        hint: String,
     },
     /// A proxy wants a login, or does not let this pass.
     ProxyDenied {
@@ -323,6 +324,7 @@ impl fmt::Display for Error {
             }
             Error::BadName { name, problem } => write!(f, "'{name}' cannot be a device's name: {problem}"),
             Error::Hub { hub, identity, failure, .. } => {
+                let mut says_status = false;
                 match (failure.status, failure.code) {
                     (_, Some(Code::DEVICE_NOT_ONLINE | Code::DEVICE_CLOSED)) => {
                         write!(f, "{identity} is not connected to {hub}")?;
@@ -336,23 +338,28 @@ impl fmt::Display for Error {
                     (_, Some(Code::HUB_NOT_FOUND)) => write!(f, "there is no hub {hub}")?,
                     (401 | 403, _) => write!(f, "{hub} refuses the credential")?,
                     (429, _) => write!(f, "{hub} throttles new streams")?,
+                    (hint::CAPTIVE_PORTAL, _) => {
+                        return write!(f, "a captive portal answers in place of {hub} (511)");
+                    }
                     (504, _) => write!(f, "{identity} did not answer in time through {hub}")?,
                     _ => {
+                        says_status = true;
                         write!(f, "{hub} answered {}", failure.status)?;
                         if let Some(message) = &failure.message {
                             write!(f, ": {message}")?;
                         }
                     }
                 }
-                f.write_str(" (")?;
-                match failure.code {
-                    Some(code) => write!(f, "{code:?}")?,
-                    None => write!(f, "{}", failure.status)?,
+                // A status that has been said is not said again.
+                let number = match failure.code {
+                    Some(code) => Some(format!("{code:?}")),
+                    None => Some(failure.status.to_string()).filter(|_| !says_status),
+                };
+                let id = failure.tracking_id.as_ref().map(|id| format!("tracking id {id}"));
+                match number.into_iter().chain(id).collect::<Vec<_>>().join(", ") {
+                    details if details.is_empty() => Ok(()),
+                    details => write!(f, " ({details})"),
                 }
-                if let Some(id) = &failure.tracking_id {
-                    write!(f, ", tracking id {id}")?;
-                }
-                f.write_str(")")
             }
             Error::Listing { hub, failure } => {
                 write!(f, "{hub} does not list its devices: {}", failure.status)?;
@@ -374,7 +381,7 @@ impl fmt::Display for Error {
             Error::Timeout { phase, target, after } => {
                 write!(f, "{phase}: no answer from {target} in {}", duration::show(*after))
             }
-            Error::Untrusted { target, problem } => {
+            Error::Untrusted { target, problem, .. } => {
                 write!(f, "tls: the certificate of {target} is not trusted: {problem}")
             }
             Error::ProxyDenied { proxy, problem } => write!(f, "proxy: {proxy}: {problem}"),

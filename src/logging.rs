@@ -52,6 +52,8 @@ impl Logger {
         if let Some(file) = &self.file {
             let time = crate::clock::iso8601(std::time::SystemTime::now());
             let level = level.as_str().to_lowercase();
+            // The level says it already.
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
             let line = format!("{time} [{}] {level}: {text}\n", std::process::id());
             // A log that cannot be written must not end the stream it is about.
             let _ = file.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes());

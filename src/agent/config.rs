@@ -16,6 +16,7 @@ use crate::iothub::{HubAddress, Identity};
 use crate::pattern;
 use crate::profile::{Seconds, check_secret_file, parse_toml};
 use crate::secret::Secret;
+use crate::tunnel::Keepalive;
 
 /// How long a token of ours is good: an hour, as every SDK has it [S].
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
@@ -37,6 +38,7 @@ pub struct Config {
     pub(super) transport: Transport,
     pub(super) mqtt_port: u16,
     pub(super) keepalive: Duration,
+    pub(super) stream_keepalive: Option<Keepalive>,
     pub(super) token_life: Duration,
     pub ca_file: Option<PathBuf>,
     /// A proxy's URL.
@@ -92,6 +94,9 @@ impl Config {
             transport: document.transport,
             mqtt_port: document.mqtt_port.unwrap_or(8883),
             keepalive: given(document.keepalive, KEEPALIVE).clamp(second, MAX_KEEPALIVE),
+            stream_keepalive: document
+                .stream_keepalive
+                .map_or(Some(Keepalive::DEFAULT), |interval| Keepalive::every(interval.0)),
             token_life: given(document.token_life, TOKEN_LIFE).max(second),
             ca_file: document.ca_file.map(relative),
             proxy: document.proxy.map(|url| url.0),
@@ -152,6 +157,7 @@ impl Config {
             transport: Transport::default(),
             mqtt_port: 8883,
             keepalive: KEEPALIVE,
+            stream_keepalive: Some(Keepalive::DEFAULT),
             token_life: TOKEN_LIFE,
             ca_file: None,
             proxy: None,
@@ -192,7 +198,7 @@ pub(super) fn read_document(path: &Path) -> Result<Document> {
     let mut text = zeroize::Zeroizing::new(String::new());
     file.read_to_string(&mut text).map_err(unreadable)?;
     let document: Document =
-        parse_toml(path, &text, "README.md shows every key an agent's configuration may have")?;
+        parse_toml(path, &text, "`man iotstream-agent.toml` shows every key of an agent's configuration")?;
     if document.holds_secret() {
         check_secret_file(path, &file)?;
     }

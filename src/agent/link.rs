@@ -1,12 +1,17 @@
 //! The way to the hub: dialling, logging in, and what its failures mean.
 
+use std::future::pending;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::HOST;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::config::Config;
@@ -17,16 +22,20 @@ use crate::iothub::{Login, WEBSOCKET_PATH, WEBSOCKET_SUBPROTOCOL};
 use crate::net::{Endpoint, Network, Upgrade, WssUrl, exchange};
 use crate::phase::Phases;
 use crate::secret::Secret;
-use crate::tunnel::{self, Meter, Settings};
+use crate::tunnel::{self, Close, Controls, End, Meter, Settings};
 
 const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
 
 /// The WebSocket that carries MQTT has MQTT's own keepalive.
 const MQTT_BRIDGE: Settings = Settings {
-    keepalive: Duration::ZERO,
-    linger: Duration::from_secs(1),
-    drain: Duration::ZERO,
+    keepalive: None,
+    linger: Some(Duration::from_secs(1)),
+    drain: Some(Duration::ZERO),
+    rest: Some(Duration::from_secs(1)),
     half_close: true,
+    failed: |_| Close::new(Close::GOING_AWAY, ""),
+    // What was published last is to arrive.
+    reset: false,
 };
 
 /// How long the hub may take to tell the time, and how much it may say.
@@ -64,13 +73,65 @@ pub(super) async fn dial(config: Arc<Config>, network: Network) -> Result<Link> 
     let asked = Upgrade { bearer: None, subprotocol: Some(WEBSOCKET_SUBPROTOCOL) };
     let websocket = network.open(&url, asked, &mut phases).await?;
     // Frames carry MQTT as a byte stream [S]: the same bridge serves, with a pipe for its local side.
-    let (ours, theirs) = tokio::io::duplex(16 * 1024);
+    let (io, theirs) = tokio::io::duplex(16 * 1024);
+    let (tell, end) = oneshot::channel();
     tokio::spawn(async move {
         let local = tokio::io::split(theirs);
-        let hangup = std::future::pending();
-        tunnel::bridge(local, websocket.io, &websocket.early, &MQTT_BRIDGE, &Meter::default(), hangup).await
+        let controls = Controls { hangup: pending(), gone: pending() };
+        let meter = Meter::default();
+        let bridge = tunnel::bridge(local, websocket.io, &websocket.early, &MQTT_BRIDGE, &meter, controls);
+        // MQTT's side may be gone by then.
+        let _ = tell.send(bridge.await);
     });
-    Ok(Box::new(ours))
+    Ok(Box::new(OverWebSocket { io, end: Some(end) }))
+}
+
+/// MQTT's side of the bridge, which tells why the WebSocket ended.
+struct OverWebSocket {
+    io: DuplexStream,
+    end: Option<oneshot::Receiver<End>>,
+}
+
+impl AsyncRead for OverWebSocket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            return Poll::Ready(Ok(()));
+        }
+        let Some(end) = &mut self.end else { return Poll::Ready(Ok(())) };
+        let ended = ready!(Pin::new(end).poll(cx));
+        self.end = None;
+        Poll::Ready(match ended {
+            Ok(End::Violation(what)) => {
+                Err(io::Error::other(format!("it broke the WebSocket protocol: {what}")))
+            }
+            Ok(End::Peer(Close { code: Some(code), reason })) => {
+                let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+                Err(io::Error::other(format!("it closed its WebSocket with {code}{reason}")))
+            }
+            Ok(End::Cut(error)) => Err(error),
+            _ => Ok(()),
+        })
+    }
+}
+
+impl AsyncWrite for OverWebSocket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
 }
 
 /// Logs in and subscribes.

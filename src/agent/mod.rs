@@ -6,6 +6,7 @@ mod audit_output;
 mod audit_sink;
 mod builtin;
 mod check;
+mod command_exit;
 mod config;
 mod credential;
 mod environment;

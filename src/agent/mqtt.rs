@@ -65,6 +65,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     ) -> Result<Self, SessionError> {
         let options = ConnectionOptions::new().maximum_packet_size_recv(MAX_PACKET);
         let mut protocol = Connection::with_options(Version::V3_1_1, options);
+        // A hub may publish at QoS 1.
+        protocol.set_auto_pub_response(true);
         protocol.set_pingresp_recv_timeout(ANSWER_LIMIT.as_millis().try_into().unwrap_or(u64::MAX));
         let mut session = Self {
             io,

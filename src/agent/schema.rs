@@ -34,6 +34,8 @@ pub(super) struct Document {
     pub(super) mqtt_port: Option<u16>,
     /// How long the hub may be silent before it is pinged.
     pub(super) keepalive: Option<Seconds>,
+    /// Silence of a stream's peer after which it is pinged; after twice as long it is dead. 0: never.
+    pub(super) stream_keepalive: Option<Seconds>,
     /// How long a token of the agent's is good; it is renewed before.
     pub(super) token_life: Option<Seconds>,
     pub(super) ca_file: Option<PathBuf>,

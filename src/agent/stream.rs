@@ -1,5 +1,6 @@
 //! One stream, from its offer to its end.
 
+use std::fmt::Write;
 use std::future::pending;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -18,15 +19,10 @@ use crate::duration;
 use crate::iothub::{Decision, Offer};
 use crate::net::{Network, WssUrl};
 use crate::phase::Phases;
-use crate::tunnel::{self, End, Meter, Settings};
+use crate::tunnel::{self, Close, Controls, End, Meter, Settings};
 
-const BRIDGE: Settings = Settings {
-    keepalive: Duration::from_secs(30),
-    linger: Duration::from_secs(10),
-    // A service that has been told of the end may still have an answer.
-    drain: Duration::from_secs(5),
-    half_close: true,
-};
+/// How long the target may take what is left once the user's connection has ended.
+const REST: Duration = Duration::from_secs(4);
 
 /// An idle stream is looked at this often within its limit.
 const IDLE_CHECKS: u32 = 8;
@@ -94,15 +90,32 @@ pub(super) async fn run(offer: Offer, answers: mpsc::Sender<String>, surrounding
             // An agent that is gone altogether stops its streams as well.
             _ = stopping.wait_for(|stopping| *stopping) => "the agent was stopped".into(),
         };
+        let close = Close::new(Close::GOING_AWAY, &*reached);
         let _ = limit.set(reached);
+        close
+    };
+    let settings = Settings {
+        keepalive: config.stream_keepalive,
+        linger: None,
+        // A service that has been told of the end may still have an answer.
+        drain: None,
+        rest: Some(REST),
+        half_close: true,
+        failed: |error| Close::new(Close::FAILURE, format!("the target failed: {error}")),
+        reset: true,
     };
     let local = (
         Charged::new(connection.read, &shared.traffic, config.allowance),
         Charged::new(connection.write, &shared.traffic, config.allowance),
     );
-    let end = tunnel::bridge(local, websocket.io, &websocket.early, &BRIDGE, trail.meter(), hangup).await;
-    trail.ended(&reason(&end, limit.get()));
-    connection.process.end().await;
+    let controls = Controls { hangup, gone: pending() };
+    let end = tunnel::bridge(local, websocket.io, &websocket.early, &settings, trail.meter(), controls).await;
+    let mut reason = reason(&end, limit.get());
+    if let (Some(status), false) = (connection.process.status(), matches!(end, End::LocalFailed(_))) {
+        let _ = write!(reason, " ({status})");
+    }
+    trail.ended(&reason);
+    connection.process.end(&offer.stream).await;
 }
 
 /// Takes a place, asks for approval and connects the target.
@@ -161,17 +174,21 @@ async fn idle(limit: Option<Duration>, meter: &Meter) -> Duration {
 
 fn reason(end: &End, limit: Option<&String>) -> String {
     match (end, limit) {
-        (End::HungUp, Some(limit)) => limit.clone(),
-        (End::HungUp, None) => "it was hung up".into(),
+        (End::HungUp { .. }, Some(limit)) => limit.clone(),
+        (End::HungUp { .. }, None) => "it was hung up".into(),
         (End::Local, _) => "the target ended".into(),
         (End::Peer(close), _) if close.is_normal() => "the user ended".into(),
         (End::Peer(close), _) => match close.code {
-            Some(code) => format!("closed with {code} {}", close.reason),
-            None => "closed".into(),
+            Some(code) => format!("it was closed with {code} {}", close.reason),
+            None => "it was closed".into(),
         },
+        (End::PeerEmptied, _) => "the user ended: its proxy sends nothing but empty messages".into(),
         (End::LocalFailed(error), _) => format!("the target failed: {error}"),
-        (End::Cut(error), _) => format!("the connection was cut: {error}"),
+        (End::Cut(error), _) => format!("the connection to the gateway was lost: {error}"),
         (End::Violation(what), _) => format!("the gateway broke the protocol: {what}"),
-        (End::Silent(after), _) => format!("nothing was heard for {}", duration::show(*after)),
+        (End::Silent(after), _) => {
+            format!("the gateway was silent for {}", duration::show(Duration::from_secs(after.as_secs())))
+        }
+        (End::Abandoned, _) => "the user has gone".into(),
     }
 }

@@ -10,11 +10,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::approval::Approve;
 use super::builtin::Builtin;
+use super::command_exit::Process;
 use super::environment::Facts;
 use super::said::Said;
 use crate::tunnel::Paced;
@@ -32,9 +33,6 @@ const LONG_WAITING: usize = 256 * 1024;
 /// What goes in one piece on loopback, in bytes: the service's own part of what waits goes by it, 64 KiB as it is.
 #[cfg(target_os = "linux")]
 const SEGMENT: u32 = 1460;
-
-/// How long a command may take to end once its stream has.
-const EXIT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Streams, and where they lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +110,7 @@ impl Address {
                 Self::Command(words) => start(words, facts)?,
                 Self::Builtin(builtin) => {
                     let (read, write) = builtin.connect();
-                    Connection { read, write, process: Process(None, None) }
+                    Connection { read, write, process: Process::none() }
                 }
             })
         };
@@ -180,8 +178,8 @@ fn start(words: &[String], facts: &Facts<'_>) -> io::Result<Connection> {
         .kill_on_drop(true)
         .spawn()?;
     let said = child.stderr.take().map(|stderr| Said::by(program, facts.stream, stderr));
-    let process = Process(Some(child), said);
-    Ok(Connection { process, ..Connection::new(ours.into_split()) })
+    let (read, write, process) = Process::watch(child, said, ours.into_split());
+    Ok(Connection { read: Box::new(read), write: Box::new(write), process })
 }
 
 /// The agent's end and the program's, which blocks.
@@ -205,29 +203,7 @@ impl Connection {
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
     {
-        Self { read: Box::new(read), write: Box::new(write), process: Process(None, None) }
-    }
-}
-
-/// The process behind a stream, if the target is a command, and what it says.
-pub(super) struct Process(Option<Child>, Option<Said>);
-
-impl Process {
-    /// Waits for the process, whose stdin and stdout have ended, and kills it if it stays.
-    pub(super) async fn end(self) {
-        let Self(Some(mut child), _said) = self else { return };
-        match timeout(EXIT_LIMIT, child.wait()).await {
-            Ok(Ok(status)) => log::debug!("target command: {status}"),
-            Ok(Err(error)) => log::warn!("target command: {error}"),
-            Err(_elapsed) => {
-                log::warn!(
-                    "target command did not end within {} s of its stream, and is killed",
-                    EXIT_LIMIT.as_secs()
-                );
-                // It may have ended just now.
-                let _ = child.kill().await;
-            }
-        }
+        Self { read: Box::new(read), write: Box::new(write), process: Process::none() }
     }
 }
 
@@ -281,7 +257,7 @@ mod tests {
         let mut answer = String::new();
         read.read_to_string(&mut answer).await.unwrap();
         assert_eq!(answer, "to cat and back");
-        process.end().await;
+        process.end("test").await;
 
         let missing = Address::Command(vec!["/no/such/program".into()]).connect(&facts).await;
         assert!(missing.is_err_and(|problem| problem.contains("No such file")));

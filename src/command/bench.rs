@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind};
 use tokio::time::interval;
 
-use super::connect::{self, KEEPALIVE, Plan};
+use super::connect::{self, Plan, keepalive};
 use super::output::print;
 use super::{prompt, signals};
 use crate::duration::{milliseconds, show_measured};
@@ -101,7 +101,7 @@ async fn bench(args: &cli::Bench, plans: &[(Way, Arc<Plan>)]) -> Result<ExitCode
         };
         ended = match opened {
             Some(Ok(websocket)) => {
-                let session = Session::start(websocket, args.way.keepalive.unwrap_or(KEEPALIVE));
+                let session = Session::start(websocket, keepalive(&args.way));
                 run.measure(args, session, &mut interrupt).await
             }
             Some(Err(error)) => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::signal::unix::SignalKind;
 
-use super::connect::{self, KEEPALIVE, Plan};
+use super::connect::{self, Plan, keepalive};
 use super::output::{print, print_to_reader, reader_has_gone};
 use super::signals;
 use crate::cli;
@@ -35,7 +35,7 @@ async fn ping(args: &cli::Ping, plan: &Arc<Plan>) -> Result<ExitCode> {
     // Before this, Ctrl-C ends the command as it ends any other.
     let mut interrupt = signals::listen(SignalKind::interrupt())?;
     report.is_set_up(&phases)?;
-    let mut session = Session::start(websocket, args.way.keepalive.unwrap_or(KEEPALIVE));
+    let mut session = Session::start(websocket, keepalive(&args.way));
     let pace = Pace {
         count: args.count,
         interval: args.interval,

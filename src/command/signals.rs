@@ -3,6 +3,7 @@
 use std::future::pending;
 use std::io::IsTerminal;
 
+use rustix::process::{Pid, getppid};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::{Error, Result};
@@ -32,6 +33,16 @@ pub(super) struct HelperSignals {
     /// Those of a terminal's keys: they are ssh's to understand, and a helper that died of them would take every
     /// session over its connection with it.
     _keys: Vec<Signal>,
+    /// Whoever started the helper.
+    parent: Option<Pid>,
+}
+
+/// What a signal asks of a helper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Hangup,
+    Terminate,
+    Stats,
 }
 
 impl HelperSignals {
@@ -53,23 +64,27 @@ impl HelperSignals {
             terminate: unless_ignored(SignalKind::terminate())?,
             stats: unless_ignored(SignalKind::user_defined1())?,
             _keys: keys,
+            parent: getppid(),
         })
     }
 
     /// Resolves on SIGHUP or SIGTERM. Cancel-safe.
     pub(super) async fn hangup(&mut self) {
-        self.hangup_or(|| {}).await;
+        while self.next().await == Asked::Stats {}
     }
 
-    /// As [`Self::hangup`], and calls `stats` on each SIGUSR1 meanwhile.
-    pub(super) async fn hangup_or(&mut self, stats: impl Fn()) {
-        loop {
-            tokio::select! {
-                () = received(&mut self.hangup) => return,
-                () = received(&mut self.terminate) => return,
-                () = received(&mut self.stats) => stats(),
-            }
+    /// The next signal. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Asked {
+        tokio::select! {
+            () = received(&mut self.hangup) => Asked::Hangup,
+            () = received(&mut self.terminate) => Asked::Terminate,
+            () = received(&mut self.stats) => Asked::Stats,
         }
+    }
+
+    /// Whether whoever started the helper has gone: under `-f` and ControlPersist that ssh ends, and its child goes on.
+    pub(super) fn is_orphan(&self) -> bool {
+        getppid() != self.parent
     }
 }
 

@@ -95,6 +95,11 @@ impl Hub {
             Proof::Certificate(_) => {
                 return Err(Refusal::NotAuthorized("it has not shown the certificate it is known by"));
             }
+            Proof::Authority => {
+                return Err(Refusal::NotAuthorized(
+                    "the emulator knows no authority of devices' certificates",
+                ));
+            }
             Proof::Key(key) => Some(self.check_token(&identity, key, password)?),
         };
         if !registration.enabled {

@@ -11,6 +11,7 @@ use rcgen::{
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
+use crate::clock::Clock;
 use crate::secret::Secret;
 
 use super::client_certificate::AnyClient;
@@ -74,7 +75,7 @@ impl Authority {
         let chain = vec![leaf.der().clone(), CertificateDer::from_pem_slice(self.certificate.as_bytes())?];
         let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider.clone())
+        let config = ServerConfig::builder_with_details(provider.clone(), Arc::new(Clock))
             .with_safe_default_protocol_versions()?
             .with_client_cert_verifier(Arc::new(AnyClient::new(&provider)))
             .with_single_cert(chain, key)?;

@@ -1,7 +1,8 @@
-//! What the REST API tells of devices: the registry, their twins, and the one query that lists them.
+//! What the REST API tells of devices: the registry, their twins, the one query that lists them, and their number.
 
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MATCH};
+use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -9,6 +10,9 @@ use crate::clock;
 use crate::iothub::{Code, Identity};
 
 use super::Hub;
+use super::client_certificate::Thumbprint;
+use super::directory::Proof;
+use super::links::Message;
 use super::registry::Registration;
 use super::rest::Answer;
 
@@ -17,6 +21,8 @@ const MAX_PAGE: usize = 1000;
 const PAGE: usize = 100;
 const MAX_ITEM_COUNT: &str = "x-ms-max-item-count";
 const CONTINUATION: HeaderName = HeaderName::from_static("x-ms-continuation");
+/// Without it, .NET's client does not read the answer to a query [C].
+const ITEM_TYPE: HeaderName = HeaderName::from_static("x-ms-item-type");
 
 impl Hub {
     pub(super) fn all_devices(&self) -> Answer {
@@ -38,8 +44,16 @@ impl Hub {
                     }
                 },
             };
-            if let Err(error) = self.registry.register(&identity) {
-                return self.problem(400, Some(Code::ARGUMENT_INVALID), &error.to_string());
+            let registered = certificate(&description["authentication"]).and_then(|proof| {
+                let now = self.faults.clock.now();
+                let registered = match proof {
+                    None => self.registry.register(&identity, now),
+                    Some(proof) => self.registry.register_certificate(&identity, proof, now),
+                };
+                registered.map_err(|error| error.to_string())
+            });
+            if let Err(problem) = registered {
+                return self.problem(400, Some(Code::ARGUMENT_INVALID), &problem);
             }
             let enabled = description["status"] != "disabled";
             self.registry.set_enabled(&identity, enabled);
@@ -66,15 +80,51 @@ impl Hub {
         json_answer(&self.describe(&identity, &registration))
     }
 
-    pub(super) fn twin(&self, device: &str, module: Option<&str>) -> Answer {
-        let identity = self.identity(device, module);
-        match identity.as_ref().and_then(|identity| Some((identity, self.registry.get(identity)?))) {
-            Some((identity, registration)) => json_answer(&self.describe(identity, &registration)),
-            None => {
-                let code = if module.is_some() { Code::MODULE_NOT_FOUND } else { Code::DEVICE_NOT_FOUND };
-                self.problem(404, Some(code), "It is not registered.")
+    /// Shows a twin, after a change of its tags and desired properties where one comes.
+    pub(super) fn twin(&self, request: &Parts, device: &str, module: Option<&str>, body: &[u8]) -> Answer {
+        let found = self.identity(device, module);
+        let found = found.and_then(|identity| Some((self.registry.get(&identity)?.twin.etag(), identity)));
+        let Some((etag, identity)) = found else {
+            let code = if module.is_some() { Code::MODULE_NOT_FOUND } else { Code::DEVICE_NOT_FOUND };
+            return self.problem(404, Some(code), "It is not registered.");
+        };
+        if request.method != Method::GET {
+            let wanted = request.headers.get(IF_MATCH).and_then(|tag| tag.to_str().ok()).unwrap_or("*");
+            if wanted != "*" && wanted.trim_matches('"') != etag {
+                return self.problem(412, None, "The twin has changed: its etag is another one.");
+            }
+            let Ok(change) = serde_json::from_slice(body) else {
+                return self.problem(400, Some(Code::ARGUMENT_INVALID), "The body is not JSON.");
+            };
+            let (replace, now) = (request.method == Method::PUT, self.faults.clock.now());
+            match self.registry.change_twin(&identity, |twin| twin.update(change, replace, now)) {
+                Ok(Some((desired, version))) => {
+                    let topic = format!("$iothub/twin/PATCH/properties/desired/?$version={version}");
+                    let mut desired = Value::from(desired);
+                    desired["$version"] = version.into();
+                    let payload = desired.to_string().into_bytes();
+                    self.links.publish_desired(&identity, Message { topic, payload });
+                }
+                Ok(None) => {}
+                Err(problem) => return self.problem(400, Some(Code::ARGUMENT_INVALID), &problem),
             }
         }
+        match self.registry.get(&identity) {
+            Some(registration) => json_answer(&self.describe(&identity, &registration)),
+            None => self.problem(404, Some(Code::DEVICE_NOT_FOUND), "It is not registered."),
+        }
+    }
+
+    pub(super) fn statistics(&self, of: &str) -> Answer {
+        let (all, enabled) = self.registry.count();
+        json_answer(&match of {
+            "devices" => json!({
+                "totalDeviceCount": all,
+                "enabledDeviceCount": enabled,
+                "disabledDeviceCount": all - enabled,
+            }),
+            _ => json!({ "connectedDeviceCount": self.links.count() }),
+        })
     }
 
     /// Answers the one query that lists all devices, page by page: the token is the last id of the page before.
@@ -112,6 +162,7 @@ impl Hub {
         let more = devices.len() > page;
         devices.truncate(page);
         let mut answer = json_answer(&devices.iter().map(|(id, device)| self.describe(id, device)).collect());
+        answer.headers_mut().insert(ITEM_TYPE, HeaderValue::from_static("Twin"));
         if let (true, Some((last, _))) = (more, devices.last()) {
             let token = data_encoding::BASE64URL_NOPAD.encode(last.device().as_bytes());
             if let Ok(token) = HeaderValue::from_str(&token) {
@@ -131,14 +182,34 @@ impl Hub {
             "connectionState": if online { "Connected" } else { "Disconnected" },
             // The service's "never" [D].
             "lastActivityTime": last.as_deref().unwrap_or("0001-01-01T00:00:00Z"),
-            "authenticationType": "sas",
-            "tags": {},
-            "properties": { "desired": {}, "reported": {} },
+            "authenticationType": match registration.proof {
+                Proof::Key(_) => "sas",
+                Proof::Certificate(_) => "selfSigned",
+                Proof::Authority => "certificateAuthority",
+            },
+            "cloudToDeviceMessageCount": 0,
         });
+        registration.twin.describe(&mut twin);
+        twin["deviceEtag"] = twin["etag"].clone();
         if let Some(module) = identity.module() {
             twin["moduleId"] = module.into();
         }
         twin
+    }
+}
+
+/// The certificate by which a description has its device known, if it does.
+fn certificate(authentication: &Value) -> Result<Option<Proof>, String> {
+    match authentication["type"].as_str() {
+        Some("selfSigned") => {
+            let thumbprint = authentication["x509Thumbprint"]["primaryThumbprint"].as_str();
+            let thumbprint = thumbprint.and_then(Thumbprint::parse);
+            let thumbprint =
+                thumbprint.ok_or("The primary thumbprint is no SHA-256: the emulator takes no other.")?;
+            Ok(Some(Proof::Certificate(thumbprint)))
+        }
+        Some("certificateAuthority") => Ok(Some(Proof::Authority)),
+        _ => Ok(None),
     }
 }
 

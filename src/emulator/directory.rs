@@ -6,6 +6,7 @@
 //! policies/NAME.conn           those of the other policies
 //! devices/ID.conn              a registered identity, percent-encoded: `dev%2Fmod.conn` is module mod of dev
 //! devices/ID.sha256            the thumbprint of its certificate, where it has one
+//! devices/ID.twin              its twin, once somebody has written to it
 //! profiles.toml                the connect side's configuration
 //! ```
 
@@ -20,10 +21,14 @@ use crate::secret::Secret;
 
 use super::certificate::Authority;
 use super::client_certificate::Thumbprint;
+use super::twins::Twin;
 
 /// The policies of a new hub [D].
 pub(super) const POLICIES: [&str; 5] =
     ["service", "device", "registryRead", "registryReadWrite", "iothubowner"];
+
+/// What stands in the place of a thumbprint.
+const AUTHORITY: &str = "certificateAuthority";
 
 /// How a device or module proves itself.
 #[derive(Clone, Debug)]
@@ -31,6 +36,8 @@ pub(super) enum Proof {
     /// With tokens that this key signs.
     Key(Secret),
     Certificate(Thumbprint),
+    /// With a certificate that an authority signed; the emulator knows none, so it lets nobody in.
+    Authority,
 }
 
 /// The directory, whose secret files only their owner can read.
@@ -94,11 +101,13 @@ impl Directory {
                 Key::Shared(key) => Proof::Key(key),
                 Key::Certificate => {
                     let thumbprint = self.read(&identity_file(&identity, "sha256"))?;
-                    let thumbprint = thumbprint.and_then(|text| Thumbprint::parse(text.expose()));
-                    Proof::Certificate(
-                        thumbprint
-                            .ok_or_else(|| self.broken(&file, "its .sha256 is not beside it".into()))?,
-                    )
+                    match thumbprint.as_ref().map(|text| text.expose().trim()) {
+                        Some(AUTHORITY) => Proof::Authority,
+                        text => Proof::Certificate(
+                            text.and_then(Thumbprint::parse)
+                                .ok_or_else(|| self.broken(&file, "its .sha256 is not beside it".into()))?,
+                        ),
+                    }
                 }
                 Key::Signature(_) => return Err(self.broken(&file, "it holds no SharedAccessKey".into())),
             };
@@ -116,6 +125,10 @@ impl Directory {
                 self.write(&identity_file(identity, "sha256"), 0o600, &format!("{thumbprint}\n"))?;
                 Secret::new("x509=true")
             }
+            Proof::Authority => {
+                self.write(&identity_file(identity, "sha256"), 0o600, &format!("{AUTHORITY}\n"))?;
+                Secret::new("x509=true")
+            }
         };
         let text = Secret::new(format!(
             "HostName={hub};DeviceId={}{module};{}\n",
@@ -125,9 +138,21 @@ impl Directory {
         self.write(&identity_file(identity, "conn"), 0o600, text.expose())
     }
 
+    /// An identity's twin, if it was kept.
+    pub(super) fn twin(&self, identity: &Identity) -> Result<Option<Twin>> {
+        let file = identity_file(identity, "twin");
+        let Some(text) = self.read(&file)? else { return Ok(None) };
+        serde_json::from_str(text.expose()).map(Some).map_err(|error| self.broken(&file, error.to_string()))
+    }
+
+    pub(super) fn keep_twin(&self, identity: &Identity, twin: &Twin) -> Result<()> {
+        let text = serde_json::to_string(twin).map_err(anyhow::Error::new)?;
+        self.write(&identity_file(identity, "twin"), 0o600, &text)
+    }
+
     /// Removes an identity's files.
     pub(super) fn forget(&self, identity: &Identity) -> Result<()> {
-        for kind in ["conn", "sha256"] {
+        for kind in ["conn", "sha256", "twin"] {
             let path = self.path.join(identity_file(identity, kind));
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {

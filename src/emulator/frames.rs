@@ -4,6 +4,7 @@
 //! The header's codec is tungstenite's, so that the emulator does not share the framing code of the rest of the
 //! project, nor its mistakes.
 
+use std::fmt;
 use std::io::{self, Cursor};
 
 use bytes::{Bytes, BytesMut};
@@ -21,25 +22,33 @@ const MAX_CONTROL: u64 = 125;
 /// What a client sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Frame {
-    /// A part of the byte stream: binary, text or a fragment of either.
+    /// A part of the byte stream: binary, text or a fragment of either. An empty fragment of a message is empty here.
     Data(Bytes),
+    /// The end of a message without a byte.
+    EmptyMessage,
     Ping(Bytes),
     Pong,
-    Close,
+    /// With what it says, if it says something.
+    Close(Option<(CloseCode, String)>),
 }
 
 /// Why there are no more frames.
 #[derive(Debug)]
 pub(super) enum Broken {
-    /// The connection ended without a Close.
-    Gone,
+    /// The connection ended without a Close; the text says where.
+    Gone(&'static str),
+    Failed(io::Error),
     /// The client broke RFC 6455 or a limit, and is told so with this code.
-    Protocol(CloseCode),
+    Protocol(CloseCode, &'static str),
 }
 
-impl From<io::Error> for Broken {
-    fn from(_: io::Error) -> Self {
-        Self::Gone
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone(place) => write!(f, "its connection ended {place}"),
+            Self::Failed(error) => write!(f, "its connection failed: {error}"),
+            Self::Protocol(_, problem) => write!(f, "it broke the protocol: {problem}"),
+        }
     }
 }
 
@@ -49,29 +58,30 @@ pub(super) struct FrameReader<R> {
     io: R,
     buffer: BytesMut,
     limit: usize,
-    /// Whether a fragmented message is under way.
+    /// Whether a fragmented message is under way, and whether the message has bytes so far.
     fragmented: bool,
+    has_bytes: bool,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Takes frames with payloads of up to `limit` bytes.
     pub(super) fn new(io: R, limit: usize) -> Self {
-        Self { io, buffer: BytesMut::new(), limit, fragmented: false }
+        Self { io, buffer: BytesMut::new(), limit, fragmented: false, has_bytes: false }
     }
 
     /// Safe to cancel.
     pub(super) async fn next(&mut self) -> Result<Frame, Broken> {
         loop {
             let mut cursor = Cursor::new(&self.buffer[..]);
-            let header =
-                FrameHeader::parse(&mut cursor).map_err(|_| Broken::Protocol(CloseCode::Protocol))?;
+            let header = FrameHeader::parse(&mut cursor)
+                .map_err(|_| Broken::Protocol(CloseCode::Protocol, "a frame's head is invalid"))?;
             let missing = match header {
                 None => 1,
                 Some((header, length)) => {
                     let start = usize::try_from(cursor.position()).unwrap_or(usize::MAX);
                     let length = self.check(&header, length)?;
                     match (start + length).checked_sub(self.buffer.len()) {
-                        None | Some(0) => return Ok(self.take(&header, start, length)),
+                        None | Some(0) => return self.take(&header, start, length),
                         Some(missing) => missing,
                     }
                 }
@@ -79,30 +89,38 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             if self.buffer.capacity() - self.buffer.len() < missing.max(MIN_ROOM) {
                 self.buffer.reserve(missing.max(BLOCK));
             }
-            if self.io.read_buf(&mut self.buffer).await? == 0 {
-                return Err(Broken::Gone);
+            if self.io.read_buf(&mut self.buffer).await.map_err(Broken::Failed)? == 0 {
+                return Err(Broken::Gone(match (self.buffer.is_empty(), self.fragmented) {
+                    (false, _) => "within a frame",
+                    (true, true) => "within a message",
+                    (true, false) => "without a Close",
+                }));
             }
         }
     }
 
     /// Checks a header, before its payload takes memory.
     fn check(&self, header: &FrameHeader, length: u64) -> Result<usize, Broken> {
-        let sound = match header.opcode {
-            OpCode::Control(_) => header.is_final && length <= MAX_CONTROL,
-            OpCode::Data(Data::Continue) => self.fragmented,
-            OpCode::Data(_) => !self.fragmented,
+        let problem = match header.opcode {
+            OpCode::Control(_) if !header.is_final => Some("a control frame is fragmented"),
+            OpCode::Control(_) if length > MAX_CONTROL => Some("a control frame is too long"),
+            OpCode::Data(Data::Continue) if !self.fragmented => Some("a continuation continues nothing"),
+            OpCode::Data(Data::Text | Data::Binary) if self.fragmented => Some("a message is not finished"),
+            // No extension is agreed on, and clients mask.
+            _ if header.rsv1 || header.rsv2 || header.rsv3 => Some("a reserved bit is set"),
+            _ if header.mask.is_none() => Some("a frame is not masked"),
+            _ => None,
         };
-        // No extension is agreed on, and clients mask.
-        if !sound || header.rsv1 || header.rsv2 || header.rsv3 || header.mask.is_none() {
-            return Err(Broken::Protocol(CloseCode::Protocol));
+        if let Some(problem) = problem {
+            return Err(Broken::Protocol(CloseCode::Protocol, problem));
         }
         usize::try_from(length)
             .ok()
             .filter(|length| *length <= self.limit)
-            .ok_or(Broken::Protocol(CloseCode::Size))
+            .ok_or(Broken::Protocol(CloseCode::Size, "a frame is too large"))
     }
 
-    fn take(&mut self, header: &FrameHeader, start: usize, length: usize) -> Frame {
+    fn take(&mut self, header: &FrameHeader, start: usize, length: usize) -> Result<Frame, Broken> {
         let mut payload = self.buffer.split_to(start + length).split_off(start);
         if let Some(mask) = header.mask {
             let (words, rest) = payload.as_chunks_mut::<4>();
@@ -113,21 +131,51 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 *byte ^= key;
             }
         }
-        match header.opcode {
-            OpCode::Control(Control::Close) => Frame::Close,
+        Ok(match header.opcode {
+            OpCode::Control(Control::Close) if self.fragmented => {
+                return Err(Broken::Protocol(CloseCode::Protocol, "a Close stands within a message"));
+            }
+            OpCode::Control(Control::Close) => Frame::Close(close_frame(&payload)?),
             OpCode::Control(Control::Ping) => Frame::Ping(payload.freeze()),
             OpCode::Control(_) => Frame::Pong,
             OpCode::Data(_) => {
+                let has_bytes = self.has_bytes || !payload.is_empty();
                 self.fragmented = !header.is_final;
-                Frame::Data(payload.freeze())
+                self.has_bytes = self.fragmented && has_bytes;
+                if header.is_final && !has_bytes {
+                    Frame::EmptyMessage
+                } else {
+                    Frame::Data(payload.freeze())
+                }
             }
-        }
+        })
     }
 
     /// The connection, for what is not of frames any more.
     pub(super) fn get_mut(&mut self) -> &mut R {
         &mut self.io
     }
+
+    pub(super) fn into_inner(self) -> R {
+        self.io
+    }
+}
+
+/// Reads a Close's code and reason (RFC 6455, 7.4).
+fn close_frame(payload: &[u8]) -> Result<Option<(CloseCode, String)>, Broken> {
+    if payload.is_empty() {
+        return Ok(None);
+    }
+    let (code, reason) = payload
+        .split_first_chunk()
+        .ok_or(Broken::Protocol(CloseCode::Protocol, "a Close has half a code"))?;
+    let code = CloseCode::from(u16::from_be_bytes(*code));
+    if !code.is_allowed() {
+        return Err(Broken::Protocol(CloseCode::Protocol, "a Close has a code that nobody may send"));
+    }
+    let reason = std::str::from_utf8(reason)
+        .map_err(|_| Broken::Protocol(CloseCode::Protocol, "a Close has a reason that is not UTF-8"))?;
+    Ok(Some((code, reason.to_owned())))
 }
 
 /// Appends a server's frame: whole and unmasked.
@@ -142,6 +190,10 @@ fn write(opcode: OpCode, payload: &[&[u8]], out: &mut Vec<u8>) {
 
 pub(super) fn write_data(data: &[u8], out: &mut Vec<u8>) {
     write(OpCode::Data(Data::Binary), &[data], out);
+}
+
+pub(super) fn write_ping(out: &mut Vec<u8>) {
+    write(OpCode::Control(Control::Ping), &[], out);
 }
 
 pub(super) fn write_pong(data: &[u8], out: &mut Vec<u8>) {
@@ -175,7 +227,7 @@ mod tests {
     async fn reads_the_rfcs_examples() {
         let (read, end) = frames(&HELLO, 5).await;
         assert_eq!(read, [Frame::Data(Bytes::from_static(b"Hello"))]);
-        assert!(matches!(end, Broken::Gone));
+        assert!(matches!(end, Broken::Gone("without a Close")));
         let ping = [0x89, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
         assert_eq!(frames(&ping, 5).await.0, [Frame::Ping(Bytes::from_static(b"Hello"))]);
     }
@@ -191,12 +243,50 @@ mod tests {
             (&[0x83, 0x81], CloseCode::Protocol),
             (&[0x09, 0x81], CloseCode::Protocol),
             (&[0x89, 0xfe, 0, 126], CloseCode::Protocol),
+            // Codes that nobody may send, half a code, a reason that is no text, and a Close within a message.
+            (&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xed], CloseCode::Protocol),
+            (&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe7], CloseCode::Protocol),
+            (&[0x88, 0x81, 0, 0, 0, 0, 0x03], CloseCode::Protocol),
+            (&[0x88, 0x83, 0, 0, 0, 0, 0x03, 0xe8, 0xff], CloseCode::Protocol),
+            (&[0x02, 0x80, 0, 0, 0, 0, 0x88, 0x80], CloseCode::Protocol),
         ] {
             let (_, end) = frames(&[head, &mask].concat(), 5).await;
-            assert!(matches!(end, Broken::Protocol(found) if found == code), "{head:x?} {end:?}");
+            assert!(matches!(end, Broken::Protocol(found, _) if found == code), "{head:x?} {end:?}");
         }
         let unmasked = [0x81, 0x05, b'H', b'e', b'l', b'l', b'o'];
-        assert!(matches!(frames(&unmasked, 5).await.1, Broken::Protocol(CloseCode::Protocol)));
+        assert!(matches!(frames(&unmasked, 5).await.1, Broken::Protocol(CloseCode::Protocol, _)));
+    }
+
+    #[tokio::test]
+    async fn an_end_says_where_it_is() {
+        for (bytes, place) in [
+            (&[0x82, 0x80, 0, 0, 0, 0][..], "without a Close"),
+            (&[0x82], "within a frame"),
+            (&[0x82, 0x82, 0, 0, 0, 0, 1], "within a frame"),
+            (&[0x02, 0x81, 0, 0, 0, 0, 1], "within a message"),
+        ] {
+            let (_, end) = frames(bytes, 5).await;
+            assert!(matches!(end, Broken::Gone(found) if found == place), "{bytes:x?} {end:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_message_without_a_byte_is_empty() {
+        let part = |head: u8| [head, 0x80, 0, 0, 0, 0];
+        let byte = [0x02, 0x81, 0, 0, 0, 0, b'x'];
+        let (read, _) = frames(&part(0x82), 5).await;
+        assert_eq!(read, [Frame::EmptyMessage]);
+        let (read, _) = frames(&[part(0x02), part(0x00), part(0x80)].concat(), 5).await;
+        assert_eq!(read, [Frame::Data(Bytes::new()), Frame::Data(Bytes::new()), Frame::EmptyMessage]);
+        let (read, _) = frames(&[&byte[..], &part(0x80), &part(0x82)].concat(), 5).await;
+        assert_eq!(read, [Frame::Data(Bytes::from("x")), Frame::Data(Bytes::new()), Frame::EmptyMessage]);
+    }
+
+    #[tokio::test]
+    async fn a_close_keeps_its_code_and_reason() {
+        let (read, _) = frames(&[0x88, 0x84, 0, 0, 0, 0, 0x03, 0xf3, b'o', b'h'], 5).await;
+        assert_eq!(read, [Frame::Close(Some((CloseCode::Error, "oh".into())))]);
+        assert_eq!(frames(&[0x88, 0x80, 0, 0, 0, 0], 5).await.0, [Frame::Close(None)]);
     }
 
     #[test]

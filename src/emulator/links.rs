@@ -1,4 +1,5 @@
-//! The devices that are connected: who is online, who takes stream offers, and which offers await an answer.
+//! The devices that are connected: who is online, who takes stream offers or desired properties, and which offers
+//! await an answer.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::iothub::{Decision, Identity, Offer};
 
-/// Offers on their way to one device; a device that takes none off is not offered more.
+/// Messages on their way to one device; a device that takes none off is not sent more.
 const OUTBOX: usize = 64;
 
 /// All connections, at most one for each identity.
@@ -25,11 +26,19 @@ struct Link {
     /// Tells this connection from the one before it.
     serial: u64,
     subscribed: bool,
+    wants_desired: bool,
     /// Dropping it ends the connection.
-    offers: mpsc::Sender<Offer>,
+    outbox: mpsc::Sender<Message>,
     pending: HashMap<String, oneshot::Sender<Decision>>,
     next_request: u32,
     authority: String,
+}
+
+/// What the hub publishes.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) topic: String,
+    pub(super) payload: Vec<u8>,
 }
 
 /// A connection's own end; dropping it takes the device offline.
@@ -38,7 +47,7 @@ pub(super) struct Connected {
     links: Arc<Links>,
     identity: Identity,
     serial: u64,
-    offers: mpsc::Receiver<Offer>,
+    messages: mpsc::Receiver<Message>,
 }
 
 /// An offer a device has been sent; dropping it forgets the offer.
@@ -75,19 +84,20 @@ impl Links {
     /// Brings a device online. An older connection of the same identity ends: the hub has one for each [D].
     /// `authority` is where the device is to reach the gateway.
     pub(super) fn connect(self: &Arc<Self>, identity: &Identity, authority: String) -> Connected {
-        let (sender, offers) = mpsc::channel(OUTBOX);
+        let (outbox, messages) = mpsc::channel(OUTBOX);
         let serial = self.next_serial.fetch_add(1, Relaxed);
         let link = Link {
             serial,
             subscribed: false,
-            offers: sender,
+            wants_desired: false,
+            outbox,
             pending: HashMap::new(),
             next_request: 1,
             authority,
         };
         self.lock().insert(identity.clone(), link);
         self.changed.send_replace(());
-        Connected { links: Arc::clone(self), identity: identity.clone(), serial, offers }
+        Connected { links: Arc::clone(self), identity: identity.clone(), serial, messages }
     }
 
     /// Ends a device's connection.
@@ -98,6 +108,19 @@ impl Links {
 
     pub(super) fn is_online(&self, identity: &Identity) -> bool {
         self.lock().contains_key(identity)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.lock().keys().filter(|identity| identity.module().is_none()).count()
+    }
+
+    /// Publishes new desired properties, if the device is there and asked for them.
+    pub(super) fn publish_desired(&self, identity: &Identity, message: Message) {
+        let online = self.lock();
+        let Some(link) = online.get(identity).filter(|link| link.wants_desired) else { return };
+        if link.outbox.try_send(message).is_err() {
+            log::warn!("{identity} misses desired properties: it does not take what it is sent");
+        }
     }
 
     /// Waits until a device is online and subscribed to stream offers.
@@ -119,7 +142,7 @@ impl Links {
     ) -> Result<Offered, NotOffered> {
         let mut online = self.lock();
         let link = online.get_mut(identity).filter(|link| link.subscribed).ok_or(NotOffered::NotReady)?;
-        let slot = link.offers.try_reserve().map_err(|_| NotOffered::Busy)?;
+        let slot = link.outbox.try_reserve().map_err(|_| NotOffered::Busy)?;
         // A decimal counter [I] of at most six digits, for the C SDK keeps no more [S].
         let mut request_id = link.next_request.to_string();
         while link.pending.contains_key(&request_id) {
@@ -128,7 +151,8 @@ impl Links {
         }
         link.next_request = link.next_request % 999_999 + 1;
         let (sender, answer) = oneshot::channel();
-        slot.send(make(request_id.clone(), &link.authority));
+        let offer = make(request_id.clone(), &link.authority);
+        slot.send(Message { topic: offer.topic(), payload: Vec::new() });
         link.pending.insert(request_id.clone(), sender);
         Ok(Offered { links: Arc::clone(self), identity: identity.clone(), request_id, answer })
     }
@@ -139,9 +163,9 @@ impl Connected {
         &self.identity
     }
 
-    /// The next offer to publish; `None` when the hub has ended this connection. Safe to cancel.
-    pub(super) async fn offer(&mut self) -> Option<Offer> {
-        self.offers.recv().await
+    /// The next message to publish; `None` when the hub has ended this connection. Safe to cancel.
+    pub(super) async fn message(&mut self) -> Option<Message> {
+        self.messages.recv().await
     }
 
     fn with_link<T>(&self, act: impl FnOnce(&mut Link) -> T) -> Option<T> {
@@ -151,6 +175,10 @@ impl Connected {
     pub(super) fn set_subscribed(&self, subscribed: bool) {
         self.with_link(|link| link.subscribed = subscribed);
         self.links.changed.send_replace(());
+    }
+
+    pub(super) fn set_wants_desired(&self, wanted: bool) {
+        self.with_link(|link| link.wants_desired = wanted);
     }
 
     /// Takes the device's answer; one to a request that is not there, or no more, is passed over.

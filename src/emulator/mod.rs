@@ -13,6 +13,7 @@ mod directory;
 mod faults;
 mod frames;
 mod gateway;
+mod linger;
 mod links;
 mod mqtt;
 mod pipe;
@@ -21,10 +22,11 @@ mod rest;
 mod server;
 mod sessions;
 mod streams;
+mod twins;
 mod websocket;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -37,6 +39,9 @@ use crate::iothub::{HubAddress, Identity};
 pub use client_certificate::Thumbprint;
 pub use faults::Faults;
 
+/// The port that clients use where none is written.
+const HTTPS: u16 = 443;
+
 /// What an emulator is made from.
 #[derive(Debug, Default)]
 pub struct Options {
@@ -46,7 +51,7 @@ pub struct Options {
     pub devices: Vec<Identity>,
     /// The same, which prove themselves with a certificate.
     pub x509_devices: Vec<(Identity, Thumbprint)>,
-    /// Names of the hub besides `localhost` and the loopback addresses.
+    /// Names of the hub besides `localhost` and the loopback addresses; the first one stands in connection strings.
     pub hostnames: Vec<String>,
     pub faults: Faults,
 }
@@ -66,7 +71,7 @@ pub struct Emulator {
 struct Hub {
     /// The names that tokens and user names may use; the first is for URLs.
     names: Vec<String>,
-    /// As connection strings have it, with the port of HTTPS.
+    /// As connection strings have it, with the port of HTTPS where that is not the service's.
     address: HubAddress,
     faults: Faults,
     registry: registry::Registry,
@@ -84,15 +89,18 @@ impl Emulator {
             |listener: &TcpListener| listener.local_addr().map_err(Error::local_io("listening socket"));
         let (https_address, mqtts_address) = (address_of(&https)?, address_of(&mqtts)?);
         let names = names(https_address, &options.hostnames)?;
-        let address = HubAddress { name: names[0].clone(), port: Some(https_address.port()) };
+        let address = address(names[0].clone(), https_address);
+        let nearby = self::address(nearby(https_address), https_address);
         let directory = directory::Directory::open(&options.dir)?;
         let config = directory.authority()?.server(&names).map_err(Error::from)?;
-        let registry = registry::Registry::open(directory, address.clone())?;
+        let registry =
+            registry::Registry::open(directory, address.clone(), &nearby, options.faults.clock.now())?;
         for identity in &options.devices {
-            registry.register(identity)?;
+            registry.register(identity, options.faults.clock.now())?;
         }
         for (identity, thumbprint) in &options.x509_devices {
-            registry.register_certificate(identity, *thumbprint)?;
+            let proof = directory::Proof::Certificate(*thumbprint);
+            registry.register_certificate(identity, proof, options.faults.clock.now())?;
         }
         let sessions = sessions::Sessions::new().map_err(anyhow::Error::new)?;
         let hub =
@@ -142,7 +150,20 @@ impl Hub {
     }
 }
 
-/// The hub's names, the one for connection strings first: `localhost`, unless others can reach the port.
+/// The hub's address as connection strings have it: Microsoft's clients know the service's port alone, and cannot read
+/// another.
+fn address(name: String, listening: SocketAddr) -> HubAddress {
+    HubAddress { name, port: Some(listening.port()).filter(|port| *port != HTTPS) }
+}
+
+/// What the hub is called on this machine, without a line in the hosts file.
+fn nearby(listening: SocketAddr) -> String {
+    let address = listening.ip();
+    let is_localhost = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()].contains(&address);
+    if is_localhost || address.is_unspecified() { "localhost".into() } else { address.to_string() }
+}
+
+/// The hub's names, the one for connection strings first: the first that was asked for, or the one nearby.
 fn names(listening: SocketAddr, hostnames: &[String]) -> Result<Vec<String>> {
     for name in hostnames {
         match HubAddress::parse(name) {
@@ -157,19 +178,13 @@ fn names(listening: SocketAddr, hostnames: &[String]) -> Result<Vec<String>> {
             names.push(name);
         }
     };
-    let address = listening.ip();
-    if !address.is_loopback() {
-        if let Some(first) = hostnames.first() {
-            add(first.clone());
-        } else if !address.is_unspecified() {
-            add(address.to_string());
-        }
-    }
+    hostnames.first().cloned().into_iter().for_each(&mut add);
+    add(nearby(listening));
     add("localhost".into());
     add("127.0.0.1".into());
     add("::1".into());
-    if !address.is_unspecified() {
-        add(address.to_string());
+    if !listening.ip().is_unspecified() {
+        add(listening.ip().to_string());
     }
     hostnames.iter().cloned().for_each(&mut add);
     Ok(names)
@@ -179,5 +194,34 @@ fn bad_hostname(name: &str, problem: &str) -> Error {
     Error::Usage {
         problem: format!("'{name}' cannot be a host name: {problem}"),
         hint: "see --hostname".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_connection_strings_name() {
+        for (listening, hostnames, hub, here) in [
+            ("127.0.0.1:443", &[][..], "localhost", "localhost"),
+            ("127.0.0.1:8443", &[], "localhost:8443", "localhost:8443"),
+            ("[::1]:443", &["hub.example"], "hub.example", "localhost"),
+            ("127.0.0.1:443", &["hub.example", "b.example"], "hub.example", "localhost"),
+            ("0.0.0.0:8443", &["hub.example"], "hub.example:8443", "localhost:8443"),
+            ("0.0.0.0:443", &[], "localhost", "localhost"),
+            ("192.0.2.7:443", &["hub.example"], "hub.example", "192.0.2.7"),
+            ("192.0.2.7:8443", &[], "192.0.2.7:8443", "192.0.2.7:8443"),
+            ("127.0.0.2:443", &[], "127.0.0.2", "127.0.0.2"),
+        ] {
+            let listening: SocketAddr = listening.parse().unwrap();
+            let hostnames: Vec<_> = hostnames.iter().map(|name| (*name).to_owned()).collect();
+            let names = names(listening, &hostnames).unwrap();
+            assert_eq!(address(names[0].clone(), listening).to_string(), hub, "{listening}");
+            assert_eq!(address(nearby(listening), listening).to_string(), here, "{listening}");
+            for name in hostnames.iter().map(String::as_str).chain(["localhost", "127.0.0.1", "::1"]) {
+                assert!(names.iter().any(|known| known == name), "{listening} {name}");
+            }
+        }
     }
 }

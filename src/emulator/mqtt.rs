@@ -8,16 +8,17 @@ use mqtt_protocol_core::mqtt::connection::{ConnectionOptions, Event, TimerKind, 
 use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait, Packet, Qos, v3_1_1};
 use mqtt_protocol_core::mqtt::result_code::{ConnectReturnCode, MqttError, SubackReturnCode};
 use mqtt_protocol_core::mqtt::{Connection, Version};
+use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::clock;
-use crate::iothub::{Offer, SUBSCRIPTIONS, parse_decision};
+use crate::iothub::{SUBSCRIPTIONS, parse_decision};
 
 use super::Hub;
 use super::authorization::{Admission, Refusal};
 use super::client_certificate::Thumbprint;
-use super::links::Connected;
+use super::links::{Connected, Message};
 
 /// A message to the hub is 256 KB at most [D].
 const MAX_PACKET: u32 = 256 << 10;
@@ -28,6 +29,12 @@ const MAX_KEEPALIVE: Duration = Duration::from_secs(1767);
 const CONNECT: Duration = Duration::from_secs(30);
 /// How long a client may leave what it is sent unread.
 const WRITE: Duration = Duration::from_secs(30);
+
+/// A device's requests to its twin, and where the answers and the changes of it go [D][S].
+const TWIN_GET: &str = "$iothub/twin/GET/";
+const TWIN_REPORT: &str = "$iothub/twin/PATCH/properties/reported/";
+const TWIN_ANSWERS: &str = "$iothub/twin/res/#";
+const TWIN_DESIRED: &str = "$iothub/twin/PATCH/properties/desired/#";
 
 /// Serves one client until either side ends it. `authority` is where the client reached HTTPS, if it came that way, and
 /// `certificate` what it showed.
@@ -53,6 +60,7 @@ pub(super) async fn serve<S>(
         silent_at: Instant::now() + CONNECT,
         out: Vec::new(),
         over: false,
+        twin_answers: false,
     };
     let mut block = vec![0; BLOCK];
     loop {
@@ -61,8 +69,16 @@ pub(super) async fn serve<S>(
                 io.write_all(&session.out).await?;
                 io.flush().await
             });
-            if !matches!(written.await, Ok(Ok(()))) {
-                break;
+            match written.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    log::info!("mqtt: {}: {error}", session.name());
+                    break;
+                }
+                Err(_) => {
+                    log::info!("mqtt: {} is cut off: it does not read", session.name());
+                    break;
+                }
             }
             session.out.clear();
         }
@@ -75,13 +91,19 @@ pub(super) async fn serve<S>(
                 Ok(count @ 1..) => session.receive(&block[..count]),
                 _ => break,
             },
-            offer = next_offer(session.link.as_mut()) => match offer {
-                Some(offer) => session.publish(&offer),
-                // A newer connection of the same identity, or its removal, ends this one [D].
-                None => break,
+            message = next_message(session.link.as_mut()) => match message {
+                Some(message) => session.publish(message),
+                // One connection for each identity [D].
+                None => {
+                    let name = session.name();
+                    log::info!("mqtt: {name} is cut off: it has connected again, or is removed or disabled");
+                    break;
+                }
             },
             () = sleep_until(deadline) => {
-                log::info!("mqtt: {} was silent too long, or its token has expired", session.name());
+                let expired = session.expiry.is_some_and(|expiry| expiry <= Instant::now());
+                let why = if expired { "its token has expired" } else { "it was silent too long" };
+                log::info!("mqtt: {} is cut off: {why}", session.name());
                 break;
             }
         }
@@ -91,9 +113,9 @@ pub(super) async fn serve<S>(
     let _ = timeout(WRITE, io.shutdown()).await;
 }
 
-async fn next_offer(link: Option<&mut Connected>) -> Option<Offer> {
+async fn next_message(link: Option<&mut Connected>) -> Option<Message> {
     match link {
-        Some(link) => link.offer().await,
+        Some(link) => link.message().await,
         None => std::future::pending().await,
     }
 }
@@ -110,6 +132,8 @@ struct Session {
     silent_at: Instant,
     out: Vec<u8>,
     over: bool,
+    /// Whether the client reads the answers to what it asks of its twin.
+    twin_answers: bool,
 }
 
 impl Session {
@@ -160,20 +184,27 @@ impl Session {
         match packet {
             Packet::V3_1_1Connect(connect) => self.connect(&connect),
             // The state machine lets some packets through before the first.
-            _ if self.link.is_none() => self.over = true,
+            _ if self.link.is_none() => {
+                log::info!("mqtt: a client is cut off: its first packet is no CONNECT");
+                self.over = true;
+            }
             Packet::V3_1_1Subscribe(subscribe) => self.subscribe(&subscribe),
             Packet::V3_1_1Unsubscribe(unsubscribe) => {
                 // The C SDK unsubscribes when nobody waits for streams any more [S].
-                if unsubscribe.entries().iter().any(|filter| filter.as_str() == SUBSCRIPTIONS[0]) {
-                    self.set_subscribed(false);
+                for filter in unsubscribe.entries() {
+                    self.set_subscribed(filter.as_str(), false);
                 }
                 let answer = v3_1_1::Unsuback::builder().packet_id(unsubscribe.packet_id()).build();
                 self.send_built(answer);
             }
             Packet::V3_1_1Publish(publish) => {
                 if publish.qos() == Qos::ExactlyOnce {
-                    // QoS 2 is not supported [D].
+                    log::info!("mqtt: {} is cut off: the hub has no QoS 2", self.name());
                     self.over = true;
+                } else if let Some(query) = publish.topic_name().strip_prefix(TWIN_GET) {
+                    self.twin(query, None);
+                } else if let Some(query) = publish.topic_name().strip_prefix(TWIN_REPORT) {
+                    self.twin(query, Some(publish.payload().as_slice()));
                 } else if let (Some((decision, request_id)), Some(link)) =
                     (parse_decision(publish.topic_name()), &self.link)
                 {
@@ -181,6 +212,7 @@ impl Session {
                 }
             }
             Packet::V3_1_1Pingreq(_) | Packet::V3_1_1Puback(_) => {}
+            // A DISCONNECT.
             _ => self.over = true,
         }
     }
@@ -188,7 +220,10 @@ impl Session {
     fn send_built(&mut self, packet: Result<impl Into<Packet>, MqttError>) {
         match packet {
             Ok(packet) => self.send(packet),
-            Err(_) => self.over = true,
+            Err(error) => {
+                log::info!("mqtt: {} is cut off: {error}", self.name());
+                self.over = true;
+            }
         }
     }
 
@@ -230,10 +265,8 @@ impl Session {
 
     fn subscribe(&mut self, subscribe: &v3_1_1::Subscribe) {
         let mut codes = Vec::new();
-        let mut subscribed = false;
         for entry in subscribe.entries() {
             let filter = entry.topic_filter();
-            subscribed |= filter == SUBSCRIPTIONS[0];
             codes.push(if SUBSCRIPTIONS.contains(&filter) {
                 SubackReturnCode::SuccessMaximumQos0
             } else if !filter.starts_with("$iothub/") && !filter.starts_with("devices/") {
@@ -241,26 +274,62 @@ impl Session {
             } else if entry.sub_opts().qos() == Qos::AtMostOnce {
                 SubackReturnCode::SuccessMaximumQos0
             } else {
-                // Methods, twins and messages are not emulated; SDKs subscribe to them all the same.
+                // Methods and messages are not emulated; SDKs subscribe to them all the same.
                 SubackReturnCode::SuccessMaximumQos1
             });
         }
         let answer = v3_1_1::Suback::builder().packet_id(subscribe.packet_id()).return_codes(codes).build();
         self.send_built(answer);
-        if subscribed {
-            self.set_subscribed(true);
+        for entry in subscribe.entries() {
+            self.set_subscribed(entry.topic_filter(), true);
         }
     }
 
-    fn set_subscribed(&mut self, subscribed: bool) {
-        if let Some(link) = &self.link {
-            link.set_subscribed(subscribed);
+    fn set_subscribed(&mut self, filter: &str, subscribed: bool) {
+        let Some(link) = &self.link else { return };
+        match filter {
+            TWIN_ANSWERS => self.twin_answers = subscribed,
+            TWIN_DESIRED => link.set_wants_desired(subscribed),
+            _ if filter == SUBSCRIPTIONS[0] => link.set_subscribed(subscribed),
+            _ => {}
         }
     }
 
-    fn publish(&mut self, offer: &Offer) {
-        let publish = v3_1_1::Publish::builder().topic_name(offer.topic());
-        let publish = publish.and_then(|publish| publish.qos(Qos::AtMostOnce).payload(Vec::new()).build());
+    /// Answers a device that reads its twin, or reports. `query` is what follows the topic.
+    fn twin(&mut self, query: &str, report: Option<&[u8]>) {
+        let Some(link) = &self.link else { return };
+        let query = query.strip_prefix('?').unwrap_or_default();
+        let Some(request_id) = query.split('&').find_map(|pair| pair.strip_prefix("$rid=")) else {
+            log::info!("mqtt: {}: a request to the twin has no $rid", self.name());
+            return;
+        };
+        let (identity, now) = (link.identity(), self.hub.faults.clock.now());
+        let answered = match report {
+            None => {
+                let registration = self.hub.registry.get(identity).ok_or("it is not registered".to_owned());
+                registration.map(|found| (200, String::new(), found.twin.for_device().to_string()))
+            }
+            Some(patch) => {
+                let reported = self.hub.registry.change_twin(identity, |twin| twin.report(patch, now));
+                reported.map(|version| (204, format!("&$version={version}"), String::new()))
+            }
+        };
+        let (status, version, payload) = answered.unwrap_or_else(|problem| {
+            log::info!("mqtt: {identity}: its twin is not changed: {problem}");
+            let body =
+                json!({ "errorCode": 400_004, "message": problem, "timestampUtc": clock::iso8601(now) });
+            (400, String::new(), body.to_string())
+        });
+        if self.twin_answers {
+            let topic = format!("$iothub/twin/res/{status}/?$rid={request_id}{version}");
+            self.publish(Message { topic, payload: payload.into_bytes() });
+        }
+    }
+
+    fn publish(&mut self, message: Message) {
+        let publish = v3_1_1::Publish::builder().topic_name(message.topic);
+        let publish =
+            publish.and_then(|publish| publish.qos(Qos::AtMostOnce).payload(message.payload).build());
         self.send_built(publish);
     }
 }

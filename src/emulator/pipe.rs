@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 /// What one direction holds before its sender waits.
 const CAPACITY: usize = 256 << 10;
@@ -20,8 +21,10 @@ const MAX_ITEMS: usize = 8192;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Content {
     Data(Bytes),
-    /// The sender's side closed its WebSocket; nothing follows.
-    Close,
+    /// A message without a byte.
+    Empty,
+    /// The sender's side closed its WebSocket with this; nothing follows.
+    Close(CloseCode, String),
 }
 
 #[derive(Debug)]
@@ -40,7 +43,7 @@ pub(super) struct Sender {
     latency: Duration,
 }
 
-/// Dropped without a [`Content::Close`], the sender was cut off.
+/// Its end without a [`Content::Close`] says that the sender was cut off.
 #[derive(Debug)]
 pub(super) struct Receiver {
     items: mpsc::Receiver<Item>,
@@ -63,7 +66,7 @@ impl Sender {
     pub(super) async fn send(&self, content: Content) -> bool {
         let size = match &content {
             Content::Data(data) => data.len().clamp(1, self.capacity),
-            Content::Close => 1,
+            Content::Empty | Content::Close(..) => 1,
         };
         let due = Instant::now() + self.latency;
         let room = Arc::clone(&self.room).acquire_many_owned(u32::try_from(size).unwrap_or(u32::MAX));
@@ -75,6 +78,11 @@ impl Sender {
             Ok(room) => self.items.send(Item { content, due, _room: room }).await.is_ok(),
             Err(_) => false,
         }
+    }
+
+    /// Waits until nobody receives any more.
+    pub(super) async fn closed(&self) {
+        self.items.closed().await;
     }
 }
 

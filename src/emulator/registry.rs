@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::iothub::{HubAddress, Identity};
 use crate::secret::Secret;
 
-use super::client_certificate::Thumbprint;
 use super::directory::{Directory, POLICIES, Proof, new_key};
+use super::twins::Twin;
 
 /// What a policy can allow [D].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +40,12 @@ pub(super) struct Registration {
     /// Lasts until the emulator ends: a connection string, which is all that is kept, has no place for it.
     pub(super) enabled: bool,
     pub(super) last_activity: Option<SystemTime>,
+    pub(super) twin: Twin,
 }
 
 impl Registration {
-    fn new(proof: Proof) -> Self {
-        Self { proof, enabled: true, last_activity: None }
+    fn new(proof: Proof, twin: Twin) -> Self {
+        Self { proof, enabled: true, last_activity: None, twin }
     }
 }
 
@@ -58,16 +59,23 @@ pub(super) struct Registry {
 
 impl Registry {
     /// Reads what `directory` has, and writes its files anew with the hub's address as it is now.
-    pub(super) fn open(directory: Directory, hub: HubAddress) -> Result<Self> {
+    /// `nearby` is that address for clients on this machine.
+    pub(super) fn open(
+        directory: Directory,
+        hub: HubAddress,
+        nearby: &HubAddress,
+        now: SystemTime,
+    ) -> Result<Self> {
         let mut policies = HashMap::new();
         for name in POLICIES {
             policies.insert(name, directory.policy(name, &hub)?);
         }
-        directory.write_profiles(&hub, &policies["service"])?;
+        directory.write_profiles(nearby, &policies["service"])?;
         let mut identities = BTreeMap::new();
         for (identity, proof) in directory.identities()? {
             directory.keep(&identity, &proof, &hub)?;
-            identities.insert(identity, Registration::new(proof));
+            let twin = directory.twin(&identity)?.unwrap_or_else(|| Twin::new(now));
+            identities.insert(identity, Registration::new(proof, twin));
         }
         Ok(Self { directory, hub, policies, identities: Mutex::new(identities) })
     }
@@ -77,7 +85,7 @@ impl Registry {
     }
 
     /// Registers an identity, and the device a module is on; one that is registered keeps its key.
-    pub(super) fn register(&self, identity: &Identity) -> Result<()> {
+    pub(super) fn register(&self, identity: &Identity, now: SystemTime) -> Result<()> {
         if identity.client_id().contains(';') {
             return Err(Error::BadName {
                 name: identity.client_id(),
@@ -90,19 +98,47 @@ impl Registry {
             if !identities.contains_key(identity) {
                 let proof = Proof::Key(new_key()?);
                 self.directory.keep(identity, &proof, &self.hub)?;
-                identities.insert(identity.clone(), Registration::new(proof));
+                identities.insert(identity.clone(), Registration::new(proof, Twin::new(now)));
             }
         }
         Ok(())
     }
 
     /// Registers an identity that proves itself with a certificate, whatever it did before.
-    pub(super) fn register_certificate(&self, identity: &Identity, thumbprint: Thumbprint) -> Result<()> {
-        self.register(identity)?;
-        let proof = Proof::Certificate(thumbprint);
+    pub(super) fn register_certificate(
+        &self,
+        identity: &Identity,
+        proof: Proof,
+        now: SystemTime,
+    ) -> Result<()> {
+        self.register(identity, now)?;
         self.directory.keep(identity, &proof, &self.hub)?;
-        self.lock().insert(identity.clone(), Registration::new(proof));
+        if let Some(registration) = self.lock().get_mut(identity) {
+            registration.proof = proof;
+        }
         Ok(())
+    }
+
+    /// Changes a twin and keeps it. What `change` refuses, or cannot be kept, is not changed.
+    pub(super) fn change_twin<T>(
+        &self,
+        identity: &Identity,
+        change: impl FnOnce(&mut Twin) -> std::result::Result<T, String>,
+    ) -> std::result::Result<T, String> {
+        let mut identities = self.lock();
+        let registration = identities.get_mut(identity).ok_or("it is not registered")?;
+        let mut twin = registration.twin.clone();
+        let changed = change(&mut twin)?;
+        self.directory.keep_twin(identity, &twin).map_err(|error| error.to_string())?;
+        registration.twin = twin;
+        Ok(changed)
+    }
+
+    /// How many devices there are, and how many of them are enabled.
+    pub(super) fn count(&self) -> (usize, usize) {
+        let identities = self.lock();
+        let devices = identities.iter().filter(|(identity, _)| identity.module().is_none());
+        devices.fold((0, 0), |(all, enabled), (_, device)| (all + 1, enabled + usize::from(device.enabled)))
     }
 
     /// Removes a device with its modules; tells which identities these were.

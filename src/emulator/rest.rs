@@ -27,11 +27,20 @@ pub(super) type Answer = Response<Full<Bytes>>;
 /// What a path is for. Segments are as they came.
 #[derive(Debug, PartialEq, Eq)]
 enum Route<'a> {
-    Stream { device: &'a str, module: Option<&'a str>, stream: &'a str },
-    Twin { device: &'a str, module: Option<&'a str> },
+    Stream {
+        device: &'a str,
+        module: Option<&'a str>,
+        stream: &'a str,
+    },
+    Twin {
+        device: &'a str,
+        module: Option<&'a str>,
+    },
     Devices,
     Query,
     Device(&'a str),
+    /// Counts of devices, or of those that are connected.
+    Statistics(&'a str),
 }
 
 impl Route<'_> {
@@ -47,6 +56,7 @@ impl Route<'_> {
             ["devices"] => Route::Devices,
             ["devices", "query"] => Route::Query,
             ["devices", device] => Route::Device(device),
+            ["statistics", of @ ("devices" | "service")] => Route::Statistics(of),
             _ => return None,
         })
     }
@@ -54,7 +64,8 @@ impl Route<'_> {
     fn methods(&self) -> &'static str {
         match self {
             Route::Stream { .. } | Route::Query => "POST",
-            Route::Devices | Route::Twin { .. } => "GET",
+            Route::Devices | Route::Statistics(_) => "GET",
+            Route::Twin { .. } => "GET, PATCH, PUT",
             Route::Device(_) => "GET, PUT, DELETE",
         }
     }
@@ -107,7 +118,8 @@ impl Hub {
             Route::Stream { device, module, stream } => {
                 self.stream(device, module, stream, &parts.headers, authority).await
             }
-            Route::Twin { device, module } => self.twin(device, module),
+            Route::Twin { device, module } => self.twin(&parts, device, module, &body),
+            Route::Statistics(of) => self.statistics(of),
             Route::Devices => self.all_devices(),
             Route::Query => self.query(&parts.headers, &body),
             Route::Device(id) => self.device(&parts.method, id, &body),

@@ -28,9 +28,10 @@ use crate::iothub::WEBSOCKET_PATH;
 
 use super::client_certificate::Thumbprint;
 use super::faults::{GatewayFault, HubFault};
+use super::gateway::{Left, STALL};
 use super::rest::Answer;
 use super::sessions::NotJoined;
-use super::{Hub, gateway, mqtt, websocket};
+use super::{Hub, gateway, linger, mqtt, websocket};
 
 /// TLS, and each request's head, are to be done in this time.
 const HANDSHAKE: Duration = Duration::from_secs(30);
@@ -110,10 +111,10 @@ async fn http(io: TlsStream<TcpStream>, hub: Arc<Hub>) {
         let (hub, spoilt, afterwards) = (Arc::clone(&hub), Arc::clone(&spoilt), Arc::clone(&afterwards));
         async move {
             let latency = hub.faults.latency;
-            let date = HeaderValue::from_str(&clock::http_date(hub.faults.clock.now()));
+            let clock = hub.faults.clock;
             let mut answer = answer(hub, request, certificate, &spoilt, &afterwards).await?;
             sleep(latency).await;
-            if let Ok(date) = date {
+            if let Ok(date) = HeaderValue::from_str(&clock::http_date(clock.now())) {
                 answer.headers_mut().insert(DATE, date);
             }
             Ok::<_, Dropped>(answer)
@@ -148,6 +149,12 @@ impl std::fmt::Display for Dropped {
 
 impl std::error::Error for Dropped {}
 
+/// Why a connection does not change its protocol.
+struct Refused {
+    status: StatusCode,
+    why: &'static str,
+}
+
 async fn answer(
     hub: Arc<Hub>,
     mut request: Request<Incoming>,
@@ -158,7 +165,7 @@ async fn answer(
     let authority =
         request.headers().get(HOST).and_then(|host| host.to_str().ok()).filter(|host| is_authority(host));
     let authority = authority.map_or_else(|| hub.address.to_string(), str::to_owned);
-    let path = request.uri().path();
+    let path = request.uri().path().to_owned();
     let upgraded = if path == WEBSOCKET_PATH {
         let upgrade = hyper::upgrade::on(&mut request);
         mqtt_upgrade(&hub, &request, upgrade, authority, certificate)
@@ -187,9 +194,10 @@ async fn answer(
             *afterwards.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
             answer
         }
-        Err(status) => {
-            log::info!("an upgrade is refused with {status}");
-            let mut answer = empty(status);
+        Err(Refused { status, why }) => {
+            log::info!("the upgrade of {path} is refused with {status}: {why}");
+            let mut answer = Response::new(Full::from(why));
+            *answer.status_mut() = status;
             if status == StatusCode::UPGRADE_REQUIRED {
                 answer.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             }
@@ -204,9 +212,11 @@ fn mqtt_upgrade(
     upgrade: OnUpgrade,
     authority: String,
     certificate: Option<Thumbprint>,
-) -> Result<(Answer, Afterwards), StatusCode> {
+) -> Result<(Answer, Afterwards), Refused> {
     let mut answer = switching(request)?;
-    if let Some(subprotocol) = websocket::mqtt_subprotocol(request.headers())? {
+    let subprotocol = websocket::mqtt_subprotocol(request.headers());
+    let subprotocol = subprotocol.map_err(|why| Refused { status: StatusCode::BAD_REQUEST, why })?;
+    if let Some(subprotocol) = subprotocol {
         answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
     }
     let hub = Arc::clone(hub);
@@ -225,7 +235,7 @@ fn gateway_upgrade(
     hub: &Arc<Hub>,
     request: &Request<Incoming>,
     upgrade: OnUpgrade,
-) -> Result<(Answer, Afterwards), StatusCode> {
+) -> Result<(Answer, Afterwards), Refused> {
     // No subprotocol is answered, whatever was offered: all known clients accept that [S][M].
     let answer = switching(request)?;
     let authorization = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -234,26 +244,33 @@ fn gateway_upgrade(
         scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
     });
     let joined = hub.sessions.join(request.uri().path(), token, hub.faults.clock.now());
-    let (ends, place) = joined.map_err(|problem| match problem {
-        NotJoined::NotFound => StatusCode::NOT_FOUND,
-        NotJoined::Unauthorized => StatusCode::UNAUTHORIZED,
-        NotJoined::WrongRole => StatusCode::FORBIDDEN,
-        NotJoined::Taken => StatusCode::CONFLICT,
+    let (ends, place) = joined.map_err(|problem| {
+        let (status, why) = match problem {
+            NotJoined::NotFound => (StatusCode::NOT_FOUND, "The token is for no such path."),
+            NotJoined::Unauthorized => {
+                (StatusCode::UNAUTHORIZED, "The token is missing, invalid, expired or used up.")
+            }
+            NotJoined::WrongRole => (StatusCode::FORBIDDEN, "The token is for the other side."),
+            NotJoined::Taken => (StatusCode::CONFLICT, "This side of the stream is connected already."),
+        };
+        Refused { status, why }
     })?;
     let max_frame = hub.max_frame();
     Ok((
         answer,
         Box::pin(async move {
             if let Some(io) = upgraded(upgrade).await {
-                gateway::relay(io, ends, max_frame).await;
+                let left = gateway::relay(io, ends, max_frame).await;
+                drop(place);
+                end(left).await;
             }
-            drop(place);
         }),
     ))
 }
 
-fn switching(request: &Request<Incoming>) -> Result<Answer, StatusCode> {
-    let accept = websocket::accept_key(request)?;
+fn switching(request: &Request<Incoming>) -> Result<Answer, Refused> {
+    let accept = websocket::accept_key(request)
+        .map_err(|status| Refused { status, why: "The request is no WebSocket's opening handshake." })?;
     let mut answer = empty(StatusCode::SWITCHING_PROTOCOLS);
     websocket::switching(accept, answer.headers_mut());
     Ok(answer)
@@ -265,6 +282,24 @@ async fn upgraded(upgrade: OnUpgrade) -> Option<TokioIo<Upgraded>> {
         Err(error) => {
             log::info!("http: {error}");
             None
+        }
+    }
+}
+
+/// Ends a side's connection in a way that its client notices, even if it does not read.
+async fn end(left: Left<TokioIo<Upgraded>>) {
+    let (io, stalled) = match left {
+        Left::Ended => return,
+        Left::Open(io) => (io, false),
+        Left::Stalled(io) => (io, true),
+    };
+    if let Ok(parts) = io.into_inner().downcast::<TokioIo<Spoilable>>() {
+        let spoilable = parts.io.into_inner();
+        let tcp = spoilable.io.get_ref().0;
+        if stalled {
+            linger::reset(tcp);
+        } else {
+            linger::linger(tcp, STALL).await;
         }
     }
 }

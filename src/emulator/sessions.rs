@@ -75,6 +75,8 @@ enum Seat {
 /// What a side needs to take part.
 #[derive(Debug)]
 pub(super) struct Ends {
+    /// The stream and the side, for the log.
+    pub(super) name: String,
     pub(super) to_peer: Sender,
     pub(super) from_peer: Receiver,
     pub(super) cut: Cut,
@@ -158,8 +160,18 @@ impl Sessions {
         let (to_device, from_service) = pipe(latency, largest);
         let session = Session {
             deadline: Instant::now() + HANDSHAKE,
-            device: Seat::Free(Ends { to_peer: to_service, from_peer: from_service, cut: cut.clone() }),
-            service: Seat::Free(Ends { to_peer: to_device, from_peer: from_device, cut }),
+            device: Seat::Free(Ends {
+                name: name(&id, Role::Device),
+                to_peer: to_service,
+                from_peer: from_service,
+                cut: cut.clone(),
+            }),
+            service: Seat::Free(Ends {
+                name: name(&id, Role::Service),
+                to_peer: to_device,
+                from_peer: from_device,
+                cut,
+            }),
         };
         self.lock().insert(id.clone(), session);
         Ok(Opened { sessions: Arc::clone(self), id, accepted: false })
@@ -271,6 +283,10 @@ impl Drop for Place {
             }
         }
     }
+}
+
+fn name(id: &str, role: Role) -> String {
+    format!("stream {}: the {}", &id[..8], role.name())
 }
 
 /// The session and the side of a path that [`Sessions::path`] made.

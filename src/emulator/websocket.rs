@@ -49,15 +49,22 @@ pub(super) fn switching(accept: HeaderValue, headers: &mut HeaderMap) {
 /// offered [S], and none where none was offered.
 ///
 /// # Errors
-/// When only others were offered.
-pub(super) fn mqtt_subprotocol(headers: &HeaderMap) -> Result<Option<HeaderValue>, StatusCode> {
+/// Why not, when only others were offered.
+pub(super) fn mqtt_subprotocol(headers: &HeaderMap) -> Result<Option<HeaderValue>, &'static str> {
     let mut offered = tokens(headers, SEC_WEBSOCKET_PROTOCOL.as_str()).peekable();
     if offered.peek().is_none() {
         return Ok(None);
     }
     let ours = offered.find(|name| name.eq_ignore_ascii_case(crate::iothub::WEBSOCKET_SUBPROTOCOL));
     // AMQP is offered here too [S], and is not spoken: refusing it is clearer than a stream of foreign bytes.
-    ours.and_then(|name| HeaderValue::from_str(name).ok()).map(Some).ok_or(StatusCode::BAD_REQUEST)
+    ours.and_then(|name| HeaderValue::from_str(name).ok()).map(Some).ok_or_else(|| {
+        let amqp = |name: &str| name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("amqp"));
+        if tokens(headers, SEC_WEBSOCKET_PROTOCOL.as_str()).any(amqp) {
+            "The client offers AMQP over WebSocket, which the emulator does not speak: use MQTT over WebSocket."
+        } else {
+            "The client offers no subprotocol that the emulator speaks: it is mqtt."
+        }
+    })
 }
 
 /// The comma-separated elements of all headers of one name.
@@ -93,9 +100,15 @@ where
                     }
                 }
                 Ok(Frame::Ping(payload)) => drop(pings.send_replace(Some(payload))),
-                Ok(Frame::Pong) => {}
-                Ok(Frame::Close) | Err(Broken::Gone) => return CloseCode::Normal,
-                Err(Broken::Protocol(code)) => return code,
+                Ok(Frame::Pong | Frame::EmptyMessage) => {}
+                Ok(Frame::Close(_)) => return CloseCode::Normal,
+                Err(broken) => {
+                    log::info!("mqtt over websocket: a client is cut off: {broken}");
+                    return match broken {
+                        Broken::Protocol(code, _) => code,
+                        Broken::Gone(_) | Broken::Failed(_) => CloseCode::Normal,
+                    };
+                }
             }
         }
     };
@@ -154,10 +167,17 @@ mod tests {
             (&["AMQPWSB10", "mqtt"], Ok(Some("mqtt"))),
             (&[], Ok(None)),
             (&[""], Ok(None)),
-            (&["AMQPWSB10"], Err(StatusCode::BAD_REQUEST)),
+            (&["AMQPWSB10"], Err("AMQP over WebSocket")),
+            (&["amqp", "x"], Err("AMQP over WebSocket")),
+            (&["other", "x"], Err("no subprotocol")),
         ] {
-            let found = mqtt_subprotocol(&offered(values));
-            assert_eq!(found, answer.map(|name| name.map(HeaderValue::from_static)), "{values:?}");
+            match (mqtt_subprotocol(&offered(values)), answer) {
+                (Ok(found), Ok(answer)) => {
+                    assert_eq!(found, answer.map(HeaderValue::from_static), "{values:?}");
+                }
+                (Err(problem), Err(words)) => assert!(problem.contains(words), "{values:?} {problem}"),
+                (found, _) => panic!("{values:?} {found:?}"),
+            }
         }
     }
 

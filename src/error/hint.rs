@@ -10,6 +10,10 @@ use crate::phase::Phase;
 /// What is right for every name, host and port, in every shell.
 const PROXY_COMMAND: &str = "ProxyCommand iotstream \"--name=%n\" -- \"%h\" \"%p\"";
 
+/// The status that says that a network wants a login first (RFC 6585, 6): no hub has it.
+pub(super) const CAPTIVE_PORTAL: u16 = 511;
+const CAPTIVE_PORTAL_HINT: &str = "this network wants a login first: open any page in a browser";
+
 impl Error {
     /// What to try next, and the variable that named what is wrong.
     pub fn hint(&self) -> Option<String> {
@@ -33,7 +37,10 @@ impl Error {
 
     fn advice(&self) -> Option<String> {
         Some(match self {
-            Error::Usage { hint, .. } | Error::File { hint, .. } | Error::Credential { hint, .. } => {
+            Error::Usage { hint, .. }
+            | Error::File { hint, .. }
+            | Error::Credential { hint, .. }
+            | Error::Untrusted { hint, .. } => {
                 return Some(hint.clone()).filter(|hint| !hint.is_empty());
             }
             Error::Permissions { path, mend, .. } => format!("{mend} '{}'", path.display()),
@@ -58,6 +65,7 @@ impl Error {
                 401 | 403 => {
                     "listing devices takes a policy with ServiceConnect or RegistryRead, and a clock that is right".into()
                 }
+                CAPTIVE_PORTAL => CAPTIVE_PORTAL_HINT.into(),
                 429 => "a hub allows few queries a minute: try again later".into(),
                 _ => return None,
             },
@@ -82,10 +90,7 @@ impl Error {
                 "the device may have lost its network without saying so: try again in a minute".into()
             }
             Error::Timeout { .. } => "try again; with -v every phase shows its time".into(),
-            Error::Untrusted { .. } => {
-                "a company proxy that opens TLS, or an emulator, needs its CA named: --ca-file, or ca-file in the profile"
-                    .into()
-            }
+            Error::Upgrade { status: CAPTIVE_PORTAL, .. } => CAPTIVE_PORTAL_HINT.into(),
             Error::Upgrade { status: 401 | 403, .. } => {
                 "the token of a stream lives for a minute and is good for one use: try again".into()
             }
@@ -102,7 +107,7 @@ impl Error {
                 "look at the target of the stream '{stream}' on the device: is its server running, and what does its log say?"
             ),
             Error::Cut { .. } => "either the other side went away or the network between broke: connect again".into(),
-            Error::Silent { .. } => "the network between has gone: connect again; --keepalive sets how soon this is seen".into(),
+            Error::Silent { .. } => "connect again once the network is back; --keepalive sets how soon an outage is noticed".into(),
             Error::MissingProgram { package, .. } => format!("install it, on Debian: apt-get install {package}"),
             Error::Bug(_) => "please report this with the command line and the output of -vv".into(),
             Error::LocalIo { .. } | Error::Other(_) => return None,
@@ -153,6 +158,10 @@ fn hub_hint(failure: &HubFailure, skew: Option<Skew>, identity: &Identity) -> Op
         (504, _) => {
             "the device is online but did not answer: is its agent busy, or waiting for somebody's approval?"
                 .into()
+        }
+        (CAPTIVE_PORTAL, _) => CAPTIVE_PORTAL_HINT.into(),
+        (300..=399, _) => {
+            "a hub redirects nobody: is a proxy or a captive portal answering in its place?".into()
         }
         (500..=599, _) => "the hub's own trouble: try again in a minute".into(),
         _ => return None,

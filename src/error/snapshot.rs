@@ -52,6 +52,7 @@ fn hub_failures() -> Vec<Error> {
         (404, Some(Code::MODULE_NOT_FOUND)),
         (404, Some(Code::DEVICE_NOT_ONLINE)),
         (404, Some(Code::DEVICE_CLOSED)),
+        (302, None),
         (404, None),
         (408, None),
         (429, Some(Code::THROTTLED)),
@@ -59,6 +60,7 @@ fn hub_failures() -> Vec<Error> {
         (500, None),
         (503, None),
         (504, Some(Code::GATEWAY_TIMEOUT)),
+        (511, None),
     ]
     .into_iter()
     .map(|(status, code)| hub(status, code, None))
@@ -106,7 +108,7 @@ fn following(error: &Error) -> Vec<Error> {
             vec![Error::BadName { name: text("a b"), problem: text("what is wrong") }]
         }
         Error::BadName { .. } => hub_failures(),
-        Error::Hub { .. } => [401, 429, 500]
+        Error::Hub { .. } => [401, 429, 500, 511]
             .map(|status| Error::Listing { hub: text(HUB), failure: failure(status, None) })
             .into(),
         Error::Listing { .. } => {
@@ -133,12 +135,16 @@ fn following(error: &Error) -> Vec<Error> {
             })
             .into(),
         Error::Timeout { .. } => {
-            vec![Error::Untrusted { target: text("contoso:443"), problem: text("what is wrong") }]
+            vec![Error::Untrusted {
+                target: text("contoso:443"),
+                problem: text("what is wrong"),
+                hint: text("what to do"),
+            }]
         }
         Error::Untrusted { .. } => {
             vec![Error::ProxyDenied { proxy: text("http://proxy:3128"), problem: text("what is wrong") }]
         }
-        Error::ProxyDenied { .. } => [401, 403, 404, 409, 429, 500, 200]
+        Error::ProxyDenied { .. } => [401, 403, 404, 409, 429, 500, 511, 200]
             .map(|status| Error::Upgrade { target: gateway(), status })
             .into(),
         Error::Upgrade { .. } => vec![Error::Protocol {

@@ -1,18 +1,23 @@
 //! An open stream, with the bridge that ssh has running beside whoever measures.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::error::{Error, Result};
 use crate::net::{Stream, WebSocket};
-use crate::tunnel::{self, Close, End, Meter, Settings};
+use crate::tunnel::{self, Close, Controls, End, Keepalive, Meter, Settings};
 
 /// What stands between the bridge and whoever measures: enough for the bridge's largest step.
 const BETWEEN: usize = 256 * 1024;
+
+/// How long the other side may take to end the stream, too.
+const END_LIMIT: Duration = Duration::from_millis(500);
 
 /// A stream that is being measured.
 #[derive(Debug)]
@@ -25,14 +30,17 @@ pub struct Session {
 }
 
 impl Session {
-    /// Starts the bridge of an established stream, whose peer is pinged after `keepalive` of silence. A runtime must run.
-    pub fn start(websocket: WebSocket<Stream>, keepalive: Duration) -> Self {
+    /// Starts the bridge of an established stream, whose peer may be silent for as long as `keepalive` says. A runtime must run.
+    pub fn start(websocket: WebSocket<Stream>, keepalive: Option<Keepalive>) -> Self {
         let settings = Settings {
             keepalive,
-            linger: Duration::from_secs(1),
-            drain: Duration::ZERO,
+            linger: Some(Duration::from_secs(1)),
+            drain: Some(Duration::ZERO),
+            rest: Some(Duration::from_secs(1)),
             // Nothing is sent after the peer's close: its end is to be seen at once.
             half_close: true,
+            failed: |_| Close::new(Close::GOING_AWAY, "the measurement has ended"),
+            reset: true,
         };
         let (ours, theirs) = tokio::io::duplex(BETWEEN);
         let (hangup, hung_up) = oneshot::channel();
@@ -40,9 +48,13 @@ impl Session {
         let carried = Arc::clone(&meter);
         let bridge = tokio::spawn(async move {
             let local = tokio::io::split(theirs);
-            // Dropped is as good as sent.
-            let hangup = async { drop(hung_up.await) };
-            tunnel::bridge(local, websocket.io, &websocket.early, &settings, &carried, hangup).await
+            let hangup = async {
+                // Dropped is as good as sent.
+                let _ = hung_up.await;
+                Close::new(Close::NORMAL, "")
+            };
+            let controls = Controls { hangup, gone: pending() };
+            tunnel::bridge(local, websocket.io, &websocket.early, &settings, &carried, controls).await
         });
         let (read, write) = tokio::io::split(ours);
         Self { read, write, meter, hangup, bridge }
@@ -55,9 +67,13 @@ impl Session {
 
     /// Ends the stream in good order, within about a second.
     pub async fn end(self) {
-        drop(self.hangup);
+        let Self { read, write, hangup, mut bridge, .. } = self;
+        drop((read, write));
         // Nothing is left to be told: what was to be measured is.
-        let _ = self.bridge.await;
+        if timeout(END_LIMIT, &mut bridge).await.is_err() {
+            drop(hangup);
+            let _ = bridge.await;
+        }
     }
 
     /// Why the stream ended, after its reading half has: always an error, for nothing here ends by itself.
@@ -73,17 +89,21 @@ impl Session {
 
 /// What the end of a bridge means to a user; `None` is an end in good order.
 pub fn failure(end: End) -> Option<Error> {
-    Some(match end {
-        End::Local | End::HungUp => return None,
-        End::Peer(close) if close.is_normal() => return None,
-        End::Peer(close) => Error::Cut { problem: format!("the gateway closed it{}", told(&close)) },
-        End::LocalFailed(source) => Error::LocalIo { what: "the local side of the stream".into(), source },
-        End::Cut(error) => Error::Cut { problem: error.to_string() },
-        End::Violation(what) => {
-            Error::Protocol { target: "the gateway".into(), problem: format!("it sent {what}") }
+    let cut = |problem: String| Some(Error::Cut { problem });
+    match end {
+        End::Local | End::PeerEmptied | End::HungUp { .. } => None,
+        End::Peer(close) if close.is_normal() => None,
+        End::Peer(close) => cut(format!("it was closed{}", told(&close))),
+        End::LocalFailed(source) => {
+            Some(Error::LocalIo { what: "the local side of the stream".into(), source })
         }
-        End::Silent(after) => Error::Silent { after },
-    })
+        End::Cut(error) => cut(error.to_string()),
+        End::Abandoned => cut("its connection ended before all was taken".into()),
+        End::Violation(what) => {
+            Some(Error::Protocol { target: "the gateway".into(), problem: format!("it sent {what}") })
+        }
+        End::Silent(after) => Some(Error::Silent { after }),
+    }
 }
 
 /// The code and the reason of a Close.

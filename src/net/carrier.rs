@@ -7,7 +7,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::line;
 use super::tls_stream::TlsStream;
+use crate::tunnel::{Keepalive, Line, Remote};
 
 /// A connection on which a server or, through a proxy, the far end of a tunnel speaks.
 #[derive(Debug)]
@@ -15,6 +17,29 @@ pub enum Carrier {
     Tcp(TcpStream),
     /// To an HTTPS proxy.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Carrier {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(io) => io,
+            Self::Tls(io) => io.carrier(),
+        }
+    }
+}
+
+impl Remote for TlsStream<Carrier> {
+    fn line(&self) -> Option<Line> {
+        line::line(self.carrier().tcp())
+    }
+
+    fn probe(&self, keepalive: Keepalive) {
+        line::probe(self.carrier().tcp(), keepalive);
+    }
+
+    fn reset_on_drop(&self, reset: bool) {
+        line::reset_on_drop(self.carrier().tcp(), reset);
+    }
 }
 
 impl AsyncRead for Carrier {

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::carrier::Carrier;
+use super::line;
 use super::tls_stream::TlsStream;
 use super::{ClientCertificate, Endpoint, Proxies, Tls};
 use crate::error::{Error, Result};
@@ -157,6 +158,7 @@ fn prepare(stream: &TcpStream) {
     let _ = socket.set_keepalive(true);
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let _ = socket.set_tcp_notsent_lowat(UNSENT_LIMIT);
+    line::retry_soon(stream);
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1::Builder;
 use hyper::header::DATE;
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
@@ -45,9 +46,8 @@ pub async fn exchange<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(io))
-        .await
-        .map_err(|error| failure(target, &error))?;
+    let (mut sender, connection) =
+        client().handshake(TokioIo::new(io)).await.map_err(|error| failure(target, &error))?;
     let talk = async {
         let response = sender.send_request(request).await.map_err(|error| failure(target, &error))?;
         let (parts, body) = response.into_parts();
@@ -88,7 +88,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     B: Body<Data = Bytes, Error = std::convert::Infallible> + Send + 'static,
 {
-    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+    let (mut sender, connection) = client()
         .title_case_headers(true)
         .handshake(TokioIo::new(io))
         .await
@@ -109,12 +109,27 @@ where
     Ok((parts.io.into_inner(), parts.read_buf))
 }
 
+/// What the head of an answer may have: proxies, captive portals and fronts of hubs add to it.
+const MAX_HEADERS: usize = 2000;
+const MAX_HEAD: usize = 1 << 20;
+
+fn client() -> Builder {
+    let mut builder = Builder::new();
+    builder.max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
+    builder
+}
+
 const GONE: &str = "it closed the connection without an answer";
 
 /// What hyper's error means to a user.
 fn failure(target: &Endpoint, error: &hyper::Error) -> Error {
     let target = target.to_string();
-    if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
+    if error.is_parse_too_large() {
+        let problem =
+            format!("its answer begins with over {MAX_HEADERS} header lines, or {MAX_HEAD} bytes of them");
+        return Error::Protocol { target, problem };
+    }
+    if error.is_parse() || error.is_parse_status() {
         return Error::Protocol { target, problem: "what it answers is not HTTP".into() };
     }
     let cause = std::error::Error::source(error);
@@ -128,4 +143,42 @@ fn failure(target: &Endpoint, error: &hyper::Error) -> Error {
         (_, None) => error.to_string(),
     };
     Error::Network { phase: Phase::Hub, target, problem }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn answered(head: &str) -> Result<Reply> {
+        let (near, mut far) = tokio::io::duplex(1 << 16);
+        let serve = async {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(far.read_u8().await.unwrap());
+            }
+            // Whoever has seen enough hangs up.
+            let _ = far.write_all(format!("{head}\r\n").as_bytes()).await;
+        };
+        let target = Endpoint::new("hub", 443);
+        let ask = exchange(near, &target, Request::get("/").body(Full::default()).unwrap(), 100);
+        tokio::join!(ask, serve).0
+    }
+
+    #[tokio::test]
+    async fn a_head_may_be_long() {
+        let line = format!("x-line: {}\r\n", "y".repeat(300));
+        let long = format!("x-long: {}\r\n", "z".repeat(200_000));
+        for (more, count) in [(line.repeat(300), 300), (line.repeat(1500), 1500), (long, 1)] {
+            let reply = answered(&format!("HTTP/1.1 200 OK\r\n{more}Content-Length: 0\r\n")).await.unwrap();
+            assert_eq!((reply.status, reply.headers.len()), (200, count + 1));
+        }
+        for more in [line.repeat(2100), line.repeat(4000)] {
+            let error = answered(&format!("HTTP/1.1 200 OK\r\n{more}")).await.unwrap_err().to_string();
+            assert!(error.contains("header lines"), "{error}");
+        }
+        let error = answered("SSH-2.0-x\r\n").await.unwrap_err().to_string();
+        assert!(error.contains("not HTTP"), "{error}");
+    }
 }

@@ -5,6 +5,7 @@ mod client_certificate;
 mod dial;
 mod endpoint;
 mod http;
+mod line;
 mod proxy;
 mod socks;
 mod tls;

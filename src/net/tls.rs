@@ -2,17 +2,21 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::tls_stream::TlsStream;
 use super::trust::Trust;
 use super::{ClientCertificate, Endpoint};
+use crate::clock::{self, Clock};
 use crate::error::{Error, Result};
 use crate::phase::Phase;
+
+const CA_HINT: &str = "a company proxy that opens TLS, or an emulator, needs its CA named: --ca-file, or ca-file in the profile";
 
 /// What this machine trusts, ready to dial with.
 #[derive(Clone)]
@@ -31,7 +35,7 @@ impl Tls {
             Some(path) => unusable(path, format!("one of its certificates is of no use: {error}")),
             None => Error::Bug(error.to_string()),
         })?;
-        let config = ClientConfig::builder_with_provider(provider)
+        let config = ClientConfig::builder_with_details(provider, Arc::new(Clock))
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::Bug(error.to_string()))?
             .dangerous() // The name of the only way to set a verifier; this one verifies.
@@ -66,7 +70,8 @@ impl Tls {
             let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
             match tls {
                 Some(rustls::Error::InvalidCertificate(problem)) => {
-                    Error::Untrusted { target, problem: certificate_problem(problem) }
+                    let (problem, hint) = certificate_problem(problem);
+                    Error::Untrusted { target, problem, hint: hint.into() }
                 }
                 Some(rustls::Error::General(problem)) => Error::Credential {
                     source: "the system's trust roots".into(),
@@ -111,16 +116,66 @@ pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     Ok(certificates)
 }
 
-fn certificate_problem(error: &CertificateError) -> String {
+/// What is wrong with a certificate, and what to do about it.
+fn certificate_problem(error: &CertificateError) -> (String, &'static str) {
+    const WRONG_CLOCK: &str = "the clock here is wrong: it is before this program was made; set it";
+    let show = |time: &UnixTime| {
+        clock::iso8601(SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs())).replace(".000Z", "Z")
+    };
+    let hint = |time: &UnixTime, otherwise| if clock::is_past(*time) { WRONG_CLOCK } else { otherwise };
     match error {
-        CertificateError::UnknownIssuer => "its issuer is not known here".into(),
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".into(),
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "it is not valid yet: is the clock right?".into()
+        CertificateError::UnknownIssuer => ("its issuer is not known here".into(), CA_HINT),
+        CertificateError::ExpiredContext { time, not_after } => (
+            format!("it expired at {}, and the clock here says {}", show(not_after), show(time)),
+            hint(
+                time,
+                "set the clock here if it is ahead; if it is right, the server needs a new certificate",
+            ),
+        ),
+        CertificateError::NotValidYetContext { time, not_before } => (
+            format!("it is valid from {}, and the clock here says {}", show(not_before), show(time)),
+            hint(
+                time,
+                "set the clock here if it is behind; if it is right, the server needs another certificate",
+            ),
+        ),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
+            "it is for another name".into(),
+            "is the HostName right, and does it lead to the hub? a proxy that opens TLS shows its own certificate",
+        ),
+        other => (other.to_string(), "is a proxy or another service answering there in place of the hub?"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_clock_is_told_from_an_old_certificate() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let (made, now, later) = (at(1_795_000_000), at(1_796_000_000), at(4_000_000_000));
+        for (error, problem, hint) in [
+            (
+                CertificateError::NotValidYetContext { time: at(0), not_before: made },
+                "valid from 2026-11-18T11:06:40Z, and the clock here says 1970-01-01T00:00:00Z",
+                "the clock here is wrong",
+            ),
+            (
+                CertificateError::NotValidYetContext { time: made, not_before: now },
+                "valid from 2026-11-30T00:53:20Z, and the clock here says 2026-11-18T11:06:40Z",
+                "set the clock here if it is behind",
+            ),
+            (
+                CertificateError::ExpiredContext { time: later, not_after: now },
+                "expired at 2026-11-30T00:53:20Z, and the clock here says 2096-10-02T07:06:40Z",
+                "set the clock here if it is ahead",
+            ),
+            (CertificateError::UnknownIssuer, "issuer is not known", "--ca-file"),
+            (CertificateError::NotValidForName, "another name", "is the HostName right"),
+        ] {
+            let (said, advice) = certificate_problem(&error);
+            assert!(said.contains(problem) && advice.contains(hint), "{said}: {advice}");
         }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "it is for another name".into()
-        }
-        other => other.to_string(),
     }
 }

@@ -84,6 +84,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         Ok(stream)
     }
 
+    /// What carries the TLS connection.
+    pub(super) fn carrier(&self) -> &S {
+        &self.io
+    }
+
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let step = self.keep(|_, _| Ok(()));

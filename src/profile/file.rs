@@ -84,7 +84,7 @@ impl Profiles {
     }
 }
 
-const HINT: &str = "README.md shows every key a profile file may have";
+const HINT: &str = "`man iotstream-profiles` shows every key of a profile file";
 
 /// Reads a TOML file that holds secrets.
 ///

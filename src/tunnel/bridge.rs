@@ -3,85 +3,97 @@
 //! A WebSocket has no half-close, so the bridge makes one of what there is: Close says "nothing more from me", and
 //! whoever gets it may still send what it has before it answers with its own.
 
-use std::future::Future;
+use std::future::{Future, pending, poll_fn};
 use std::io::{self, Cursor};
 use std::ops::{ControlFlow, Range};
 use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::frame::{Decoder, Piece};
-use super::link::{HANGUP, Link, silence};
+use super::empty_run::EmptyRun;
+use super::frame::{Close, Decoder, Piece};
+use super::link::{HANGUP, Link, Sent};
 use super::meter::Meter;
 use super::outgoing::Frames;
+use super::remote::{Keepalive, Remote, Shared};
+use super::watch::{LOOK, Lost, watch};
 use crate::buffer::Buffer;
 
 /// Bytes taken from the stream at a time: four full TLS records, behind what is left of the longest header and control
 /// frame.
 const INCOMING: usize = 65_536 + 256;
 
-/// How patient a bridge is.
+/// Reads in a row after which everything else of the stream, and other streams, have their turn: a peer may send faster
+/// than its frames are taken apart.
+const TURN: u32 = 8;
+
+/// What a peer sends once it has said that nothing more comes is read no faster than a buffer in this time.
+const AFTER_END: Duration = Duration::from_millis(20);
+
+/// What a bridge goes by.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Silence after which the peer is pinged; it is dead after less than two of these. Zero: never.
-    pub keepalive: Duration,
-    /// After the local side's end: how long the peer may be silent before it closes too.
-    pub linger: Duration,
-    /// After the peer's close: how long the local side may be silent before it ends too.
-    pub drain: Duration,
-    /// Whether the local side learns of the peer's close at once, while it may still send; else it does when the
-    /// caller drops it.
+    /// `None`: silence means nothing.
+    pub keepalive: Option<Keepalive>,
+    /// After the local side's end: how long the peer may be silent before it closes too. `None`: as long as it lives.
+    pub linger: Option<Duration>,
+    /// After the peer's end: how long the local side may be silent before it ends too. `None`: as long as the peer's
+    /// connection lasts.
+    pub drain: Option<Duration>,
+    /// How long the local side may take what is left once the peer's connection has ended. `None`: as long as it takes.
+    pub rest: Option<Duration>,
+    /// Whether the local side learns of the peer's end at once, while it may still send; else it does when the caller
+    /// drops it.
     pub half_close: bool,
-}
-
-/// A WebSocket Close frame: 1000 and none at all are normal, 1011 is what a device saw when the service's end had
-/// vanished [I].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Close {
-    pub code: Option<u16>,
-    pub reason: String,
-}
-
-impl Close {
-    /// Whether this is a stream's ordinary end.
-    pub fn is_normal(&self) -> bool {
-        matches!(self.code, None | Some(1000 | 1001 | 1005))
-    }
+    /// What the peer is told of a failure of the local side.
+    pub failed: fn(&io::Error) -> Close,
+    /// A bridge that is dropped, or whose process is killed, resets the connection: an ordinary end would wait behind what
+    /// the peer does not read.
+    pub reset: bool,
 }
 
 /// Why a stream ended: its first cause.
 #[derive(Debug)]
 pub enum End {
-    /// The local side had nothing more to send; what the peer still sent was delivered.
+    /// Both directions ended in good order, the local side's first.
     Local,
-    /// The peer closed; everything it sent before was delivered.
+    /// The peer closed; everything it sent before was delivered. In good order where the Close is a normal one: then all
+    /// that the local side had said was sent, too.
     Peer(Close),
+    /// The peer sent nothing but empty messages, which is the end of some; else as for a normal Close.
+    PeerEmptied,
     /// The local side could not be read or written.
     LocalFailed(io::Error),
-    /// The connection ended without a close.
+    /// The connection ended without a Close, within a message, or before all was sent.
     Cut(io::Error),
     /// The peer sent what no gateway may send.
     Violation(&'static str),
-    /// Nothing was heard for this long, not even an answer to a ping.
+    /// The peer acknowledged nothing, or answered no ping, for this long.
     Silent(Duration),
-    /// The caller asked for an end.
-    HungUp,
+    /// The peer's connection has ended, and the local side did not end, or take what came before, in time.
+    Abandoned,
+    /// The caller asked for an end. `whole`: both directions ended in good order all the same.
+    HungUp { whole: bool },
 }
 
 /// How one pump ended.
 enum Up {
     Eof,
-    /// After the peer's close or a hang-up: the local side had nothing more to say.
+    /// Ordered to: the local side had nothing more to say, or is not asked.
     Drained,
     LocalFailed(io::Error),
     RemoteFailed(io::Error),
 }
 
 enum Down {
-    /// The peer closed, or ended its side of the connection in good order.
     Closed(Close),
+    /// A run of empty messages.
+    Emptied,
     /// After our own close the peer neither sent nor closed.
     Lingered,
     LocalFailed(io::Error),
@@ -89,8 +101,18 @@ enum Down {
     Violation(&'static str),
 }
 
+/// What may be asked of a running bridge. Both futures are polled until they resolve.
+#[derive(Debug)]
+pub struct Controls<H, G> {
+    /// Ends the stream within a second, with this Close if the local side has not ended.
+    pub hangup: H,
+    /// The local side has ended and takes nothing more: what it has said is sent, and the stream ended within a second,
+    /// whatever the peer does.
+    pub gone: G,
+}
+
 /// Moves bytes between a local side and an established WebSocket, of which `early` are the bytes that came with the
-/// upgrade's answer, until both directions have ended. `hangup` asks for an orderly end within a second.
+/// upgrade's answer, until both directions have ended.
 ///
 /// Not cancel-safe: dropping the future drops bytes on their way. To end early, resolve `hangup`.
 pub async fn bridge<R, W, S>(
@@ -99,123 +121,232 @@ pub async fn bridge<R, W, S>(
     early: &[u8],
     settings: &Settings,
     meter: &Meter,
-    hangup: impl Future<Output = ()>,
+    controls: Controls<impl Future<Output = Close>, impl Future<Output = ()>>,
 ) -> End
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
-    S: AsyncRead + AsyncWrite,
+    S: Remote,
 {
-    let (read, write) = tokio::io::split(remote);
-    let mut frames = Frames::new(write);
-    let remote = Cursor::new(early).chain(read);
-    let end = run(local, remote, &mut frames, settings, meter, hangup).await;
-    if !matches!(end, End::Cut(_) | End::Silent(_)) {
-        // TLS has a close of its own; a peer that is gone does not miss it.
-        let _ = timeout(HANGUP / 2, frames.shutdown()).await;
+    if let Some(keepalive) = settings.keepalive {
+        remote.probe(keepalive);
+    }
+    remote.reset_on_drop(settings.reset);
+    let remote = Shared::new(remote);
+    let mut frames = Frames::new(&remote);
+    let end = run(local, early, &remote, &mut frames, settings, meter, controls).await;
+    match &end {
+        // A peer that is gone does not miss what follows.
+        End::Cut(_) | End::Silent(_) | End::Abandoned => {}
+        End::HungUp { .. } => {
+            let _ = timeout(HANGUP, leave(&mut frames, &remote)).await;
+            let is_delivered = remote.lock().line().is_none_or(|line| !line.queued);
+            remote.lock().reset_on_drop(settings.reset && !is_delivered);
+        }
+        _ => {
+            // TLS has a close of its own.
+            let _ = timeout(HANGUP / 2, frames.shutdown()).await;
+            remote.lock().reset_on_drop(false);
+        }
     }
     end
 }
 
-async fn run<R, W, S, T>(
-    local: (R, W),
-    remote: S,
-    frames: &mut Frames<T>,
+/// Ends the connection so that what was sent last arrives: with something unread, the system would reset it.
+async fn leave<S: Remote>(frames: &mut Frames<&Shared<S>>, mut remote: &Shared<S>) {
+    let _ = frames.shutdown().await;
+    let mut unread = [0; 4096];
+    while remote.read(&mut unread).await.is_ok_and(|count| count > 0) {}
+}
+
+async fn run<R, W, S>(
+    mut local: (R, W),
+    early: &[u8],
+    remote: &Shared<S>,
+    frames: &mut Frames<&Shared<S>>,
     settings: &Settings,
     meter: &Meter,
-    hangup: impl Future<Output = ()>,
+    controls: Controls<impl Future<Output = Close>, impl Future<Output = ()>>,
 ) -> End
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
-    S: AsyncRead + Unpin,
-    T: AsyncWrite + Unpin,
+    S: Remote,
 {
-    let link = Link::default();
-    let mut up = pin!(up(local.0, frames, &link, meter));
-    let mut down = pin!(down(remote, local.1, &link, settings.half_close, meter));
-    let mut silence = pin!(silence(&link, settings.keepalive));
-    let mut hangup = pin!(hangup);
+    let link = Link::new();
+    let (tell, mut told) = oneshot::channel();
+    let mut up = pin!(up(local.0, frames, &link, settings, meter));
+    let mut down = pin!(async {
+        let mut incoming = Incoming::new(Cursor::new(early).chain(remote));
+        let end = down(&mut incoming, &mut local.1, &link, settings.half_close, meter).await;
+        let is_over = matches!(end, Down::Closed(_) | Down::Emptied);
+        let _ = tell.send(end);
+        if is_over { after(&mut incoming, &link).await } else { pending().await }
+    });
+    let mut lost = pin!(watch(&link, settings.keepalive, settings.rest, || remote.lock().line()));
+    let Controls { hangup, gone } = controls;
+    let (mut hangup, mut gone) = (pin!(hangup), pin!(gone));
     let (mut upward, mut downward) = (None, None);
-    let mut limit = None;
+    let mut limit: Option<Instant> = None;
+    let sooner = |limit: &mut Option<Instant>, time: Duration| {
+        let new = Instant::now() + time;
+        *limit = Some(limit.map_or(new, |old| old.min(new)));
+    };
+    let (mut is_after, mut hung_up, mut peer_was_first) = (true, false, false);
     while upward.is_none() || downward.is_none() {
         tokio::select! {
             biased;
-            end = &mut down, if downward.is_none() => {
+            end = &mut down, if is_after => {
+                is_after = false;
                 match end {
-                    Down::Closed(_) => link.order(|orders| orders.drain = Some(settings.drain)),
+                    After::Gone => if let Some(rest) = settings.rest {
+                        sooner(&mut limit, rest);
+                    },
+                    After::Violation(what) => {
+                        link.order(|orders| orders.close = Some(Close::new(Close::PROTOCOL, what)));
+                        sooner(&mut limit, HANGUP);
+                        downward = Some(Down::Violation(what));
+                    }
+                }
+            }
+            Ok(end) = &mut told, if downward.is_none() => {
+                match &end {
+                    Down::Closed(_) | Down::Emptied => {
+                        peer_was_first = upward.is_none();
+                        link.peer_ended();
+                        link.order(|orders| orders.drain = orders.drain.or(settings.drain));
+                    }
                     // The peer is told in good manners, if it listens at all.
-                    Down::LocalFailed(_) => {
-                        link.order(|orders| orders.drain = Some(Duration::ZERO));
-                        limit = Some(Instant::now() + HANGUP);
+                    Down::LocalFailed(error) => {
+                        link.order(|orders| {
+                            orders.drain = Some(Duration::ZERO);
+                            orders.hangup.get_or_insert((settings.failed)(error));
+                        });
+                        sooner(&mut limit, 2 * HANGUP);
+                    }
+                    Down::Violation(what) => {
+                        link.order(|orders| orders.close = Some(Close::new(Close::PROTOCOL, *what)));
+                        sooner(&mut limit, HANGUP);
                     }
                     // Nothing more can be sent either.
-                    Down::RemoteFailed(_) | Down::Violation(_) => limit = Some(Instant::now()),
+                    Down::RemoteFailed(_) => sooner(&mut limit, Duration::ZERO),
                     Down::Lingered => {}
                 }
                 downward = Some(end);
             }
             end = &mut up, if upward.is_none() => {
-                link.linger(settings.linger);
+                link.upward_ended(settings.linger);
                 upward = Some(end);
             }
-            silent = &mut silence => return End::Silent(silent),
-            () = &mut hangup, if !link.is_hung_up() => {
-                link.hang_up();
-                limit = Some(Instant::now() + 2 * HANGUP);
+            lost = &mut lost => return match lost {
+                Lost::Silent(silent) => End::Silent(silent),
+                Lost::Gone => End::Abandoned,
+            },
+            close = &mut hangup, if !hung_up => {
+                hung_up = true;
+                link.order(|orders| {
+                    orders.drain = Some(HANGUP);
+                    orders.hangup = Some(close);
+                });
+                sooner(&mut limit, 2 * HANGUP);
+            }
+            () = &mut gone, if !hung_up => {
+                hung_up = true;
+                link.order(|orders| orders.drain = Some(HANGUP));
+                sooner(&mut limit, 2 * HANGUP);
             }
             () = sleep_until(limit.unwrap_or_else(Instant::now)), if limit.is_some() => break,
         }
     }
-    first_cause(upward, downward, link.is_hung_up())
+    first_cause(upward, downward, settings.half_close, hung_up, peer_was_first)
 }
 
 /// Why the stream ended, from how its pumps did; `None` is one that was still running when the other's end decided.
-fn first_cause(up: Option<Up>, down: Option<Down>, hung_up: bool) -> End {
+fn first_cause(
+    up: Option<Up>,
+    down: Option<Down>,
+    half_close: bool,
+    hung_up: bool,
+    peer_was_first: bool,
+) -> End {
     match (up, down) {
-        (_, Some(Down::LocalFailed(error))) | (Some(Up::LocalFailed(error)), _) => End::LocalFailed(error),
-        _ if hung_up => End::HungUp,
-        (Some(Up::Eof), _) => End::Local,
-        (_, Some(Down::Closed(close))) => End::Peer(close),
         (_, Some(Down::Violation(what))) => End::Violation(what),
+        // It had ended altogether, which shows only when something is sent to it.
+        (Some(Up::Eof), Some(Down::LocalFailed(error))) if half_close && is_gone(&error) => End::Local,
+        (_, Some(Down::LocalFailed(error))) | (Some(Up::LocalFailed(error)), _) => End::LocalFailed(error),
+        (up, down) if hung_up => {
+            let is_over = matches!(down, Some(Down::Closed(close)) if close.is_normal());
+            End::HungUp { whole: is_over && matches!(up, Some(Up::Eof)) }
+        }
+        (_, Some(Down::Closed(close))) if !close.is_normal() => End::Peer(close),
+        (Some(Up::Eof), Some(Down::Closed(_) | Down::Emptied | Down::Lingered)) if !peer_was_first => {
+            End::Local
+        }
+        (Some(Up::Eof), Some(Down::Closed(close))) => End::Peer(close),
+        (Some(Up::Eof), Some(Down::Emptied)) => End::PeerEmptied,
         (_, Some(Down::RemoteFailed(error))) | (Some(Up::RemoteFailed(error)), _) => End::Cut(error),
-        (Some(Up::Drained) | None, _) => End::Local,
+        (Some(Up::Drained), Some(Down::Closed(close))) => End::Peer(close),
+        (Some(Up::Drained), Some(Down::Emptied)) => End::PeerEmptied,
+        (Some(_), Some(Down::Lingered)) => End::Local,
+        // The peer's connection ended after its Close, and the local side went on.
+        (None, _) | (_, None) => End::Abandoned,
     }
 }
 
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
 /// Local side → frames.
-async fn up<R, S>(mut local: R, frames: &mut Frames<S>, link: &Link, meter: &Meter) -> Up
+async fn up<R, S>(mut local: R, frames: &mut Frames<S>, link: &Link, settings: &Settings, meter: &Meter) -> Up
 where
     R: AsyncRead + Unpin,
     S: AsyncWrite + Unpin,
 {
-    let mut drain = None;
+    let normal = Close::new(Close::NORMAL, "");
+    let (mut drain, mut payloads) = (None, 0);
     loop {
         let deadline = drain.map(|patience| Instant::now() + patience);
         let step = tokio::select! {
             biased;
             () = link.attention.notified() => {
-                let (ping, pong) = {
-                    let mut orders = link.lock();
+                let (ping, pong, close) = {
+                    let orders = &mut link.lock().orders;
                     drain = orders.drain;
-                    (std::mem::take(&mut orders.ping), orders.pong.take())
+                    (std::mem::take(&mut orders.ping), orders.pong.take(), orders.close.take())
                 };
-                frames.control(ping, pong.as_deref()).await
+                if let Some(close) = close {
+                    return ended(frames, &close, Up::Drained).await;
+                }
+                let sent = frames.control(ping, pong.as_deref()).await;
+                if ping && sent.is_ok() {
+                    link.sent(Sent::Ping);
+                }
+                sent
             }
             payload = frames.payload(&mut local) => match payload {
-                Ok(None) => return close(frames, if drain.is_some() { Up::Drained } else { Up::Eof }).await,
+                Ok(None) => return ended(frames, &normal, Up::Eof).await,
                 Ok(Some(payload)) => {
                     let count = payload.len();
-                    let sent = frames.data(payload, drain).await;
+                    link.sent(Sent::Data);
+                    let sent = frames.data(payload).await;
                     if sent.is_ok() {
                         meter.add_sent(count);
                     }
+                    payloads += 1;
+                    if payloads % TURN == 0 {
+                        yield_now().await;
+                    }
                     sent
                 }
-                Err(error) => return close(frames, Up::LocalFailed(error)).await,
+                Err(error) => {
+                    let close = (settings.failed)(&error);
+                    return ended(frames, &close, Up::LocalFailed(error)).await;
+                }
             },
             () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
-                return close(frames, Up::Drained).await;
+                let close = link.lock().orders.hangup.take().unwrap_or(normal);
+                return ended(frames, &close, Up::Drained).await;
             }
         };
         if let Err(error) = step {
@@ -225,131 +356,215 @@ where
 }
 
 /// Says that nothing more comes; an upward pump ends with this.
-async fn close<S: AsyncWrite + Unpin>(frames: &mut Frames<S>, why: Up) -> Up {
-    match frames.close().await {
-        Ok(()) => why,
-        Err(error) => Up::RemoteFailed(error),
-    }
+async fn ended<S: AsyncWrite + Unpin>(frames: &mut Frames<S>, close: &Close, why: Up) -> Up {
+    // Where the connection is lost, the downward pump tells.
+    let _ = frames.close(close).await;
+    why
 }
 
-/// Frames → local side.
-async fn down<S, W>(mut remote: S, mut local: W, link: &Link, half_close: bool, meter: &Meter) -> Down
+/// Frames → local side, until the peer says that nothing more comes, or something fails.
+async fn down<S, W>(
+    incoming: &mut Incoming<S>,
+    local: &mut W,
+    link: &Link,
+    half_close: bool,
+    meter: &Meter,
+) -> Down
 where
     S: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut decoder = Decoder::default();
-    // An unfinished header or control frame.
-    let mut rest = Vec::new();
+    let mut reads = 0;
     loop {
-        link.heard(Some(Instant::now()));
-        let (mut buffer, end) = match read_or_linger(&mut remote, &rest, link).await {
-            ControlFlow::Continue(Ok((_, 0))) => {
-                let close = Close { code: None, reason: String::new() };
-                return closed(half_close.then_some(&mut local), close, link).await;
-            }
-            ControlFlow::Continue(Ok((buffer, count))) => (buffer, rest.len() + count),
+        link.listening();
+        let (buffer, Taken { data, last }) = match incoming.next_or_linger(link).await {
+            ControlFlow::Continue(Ok(taken)) => taken,
             ControlFlow::Continue(Err(error)) => return Down::RemoteFailed(error),
             ControlFlow::Break(()) => return Down::Lingered,
         };
-        buffer[..rest.len()].copy_from_slice(&rest);
-        link.heard(Some(Instant::now()));
-        let Taken { data, unfinished, last } = take_apart(&mut decoder, &mut buffer[..end], link);
         if !data.is_empty() {
-            link.heard(None);
             let count = data.len();
-            if let Err(error) = local.write_all(&buffer[data]).await {
+            if let Err(error) = deliver(local, &buffer[data], link).await {
                 return Down::LocalFailed(error);
             }
             meter.add_received(count);
         }
-        match last {
-            Some(Down::Closed(close)) => return closed(half_close.then_some(&mut local), close, link).await,
-            Some(end) => return end,
-            None => {}
+        drop(buffer);
+        if let Some(end) = last {
+            let is_over = matches!(end, Down::Closed(_) | Down::Emptied);
+            if !is_over || !half_close {
+                return end;
+            }
+            return match local.shutdown().await {
+                Err(error) if error.kind() != io::ErrorKind::NotConnected => Down::LocalFailed(error),
+                _ => end,
+            };
         }
         if let Err(error) = local.flush().await {
             return Down::LocalFailed(error);
         }
-        rest.clear();
-        rest.extend_from_slice(&buffer[unfinished..end]);
+        reads += 1;
+        if reads % TURN == 0 {
+            yield_now().await;
+        }
     }
+}
+
+/// Writes all of `data`; the watch learns of a local side that takes nothing.
+async fn deliver(local: &mut (impl AsyncWrite + Unpin), data: &[u8], link: &Link) -> io::Result<()> {
+    let mut writing = pin!(local.write_all(data));
+    if let Poll::Ready(written) = poll_fn(|cx| Poll::Ready(writing.as_mut().poll(cx))).await {
+        return written;
+    }
+    tokio::select! {
+        biased;
+        written = &mut writing => return written,
+        () = sleep(LOOK) => link.not_listening(),
+    }
+    writing.await
+}
+
+/// What became of a peer after its end.
+enum After {
+    /// Its connection has ended.
+    Gone,
+    Violation(&'static str),
+}
+
+/// Hears a peer out that has said that nothing more comes, until its connection ends.
+async fn after<S: AsyncRead + Unpin>(incoming: &mut Incoming<S>, link: &Link) -> After {
+    loop {
+        link.listening();
+        match incoming.next(link).await {
+            Ok((_, Taken { last: Some(Down::Violation(what)), .. })) => return After::Violation(what),
+            Ok(_) => {}
+            Err(_) => return After::Gone,
+        }
+        sleep(AFTER_END).await;
+    }
+}
+
+/// The reading half of a WebSocket.
+struct Incoming<S> {
+    remote: S,
+    decoder: Decoder,
+    /// An unfinished header or control frame.
+    rest: Vec<u8>,
+    empty_run: EmptyRun,
+    /// A run of empty messages was the end.
+    emptied: bool,
+    /// A Close has come: what follows it means nothing (RFC 6455, section 1.4).
+    closed: bool,
 }
 
 /// What is in the bytes of one read.
 struct Taken {
     /// Where the payloads are, moved together so that one write takes them all.
     data: Range<usize>,
-    /// Where an unfinished header or control frame begins.
-    unfinished: usize,
     /// Why nothing more is to be read.
     last: Option<Down>,
 }
 
-fn take_apart(decoder: &mut Decoder, bytes: &mut [u8], link: &Link) -> Taken {
-    let (mut data, mut unfinished) = (0..0, 0);
-    let last = loop {
-        let (used, piece) = match decoder.next(&bytes[unfinished..]) {
-            Ok((0, None)) => break None,
-            Ok(step) => step,
-            Err(violation) => break Some(Down::Violation(violation.0)),
-        };
-        let within = |range: Range<usize>| unfinished + range.start..unfinished + range.end;
-        match piece {
-            Some(Piece::Data(range)) => {
-                let range = within(range);
-                if data.is_empty() {
-                    data = range;
-                } else {
-                    let count = range.len();
-                    bytes.copy_within(range, data.end);
-                    data.end += count;
-                }
-            }
-            Some(Piece::Ping(range)) => {
-                let payload = bytes[within(range)].to_vec();
-                link.order(|orders| orders.pong = Some(payload));
-            }
-            Some(Piece::Close(code, reason)) => {
-                let reason = String::from_utf8_lossy(&bytes[within(reason)]).into_owned();
-                break Some(Down::Closed(Close { code, reason }));
-            }
-            Some(Piece::Pong) | None => {}
+impl<S: AsyncRead + Unpin> Incoming<S> {
+    fn new(remote: S) -> Self {
+        Self {
+            remote,
+            decoder: Decoder::default(),
+            rest: Vec::new(),
+            empty_run: EmptyRun::default(),
+            emptied: false,
+            closed: false,
         }
-        unfinished += used;
-    };
-    Taken { data, unfinished, last }
-}
-
-async fn closed(local: Option<&mut (impl AsyncWrite + Unpin)>, close: Close, link: &Link) -> Down {
-    link.heard(None);
-    let Some(local) = local else { return Down::Closed(close) };
-    match local.shutdown().await {
-        Err(error) if error.kind() != io::ErrorKind::NotConnected => Down::LocalFailed(error),
-        _ => Down::Closed(close),
     }
-}
 
-/// Reads from the peer, behind room for `rest`; once the upward pump has ended, only for as long as the peer may be
-/// silent.
-async fn read_or_linger<S: AsyncRead + Unpin>(
-    remote: &mut S,
-    rest: &[u8],
-    link: &Link,
-) -> ControlFlow<(), io::Result<(Buffer, usize)>> {
-    let room = rest.len()..INCOMING;
-    let patience = link.lock().linger;
-    let patience = match patience {
-        Some(patience) => patience,
-        None => tokio::select! {
-            biased;
-            read = Buffer::read(remote, room.clone()) => return ControlFlow::Continue(read),
-            () = link.upward_ended.notified() => link.lock().linger.unwrap_or_default(),
-        },
-    };
-    match timeout(patience, Buffer::read(remote, room)).await {
-        Ok(read) => ControlFlow::Continue(read),
-        Err(_elapsed) => ControlFlow::Break(()),
+    /// Reads from the peer. Cancel-safe.
+    ///
+    /// # Errors
+    /// That of the connection, also where it has ended.
+    async fn next(&mut self, link: &Link) -> io::Result<(Buffer, Taken)> {
+        let held = self.rest.len();
+        let (mut buffer, count) = Buffer::read(&mut self.remote, held..INCOMING).await?;
+        if count == 0 {
+            let where_to =
+                if held > 0 || self.decoder.is_within_message() { " within a message" } else { "" };
+            let problem = format!("it was closed{where_to} without a Close");
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem));
+        }
+        link.heard();
+        if self.closed {
+            return Ok((buffer, Taken { data: 0..0, last: None }));
+        }
+        buffer[..held].copy_from_slice(&self.rest);
+        let taken = self.take_apart(&mut buffer[..held + count], link);
+        Ok((buffer, taken))
+    }
+
+    /// As [`Self::next`]; once the upward pump has ended, only for as long as the peer may be silent.
+    async fn next_or_linger(&mut self, link: &Link) -> ControlFlow<(), io::Result<(Buffer, Taken)>> {
+        let ended = link.lock().upward_ended;
+        if !ended {
+            tokio::select! {
+                biased;
+                next = self.next(link) => return ControlFlow::Continue(next),
+                () = link.upward_end.notified() => {}
+            }
+        }
+        let linger = link.lock().linger;
+        match linger {
+            None => ControlFlow::Continue(self.next(link).await),
+            Some(patience) => match timeout(patience, self.next(link)).await {
+                Ok(next) => ControlFlow::Continue(next),
+                Err(_elapsed) => ControlFlow::Break(()),
+            },
+        }
+    }
+
+    fn take_apart(&mut self, bytes: &mut [u8], link: &Link) -> Taken {
+        let (mut data, mut unfinished) = (0..0, 0);
+        let was_emptied = self.emptied;
+        let last = loop {
+            let (used, piece) = match self.decoder.next(&bytes[unfinished..]) {
+                Ok((0, None)) => break (self.emptied && !was_emptied).then_some(Down::Emptied),
+                Ok(step) => step,
+                Err(violation) => break Some(Down::Violation(violation.0)),
+            };
+            let within = |range: Range<usize>| unfinished + range.start..unfinished + range.end;
+            match piece {
+                Some(Piece::Data(_)) if self.emptied => break Some(Down::Violation("data after its end")),
+                Some(Piece::Data(range)) => {
+                    let range = within(range);
+                    self.empty_run.broken();
+                    if data.is_empty() {
+                        data = range;
+                    } else {
+                        let count = range.len();
+                        bytes.copy_within(range, data.end);
+                        data.end += count;
+                    }
+                }
+                Some(Piece::Ping(range)) => {
+                    let payload = bytes[within(range)].to_vec();
+                    link.order(|orders| orders.pong = Some(payload));
+                }
+                Some(Piece::Close(code, reason)) => {
+                    self.closed = true;
+                    let reason = String::from_utf8_lossy(&bytes[within(reason)]).into_owned();
+                    let close = Close { code, reason };
+                    let is_whole = !close.is_normal() || !self.decoder.is_within_message();
+                    let within =
+                        || io::Error::new(io::ErrorKind::UnexpectedEof, "it was closed within a message");
+                    break Some(if is_whole { Down::Closed(close) } else { Down::RemoteFailed(within()) });
+                }
+                Some(Piece::Empty) => self.emptied = self.emptied || self.empty_run.is_end(Instant::now()),
+                Some(Piece::Pong) | None => {}
+            }
+            unfinished += used;
+        };
+        self.rest.clear();
+        if !self.closed {
+            self.rest.extend_from_slice(&bytes[unfinished..]);
+        }
+        Taken { data, last }
     }
 }
 

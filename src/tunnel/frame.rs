@@ -12,6 +12,44 @@ pub(super) const HEADER_ROOM: usize = 14;
 /// The longest payload of a control frame (RFC 6455, 5.5).
 const MAX_CONTROL: usize = 125;
 
+/// A WebSocket Close frame: 1000 and none at all are a stream's ordinary end, 1011 is what a device saw when the service's
+/// end had vanished [I].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Close {
+    pub code: Option<u16>,
+    pub reason: String,
+}
+
+impl Close {
+    /// Nothing more comes.
+    pub const NORMAL: u16 = 1000;
+    /// Whoever sends this goes away with the stream unfinished.
+    pub const GOING_AWAY: u16 = 1001;
+    /// The peer broke the protocol.
+    pub const PROTOCOL: u16 = 1002;
+    /// What the stream leads to has failed.
+    pub const FAILURE: u16 = 1011;
+
+    pub fn new(code: u16, reason: impl Into<String>) -> Self {
+        Self { code: Some(code), reason: reason.into() }
+    }
+
+    /// Whether this is a stream's ordinary end.
+    pub fn is_normal(&self) -> bool {
+        matches!(self.code, None | Some(Self::NORMAL))
+    }
+
+    /// The payload of the frame: the reason is cut where it does not fit.
+    pub(super) fn payload(&self) -> Vec<u8> {
+        let Some(code) = self.code else { return Vec::new() };
+        let mut end = self.reason.len().min(MAX_CONTROL - 2);
+        while !self.reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        [&code.to_be_bytes(), &self.reason.as_bytes()[..end]].concat()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Opcode {
@@ -73,6 +111,8 @@ fn mask(payload: &mut [u8], key: [u8; 4]) {
 pub(super) enum Piece {
     /// Payload of a data frame, or of a part of one.
     Data(Range<usize>),
+    /// The end of a message that held nothing.
+    Empty,
     Ping(Range<usize>),
     Pong,
     /// The status code, where there is one, and the reason.
@@ -91,9 +131,16 @@ pub(super) struct Decoder {
     remaining: u64,
     /// Within a fragmented message.
     fragmented: bool,
+    /// The current message has had payload.
+    filled: bool,
 }
 
 impl Decoder {
+    /// Whether the input so far ends within a message; an unfinished header or control frame is not counted.
+    pub(super) fn is_within_message(&self) -> bool {
+        self.remaining > 0 || self.fragmented
+    }
+
     /// Takes the next piece off the front of `input`: how many bytes it took, and the piece, if there is one.
     /// `(0, None)` asks for more input; a header and a whole control frame are at most 129 bytes.
     pub(super) fn next(&mut self, input: &[u8]) -> Result<(usize, Option<Piece>), Violation> {
@@ -109,9 +156,10 @@ impl Decoder {
                 if (opcode == 0) != self.fragmented {
                     return Err(Violation("a continuation frame out of place"));
                 }
+                self.filled = length > 0 || (opcode == 0 && self.filled);
                 self.fragmented = !final_frame;
                 self.remaining = length;
-                Ok((header, None))
+                Ok((header, (final_frame && !self.filled).then_some(Piece::Empty)))
             }
             opcode @ 8..=10 => {
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
@@ -123,10 +171,7 @@ impl Decoder {
                     return Ok((0, None));
                 }
                 let piece = match opcode {
-                    8 => {
-                        let code = input[header..end].first_chunk().map(|code| u16::from_be_bytes(*code));
-                        Piece::Close(code, (header + 2).min(end)..end)
-                    }
+                    8 => Piece::Close(close_code(&input[header..end])?, (header + 2).min(end)..end),
                     9 => Piece::Ping(header..end),
                     _ => Piece::Pong,
                 };
@@ -138,6 +183,16 @@ impl Decoder {
 }
 
 /// The lengths of the header and of the payload, once the header is there whole.
+/// The code in a Close frame's payload (RFC 6455, sections 5.5.1 and 7.4): none where it is empty.
+fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
+    match payload.first_chunk().map(|code| u16::from_be_bytes(*code)) {
+        None if payload.is_empty() => Ok(None),
+        Some(1004..=1006 | 1015) | None => Err(Violation("a Close with a code that is never sent")),
+        Some(code @ 1000..=4999) => Ok(Some(code)),
+        Some(_) => Err(Violation("a Close with a code that is never sent")),
+    }
+}
+
 fn parse_header(input: &[u8]) -> Result<Option<(usize, u64)>, Violation> {
     let [first, second, ..] = *input else { return Ok(None) };
     if first & 0x70 != 0 {
@@ -190,6 +245,7 @@ mod tests {
                     Some(Piece::Data(range)) => data.extend_from_slice(&here[range]),
                     Some(Piece::Ping(range)) => control.push(format!("ping {:?}", &here[range])),
                     Some(Piece::Pong) => control.push("pong".into()),
+                    Some(Piece::Empty) => control.push("empty".into()),
                     Some(Piece::Close(code, reason)) => {
                         control.push(format!("close {code:?} {:?}", &here[reason]));
                     }
@@ -225,8 +281,27 @@ mod tests {
             decoded(&frame, 1..).unwrap().1.remove(0)
         };
         assert_eq!(close(&[]), "close None []");
-        assert_eq!(close(&[3]), "close None []");
+        for payload in [&[3][..], &[0x03, 0xed], &[0x03, 0xee], &[0x03, 0xf7], &[0, 0], &[0xff, 0xff]] {
+            let frame: Vec<u8> = [&[0x88, payload.len().to_le_bytes()[0]], payload].concat();
+            assert!(decoded(&frame, 1..).is_err(), "{payload:?}");
+        }
         assert_eq!(close(&[0x03, 0xf3, b'x']), "close Some(1011) [120]");
+    }
+
+    #[test]
+    fn messages_that_hold_nothing_are_told() {
+        let empties = |wire: &[u8]| decoded(wire, std::iter::repeat(64)).unwrap();
+        assert_eq!(empties(&[0x82, 0, 0x81, 0]).1, ["empty", "empty"]);
+        assert_eq!(empties(&[0x02, 0, 0x00, 0, 0x80, 0]).1, ["empty"]);
+        let filled = [0x02, 0, 0x00, 1, b'x', 0x80, 0, 0x82, 1, b'y'];
+        assert_eq!(empties(&filled), (b"xy".to_vec(), vec![]));
+    }
+
+    #[test]
+    fn a_reason_is_cut_between_characters() {
+        let close = Close::new(Close::FAILURE, "é".repeat(100));
+        assert_eq!(close.payload(), [&[0x03, 0xf3][..], "é".repeat(61).as_bytes()].concat());
+        assert!(Close { code: None, reason: "x".into() }.payload().is_empty());
     }
 
     #[test]

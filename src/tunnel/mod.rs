@@ -2,15 +2,19 @@
 //! stdout as a byte stream. Knows neither Azure nor TLS.
 
 mod bridge;
+mod empty_run;
 mod frame;
 mod link;
 mod meter;
 mod outgoing;
 mod paced;
+mod remote;
 mod stdio;
+mod watch;
 
-pub use bridge::{Close, End, Settings, bridge};
-pub use frame::MAX_PAYLOAD;
+pub use bridge::{Controls, End, Settings, bridge};
+pub use frame::{Close, MAX_PAYLOAD};
 pub use meter::Meter;
 pub use paced::Paced;
-pub use stdio::{Input, Output, take_stdio};
+pub use remote::{Keepalive, Line, Remote};
+pub use stdio::{Input, InputWatch, Output, OutputWatch, take_stdio};

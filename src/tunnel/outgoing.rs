@@ -3,12 +3,10 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
 
-use super::frame::{HEADER_ROOM, Opcode, seal};
+use super::frame::{Close, HEADER_ROOM, Opcode, seal};
 use crate::buffer::Buffer;
 
 /// Where payloads begin: behind room for a header, and where copies are fast.
@@ -20,9 +18,6 @@ const FRAME: usize = 65_536;
 
 /// The same on a line that does not keep up: what has been taken on is in front of the next keystroke.
 const SHORT_FRAME: usize = 16_384;
-
-/// However impatient the bridge: what one frame may take.
-const SHORTEST_PATIENCE: Duration = Duration::from_millis(350);
 
 /// The payload of a frame to come.
 pub(super) struct Payload {
@@ -64,13 +59,9 @@ impl<S: AsyncWrite + Unpin> Frames<S> {
         Ok((count > 0).then_some(Payload { buffer, count }))
     }
 
-    /// Sends a payload, within `patience` if there is a limit to it.
-    pub(super) async fn data(&mut self, payload: Payload, patience: Option<Duration>) -> io::Result<()> {
-        let sending = self.send(Opcode::Binary, payload);
-        match patience {
-            None => sending.await,
-            Some(patience) => timeout(patience.max(SHORTEST_PATIENCE), sending).await?,
-        }
+    /// Sends a payload.
+    pub(super) async fn data(&mut self, payload: Payload) -> io::Result<()> {
+        self.send(Opcode::Binary, payload).await
     }
 
     /// Answers a ping, and pings.
@@ -84,9 +75,9 @@ impl<S: AsyncWrite + Unpin> Frames<S> {
         Ok(())
     }
 
-    /// Says that nothing more comes.
-    pub(super) async fn close(&mut self) -> io::Result<()> {
-        self.send(Opcode::Close, Payload::of(&1000u16.to_be_bytes())).await
+    /// Says that nothing more comes, and why.
+    pub(super) async fn close(&mut self, close: &Close) -> io::Result<()> {
+        self.send(Opcode::Close, Payload::of(&close.payload())).await
     }
 
     /// Closes the connection itself; TLS has a close of its own.

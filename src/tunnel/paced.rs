@@ -27,6 +27,10 @@ impl<R> Paced<R> {
     pub fn new(reader: R, lengthen: fn(&R)) -> Self {
         Self { reader, lengthen, pace: Some(Pace { taken: 0, last: Instant::now() }) }
     }
+
+    pub(super) fn get_ref(&self) -> &R {
+        &self.reader
+    }
 }
 
 impl<R: fmt::Debug> fmt::Debug for Paced<R> {

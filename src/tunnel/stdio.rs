@@ -1,15 +1,18 @@
 //! stdin and stdout as a byte stream: through epoll where the kernel can wait for them, which is pipes and sockets.
 
 use std::fs::File;
+use std::future::pending;
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::time::sleep;
 
 use super::paced::Paced;
 
@@ -19,6 +22,9 @@ const STDOUT_PIPE: usize = 256 * 1024;
 /// The same of the pipe on stdin, first, and on a fast line.
 const STDIN_PIPE: usize = 16 * 1024;
 const LONG_STDIN_PIPE: usize = 64 * 1024;
+
+/// How often a socket is looked at whose reader may have gone.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// stdin.
 #[derive(Debug)]
@@ -169,16 +175,107 @@ impl Drop for Polled {
 impl Output {
     /// Whether nobody can read any more what would be written.
     pub fn is_broken(&self) -> bool {
-        let Self::Polled(Polled { fd: Some(fd), .. }) = self else { return false };
-        let mut ask = [PollFd::new(fd.get_ref(), PollFlags::empty())];
-        let now = Timespec::default();
-        rustix::event::poll(&mut ask, Some(&now)).is_ok()
-            && ask[0].revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL)
+        match self {
+            Self::Polled(Polled { fd: Some(fd), .. }) => is_broken(fd.get_ref()),
+            _ => false,
+        }
+    }
+
+    /// As [`Self::is_broken`], for whoever watches while the output is in use. It has to be dropped before the output, whose
+    /// reader would not see an end.
+    ///
+    /// # Errors
+    /// When the descriptor cannot be duplicated.
+    pub fn watch(&self) -> io::Result<OutputWatch> {
+        Ok(match self {
+            Self::Polled(Polled { fd: Some(fd), is_socket, .. }) => {
+                let fd = fd.get_ref().try_clone()?;
+                match is_socket {
+                    true => OutputWatch::Socket(fd),
+                    #[expect(deprecated, reason = "as in `Polled::new`")]
+                    false => OutputWatch::Pipe(AsyncFd::with_interest(fd, Interest::READABLE)?),
+                }
+            }
+            _ => OutputWatch::Whole,
+        })
     }
 
     pub fn is_terminal(&self) -> bool {
         matches!(self, Self::Terminal(_))
     }
+}
+
+/// Tells when nobody reads an [`Output`] any more.
+#[derive(Debug)]
+pub enum OutputWatch {
+    Pipe(AsyncFd<OwnedFd>),
+    /// Which may be stdin, too, so that its readiness says nothing.
+    Socket(OwnedFd),
+    /// A file or a terminal.
+    Whole,
+}
+
+impl OutputWatch {
+    /// Whether nobody can read any more what would be written.
+    pub fn is_broken(&self) -> bool {
+        match self {
+            Self::Pipe(fd) => is_broken(fd.get_ref()),
+            Self::Socket(fd) => is_broken(fd),
+            Self::Whole => false,
+        }
+    }
+
+    /// Resolves once nobody can read any more what would be written. Cancel-safe.
+    pub async fn broken(&self) {
+        while !self.is_broken() {
+            match self {
+                // The writing end of a pipe becomes readable only by its error.
+                Self::Pipe(fd) => match fd.readable().await {
+                    Ok(mut ready) => ready.clear_ready(),
+                    Err(_) => return,
+                },
+                Self::Socket(_) => sleep(LOOK).await,
+                Self::Whole => pending().await,
+            }
+        }
+    }
+}
+
+impl Input {
+    /// For whoever watches while the input is in use.
+    ///
+    /// # Errors
+    /// When the descriptor cannot be duplicated.
+    pub fn watch(&self) -> io::Result<InputWatch> {
+        Ok(InputWatch(match self {
+            Self::Polled(paced) => {
+                paced.get_ref().fd.as_ref().map(|fd| fd.get_ref().try_clone()).transpose()?
+            }
+            _ => None,
+        }))
+    }
+}
+
+/// Tells whether anybody can still write to an [`Input`].
+#[derive(Debug)]
+pub struct InputWatch(Option<OwnedFd>);
+
+impl InputWatch {
+    /// Whether all of its writers have gone, also where what they wrote has not been read yet.
+    pub fn is_ended(&self) -> bool {
+        self.0.as_ref().is_some_and(|fd| has(fd, PollFlags::RDHUP, PollFlags::HUP | PollFlags::RDHUP))
+    }
+}
+
+fn is_broken(fd: &OwnedFd) -> bool {
+    has(fd, PollFlags::empty(), PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL)
+}
+
+/// Whether any of `flags` is so, of which `asked` are those that are not told without being asked for.
+fn has(fd: &OwnedFd, asked: PollFlags, flags: PollFlags) -> bool {
+    let mut ask = [PollFd::new(fd, asked)];
+    let now = Timespec::default();
+    rustix::event::poll(&mut ask, Some(&now)).is_ok() && ask[0].revents().intersects(flags)
 }
 
 impl AsyncRead for Input {

@@ -192,6 +192,10 @@ def main() -> None:
     parser.add_argument("--queue", type=int, default=100, help="KB that wait at the line at most: a round trip's worth is 100")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    missing = [tool for tool in ("ip", "ethtool", "ssh", "sshd") if not shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")]
+    if missing or os.geteuid() != 0:
+        reason = f"{', '.join(missing)} not found: apt-get install iproute2 ethtool openssh-client openssh-server" if missing else "it takes root"
+        sys.exit(f"{parser.prog}: {reason}")
     subprocess.run(["cargo", "build", "--release", "--locked", "--bin", "iotstream", "--example", "bench-server"], cwd=ROOT, check=True)
     samples: dict[str, dict[str, list[float]]] = {}
     line = Line(megabits=20, delay=0.04, queue=options.queue * 1000)

@@ -5,6 +5,7 @@ mod agent;
 mod check;
 mod credentials;
 mod devices;
+mod endings;
 mod examples;
 mod failures;
 mod gateway;

@@ -6,4 +6,5 @@ mod process;
 mod rest;
 mod running;
 mod tls;
+mod twins;
 mod wire;

@@ -122,7 +122,7 @@ async fn accept_and_reject() {
     .await;
     assert_eq!((accepted.status, accepted.body.len()), (200, 0));
     let (url, token) = service_side(&accepted);
-    assert!(url.starts_with(&format!("wss://{}/bridges/ih/localhost/d/dev-1/sid/", hub.https)), "{url}");
+    assert!(url.starts_with(&format!("wss://{}/bridges/ih/hub.example/d/dev-1/sid/", hub.https)), "{url}");
     assert!(url.ends_with("/r/service"), "{url}");
     assert!(offer.url.starts_with(&format!("wss://localhost:{}/", hub.https.port())), "{}", offer.url);
     assert!(offer.url.ends_with("/r/device"), "{}", offer.url);

@@ -71,6 +71,7 @@ pub fn refuse(asked: Option<&cli::Connect>, error: &Error) -> ExitCode {
 pub(super) fn before_the_first_byte(end: &End, received: u64, stream: &str, is_ssh: bool) -> Option<Error> {
     let is_meant = match end {
         End::Peer(close) if close.is_normal() => is_ssh,
+        End::PeerEmptied => is_ssh,
         End::Peer(close) => close.reason.is_empty() || close.reason == LOST,
         End::Cut(error) => error.kind() == ErrorKind::UnexpectedEof,
         _ => false,
@@ -98,7 +99,8 @@ mod tests {
             (End::Cut(ErrorKind::UnexpectedEof.into()), true, true),
             (End::Cut(ErrorKind::ConnectionReset.into()), false, false),
             (End::Local, false, false),
-            (End::HungUp, false, false),
+            (End::PeerEmptied, true, false),
+            (End::HungUp { whole: false }, false, false),
         ] {
             for (is_ssh, expected) in [(true, of_ssh), (false, of_another)] {
                 let error = before_the_first_byte(&end, 0, "x", is_ssh);

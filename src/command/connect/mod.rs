@@ -1,18 +1,20 @@
 //! The ProxyCommand: bridges stdin and stdout onto a stream to a device.
 
 mod caller;
+mod departure;
 mod failure;
 mod parent;
 mod plan;
 
 use std::io::{Cursor, IsTerminal};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
 
 use self::caller::Caller;
+use self::departure::Departure;
 pub use self::failure::refuse;
 pub(super) use self::plan::Plan;
 pub(super) use self::plan::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
@@ -20,8 +22,8 @@ use super::signals::HelperSignals;
 use crate::error::{Error, Exit, Result};
 use crate::net::{Stream, WebSocket};
 use crate::phase::Phases;
-use crate::tunnel::{self, End, Meter, Settings};
-use crate::{cli, duration, gateway_cache, logging, measure, service};
+use crate::tunnel::{self, Close, Controls, End, Keepalive, Meter, Settings};
+use crate::{cli, duration, failure_record, gateway_cache, logging, measure, service};
 
 /// The stream that leads to an ssh server: what ssh asks for, unless it is told otherwise.
 const SSH: &str = "ssh";
@@ -29,7 +31,10 @@ const SSH: &str = "ssh";
 /// How long the first answer may take before a wait is worth a line on a terminal.
 const WAIT_NOTICE: Duration = Duration::from_secs(3);
 
-pub(super) const KEEPALIVE: Duration = Duration::from_secs(30);
+/// What `--keepalive` says.
+pub(super) fn keepalive(way: &cli::Way) -> Option<Keepalive> {
+    way.keepalive.map_or(Some(Keepalive::DEFAULT), Keepalive::every)
+}
 
 pub(super) fn run(args: &cli::Connect) -> Result<ExitCode> {
     let runtime = super::runtime()?;
@@ -142,27 +147,52 @@ async fn bridge(
     phases: &Phases,
 ) -> Result<Option<Exit>> {
     let settings = Settings {
-        keepalive: args.way.keepalive.unwrap_or(KEEPALIVE),
-        linger: Duration::from_secs(10),
+        keepalive: keepalive(&args.way),
+        linger: None,
         // What ssh still writes once the device has closed, nobody reads; and it may yet be told why.
-        drain: Duration::ZERO,
+        drain: Some(Duration::ZERO),
+        rest: None,
         half_close: false,
+        failed: |_| Close::new(Close::GOING_AWAY, "the user's side has gone"),
+        reset: true,
     };
     let since = Instant::now();
     let is_ssh = stream == SSH || caller.has_said_ssh();
-    let input = Cursor::new(caller.opening.clone()).chain(&mut caller.input);
-    let hangup = signals.hangup_or(|| logging::notice(&stats(since, meter, phases)));
+    let departure = Departure::watch(caller).map_err(Error::local_io("stdin and stdout"))?;
+    let input = departure.noting_end(Cursor::new(caller.opening.clone()).chain(&mut caller.input));
+    let signal = OnceLock::new();
+    let hangup = async {
+        let name = departure.asked(signals, || logging::notice(&stats(since, meter, phases))).await;
+        let _ = signal.set(name);
+        Close::new(Close::GOING_AWAY, format!("the user's helper was ended by {name}"))
+    };
+    let controls = Controls { hangup, gone: departure.gone() };
     let local = (input, &mut caller.output);
-    let end = tunnel::bridge(local, websocket.io, &websocket.early, &settings, meter, hangup).await;
+    let end = tunnel::bridge(local, websocket.io, &websocket.early, &settings, meter, controls).await;
     log::info!("ended: {end:?}, {} bytes sent, {} received", meter.sent(), meter.received());
-    if let Some(error) = failure::before_the_first_byte(&end, meter.received(), stream, is_ssh) {
-        return Err(error);
-    }
-    match end {
+    let ended = match end {
+        end if let Some(error) = failure::before_the_first_byte(&end, meter.received(), stream, is_ssh) => {
+            Err(error)
+        }
         // Whoever read stdout has gone, and with it everybody who could be told.
         End::LocalFailed(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Some(Exit::LocalIo)),
         End::LocalFailed(source) => Err(Error::LocalIo { what: "stdin and stdout".into(), source }),
+        End::HungUp { whole: false } => {
+            Err(Error::Cut { problem: format!("{} ended it", signal.get().unwrap_or(&"the caller's end")) })
+        }
         end => measure::failure(end).map_or(Ok(None), Err),
+    };
+    match ended {
+        // Nobody is left who could be told; that all was said is what counts.
+        Err(error) if departure.has_gone() => {
+            log::info!("the caller has gone: {error}");
+            if departure.is_read_whole() {
+                return Ok(None);
+            }
+            failure_record::keep(args.host.as_deref(), &error, phases);
+            Ok(Some(error.exit()))
+        }
+        ended => ended,
     }
 }
 

@@ -1,45 +1,118 @@
 //! The bridge against a reference WebSocket, over pipes of any size.
 
+use super::super::remote::Line;
 use super::*;
-use std::future::pending;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::Context;
 
-use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+use tokio::io::{DuplexStream, ReadBuf, duplex};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
+/// As an agent's.
 const PATIENT: Settings = Settings {
-    keepalive: Duration::from_secs(30),
-    linger: Duration::from_secs(10),
-    drain: Duration::from_secs(5),
+    keepalive: Some(Keepalive::DEFAULT),
+    linger: None,
+    drain: None,
+    rest: Some(Duration::from_secs(4)),
     half_close: true,
+    failed: |error| Close { code: Some(Close::FAILURE), reason: error.to_string() },
+    reset: true,
 };
+
+impl Remote for DuplexStream {
+    fn line(&self) -> Option<Line> {
+        None
+    }
+    fn probe(&self, _: Keepalive) {}
+    fn reset_on_drop(&self, _: bool) {}
+}
+
+/// Everything of the bridge, with a line that says what a test wants.
+struct Told {
+    io: DuplexStream,
+    line: Arc<Mutex<Line>>,
+}
+
+impl AsyncRead for Told {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Told {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl Remote for Told {
+    fn line(&self) -> Option<Line> {
+        Some(*self.line.lock().unwrap())
+    }
+    fn probe(&self, _: Keepalive) {}
+    fn reset_on_drop(&self, _: bool) {}
+}
+
+const WELL: Line = Line { ended: false, owing: false, queued: false, answered: Duration::ZERO };
 
 /// What a test holds: the far end of the local side, and a reference WebSocket on the gateway's side.
 struct Ends {
     local: DuplexStream,
     gateway: WebSocketStream<DuplexStream>,
     bridge: tokio::task::JoinHandle<(End, u64, u64)>,
-    hangup: tokio::sync::oneshot::Sender<()>,
+    hangup: oneshot::Sender<()>,
+    gone: oneshot::Sender<()>,
 }
 
 async fn ends(pipe: usize, settings: Settings, early: &'static [u8]) -> Ends {
-    let (local, inner) = duplex(pipe);
     let (remote, wire) = duplex(pipe);
+    ends_over(pipe, remote, wire, settings, early).await
+}
+
+async fn ends_over<S>(
+    pipe: usize,
+    remote: S,
+    wire: DuplexStream,
+    settings: Settings,
+    early: &'static [u8],
+) -> Ends
+where
+    S: Remote + Send + 'static,
+{
+    let (local, inner) = duplex(pipe);
     let gateway = WebSocketStream::from_raw_socket(wire, Role::Server, None).await;
-    let (hangup, hung_up) = tokio::sync::oneshot::channel::<()>();
+    let (hangup, hung_up) = oneshot::channel::<()>();
+    let (gone, has_gone) = oneshot::channel::<()>();
     let bridge = tokio::spawn(async move {
         let meter = Meter::default();
-        let asked = async {
-            if hung_up.await.is_err() {
+        let asked = async |asked: oneshot::Receiver<()>| {
+            if asked.await.is_err() {
                 pending::<()>().await;
             }
         };
-        let end = bridge(tokio::io::split(inner), remote, early, &settings, &meter, asked).await;
+        let hangup = async {
+            asked(hung_up).await;
+            Close::new(Close::GOING_AWAY, "told to end")
+        };
+        let controls = Controls { hangup, gone: asked(has_gone) };
+        let end = bridge(tokio::io::split(inner), remote, early, &settings, &meter, controls).await;
         (end, meter.sent(), meter.received())
     });
-    Ends { local, gateway, bridge, hangup }
+    Ends { local, gateway, bridge, hangup, gone }
 }
 
 fn noise(length: usize) -> Vec<u8> {
@@ -197,18 +270,73 @@ async fn bytes_that_came_with_the_upgrade_are_first() {
 }
 
 #[tokio::test]
-async fn an_end_without_close_is_told_from_a_violation() {
-    let Ends { local, gateway, bridge, .. } = ends(64, PATIENT, b"").await;
-    let (_keep_open, mut write) = tokio::io::split(local);
-    drop(gateway);
-    write.shutdown().await.unwrap();
-    let (end, ..) = bridge.await.unwrap();
-    assert!(matches!(&end, End::Peer(close) if close.code.is_none()), "{end:?}");
+async fn an_end_in_no_good_order_is_told_from_an_ordinary_one() {
+    let cut = async |wire: &[u8]| {
+        let Ends { local, gateway, bridge, .. } = ends(64, PATIENT, b"").await;
+        let (_keep_open, mut write) = tokio::io::split(local);
+        write.shutdown().await.unwrap();
+        let mut gateway = gateway.into_inner();
+        gateway.write_all(wire).await.unwrap();
+        drop(gateway);
+        bridge.await.unwrap().0
+    };
+    for (wire, problem) in [
+        (&b""[..], "it was closed without a Close"),
+        (b"\x82\x01x", "it was closed without a Close"),
+        (b"\x82\x03x", "it was closed within a message without a Close"),
+        (b"\x82\x7e\x03", "it was closed within a message without a Close"),
+        (b"\x02\x01x", "it was closed within a message without a Close"),
+        (b"\x02\x01x\x88\x00", "it was closed within a message"),
+    ] {
+        let end = cut(wire).await;
+        assert!(matches!(&end, End::Cut(error) if error.to_string() == problem), "{wire:?} {end:?}");
+    }
+    for code in [1001u16, 1011, 4000] {
+        let end = cut(&[&[0x88, 2][..], &code.to_be_bytes()].concat()).await;
+        assert!(
+            matches!(&end, End::Peer(close) if close.code == Some(code) && !close.is_normal()),
+            "{end:?}"
+        );
+    }
+    for wire in [&b"\x88\x00"[..], b"\x88\x02\x03\xe8"] {
+        let end = cut(wire).await;
+        assert!(matches!(&end, End::Local | End::Peer(Close { code: None | Some(1000), .. })), "{end:?}");
+    }
+}
 
+#[tokio::test]
+async fn a_violation_is_answered_with_a_close_that_says_so() {
     let Ends { local, mut gateway, bridge, .. } = ends(64, PATIENT, b"").await;
     gateway.get_mut().write_all(b"HTTP/1.1 400").await.unwrap();
+    let (_, close) = receive_raw(gateway).await;
+    assert_eq!(close, Some(Close::PROTOCOL));
     assert!(matches!(bridge.await.unwrap().0, End::Violation(_)));
     drop(local);
+}
+
+/// Reads to the end: all payload, and the code of the Close.
+async fn receive_raw(gateway: WebSocketStream<DuplexStream>) -> (Vec<u8>, Option<u16>) {
+    let mut gateway = WebSocketStream::from_raw_socket(gateway.into_inner(), Role::Server, None).await;
+    let (data, close) = receive(&mut gateway).await;
+    (data, close.map(|close| close.code.into()))
+}
+
+#[tokio::test]
+async fn a_local_side_that_fails_is_told_to_the_peer() {
+    struct Failing;
+    impl AsyncRead for Failing {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+        }
+    }
+    let (remote, wire) = duplex(65_536);
+    let gateway = WebSocketStream::from_raw_socket(wire, Role::Server, None).await;
+    let (meter, controls) = (Meter::default(), Controls { hangup: pending(), gone: pending() });
+    let local = (Failing, tokio::io::sink());
+    let (end, (_, close)) =
+        tokio::join!(bridge(local, remote, b"", &PATIENT, &meter, controls), receive_raw(gateway));
+    assert!(matches!(end, End::LocalFailed(_)), "{end:?}");
+    assert_eq!(close, Some(Close::FAILURE));
 }
 
 #[tokio::test]
@@ -218,6 +346,79 @@ async fn a_gone_reader_ends_the_stream_with_a_close() {
     let (_, close) = receive(&mut gateway).await;
     assert!(close.is_some_and(|close| close.code == CloseCode::Normal));
     assert!(matches!(bridge.await.unwrap().0, End::Local));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_of_empty_messages_is_the_peers_end() {
+    const EMPTY: [u8; 2] = [0x82, 0];
+    // Ninety-nine at once, and one a second for a while, are nothing.
+    let Ends { local, gateway, bridge, .. } = ends(65_536, PATIENT, b"").await;
+    let (mut read, mut write) = tokio::io::split(local);
+    let mut wire = gateway.into_inner();
+    wire.write_all(&EMPTY.repeat(99)).await.unwrap();
+    for _ in 0..120 {
+        sleep(Duration::from_secs(1)).await;
+        wire.write_all(&EMPTY).await.unwrap();
+    }
+    wire.write_all(b"\x82\x04data").await.unwrap();
+    let mut data = [0; 4];
+    read.read_exact(&mut data).await.unwrap();
+    assert_eq!(&data, b"data");
+    // A hundred are the end of what comes, and what goes is still taken.
+    wire.write_all(&EMPTY.repeat(5000)).await.unwrap();
+    assert_eq!(read.read(&mut data).await.unwrap(), 0);
+    write.write_all(b"the answer").await.unwrap();
+    write.shutdown().await.unwrap();
+    let begin = Instant::now();
+    let (end, sent, _) = bridge.await.unwrap();
+    assert!(matches!(end, End::PeerEmptied), "{end:?}");
+    assert!(sent == 10 && begin.elapsed() < Duration::from_secs(1));
+
+    // As a helper has it, that is a stream's end as any other.
+    let settings = Settings { half_close: false, drain: Some(Duration::ZERO), rest: None, ..PATIENT };
+    let Ends { local, gateway, bridge, .. } = ends(65_536, settings, b"").await;
+    let mut wire = gateway.into_inner();
+    wire.write_all(&EMPTY.repeat(100)).await.unwrap();
+    assert!(matches!(bridge.await.unwrap().0, End::PeerEmptied));
+    drop((local, wire));
+
+    // Data after it breaks the protocol.
+    let Ends { local, gateway, bridge, .. } = ends(65_536, PATIENT, b"").await;
+    let mut wire = gateway.into_inner();
+    wire.write_all(&[&EMPTY.repeat(300)[..], b"\x82\x01x"].concat()).await.unwrap();
+    assert!(matches!(bridge.await.unwrap().0, End::Violation(_)));
+    drop((local, wire));
+}
+
+#[tokio::test]
+async fn a_flood_of_tiny_frames_leaves_the_rest_its_turn() {
+    let settings = Settings { keepalive: None, ..PATIENT };
+    for tiny in [&b"\x82\x01d"[..], b"\x89\x00"] {
+        let Ends { local, gateway, bridge, hangup, .. } = ends(1 << 20, settings.clone(), b"").await;
+        let (mut from_peer, mut to_peer) = tokio::io::split(local);
+        let (mut from_bridge, mut to_bridge) = tokio::io::split(gateway.into_inner());
+        // Faster than its frames are taken apart.
+        let flood =
+            tokio::spawn(async move { while to_bridge.write_all(&tiny.repeat(50_000)).await.is_ok() {} });
+        let taking =
+            tokio::spawn(async move { while from_peer.read(&mut [0; 65_536]).await.is_ok_and(|n| n > 0) {} });
+        to_peer.write_all(b"still heard").await.unwrap();
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"\x8b") || seen.len() < 11 + 6 {
+            // Masked with a key of its own: its header is enough.
+            seen.push(from_bridge.read_u8().await.unwrap());
+            if seen.windows(2).any(|header| header == [0x82, 0x80 | 11]) {
+                break;
+            }
+        }
+        hangup.send(()).unwrap();
+        let draining =
+            async { while from_bridge.read(&mut [0; 65_536]).await.is_ok_and(|count| count > 0) {} };
+        let (end, ()) = tokio::join!(bridge, draining);
+        assert!(matches!(end.unwrap().0, End::HungUp { .. }));
+        flood.abort();
+        taking.abort();
+    }
 }
 
 #[tokio::test]
@@ -238,7 +439,7 @@ async fn a_stalled_reader_stops_the_sender() {
 
 #[tokio::test(start_paused = true)]
 async fn silence_is_pinged_and_then_is_death() {
-    let settings = Settings { keepalive: Duration::from_secs(4), ..PATIENT };
+    let settings = Settings { keepalive: Keepalive::every(Duration::from_secs(4)), ..PATIENT };
     let Ends { local, gateway, bridge, .. } = ends(64, settings, b"").await;
     let mut wire = gateway.into_inner();
     let begin = Instant::now();
@@ -251,15 +452,113 @@ async fn silence_is_pinged_and_then_is_death() {
     wire.read_exact(&mut ping).await.unwrap();
     assert_eq!(begin.elapsed().as_secs(), 8);
     let (end, ..) = bridge.await.unwrap();
-    assert!(matches!(end, End::Silent(after) if after < Duration::from_secs(8)), "{end:?}");
-    assert!(begin.elapsed() < Duration::from_secs(12));
+    assert!(matches!(end, End::Silent(after) if after.as_secs() == 8), "{end:?}");
+    assert!(begin.elapsed() < Duration::from_secs(13));
     drop(local);
 }
 
+/// A bridge as an agent's over a line that says `line`, whose peer reads nothing and says nothing.
+async fn beside_a_mute_peer(pipe: usize) -> (Ends, Arc<Mutex<Line>>) {
+    let line = Arc::new(Mutex::new(WELL));
+    let (io, wire) = duplex(pipe);
+    let told = Told { io, line: line.clone() };
+    (ends_over(pipe, told, wire, PATIENT, b"").await, line)
+}
+
 #[tokio::test(start_paused = true)]
-async fn lingering_and_draining_are_bounded() {
-    // The peer never answers our close.
+async fn a_peer_that_does_not_read_is_alive_as_long_as_its_system_answers() {
+    let (Ends { mut local, bridge, gateway: _gateway, .. }, line) = beside_a_mute_peer(1000).await;
+    // More than the peer takes: the rest waits, and so do pings.
+    local.write_all(&noise(1500)).await.unwrap();
+    *line.lock().unwrap() = Line { queued: true, ..WELL };
+    sleep(Duration::from_secs(3600)).await;
+    assert!(!bridge.is_finished());
+    // A probe that is answered late, and one that is not.
+    *line.lock().unwrap() =
+        Line { owing: true, answered: Duration::from_secs(200), queued: true, ended: false };
+    sleep(Duration::from_secs(100)).await;
+    *line.lock().unwrap() = Line { queued: true, ..WELL };
+    sleep(Duration::from_secs(100)).await;
+    assert!(!bridge.is_finished());
+    *line.lock().unwrap() =
+        Line { owing: true, answered: Duration::from_secs(300), queued: true, ended: false };
+    let begin = Instant::now();
+    let (end, ..) = bridge.await.unwrap();
+    assert!(matches!(end, End::Silent(_)), "{end:?}");
+    assert!((100..=120).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pong_that_lies_behind_unread_data_is_not_missed() {
+    let (Ends { mut local, bridge, gateway: _gateway, .. }, _line) = beside_a_mute_peer(65_536).await;
+    local.write_all(b"not read yet").await.unwrap();
+    sleep(Duration::from_secs(3600)).await;
+    assert!(!bridge.is_finished());
+
+    // With nothing before it, it is.
+    let (Ends { bridge, local: _local, gateway: _gateway, .. }, _line) = beside_a_mute_peer(65_536).await;
+    let begin = Instant::now();
+    assert!(matches!(bridge.await.unwrap().0, End::Silent(_)));
+    assert!((110..=120).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_local_side_that_takes_nothing_is_left_once_the_peer_has_gone() {
+    let (Ends { local, mut gateway, bridge, .. }, line) = beside_a_mute_peer(1000).await;
+    gateway.get_mut().write_all(&[&[0x82, 126, 0x10, 0][..], &noise(900)].concat()).await.unwrap();
+    let writing = tokio::spawn(async move {
+        let _ = gateway.get_mut().write_all(&noise(4096 - 900)).await;
+        gateway
+    });
+    sleep(Duration::from_secs(3600)).await;
+    assert!(!bridge.is_finished(), "its connection is there");
+    line.lock().unwrap().ended = true;
+    let begin = Instant::now();
+    let (end, ..) = bridge.await.unwrap();
+    assert!(matches!(end, End::Abandoned), "{end:?}");
+    assert!(begin.elapsed() <= Duration::from_secs(5), "{:?}", begin.elapsed());
+    drop((local, writing));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_waited_for_as_long_as_the_peer_lives() {
+    const HOURS: Duration = Duration::from_secs(10_000);
+    // After the local side's end.
     let Ends { local, gateway, bridge, .. } = ends(64, PATIENT, b"").await;
+    let (mut read, mut write) = tokio::io::split(local);
+    write.shutdown().await.unwrap();
+    let mut wire = gateway.into_inner();
+    sleep(HOURS).await;
+    wire.write_all(b"\x82\x04late").await.unwrap();
+    let mut late = [0; 4];
+    read.read_exact(&mut late).await.unwrap();
+    sleep(HOURS).await;
+    wire.write_all(b"\x88\x00").await.unwrap();
+    assert!(matches!(bridge.await.unwrap().0, End::Local));
+
+    // After the peer's, until its connection ends as well.
+    let Ends { mut local, mut gateway, bridge, .. } = ends(64, PATIENT, b"").await;
+    send(&mut gateway, [Message::Close(None)]).await;
+    let mut wire = gateway.into_inner();
+    assert_eq!(local.read(&mut [0; 1]).await.unwrap(), 0);
+    sleep(HOURS).await;
+    local.write_all(b"late").await.unwrap();
+    let mut frame = [0; 10];
+    wire.read_exact(&mut frame).await.unwrap();
+    assert_eq!((frame[0], frame[1]), (0x82, 0x84));
+    assert!(!bridge.is_finished());
+    drop(wire);
+    let begin = Instant::now();
+    assert!(matches!(bridge.await.unwrap().0, End::Abandoned));
+    assert!(begin.elapsed() <= Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lingering_and_draining_are_bounded_where_they_are_asked_to_be() {
+    let bounded =
+        Settings { linger: Some(Duration::from_secs(10)), drain: Some(Duration::from_secs(5)), ..PATIENT };
+    // The peer never answers our close.
+    let Ends { local, gateway, bridge, .. } = ends(64, bounded.clone(), b"").await;
     let begin = Instant::now();
     let (_read, mut write) = tokio::io::split(local);
     write.shutdown().await.unwrap();
@@ -268,7 +567,7 @@ async fn lingering_and_draining_are_bounded() {
     drop(gateway);
 
     // The local side never ends after the peer's close.
-    let Ends { local, mut gateway, bridge, .. } = ends(64, PATIENT, b"").await;
+    let Ends { local, mut gateway, bridge, .. } = ends(64, bounded, b"").await;
     let begin = Instant::now();
     send(&mut gateway, [Message::Close(None)]).await;
     let (_, close) = receive(&mut gateway).await;
@@ -280,7 +579,7 @@ async fn lingering_and_draining_are_bounded() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hang_up_sends_what_is_there_and_ends_within_a_second() {
-    let Ends { mut local, gateway, bridge, hangup } = ends(65_536, PATIENT, b"").await;
+    let Ends { mut local, gateway, bridge, hangup, .. } = ends(65_536, PATIENT, b"").await;
     let begin = Instant::now();
     local.write_all(b"goodbye").await.unwrap();
     hangup.send(()).unwrap();
@@ -291,32 +590,53 @@ async fn a_hang_up_sends_what_is_there_and_ends_within_a_second() {
         bytes
     };
     let (bytes, end) = tokio::join!(far, bridge);
-    assert!(matches!(end.unwrap(), (End::HungUp, 7, 0)));
+    assert!(matches!(end.unwrap(), (End::HungUp { whole: false }, 7, 0)));
     assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
-    // One frame of seven bytes, and the close.
-    assert_eq!(bytes.len(), (6 + 7) + (6 + 2));
+    // One frame of seven bytes, and the close with its reason.
+    assert_eq!(bytes.len(), (6 + 7) + (6 + 2 + "told to end".len()));
     assert_eq!((bytes[0], bytes[13]), (0x82, 0x88));
 }
 
-/// What [`take_apart`] finds in `wire`, which is read in pieces of the given sizes: payloads, the last ping, and what
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_has_gone_ends_the_stream_whatever_the_peer_does() {
+    // The peer takes everything, or nothing more than a little.
+    for (pipe, is_taken) in [(65_536, true), (1000, false)] {
+        let Ends { mut local, gateway: _gateway, bridge, gone, .. } = ends(pipe, PATIENT, b"").await;
+        let given = if is_taken { 500 } else { 1900 };
+        local.write_all(&noise(given)).await.unwrap();
+        local.shutdown().await.unwrap();
+        sleep(Duration::from_secs(60)).await;
+        assert!(!bridge.is_finished());
+        let begin = Instant::now();
+        gone.send(()).unwrap();
+        let (end, sent, _) = bridge.await.unwrap();
+        assert!(matches!(end, End::HungUp { whole: false }), "{end:?}");
+        assert_eq!(sent == given as u64, is_taken);
+        assert!(begin.elapsed() <= Duration::from_secs(1), "{:?}", begin.elapsed());
+    }
+}
+
+/// What [`Incoming::take_apart`] finds in `wire`, which is read in pieces of the given sizes: payloads, the last ping, and what
 /// ended it.
 fn taken(wire: &[u8], mut sizes: impl Iterator<Item = usize>) -> (Vec<u8>, Option<Vec<u8>>, Option<String>) {
-    let link = Link::default();
-    let (mut decoder, mut all, mut rest, mut start) = (Decoder::default(), Vec::new(), Vec::new(), 0);
+    let link = Link::new();
+    let pong = || link.lock().orders.pong.take();
+    let (mut incoming, mut all, mut start) = (Incoming::new(tokio::io::empty()), Vec::new(), 0);
     while start < wire.len() {
         let end = (start + sizes.next().unwrap()).min(wire.len());
-        let mut bytes = [&rest[..], &wire[start..end]].concat();
+        let mut bytes = [&incoming.rest[..], &wire[start..end]].concat();
         start = end;
-        let Taken { data, unfinished, last } = take_apart(&mut decoder, &mut bytes, &link);
+        let Taken { data, last } = incoming.take_apart(&mut bytes, &link);
         all.extend_from_slice(&bytes[data]);
-        rest = bytes[unfinished..].to_vec();
+        let left = incoming.rest.len();
         match last {
-            Some(Down::Closed(close)) => return (all, link.lock().pong.take(), Some(format!("{close:?}"))),
-            Some(Down::Violation(what)) => return (all, link.lock().pong.take(), Some(what.into())),
-            _ => assert!(rest.len() < 131, "more than a header and a control frame is left: {}", rest.len()),
+            Some(Down::Closed(close)) => return (all, pong(), Some(format!("{close:?}"))),
+            Some(Down::Violation(what)) => return (all, pong(), Some(what.into())),
+            Some(Down::RemoteFailed(error)) => return (all, pong(), Some(error.to_string())),
+            _ => assert!(left < 131, "more than a header and a control frame is left: {left}"),
         }
     }
-    (all, link.lock().pong.take(), None)
+    (all, pong(), None)
 }
 
 proptest::proptest! {

@@ -338,10 +338,13 @@ impl Opener {
             let stream = iotstream::service::open(&self.network, &request, None, &mut phases).await.unwrap();
             let (ours, theirs) = tokio::io::duplex(64);
             let settings = iotstream::tunnel::Settings {
-                keepalive: Duration::ZERO,
-                linger: Duration::from_secs(10),
-                drain: Duration::ZERO,
+                keepalive: None,
+                linger: None,
+                drain: Some(Duration::ZERO),
+                rest: None,
                 half_close: true,
+                failed: |_| panic!("the pipe fails"),
+                reset: false,
             };
             let meter = iotstream::tunnel::Meter::default();
             let bridge = iotstream::tunnel::bridge(
@@ -350,7 +353,7 @@ impl Opener {
                 &stream.early,
                 &settings,
                 &meter,
-                std::future::pending(),
+                iotstream::tunnel::Controls { hangup: std::future::pending(), gone: std::future::pending() },
             );
             let user = async {
                 use tokio::io::AsyncWriteExt;

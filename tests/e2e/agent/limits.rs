@@ -53,7 +53,8 @@ fn an_idle_stream_ends_and_a_busy_one_when_its_time_is_up() {
         std::thread::sleep(Duration::from_millis(100));
     }
     assert_eq!(event(&bench, "idle", "end")["reason"], "idle for 2s (idle-timeout)");
-    assert_eq!(idle.helper.ends(SOON).code(), Some(0), "{}", idle.helper.stderr());
+    // A limit is no ordinary end: something may have been under way.
+    assert_eq!(idle.helper.ends(SOON).code(), Some(75), "{}", idle.helper.stderr());
     // It is still there, and then its time is up.
     busy.works();
     while begin.elapsed() < Duration::from_secs(7) && busy.helper.stderr().is_empty() {

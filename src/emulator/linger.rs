@@ -1,0 +1,111 @@
+//! The end of a connection whose client may not read: closed the ordinary way, its end would wait behind what is not
+//! read, and the client would never learn of it.
+
+use std::fs;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+/// Prepares `tcp` for its end: what it was sent is to arrive, for as long as the client takes some of it every `stall`;
+/// then the end is a reset.
+pub(super) async fn linger(tcp: &TcpStream, stall: Duration) {
+    let mut before = u64::MAX;
+    while let Some(left @ 1..) = unsent(tcp) {
+        if left >= before {
+            reset(tcp);
+            return;
+        }
+        before = left;
+        sleep(stall).await;
+    }
+}
+
+/// Makes the end of `tcp` a reset, which a client notices that does not read.
+pub(super) fn reset(tcp: &TcpStream) {
+    let _ = tcp.set_zero_linger();
+}
+
+/// How many bytes the other end's kernel has not taken. The socket option that tells it has no safe binding.
+fn unsent(tcp: &TcpStream) -> Option<u64> {
+    let inode = rustix::fs::fstat(tcp).ok()?.st_ino.to_string();
+    ["/proc/self/net/tcp", "/proc/self/net/tcp6"].iter().find_map(|table| {
+        let table = fs::read_to_string(table).ok()?;
+        table.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let (queue, _) = fields.get(4)?.split_once(':')?;
+            (*fields.get(9)? == inode).then(|| u64::from_str_radix(queue, 16).ok()).flatten()
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const STALL: Duration = Duration::from_millis(200);
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (near, listener.accept().await.unwrap().0)
+    }
+
+    fn fill(tcp: &TcpStream) -> u64 {
+        let block = [7; 65_536];
+        let mut sent = 0;
+        while let Ok(count) = tcp.try_write(&block) {
+            sent += count as u64;
+        }
+        assert!(unsent(tcp).is_some_and(|left| left > 0));
+        sent
+    }
+
+    #[tokio::test]
+    async fn who_reads_slowly_gets_all_of_it() {
+        let (mut near, mut far) = pair().await;
+        near.writable().await.unwrap();
+        let sent = fill(&near);
+        near.shutdown().await.unwrap();
+        let reading = async {
+            let mut got = 0;
+            let mut block = vec![0; 1 << 20];
+            loop {
+                // Slower than a stall, and some of it each time.
+                sleep(STALL / 2).await;
+                match far.read(&mut block).await.unwrap() {
+                    0 => return got,
+                    count => got += count as u64,
+                }
+            }
+        };
+        let ending = async {
+            linger(&near, STALL).await;
+            drop(near);
+        };
+        assert_eq!(tokio::join!(reading, ending).0, sent);
+    }
+
+    #[tokio::test]
+    async fn who_reads_nothing_is_reset() {
+        let (mut near, far) = pair().await;
+        near.writable().await.unwrap();
+        fill(&near);
+        near.shutdown().await.unwrap();
+        linger(&near, STALL).await;
+        drop(near);
+        let error =
+            tokio::time::timeout(Duration::from_secs(20), far.ready(tokio::io::Interest::ERROR)).await;
+        assert!(error.expect("no reset comes").unwrap().is_error());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_waited_for_where_all_has_arrived() {
+        let (near, far) = pair().await;
+        linger(&near, Duration::from_secs(3600)).await;
+        drop((near, far));
+    }
+}

@@ -1,0 +1,190 @@
+//! Twins, from the device's side and from the service's, and what registry clients read of devices.
+
+use serde_json::{Value, json};
+
+use crate::running::{Answer, Running};
+use crate::wire::{Mqtt, packet, text};
+
+const PATH: &str = "/twins/dev-1?api-version=2020-09-30";
+
+/// A message: its topic and its payload as JSON, of which there may be none.
+async fn message<S>(device: &mut Mqtt<S>) -> (String, Value)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let (head, body) = device.next().await.expect("a message");
+    assert_eq!(head, 0x30, "QoS 0");
+    let length = usize::from(u16::from_be_bytes([body[0], body[1]]));
+    let topic = String::from_utf8(body[2..2 + length].to_vec()).unwrap();
+    (topic, serde_json::from_slice(&body[2 + length..]).unwrap_or_default())
+}
+
+fn request(topic: &str, payload: &str) -> Vec<u8> {
+    packet(0x30, &[&text(topic), payload.as_bytes()].concat())
+}
+
+fn report(id: &str, payload: &str) -> Vec<u8> {
+    request(&format!("$iothub/twin/PATCH/properties/reported/?$rid={id}"), payload)
+}
+
+impl Running {
+    async fn change(&self, method: &str, path: &str, tag: Option<&str>, body: &Value) -> Answer {
+        let token = self.policy_token("service");
+        let tag = tag.map(|tag| ("if-match", tag));
+        let headers: Vec<_> = [("authorization", token.as_str())].into_iter().chain(tag).collect();
+        self.request(method, path, &headers, &body.to_string()).await
+    }
+
+    async fn twin(&self, path: &str) -> Value {
+        let answer = self.as_policy("service", "GET", path, "").await;
+        assert_eq!(answer.status, 200);
+        answer.json()
+    }
+}
+
+#[tokio::test]
+async fn a_device_reads_and_reports_and_a_service_sees_it() {
+    let hub = Running::new("").await;
+    let mut device = hub.device("dev-1", None).await;
+    let granted = device.subscribe(&[("$iothub/twin/res/#", 0)]).await;
+    assert_eq!(granted, [0]);
+    // Python's client sends a blank.
+    device.send(&request("$iothub/twin/GET/?$rid=a-1", " ")).await;
+    let (topic, twin) = message(&mut device).await;
+    assert_eq!(topic, "$iothub/twin/res/200/?$rid=a-1");
+    assert_eq!(twin, json!({ "desired": { "$version": 1 }, "reported": { "$version": 1 } }));
+
+    device.send(&report("2", r#"{"iotstream":{"agent":"1","gone":null},"n":1}"#)).await;
+    assert_eq!(message(&mut device).await, ("$iothub/twin/res/204/?$rid=2&$version=2".into(), Value::Null));
+    // At QoS 1 the acknowledgement comes first.
+    let body = text("$iothub/twin/PATCH/properties/reported/?$rid=3");
+    device.send(&packet(0x32, &[&body[..], &[0, 9], br#"{"n":null}"#].concat())).await;
+    assert_eq!(device.next().await, Some((0x40, vec![0, 9])));
+    assert_eq!(message(&mut device).await.0, "$iothub/twin/res/204/?$rid=3&$version=3");
+    for (id, wrong) in [("4", "[]"), ("5", r#"{"a.b":1}"#), ("6", "")] {
+        device.send(&report(id, wrong)).await;
+        let (topic, problem) = message(&mut device).await;
+        assert_eq!(topic, format!("$iothub/twin/res/400/?$rid={id}"));
+        assert!(problem["message"].is_string(), "{problem}");
+    }
+
+    let twin = hub.twin(PATH).await;
+    let reported = &twin["properties"]["reported"];
+    assert_eq!(reported["iotstream"], json!({ "agent": "1" }));
+    assert_eq!((reported["$version"].clone(), reported.get("n")), (json!(3), None));
+    assert!(reported["$metadata"]["iotstream"]["agent"]["$lastUpdated"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(twin["properties"]["desired"]["$version"], 1);
+    assert!(twin["properties"]["desired"]["$metadata"]["$lastUpdated"].is_string());
+    assert_eq!((twin["version"].clone(), twin["tags"].clone()), (json!(3), json!({})));
+    assert!(twin["etag"].as_str().is_some_and(|tag| !tag.is_empty()));
+    // A module has its own.
+    let module = hub.twin("/twins/dev-1/modules/mod?api-version=x").await;
+    assert_eq!((module["moduleId"].clone(), module["version"].clone()), (json!("mod"), json!(1)));
+
+    drop(device);
+    let hub = Running::at(hub.stop().await, "", &["dev-1"]).await;
+    assert_eq!(hub.twin(PATH).await["properties"], twin["properties"]);
+    assert_eq!(hub.twin(PATH).await["etag"], twin["etag"]);
+    // A device that is made anew has nothing of the one before.
+    for method in ["DELETE", "PUT"] {
+        hub.as_policy("iothubowner", method, "/devices/dev-1?api-version=x", "").await;
+    }
+    assert_eq!(hub.twin(PATH).await["version"], 1);
+}
+
+#[tokio::test]
+async fn a_service_changes_what_it_wants_and_the_device_is_told() {
+    let hub = Running::new("").await;
+    let mut device = hub.device("dev-1", None).await;
+    device.subscribe(&[("$iothub/twin/PATCH/properties/desired/#", 0), ("$iothub/twin/res/#", 0)]).await;
+    let tag = format!("\"{}\"", hub.twin(PATH).await["etag"].as_str().unwrap());
+    let body = json!({ "tags": { "site": "a" }, "properties": { "desired": { "rate": 5 }, "reported": { "x": 1 } } });
+    let answer = hub.change("PATCH", PATH, Some(&tag), &body).await;
+    assert_eq!(answer.status, 200);
+    let twin = answer.json();
+    assert_eq!(
+        (twin["tags"].clone(), twin["properties"]["desired"]["rate"].clone()),
+        (json!({ "site": "a" }), json!(5))
+    );
+    assert_eq!(twin["properties"]["reported"].get("x"), None);
+    let (topic, desired) = message(&mut device).await;
+    assert_eq!(topic, "$iothub/twin/PATCH/properties/desired/?$version=2");
+    assert_eq!(desired, json!({ "rate": 5, "$version": 2 }));
+
+    // With the etag of before, and with none.
+    assert_eq!(hub.change("PATCH", PATH, Some(&tag), &body).await.status, 412);
+    assert_eq!(
+        hub.change("PATCH", PATH, None, &json!({ "properties": { "desired": { "rate": null } } }))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(message(&mut device).await.1, json!({ "rate": null, "$version": 3 }));
+    let replaced =
+        hub.change("PUT", PATH, Some("*"), &json!({ "properties": { "desired": { "only": 1 } } })).await;
+    assert_eq!(replaced.json()["properties"]["desired"]["only"], 1);
+    assert_eq!(message(&mut device).await.0, "$iothub/twin/PATCH/properties/desired/?$version=4");
+    assert_eq!(hub.change("PATCH", PATH, None, &json!({ "tags": 1 })).await.status, 400);
+    assert_eq!(hub.as_policy("service", "PATCH", PATH, "{").await.status, 400);
+    assert_eq!(hub.as_policy("registryReadWrite", "PATCH", PATH, "{}").await.status, 401);
+}
+
+#[tokio::test]
+async fn what_registry_clients_read() {
+    let hub = Running::new("").await;
+    let thumbprint = "ab".repeat(32);
+    let x509 = |kind: &str| json!({ "authentication": { "type": kind, "x509Thumbprint": { "primaryThumbprint": thumbprint } } });
+    for (id, body) in [("self", x509("selfSigned")), ("signed", x509("certificateAuthority"))] {
+        let path = format!("/devices/{id}?api-version=x");
+        assert_eq!(hub.as_policy("iothubowner", "PUT", &path, &body.to_string()).await.status, 200);
+    }
+    let sha1 = json!({ "authentication": { "type": "selfSigned", "x509Thumbprint": { "primaryThumbprint": "ab" } } });
+    let answer = hub.as_policy("iothubowner", "PUT", "/devices/other?api-version=x", &sha1.to_string()).await;
+    assert_eq!(answer.status, 400);
+    hub.as_policy("iothubowner", "PUT", "/devices/self?api-version=x", r#"{"status":"disabled"}"#).await;
+    let hub = Running::at(hub.stop().await, "", &[]).await;
+    for (id, kind) in [("dev-1", "sas"), ("self", "selfSigned"), ("signed", "certificateAuthority")] {
+        let twin = hub.twin(&format!("/twins/{id}?api-version=x")).await;
+        assert_eq!(twin["authenticationType"], kind, "{id}");
+        let conn = std::fs::read_to_string(hub.dir.path().join(format!("devices/{id}.conn"))).unwrap();
+        assert_eq!(conn.contains("x509=true"), kind != "sas", "{id}");
+    }
+
+    let query = r#"{"query":"SELECT * FROM devices"}"#;
+    let answer = hub.as_policy("service", "POST", "/devices/query?api-version=x", query).await;
+    assert_eq!(answer.header("x-ms-item-type"), Some("Twin"));
+    let _device = hub.device("dev-1", None).await;
+    hub.as_policy("iothubowner", "PUT", "/devices/signed?api-version=x", r#"{"status":"disabled"}"#).await;
+    let statistics = hub.as_policy("registryRead", "GET", "/statistics/devices?api-version=x", "").await;
+    let expected = json!({ "totalDeviceCount": 3, "enabledDeviceCount": 2, "disabledDeviceCount": 1 });
+    assert_eq!((statistics.status, statistics.json()), (200, expected));
+    let connected = hub.as_policy("service", "GET", "/statistics/service?api-version=x", "").await;
+    assert_eq!(connected.json(), json!({ "connectedDeviceCount": 1 }));
+    assert_eq!(hub.as_policy("device", "GET", "/statistics/devices?api-version=x", "").await.status, 401);
+}
+
+#[tokio::test]
+async fn amqp_is_refused_by_its_name() {
+    let hub = Running::new("").await;
+    let headers = [
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("sec-websocket-protocol", "AMQPWSB10"),
+    ];
+    let answer = hub.request("GET", "/$iothub/websocket", &headers, "").await;
+    let body = String::from_utf8(answer.body.to_vec()).unwrap();
+    assert_eq!(answer.status, 400);
+    assert!(body.contains("AMQP over WebSocket"), "{body}");
+}
+
+#[tokio::test]
+async fn an_answers_date_is_its_own() {
+    let hub = Running::new("latency=2100ms").await;
+    let asked = std::time::SystemTime::now();
+    let answer = hub.initiate("/twins/nobody/streams/ssh?api-version=x", &[]).await;
+    let date = httpdate::parse_http_date(answer.header("date").unwrap()).unwrap();
+    // Its whole second may have begun up to a second before.
+    assert!(date.duration_since(asked).is_ok_and(|late| late.as_millis() >= 1100), "{date:?} {asked:?}");
+}
