@@ -22,7 +22,7 @@ use crate::phase::Phases;
 use crate::tunnel::{self, Close, Controls, End, Meter, Settings};
 
 /// How long the target may take what is left once the user's connection has ended.
-const REST: Duration = Duration::from_secs(4);
+const REST: Duration = Duration::from_secs(2);
 
 /// An idle stream is looked at this often within its limit.
 const IDLE_CHECKS: u32 = 8;

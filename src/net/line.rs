@@ -51,20 +51,29 @@ pub(super) fn probe(stream: &TcpStream, keepalive: Keepalive) {
 pub(super) fn reset_on_drop(stream: &TcpStream, reset: bool) {
     // What fails here is a socket that is closed already.
     let _ = SockRef::from(stream).set_linger(reset.then_some(Duration::ZERO));
+    if !reset {
+        // Of a closed connection whose pauses are as long as they may be, the system tries nothing again.
+        pause_at_most(stream, DEFAULT_PAUSE);
+    }
 }
 
 /// Has the system try again soon after an outage.
-#[cfg(target_os = "linux")]
 pub(super) fn retry_soon(stream: &TcpStream) {
-    /// By default tries are up to two minutes apart.
-    const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-    let longest = u32::try_from(LONGEST_PAUSE.as_millis()).unwrap_or(u32::MAX);
+    pause_at_most(stream, Duration::from_secs(10));
+}
+
+/// Between two tries of what was not acknowledged, where nothing else is set.
+const DEFAULT_PAUSE: Duration = Duration::from_secs(120);
+
+#[cfg(target_os = "linux")]
+fn pause_at_most(stream: &TcpStream, longest: Duration) {
+    let longest = u32::try_from(longest.as_millis()).unwrap_or(u32::MAX);
     // Refused by kernels before 6.15.
     let _ = nix::sys::socket::setsockopt(stream, options::RtoMax, &longest);
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn retry_soon(_: &TcpStream) {}
+fn pause_at_most(_: &TcpStream, _: Duration) {}
 
 #[cfg(target_os = "linux")]
 mod options {

@@ -69,7 +69,8 @@ pub(super) async fn watch(
                 if silent >= dead {
                     return Lost::Silent(silent);
                 }
-            } else {
+            } else if line.queued {
+                // It waits for a window to open, and probes of that are far apart.
                 clear = now;
             }
         }

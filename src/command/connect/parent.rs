@@ -32,16 +32,13 @@ impl Parent {
         name.trim_end_matches(" (deleted)") == "ssh"
     }
 
-    /// Whether it reads our stdout, and shows what that has to say on the terminal that is our stderr.
+    /// Whether it is an ssh that shows what our stdout has to say on the terminal that is our stderr.
     pub(super) fn speaks_where_we_do(&self) -> bool {
-        let (Ok(stdout), Ok(stderr)) = (fstat(rustix::stdio::stdout()), fstat(rustix::stdio::stderr()))
-        else {
-            return false;
-        };
+        let Ok(stderr) = fstat(rustix::stdio::stderr()) else { return false };
         let has_our_stderr = fs::metadata(self.proc("fd/2")).is_ok_and(|its| is_same(&its, &stderr));
         has_our_stderr
             && rustix::termios::isatty(rustix::stdio::stderr())
-            && self.reads(&stdout)
+            && self.is_ssh()
             && !self.may_be_quiet()
     }
 
@@ -51,15 +48,6 @@ impl Parent {
         let is_flags = |word: &[u8]| word.starts_with(b"-") && word[1..].iter().all(u8::is_ascii_alphabetic);
         words.split(|byte| *byte == 0).any(|word| {
             is_flags(word) && word.contains(&b'q') || word.windows(5).any(|part| part == b"quiet")
-        })
-    }
-
-    fn reads(&self, file: &Stat) -> bool {
-        const READABLE: u32 = 0o400;
-        let descriptors = fs::read_dir(self.proc("fd")).into_iter().flatten().flatten();
-        descriptors.map(|entry| entry.path()).any(|path| {
-            fs::metadata(&path).is_ok_and(|its| is_same(&its, file))
-                && fs::symlink_metadata(&path).is_ok_and(|link| link.mode() & READABLE != 0)
         })
     }
 
