@@ -20,8 +20,8 @@ use super::stream::{self, Shared, Surroundings};
 use super::traffic::Traffic;
 use crate::backoff::{Backoff, chance};
 use crate::error::{Error, Result};
-use crate::iothub::Offer;
-use crate::net::Network;
+use crate::iothub::{BadOffer, Offer};
+use crate::net::{Network, WssUrl};
 
 /// Part of a token's life after which it is renewed, as .NET and Java do [S]; and after which even pending offers are
 /// put at risk.
@@ -88,20 +88,7 @@ struct Agent {
 /// What is wrong from the start: an audit log that cannot be written, or a ready token that has expired.
 pub async fn serve(config: Config, network: Network, mut orders: mpsc::Receiver<Order>) -> Result<()> {
     config.credential.pass(SystemTime::now(), config.token_life)?;
-    let shared = Shared {
-        audit: Audit::open(config.audit_log.as_deref())?,
-        sessions: Arc::new(Sessions::default()),
-        traffic: Traffic::new(),
-        terminal: Terminal::default(),
-    };
-    let agent = Agent {
-        config: Arc::new(config),
-        network,
-        shared: Arc::new(shared),
-        streams: JoinSet::new(),
-        stopping: watch::Sender::new(false),
-        backoff: Backoff::new(LONGEST_WAIT),
-    };
+    let agent = Agent::new(config, network)?;
     tokio::select! {
         () = agent.live(&mut orders) => Ok(()),
         never = service_manager::watchdog() => match never {},
@@ -109,6 +96,23 @@ pub async fn serve(config: Config, network: Network, mut orders: mpsc::Receiver<
 }
 
 impl Agent {
+    fn new(config: Config, network: Network) -> Result<Self> {
+        let shared = Shared {
+            audit: Audit::open(config.audit_log.as_deref())?,
+            sessions: Arc::new(Sessions::default()),
+            traffic: Traffic::new(),
+            terminal: Terminal::default(),
+        };
+        Ok(Self {
+            config: Arc::new(config),
+            network,
+            shared: Arc::new(shared),
+            streams: JoinSet::new(),
+            stopping: watch::Sender::new(false),
+            backoff: Backoff::default(),
+        })
+    }
+
     async fn live(mut self, orders: &mut mpsc::Receiver<Order>) {
         let mut next_link = None;
         loop {
@@ -131,7 +135,7 @@ impl Agent {
                 Ok(Over::Stop) => break,
                 Ok(Over::Renew(link)) => next_link = Some(link),
                 Err(error) => {
-                    let wait = self.backoff.wait(chance());
+                    let wait = self.backoff.wait(LONGEST_WAIT, chance());
                     let trouble = format!("{error}; trying again in {:.1} s", wait.as_secs_f64());
                     log::warn!("{trouble}");
                     if let Some(hint) = error.hint() {
@@ -181,13 +185,10 @@ impl Agent {
                     renewal = Some(Renewal::now(&self.config));
                     dialling = None;
                 }
-                offer = session.offer() => match offer.map_err(|error| self.failed(error))? {
-                    Ok(offer) => {
-                        self.backoff.reset();
-                        self.open(offer, answers.clone());
-                    }
-                    Err(problem) => log::warn!("{}: {problem}", self.config.hub()),
-                },
+                offer = session.offer() => {
+                    let offer = offer.map_err(|error| self.failed(error))?;
+                    self.take(offer, &answers);
+                }
                 Some(ended) = self.streams.join_next() => if let Err(error) = ended {
                     log::error!("a stream ended with a bug: {error}");
                 },
@@ -199,7 +200,7 @@ impl Agent {
                     }
                     (Err(error), Some(renewal)) => {
                         dialling = None;
-                        let wait = self.backoff.wait(chance());
+                        let wait = self.backoff.wait(LONGEST_WAIT, chance());
                         log::warn!("renewal: {error}; trying again in {:.1} s", wait.as_secs_f64());
                         renewal.at = Instant::now() + wait;
                         renewal.by = renewal.by.max(renewal.at);
@@ -216,6 +217,25 @@ impl Agent {
 
     fn failed(&self, error: SessionError) -> Error {
         link::session_error(&self.config, error)
+    }
+
+    /// Opens the stream of an offer, or answers one that no stream can come of.
+    fn take(&mut self, offer: std::result::Result<Offer, BadOffer>, answers: &mpsc::Sender<String>) {
+        match offer.and_then(joinable) {
+            Ok(offer) => {
+                self.backoff.reset();
+                self.open(offer, answers.clone());
+            }
+            Err(bad) => {
+                let trail = self.shared.audit.stream(&bad.stream);
+                trail.offered(&self.config.identity().client_id(), &self.config.hub().to_string());
+                trail.rejected(&format!("{}: {}", self.config.hub(), bad.problem));
+                if let Some(rejection) = bad.rejection() {
+                    // A hub that sends them faster than they can be answered does not need each answer.
+                    let _ = answers.try_send(rejection);
+                }
+            }
+        }
     }
 
     fn open(&mut self, offer: Offer, answers: mpsc::Sender<String>) {
@@ -238,7 +258,7 @@ impl Agent {
     ) {
         let leaving = async {
             for offer in session.unsubscribe().await? {
-                self.open(offer, answers.clone());
+                self.take(offer, &answers);
             }
             drop(answers);
             while let Some(answer) = waiting.recv().await {
@@ -297,6 +317,14 @@ impl Agent {
     }
 }
 
+/// A stream is joined over TLS, or not at all.
+fn joinable(offer: Offer) -> std::result::Result<Offer, BadOffer> {
+    match WssUrl::parse(&offer.url) {
+        Ok(_) => Ok(offer),
+        Err(problem) => Err(offer.bad(problem)),
+    }
+}
+
 impl Renewal {
     fn of(life: Duration) -> Self {
         let now = Instant::now();
@@ -347,7 +375,7 @@ mod tests {
     use crate::phase::Phases;
     use crate::secret::Secret;
     use crate::service;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
     use tokio::net::TcpListener;
 
     #[tokio::test]
@@ -398,5 +426,82 @@ mod tests {
         assert!(matches!(open("bug", 1).await, Err(Error::Hub { failure, .. }) if failure.status == 504));
         echo(&mut before).await;
         echo(&mut open("echo", 20).await.unwrap().io).await;
+    }
+
+    /// What a hub that is written by hand reads of the device's.
+    async fn answered(hub: &mut DuplexStream, topics: &[&str], answers: usize) -> String {
+        let packet = |head: u8, body: &[u8]| {
+            let length = u16::try_from(body.len()).unwrap();
+            let [low, high] =
+                [u8::try_from(length % 128).unwrap() | 128, u8::try_from(length / 128).unwrap()];
+            [&[head, low, high], body].concat()
+        };
+        for topic in topics {
+            let length = u16::try_from(topic.len()).unwrap().to_be_bytes();
+            hub.write_all(&packet(0x30, &[&length, topic.as_bytes()].concat())).await.unwrap();
+        }
+        heard(hub, "/res/", answers).await
+    }
+
+    /// Reads until `text` has come `times` times.
+    async fn heard(hub: &mut DuplexStream, text: &str, times: usize) -> String {
+        let mut all = String::new();
+        while all.matches(text).count() < times {
+            let mut block = [0; 4096];
+            let count = hub.read(&mut block).await.unwrap();
+            assert_ne!(count, 0, "{all}");
+            all += &String::from_utf8_lossy(&block[..count]);
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn an_offer_that_no_stream_can_come_of_is_rejected_and_logged() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = Secret::new("HostName=hub;DeviceId=dev-1;SharedAccessKey=MDEyMzQ1Njc4OWFiY2RlZg==");
+        let mut config = Config::new("a test", &text, vec![]).unwrap();
+        let audit = directory.path().join("audit.log");
+        config.audit_log = Some(audit.clone());
+        let network = Network::new(Tls::new(None).unwrap(), Proxies::none());
+        let mut agent = Agent::new(config, network).unwrap();
+        let (link, mut hub) = tokio::io::duplex(65_536);
+        let link: Link = Box::new(link);
+        let config = agent.config.clone();
+        let (session, ()) = tokio::join!(link::log_in(link, None, &config, &agent.network), async {
+            for (asked, acknowledgement) in
+                [("MQTT", &b"\x20\x02\0\0"[..]), ("streams/res/#", b"\x90\x04\0\x01\0\0")]
+            {
+                heard(&mut hub, asked, 1).await;
+                hub.write_all(acknowledgement).await.unwrap();
+            }
+        });
+        let session = session.unwrap();
+        let (_orders, mut taken) = mpsc::channel(1);
+        let url = "wss%3A%2F%2Fgateway%2Fx";
+        let bad: Vec<String> = [
+            "$url=ws%3A%2F%2Fgateway%2Fx&$auth=t",
+            "$url=wss%3A%2F%2F%2Fx&$auth=t",
+            "$url=nonsense&$auth=t",
+            "$url=%FF&$auth=t",
+            "$auth=t",
+            &format!("$url={url}"),
+            &format!("$url={url}&$auth="),
+        ]
+        .iter()
+        .enumerate()
+        .map(|(at, rest)| format!("$iothub/streams/POST/ssh/?$rid={at}&{rest}"))
+        .collect();
+        let topics: Vec<&str> = bad.iter().map(String::as_str).collect();
+        let answered = tokio::select! {
+            _ = agent.attend(session, None, &mut taken) => panic!("the session is over"),
+            answered = answered(&mut hub, &topics, bad.len()) => answered,
+        };
+        for at in 0..bad.len() {
+            let rejection = format!("$iothub/streams/res/400/?$rid={at}");
+            assert!(answered.contains(&rejection), "{rejection} in {answered}");
+        }
+        let logged = std::fs::read_to_string(&audit).unwrap();
+        assert_eq!(logged.matches("\"rejected\"").count(), bad.len(), "{logged}");
+        assert!(logged.contains("ws://") && logged.contains("has no $url"), "{logged}");
     }
 }

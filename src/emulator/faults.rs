@@ -12,7 +12,7 @@ use crate::duration;
 
 /// What `--inject` knows, for its usage error.
 const KNOWN: &str = "latency=100ms, cut=BYTES, status=429, gateway=401|noupgrade|silent, \
-                     hub=silent|garbage|drop, url=ws, clock=+10m|-10m, frames=BYTES";
+                     hub=silent|garbage|drop, url=ws|ws-service, clock=+10m|-10m, frames=BYTES";
 
 /// Largest frame that `frames=` may allow: what a stream buffers for one reader stays bounded.
 const MAX_FRAMES: usize = 16 << 20;
@@ -30,6 +30,8 @@ pub struct Faults {
     pub(super) gateway: Fault<GatewayFault>,
     pub(super) hub: Fault<HubFault>,
     pub(super) plain_url: Fault<()>,
+    /// The same for the service's side alone.
+    pub(super) plain_service_url: Fault<()>,
 }
 
 /// How the gateway fails a handshake.
@@ -143,6 +145,7 @@ impl Faults {
                     faults.hub = Fault { value: Some(value), left };
                 }
                 ("url", "ws") => faults.plain_url = Fault { value: Some(()), left },
+                ("url", "ws-service") => faults.plain_service_url = Fault { value: Some(()), left },
                 _ => return Err(wrong()),
             }
         }

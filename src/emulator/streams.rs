@@ -132,7 +132,9 @@ impl Hub {
 
     /// One side's URL. Each side is sent to the authority under which it knows the hub.
     fn gateway_url(&self, authority: &str, identity: &Identity, id: &str, role: Role) -> String {
-        let scheme = if self.faults.plain_url.take().is_some() { "ws" } else { "wss" };
+        let is_plain = self.faults.plain_url.take().is_some()
+            || (role == Role::Service && self.faults.plain_service_url.take().is_some());
+        let scheme = if is_plain { "ws" } else { "wss" };
         format!("{scheme}://{authority}{}", Sessions::path(&self.names[0], identity, id, role))
     }
 

@@ -1,7 +1,7 @@
 //! What a user may try next, for each error.
 
 use super::{Error, Skew};
-use crate::iothub::{Code, HubFailure, Identity};
+use crate::iothub::{Code, HubFailure, Identity, Refusal};
 use crate::phase::Phase;
 
 impl Error {
@@ -50,6 +50,9 @@ impl Error {
             Error::ProxyDenied { .. } => {
                 "a login goes into the proxy's URL, http://USER:PASSWORD@HOST:PORT, in the profile or in HTTPS_PROXY".into()
             }
+            Error::Network { phase: Phase::Hub | Phase::Device | Phase::Gateway, .. } => {
+                "it was reached before that: try again; with -v every phase shows its time".into()
+            }
             Error::Network { .. } | Error::Timeout { phase: Phase::Tcp | Phase::Tls | Phase::Dns, .. } => {
                 "is there a way out on that port from here? only outgoing connections on 443 are needed".into()
             }
@@ -61,24 +64,51 @@ impl Error {
                 "a company proxy that opens TLS, or an emulator, needs its CA named: --ca-file, or ca-file in the profile"
                     .into()
             }
-            Error::Upgrade { status: 401 | 403, .. } => {
+            Error::Upgrade { retry_after: Some(after), .. } => {
+                format!("it says when to try again: in {} s", after.as_secs())
+            }
+            Error::Upgrade { phase: Phase::Gateway, status: 401 | 403, .. } => {
                 "the token of a stream lives for a minute and is good for one use: try again".into()
             }
-            Error::Upgrade { .. } => "try again; the stream is asked for anew each time".into(),
+            Error::Upgrade { phase: Phase::Gateway, .. } => {
+                "try again; the stream is asked for anew each time".into()
+            }
+            Error::Upgrade { phase: Phase::Proxy, .. } => "try again, or name another proxy".into(),
+            Error::Upgrade { status: 401 | 403, .. } => {
+                "it has seen no key yet: do the hub's network rules let this address in?".into()
+            }
+            Error::Upgrade { status: 429 | 500..=599, .. } => "the hub's own trouble: the agent goes on trying".into(),
+            Error::Upgrade { .. } => {
+                "is HostName a hub's? transport = \"mqtt\" needs no WebSocket, but a way out on 8883".into()
+            }
             Error::Protocol { .. } => {
-                "is a proxy or another service answering there in place of the hub? -v shows each hop".into()
+                "is a proxy or another service answering there? -v shows each hop".into()
             }
             Error::MqttRefused { skew: Some(skew), .. } | Error::Skewed { skew } => skew.hint(),
             Error::Target { .. } => "start it, or correct its [[target]] in the agent's configuration".into(),
-            Error::MqttRefused { .. } => {
-                "is the key this device's own, is the device enabled, and is the clock right to five minutes?".into()
-            }
+            Error::MqttRefused { refusal, .. } => refused(*refusal).into(),
             Error::Cut { .. } => "either the other side went away or the network between broke: connect again".into(),
             Error::Silent { .. } => "the network between has gone: connect again; --keepalive sets how soon this is seen".into(),
             Error::MissingProgram { package, .. } => format!("install it, on Debian: apt-get install {package}"),
             Error::Bug(_) => "please report this with the command line and the output of -vv".into(),
             Error::LocalIo { .. } | Error::Other(_) => return None,
         })
+    }
+}
+
+fn refused(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NoMqtt311 => {
+            "device streams need a hub that speaks MQTT 3.1.1: one for MQTT 5 alone has none"
+        }
+        Refusal::UnknownId => "compare the DeviceId with the hub's registry: ids are case-sensitive",
+        Refusal::Unavailable => "the hub's own trouble: the agent goes on trying",
+        Refusal::BadCredential | Refusal::NotAuthorized => {
+            "is the key this device's own, is the device enabled, and is the clock right to five minutes?"
+        }
+        Refusal::NoStreams => {
+            "device streams need a hub that has the preview: `az iot hub devicestream show -n HUB` shows whether it has"
+        }
     }
 }
 

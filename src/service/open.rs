@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::rest::{answer, authorized, bug, endpoint, malformed};
 use crate::error::{Error, Result, Skew};
-use crate::iothub::{Answer, HubAddress, Initiate};
+use crate::iothub::{Answer, HubAddress, Initiate, Malformed};
 use crate::net::{Endpoint, Network, Stream, WebSocket, WssUrl, join_over};
 use crate::phase::{Phase, Phases};
 use crate::secret::Secret;
@@ -55,7 +55,7 @@ pub async fn open(
         });
     }
     let (url, token) = ask(network, request, phases).await?;
-    let url = WssUrl::of_stream(&url)?;
+    let url = WssUrl::parse(&url).map_err(|problem| malformed(&request.hub)(Malformed(problem)))?;
     if guess == Some(&url.endpoint)
         && let Some(Ok(Ok((stream, before)))) = dialling.join_next().await
     {

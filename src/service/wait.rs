@@ -28,7 +28,7 @@ pub async fn open_waiting(
     mut notice: impl FnMut(&Error, Duration),
 ) -> Result<WebSocket<Stream>> {
     let begin = Instant::now();
-    let mut backoff = Backoff::new(MAX_PAUSE);
+    let mut backoff = Backoff::default();
     loop {
         let error = match open(network, &request().await?, guess, phases).await {
             Ok(websocket) => return Ok(websocket),
@@ -36,7 +36,7 @@ pub async fn open_waiting(
         };
         let Some(retry) = error.retry() else { return Err(error) };
         // The hub's own word counts; the spread keeps those who heard it together apart.
-        let pause = backoff.wait(chance()).max(retry.after.unwrap_or_default());
+        let pause = backoff.wait(MAX_PAUSE, chance()).max(retry.after.unwrap_or_default());
         if begin.elapsed() + pause > wait {
             return Err(error);
         }

@@ -304,7 +304,12 @@ fn a_gateway_that_never_answers_is_temporary() {
 
 #[test]
 fn a_gateway_without_tls_breaks_the_protocol() {
-    with_fault("url=ws", PROTOCOL, &["ws://"]);
+    with_fault("url=ws-service", PROTOCOL, &["the hub localhost:", "ws://"]);
+}
+
+#[test]
+fn a_device_rejects_what_it_cannot_join() {
+    with_fault("url=ws", UNAVAILABLE, &["rejected"]);
 }
 
 #[test]
