@@ -19,7 +19,7 @@ use super::sessions::Sessions;
 use super::stream::{self, Shared, Surroundings};
 use super::traffic::Traffic;
 use crate::backoff::{Backoff, chance};
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::iothub::{BadOffer, Offer};
 use crate::net::{Network, WssUrl};
 
@@ -28,8 +28,16 @@ use crate::net::{Network, WssUrl};
 const RENEW_AT: f64 = 0.85;
 const RENEW_BY: f64 = 0.95;
 
-/// The longest wait for a hub that is away.
+/// The longest wait for a hub that cannot be reached: one that was restarted is found within five seconds. The same
+/// where a session ended or was refused, while that is new.
+const QUICK_WAIT: Duration = Duration::from_secs(3);
+const NEW: Duration = Duration::from_secs(5 * 60);
+
+/// The longest wait where a hub is there, and will not have the device.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// The longest wait that a hub can ask for: a device is not to be out of reach for ever.
+const LONGEST_ASKED: Duration = Duration::from_secs(5 * 60);
 
 /// Answers that may wait to be published.
 const WAITING_ANSWERS: usize = 64;
@@ -52,6 +60,9 @@ pub enum Order {
     /// End, with time for streams to end by themselves. Asked twice: end now.
     Stop,
 }
+
+/// Reads the configuration once more, for a credential that was corrected.
+pub type Reread = Arc<dyn Fn() -> Result<Config> + Send + Sync>;
 
 /// Why a session is over that did not fail.
 enum Over {
@@ -78,17 +89,25 @@ struct Agent {
     shared: Arc<Shared>,
     streams: JoinSet<()>,
     stopping: watch::Sender<bool>,
+    reread: Option<Reread>,
     backoff: Backoff,
+    /// When all was well for the last time, or the agent started.
+    well: Instant,
 }
 
 /// Serves the device until it is ordered to stop, or nobody can order any more. Losing the hub never ends it, nor
-/// touches live streams.
+/// touches live streams. `reread` gets a credential anew that the hub has refused.
 ///
 /// # Errors
 /// What is wrong from the start: an audit log that cannot be written, or a ready token that has expired.
-pub async fn serve(config: Config, network: Network, mut orders: mpsc::Receiver<Order>) -> Result<()> {
+pub async fn serve(
+    config: Config,
+    network: Network,
+    reread: Option<Reread>,
+    mut orders: mpsc::Receiver<Order>,
+) -> Result<()> {
     config.credential.pass(SystemTime::now(), config.token_life)?;
-    let agent = Agent::new(config, network)?;
+    let agent = Agent::new(config, network, reread)?;
     tokio::select! {
         () = agent.live(&mut orders) => Ok(()),
         never = service_manager::watchdog() => match never {},
@@ -96,7 +115,7 @@ pub async fn serve(config: Config, network: Network, mut orders: mpsc::Receiver<
 }
 
 impl Agent {
-    fn new(config: Config, network: Network) -> Result<Self> {
+    fn new(config: Config, network: Network, reread: Option<Reread>) -> Result<Self> {
         let shared = Shared {
             audit: Audit::open(config.audit_log.as_deref())?,
             sessions: Arc::new(Sessions::default()),
@@ -109,7 +128,9 @@ impl Agent {
             shared: Arc::new(shared),
             streams: JoinSet::new(),
             stopping: watch::Sender::new(false),
+            reread,
             backoff: Backoff::default(),
+            well: Instant::now(),
         })
     }
 
@@ -123,7 +144,7 @@ impl Agent {
                         let since = Instant::now();
                         let over = self.attend(session, renewal, orders).await;
                         if since.elapsed() > GOOD_SESSION {
-                            self.backoff.reset();
+                            self.is_well();
                         }
                         over
                     }
@@ -135,7 +156,7 @@ impl Agent {
                 Ok(Over::Stop) => break,
                 Ok(Over::Renew(link)) => next_link = Some(link),
                 Err(error) => {
-                    let wait = self.backoff.wait(LONGEST_WAIT, chance());
+                    let wait = self.wait_after(&error);
                     let trouble = format!("{error}; trying again in {:.1} s", wait.as_secs_f64());
                     log::warn!("{trouble}");
                     if let Some(hint) = error.hint() {
@@ -144,14 +165,48 @@ impl Agent {
                     service_manager::status(&trouble);
                     // A machine must come up without its hub: the service is there, and tries.
                     service_manager::ready();
+                    let reread = self.reread.clone().filter(|_| is_refusal(&error));
+                    let pause = async {
+                        sleep(wait).await;
+                        // A command may take its time.
+                        let reading = reread.map(|reread| tokio::task::spawn_blocking(move || reread()));
+                        match reading {
+                            Some(reading) => reading.await.ok(),
+                            None => None,
+                        }
+                    };
                     tokio::select! {
-                        () = sleep(wait) => {}
+                        read = pause => self.go_by(read),
                         order = orders.recv() => if !self.obey(order) { break },
                     }
                 }
             }
         }
         self.stop(orders).await;
+    }
+
+    fn is_well(&mut self) {
+        self.backoff.reset();
+        self.well = Instant::now();
+    }
+
+    fn wait_after(&mut self, error: &Error) -> Duration {
+        let is_away = matches!(error, Error::Network { .. } | Error::Timeout { .. });
+        let is_quick = is_away || self.well.elapsed() < NEW;
+        let wait = self.backoff.wait(if is_quick { QUICK_WAIT } else { LONGEST_WAIT }, chance());
+        wait.max(error.retry_after().unwrap_or_default().min(LONGEST_ASKED))
+    }
+
+    /// Takes the credential of a configuration that was read again; all else waits for an order.
+    fn go_by(&mut self, read: Option<Result<Config>>) {
+        match read {
+            None => {}
+            Some(Ok(Config { credential, .. })) => {
+                log::info!("the credential has been read again");
+                self.config = Arc::new(Config { credential, ..(*self.config).clone() });
+            }
+            Some(Err(error)) => log::error!("the credential stays as it was: {error}"),
+        }
     }
 
     /// Attends to a session until it is over.
@@ -200,7 +255,7 @@ impl Agent {
                     }
                     (Err(error), Some(renewal)) => {
                         dialling = None;
-                        let wait = self.backoff.wait(LONGEST_WAIT, chance());
+                        let wait = self.wait_after(&error);
                         log::warn!("renewal: {error}; trying again in {:.1} s", wait.as_secs_f64());
                         renewal.at = Instant::now() + wait;
                         renewal.by = renewal.by.max(renewal.at);
@@ -223,7 +278,7 @@ impl Agent {
     fn take(&mut self, offer: std::result::Result<Offer, BadOffer>, answers: &mpsc::Sender<String>) {
         match offer.and_then(joinable) {
             Ok(offer) => {
-                self.backoff.reset();
+                self.is_well();
                 self.open(offer, answers.clone());
             }
             Err(bad) => {
@@ -317,6 +372,11 @@ impl Agent {
     }
 }
 
+/// Whether another credential may be what is missing.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::MqttRefused { .. }) || matches!(error.exit(), Exit::Denied | Exit::Config)
+}
+
 /// A stream is joined over TLS, or not at all.
 fn joinable(offer: Offer) -> std::result::Result<Offer, BadOffer> {
     match WssUrl::parse(&offer.url) {
@@ -372,7 +432,7 @@ mod tests {
         ConnectionString, DEFAULT_API_VERSION, Identity, Initiate, Key, Resource, SasToken, UnixSeconds,
     };
     use crate::net::{Proxies, Tls};
-    use crate::phase::Phases;
+    use crate::phase::{Phase, Phases};
     use crate::secret::Secret;
     use crate::service;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -394,7 +454,7 @@ mod tests {
         let targets = vec![target("echo", Builtin::Echo), target("bug", Builtin::Bug)];
         let config = Config::new("a test", &read("devices/dev-1.conn"), targets).unwrap();
         let (_orders, taken) = mpsc::channel(1);
-        tokio::spawn(serve(config, network.clone(), taken));
+        tokio::spawn(serve(config, network.clone(), None, taken));
 
         let service = ConnectionString::parse(read("service.conn").expose()).unwrap();
         let Key::Shared(key) = &service.key else { panic!("no key") };
@@ -463,7 +523,7 @@ mod tests {
         let audit = directory.path().join("audit.log");
         config.audit_log = Some(audit.clone());
         let network = Network::new(Tls::new(None).unwrap(), Proxies::none());
-        let mut agent = Agent::new(config, network).unwrap();
+        let mut agent = Agent::new(config, network, None).unwrap();
         let (link, mut hub) = tokio::io::duplex(65_536);
         let link: Link = Box::new(link);
         let config = agent.config.clone();
@@ -503,5 +563,32 @@ mod tests {
         let logged = std::fs::read_to_string(&audit).unwrap();
         assert_eq!(logged.matches("\"rejected\"").count(), bad.len(), "{logged}");
         assert!(logged.contains("ws://") && logged.contains("has no $url"), "{logged}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hub_that_is_away_is_tried_often_and_one_that_refuses_ever_less() {
+        let text = Secret::new("HostName=hub;DeviceId=dev-1;SharedAccessKey=MDEyMzQ1Njc4OWFiY2RlZg==");
+        let config = Config::new("a test", &text, vec![]).unwrap();
+        let network = Network::new(Tls::new(None).unwrap(), Proxies::none());
+        let mut agent = Agent::new(config, network, None).unwrap();
+        let away = || Error::Network { phase: Phase::Tcp, target: "hub".into(), problem: "refused".into() };
+        let cut = || Error::Cut { problem: "hub".into() };
+        let refused = |seconds| Error::Upgrade {
+            phase: Phase::Hub,
+            target: "hub".into(),
+            status: 503,
+            retry_after: Some(Duration::from_secs(seconds)),
+        };
+        // However often it is restarted.
+        assert!((0..50).all(|_| agent.wait_after(&cut()) <= QUICK_WAIT));
+        assert_eq!(agent.wait_after(&refused(20)).as_secs(), 20);
+        assert_eq!(agent.wait_after(&refused(1 << 32)), LONGEST_ASKED);
+        tokio::time::advance(NEW).await;
+        assert!((0..50).all(|_| agent.wait_after(&away()) <= QUICK_WAIT));
+        // Another agent with the same identity.
+        let longest = (0..9).map(|_| agent.wait_after(&cut())).last().unwrap();
+        assert!(longest >= LONGEST_WAIT / 2, "{longest:?}");
+        agent.is_well();
+        assert!(agent.wait_after(&cut()) < Duration::from_secs(1));
     }
 }
