@@ -198,6 +198,9 @@ pub struct Emulator {
     /// Another name for the TLS certificate
     #[arg(long = "hostname", value_name = "NAME")]
     pub hostnames: Vec<String>,
+    /// New streams a second and streams at a time that it lets in, as 5/s,50 [default: all]
+    #[arg(long, value_name = "RATE/s,AT-ONCE")]
+    pub quota: Option<String>,
     /// Faults to make, as latency=100ms,gateway=401,…
     #[arg(long, value_name = "FAULTS")]
     pub inject: Option<String>,

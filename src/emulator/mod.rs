@@ -3,7 +3,7 @@
 //!
 //! One port is HTTPS, with the REST API, the streaming gateway and MQTT over WebSocket; the other is MQTT over TLS.
 //! Facts of the service carry the marks of [`crate::iothub`]; where the service's behaviour is not known, a comment
-//! says that what stands there is a choice. There are no quotas unless faults make them: throttling would slow tests.
+//! says that what stands there is a choice. There are no quotas unless they are asked for: throttling would slow tests.
 
 mod authorization;
 mod certificate;
@@ -16,6 +16,7 @@ mod gateway;
 mod links;
 mod mqtt;
 mod pipe;
+mod quota;
 mod registry;
 mod rest;
 mod server;
@@ -36,6 +37,7 @@ use crate::iothub::{HubAddress, Identity};
 
 pub use client_certificate::Thumbprint;
 pub use faults::Faults;
+pub use quota::Quota;
 
 /// What an emulator is made from.
 #[derive(Debug, Default)]
@@ -49,6 +51,8 @@ pub struct Options {
     /// Names of the hub besides `localhost` and the loopback addresses.
     pub hostnames: Vec<String>,
     pub faults: Faults,
+    /// How many streams it lets in; without one, all.
+    pub quota: Option<Quota>,
 }
 
 /// A hub that is ready to run. Clients may connect at once: the ports are bound.
@@ -69,6 +73,7 @@ struct Hub {
     /// As connection strings have it, with the port of HTTPS.
     address: HubAddress,
     faults: Faults,
+    quota: Option<Quota>,
     registry: registry::Registry,
     links: Arc<links::Links>,
     sessions: Arc<sessions::Sessions>,
@@ -87,7 +92,8 @@ impl Emulator {
         let address = HubAddress { name: names[0].clone(), port: Some(https_address.port()) };
         let directory = directory::Directory::open(&options.dir)?;
         let config = directory.authority()?.server(&names).map_err(Error::from)?;
-        let registry = registry::Registry::open(directory, address.clone())?;
+        let rate = options.quota.as_ref().map(|quota| quota.rate);
+        let registry = registry::Registry::open(directory, address.clone(), rate)?;
         for identity in &options.devices {
             registry.register(identity)?;
         }
@@ -95,8 +101,15 @@ impl Emulator {
             registry.register_certificate(identity, *thumbprint)?;
         }
         let sessions = sessions::Sessions::new().map_err(anyhow::Error::new)?;
-        let hub =
-            Hub { names, address, faults: options.faults, registry, links: links::Links::new(), sessions };
+        let hub = Hub {
+            names,
+            address,
+            faults: options.faults,
+            quota: options.quota,
+            registry,
+            links: links::Links::new(),
+            sessions,
+        };
         Ok(Self {
             https,
             mqtts,

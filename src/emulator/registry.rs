@@ -57,13 +57,14 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    /// Reads what `directory` has, and writes its files anew with the hub's address as it is now.
-    pub(super) fn open(directory: Directory, hub: HubAddress) -> Result<Self> {
+    /// Reads what `directory` has, and writes its files anew with the hub's address as it is now, and the `rate`
+    /// of new streams that it allows.
+    pub(super) fn open(directory: Directory, hub: HubAddress, rate: Option<u32>) -> Result<Self> {
         let mut policies = HashMap::new();
         for name in POLICIES {
             policies.insert(name, directory.policy(name, &hub)?);
         }
-        directory.write_profiles(&hub, &policies["service"])?;
+        directory.write_profiles(&hub, &policies["service"], rate)?;
         let mut identities = BTreeMap::new();
         for (identity, proof) in directory.identities()? {
             directory.keep(&identity, &proof, &hub)?;
