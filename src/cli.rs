@@ -96,7 +96,8 @@ pub struct Way {
     /// How long the hub waits for the device's answer [default: 30s]
     #[arg(long, value_name = "DURATION", env = "IOTSTREAM_RESPONSE_TIMEOUT", value_parser = duration::parse)]
     pub response_timeout: Option<Duration>,
-    /// Keep trying for this long while the device is offline or the hub throttles
+    /// Keep trying for this long while the device is offline; a hub that throttles is tried for 9 seconds in any case
+    /// [default: the profile's, else 0]
     #[arg(long, value_name = "DURATION", env = "IOTSTREAM_WAIT", value_parser = duration::parse)]
     pub wait: Option<Duration>,
     /// Silence after which the other side is pinged; it is given up before two of them, and 0 never [default: 30s]
@@ -345,6 +346,9 @@ pub struct ShowProfile {
     /// As for connect
     #[arg(long, value_name = "DURATION", env = "IOTSTREAM_RESPONSE_TIMEOUT", value_parser = duration::parse)]
     pub response_timeout: Option<Duration>,
+    /// As for connect
+    #[arg(long, value_name = "DURATION", env = "IOTSTREAM_WAIT", value_parser = duration::parse)]
+    pub wait: Option<Duration>,
     #[command(flatten)]
     pub log: Log,
 }

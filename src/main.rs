@@ -6,6 +6,7 @@ use iotstream::cli::Cli;
 use iotstream::{command, complete, logging, process};
 
 fn main() -> ExitCode {
+    process::started();
     CompleteEnv::with_factory(Cli::command).var(complete::VARIABLE).complete();
     process::no_core_dumps();
     let cli = Cli::parse();

@@ -253,11 +253,6 @@ fn a_clock_that_is_far_off_is_denied_and_named() {
 }
 
 #[test]
-fn a_throttling_hub_is_unavailable() {
-    with_fault("status=429", UNAVAILABLE, &["throttles", "429"]);
-}
-
-#[test]
 fn a_hub_in_trouble_is_temporary() {
     with_fault("status=500", TEMPORARY, &["500"]);
 }

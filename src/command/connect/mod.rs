@@ -17,8 +17,9 @@ use super::signals::HelperSignals;
 use crate::error::{Error, Exit, Result};
 use crate::net::{Stream, WebSocket};
 use crate::phase::Phases;
+use crate::service::Patience;
 use crate::tunnel::{self, End, Meter, Settings};
-use crate::{cli, duration, failure_record, gateway_cache, logging, measure, service};
+use crate::{cli, duration, failure_record, gateway_cache, logging, measure, process, service};
 
 /// How long the first answer may take before a wait is worth a line on a terminal.
 const WAIT_NOTICE: Duration = Duration::from_secs(3);
@@ -79,31 +80,34 @@ async fn connect(args: &cli::Connect) -> Result<ExitCode> {
 async fn open_planned(args: &cli::Connect, phases: &mut Phases) -> Result<WebSocket<Stream>> {
     let options = args.clone();
     let plan = Arc::new(apart(move || Plan::new(&options)).await?);
-    open(&plan, args.way.wait, phases).await
+    open(&plan, process::started(), phases).await
 }
 
-/// Opens the stream; with `wait`, tries again for as long as the device is offline or the hub throttles.
+/// Opens the stream for a user who has waited since `started`; tries again while the device is offline or the hub
+/// throttles, for as long as the plan and ssh have patience.
 pub(super) async fn open(
     plan: &Arc<Plan>,
-    wait: Option<Duration>,
+    started: Instant,
     phases: &mut Phases,
 ) -> Result<WebSocket<Stream>> {
     let request = async || {
         let plan = Arc::clone(plan);
         apart(move || plan.request()).await
     };
-    let wait = wait.unwrap_or_default();
     let mut noticed = false;
-    let notice = |error: &Error, waited: Duration| {
+    let notice = |error: &Error, left: Duration| {
         log::info!("{error}; waiting");
-        if !noticed && waited >= WAIT_NOTICE && std::io::stderr().is_terminal() {
+        if !noticed && started.elapsed() >= WAIT_NOTICE && std::io::stderr().is_terminal() {
             noticed = true;
-            logging::notice(&format!("{error}; waiting for up to {}", duration::show(wait)));
+            let left = duration::show(Duration::from_secs(left.as_secs()));
+            logging::notice(&format!("{error}; waiting for up to {left}"));
         }
     };
+    let patience = Patience::new(started, plan.wait);
     let (_, hub) = plan.ends();
     let last = gateway_cache::known(hub);
-    let opened = service::open_waiting(&plan.network, request, wait, last.as_ref(), phases, notice).await?;
+    let (network, rate, guess) = (&plan.network, plan.rate.as_ref(), last.as_ref());
+    let opened = service::open_waiting(network, request, patience, rate, guess, phases, notice).await?;
     if last.as_ref() != Some(&opened.server) {
         gateway_cache::keep(hub, &opened.server);
     }
