@@ -29,6 +29,9 @@ impl Error {
                 "a device with such an id needs an alias under [profile.NAME.devices] in the profile file".into()
             }
             Error::Hub { failure, skew, identity, .. } => return hub_hint(failure, *skew, identity),
+            Error::Listing { failure, .. } if failure.retry_after.is_some() => {
+                format!("it says when to try again: in {} s", failure.retry_after.unwrap_or_default())
+            }
             Error::Listing { failure, .. } => match failure.status {
                 401 | 403 => {
                     "listing devices takes a policy with ServiceConnect or RegistryRead, and a clock that is right".into()
