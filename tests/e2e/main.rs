@@ -7,6 +7,7 @@ mod credentials;
 mod devices;
 mod examples;
 mod failures;
+mod fleet;
 mod gateway;
 mod life;
 mod manners;
