@@ -123,12 +123,13 @@ pub(super) async fn clock(config: &Config, network: &Network) -> Result<SystemTi
 
 pub(super) fn session_error(config: &Config, error: SessionError) -> Error {
     let hub = config.hub().to_string();
+    let lost = |problem: String| Error::Network { phase: Phase::Hub, target: hub.clone(), problem };
     match error {
         SessionError::Refused(refusal) => {
             Error::MqttRefused { hub, identity: config.identity().clone(), refusal, skew: None }
         }
         SessionError::Protocol(problem) => Error::Protocol { target: format!("the hub {hub}"), problem },
-        SessionError::Network(error) => Error::Cut { problem: format!("{hub}: {error}") },
-        SessionError::Silent(what) => Error::Cut { problem: format!("{hub}: no answer to {what}") },
+        SessionError::Network(error) => lost(format!("the connection was cut: {error}")),
+        SessionError::Silent(what) => lost(format!("no answer to {what}")),
     }
 }

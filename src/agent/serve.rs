@@ -22,6 +22,7 @@ use crate::backoff::{Backoff, chance};
 use crate::error::{Error, Exit, Result};
 use crate::iothub::{BadOffer, Offer};
 use crate::net::{Network, WssUrl};
+use crate::phase::Phase;
 
 /// Part of a token's life after which it is renewed, as .NET and Java do [S]; and after which even pending offers are
 /// put at risk.
@@ -191,7 +192,11 @@ impl Agent {
     }
 
     fn wait_after(&mut self, error: &Error) -> Duration {
-        let is_away = matches!(error, Error::Network { .. } | Error::Timeout { .. });
+        let is_away = match error {
+            // It was there, and has ended it.
+            Error::Network { phase, .. } => *phase != Phase::Hub,
+            error => matches!(error, Error::Timeout { .. }),
+        };
         let is_quick = is_away || self.well.elapsed() < NEW;
         let wait = self.backoff.wait(if is_quick { QUICK_WAIT } else { LONGEST_WAIT }, chance());
         wait.max(error.retry_after().unwrap_or_default().min(LONGEST_ASKED))
@@ -429,10 +434,11 @@ mod tests {
     use crate::agent::{Address, Builtin, Target};
     use crate::emulator::{Emulator, Options};
     use crate::iothub::{
-        ConnectionString, DEFAULT_API_VERSION, Identity, Initiate, Key, Resource, SasToken, UnixSeconds,
+        ConnectionString, DEFAULT_API_VERSION, Identity, Initiate, Key, Refusal, Resource, SasToken,
+        UnixSeconds,
     };
     use crate::net::{Proxies, Tls};
-    use crate::phase::{Phase, Phases};
+    use crate::phase::Phases;
     use crate::secret::Secret;
     use crate::service;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -572,7 +578,7 @@ mod tests {
         let network = Network::new(Tls::new(None).unwrap(), Proxies::none());
         let mut agent = Agent::new(config, network, None).unwrap();
         let away = || Error::Network { phase: Phase::Tcp, target: "hub".into(), problem: "refused".into() };
-        let cut = || Error::Cut { problem: "hub".into() };
+        let cut = || Error::Network { phase: Phase::Hub, target: "hub".into(), problem: "cut".into() };
         let refused = |seconds| Error::Upgrade {
             phase: Phase::Hub,
             target: "hub".into(),
@@ -590,5 +596,33 @@ mod tests {
         assert!(longest >= LONGEST_WAIT / 2, "{longest:?}");
         agent.is_well();
         assert!(agent.wait_after(&cut()) < Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn each_refusal_is_told_as_what_it_is() {
+        let text = Secret::new("HostName=hub;DeviceId=dev-1;SharedAccessKey=MDEyMzQ1Njc4OWFiY2RlZg==");
+        let config = Config::new("a test", &text, vec![]).unwrap();
+        let network = Network::new(Tls::new(None).unwrap(), Proxies::none());
+        let told = async |connack: [u8; 4], suback: [u8; 6]| {
+            let (link, mut hub) = tokio::io::duplex(65_536);
+            let link: Link = Box::new(link);
+            let (session, ()) = tokio::join!(link::log_in(link, None, &config, &network), async {
+                heard(&mut hub, "MQTT", 1).await;
+                hub.write_all(&connack).await.unwrap();
+                if connack[3] == 0 {
+                    heard(&mut hub, "streams/res/#", 1).await;
+                    hub.write_all(&suback).await.unwrap();
+                }
+            });
+            match session.map(|_| ()).unwrap_err() {
+                Error::MqttRefused { refusal, .. } => refusal,
+                error => panic!("{error}"),
+            }
+        };
+        for (code, refusal) in [(1, Refusal::NoMqtt311), (2, Refusal::UnknownId), (3, Refusal::Unavailable)] {
+            assert_eq!(told([0x20, 2, 0, code], [0; 6]).await, refusal);
+        }
+        let refused = told([0x20, 2, 0, 0], [0x90, 4, 0, 1, 0x80, 0]).await;
+        assert_eq!(refused, Refusal::NoStreams);
     }
 }

@@ -12,7 +12,7 @@ use crate::duration;
 
 /// What `--inject` knows, for its usage error.
 const KNOWN: &str = "latency=100ms, cut=BYTES, status=429, retry-after=SECONDS, gateway=401|noupgrade|silent, \
-                     hub=silent|garbage|drop, url=ws|ws-service, clock=+10m|-10m, frames=BYTES";
+                     hub=silent|garbage|drop, mqtt=503, url=ws|ws-service, clock=+10m|-10m, frames=BYTES";
 
 /// Largest frame that `frames=` may allow: what a stream buffers for one reader stays bounded.
 const MAX_FRAMES: usize = 16 << 20;
@@ -31,6 +31,8 @@ pub struct Faults {
     pub(super) status: Fault<StatusCode>,
     pub(super) gateway: Fault<GatewayFault>,
     pub(super) hub: Fault<HubFault>,
+    /// What the upgrade to MQTT over WebSocket is answered with.
+    pub(super) mqtt: Fault<StatusCode>,
     pub(super) plain_url: Fault<()>,
     /// The same for the service's side alone.
     pub(super) plain_service_url: Fault<()>,
@@ -130,6 +132,7 @@ impl Faults {
                 ("status", _) => {
                     faults.status = Fault { value: Some(status(value).ok_or_else(wrong)?), left }
                 }
+                ("mqtt", _) => faults.mqtt = Fault { value: Some(status(value).ok_or_else(wrong)?), left },
                 ("gateway", _) => {
                     let value = match value {
                         "noupgrade" => GatewayFault::NoUpgrade,
@@ -227,6 +230,7 @@ mod tests {
             "frames=99999999",
             "cut=1@x",
             "retry-after=-1",
+            "mqtt=101",
             "retry-after=1@2",
         ] {
             let problem = Faults::parse(text).unwrap_err();

@@ -27,9 +27,6 @@ const PAGE_TIME: Duration = Duration::from_secs(60);
 const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Whoever is told to wait for longer is told so.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
 /// All devices of the hub. `progress` is told how many there are so far.
 ///
 /// # Errors
@@ -75,11 +72,11 @@ async fn page(
             return Ok(reply);
         }
         let failure = failure(&reply);
-        let pause = failure.retry_after.map_or(PAUSE, |seconds| Duration::from_secs(seconds.into()));
-        if !matches!(failure.status, 429 | 503) || tries == TRIES || pause > LONGEST_PAUSE {
+        if failure.status != 429 || tries == TRIES {
             return Err(Error::Listing { hub: hub.to_string(), failure: Box::new(failure) });
         }
-        log::info!("{hub} answers {}; going on in {} s", failure.status, pause.as_secs());
+        let pause = failure.retry_after.map_or(PAUSE, |seconds| Duration::from_secs(seconds.into()));
+        log::info!("{hub} throttles queries; going on in {} s", pause.as_secs());
         sleep(pause).await;
     }
 }

@@ -177,6 +177,19 @@ fn a_hub_that_was_away_for_a_while_is_found_within_five_seconds() {
 }
 
 #[test]
+fn a_hub_that_refuses_is_named_and_obeyed() {
+    let bench = Bench::new();
+    let hub = Hub::start(&bench, &["--device", DEVICE, "--inject", "mqtt=503@1,retry-after=5"]);
+    let begin = Instant::now();
+    let mut agent = agent_with_config(&bench, &hub, DEVICE, ECHO);
+    assert!(begin.elapsed() >= Duration::from_secs(5), "{:?}", begin.elapsed());
+    let refused =
+        format!("hub: {} refused the agent's WebSocket with 503; trying again in 5.0 s", hub.name());
+    agent.says(&refused, 1, SOON);
+    agent.says("it says when to try again: in 5 s", 1, SOON);
+}
+
+#[test]
 fn the_service_manager_hears_of_every_step() {
     let bench = Bench::new();
     let hub = Hub::start(&bench, &["--device", DEVICE]);
