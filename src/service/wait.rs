@@ -24,6 +24,7 @@ const THROTTLED: Duration = Duration::from_secs(9);
 /// Until when to try again.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
+    wait: Duration,
     offline: Instant,
     throttled: Instant,
 }
@@ -33,7 +34,13 @@ impl Patience {
     /// `started`.
     pub fn new(started: std::time::Instant, wait: Duration) -> Self {
         let offline = Instant::now() + wait;
-        Self { offline, throttled: offline.max(Instant::from_std(started) + THROTTLED) }
+        Self { wait, offline, throttled: offline.max(Instant::from_std(started) + THROTTLED) }
+    }
+
+    /// How long it lasts in all where a try ends with `error`.
+    pub fn whole(&self, error: &Error) -> Duration {
+        let is_throttled = error.retry().is_some_and(|retry| retry.is_throttled);
+        if is_throttled { self.wait.max(THROTTLED) } else { self.wait }
     }
 
     /// What is left after `error`, where that is worth another try.
@@ -45,7 +52,7 @@ impl Patience {
 
 /// Opens a stream, in its turn where there is a `rate`, and tries again while `patience` lasts. `request` makes each
 /// try's request, for each has a token of its own; `guess` is as for [`open`](super::open); `notice` is told of each
-/// failure and how long it may still take.
+/// failure that is not the last.
 ///
 /// # Errors
 /// The last try's, when the time is up or would be when the hub says to come back, or the first that waiting does not
@@ -57,7 +64,7 @@ pub async fn open_waiting(
     rate: Option<&Rate>,
     guess: Option<&Endpoint>,
     phases: &mut Phases,
-    mut notice: impl FnMut(&Error, Duration),
+    mut notice: impl FnMut(&Error),
 ) -> Result<WebSocket<Stream>> {
     let mut backoff = Backoff::default();
     loop {
@@ -73,7 +80,7 @@ pub async fn open_waiting(
             return Err(error);
         }
         let longest = if retry.is_throttled { MAX_THROTTLED_PAUSE } else { MAX_PAUSE };
-        notice(&error, left);
+        notice(&error);
         // Those who heard the hub's word together are spread; the last try is worth its time however little is left.
         sleep((after + backoff.wait(longest, chance())).min(left)).await;
     }
@@ -108,7 +115,7 @@ mod tests {
         assert_eq!(Patience::new(started, Duration::ZERO).left(&throttled), Some(seconds(4)));
         let patience = Patience::new(started, seconds(60));
         for error in [throttled, offline, in_trouble] {
-            assert_eq!(patience.left(&error), Some(seconds(60)));
+            assert_eq!((patience.left(&error), patience.whole(&error)), (Some(seconds(60)), seconds(60)));
         }
         assert_eq!(patience.left(&failure(401, None)), None);
     }

@@ -95,15 +95,15 @@ pub(super) async fn open(
         apart(move || plan.request()).await
     };
     let mut noticed = false;
-    let notice = |error: &Error, left: Duration| {
+    let patience = Patience::new(started, plan.wait);
+    let notice = |error: &Error| {
         log::info!("{error}; waiting");
         if !noticed && started.elapsed() >= WAIT_NOTICE && std::io::stderr().is_terminal() {
             noticed = true;
-            let left = duration::show(Duration::from_secs(left.as_secs()));
-            logging::notice(&format!("{error}; waiting for up to {left}"));
+            let whole = duration::show(patience.whole(error));
+            logging::notice(&format!("{error}; waiting for up to {whole}"));
         }
     };
-    let patience = Patience::new(started, plan.wait);
     let (_, hub) = plan.ends();
     let last = gateway_cache::known(hub);
     let (network, rate, guess) = (&plan.network, plan.rate.as_ref(), last.as_ref());
