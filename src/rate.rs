@@ -65,7 +65,7 @@ impl Rate {
 }
 
 /// The rate of a hub whose profile does not say.
-pub fn default(host: &str) -> u32 {
+fn default(host: &str) -> u32 {
     if host.to_ascii_lowercase().ends_with(SERVICE_DOMAIN) { SERVICE } else { 0 }
 }
 
