@@ -101,7 +101,8 @@ pub struct Way {
     /// How long the hub waits for the device's answer [default: 30s]
     #[arg(long, value_name = "DURATION", env = "IOTSTREAM_RESPONSE_TIMEOUT", value_parser = duration::parse)]
     pub response_timeout: Option<Duration>,
-    /// Keep trying for this long while the device is offline or the hub throttles
+    /// Keep trying for this long while the device is offline; a hub that throttles is tried for 9 seconds in any case
+    /// [default: the profile's, else 0]
     #[arg(long, value_name = "DURATION", env = "IOTSTREAM_WAIT", value_parser = duration::parse)]
     pub wait: Option<Duration>,
     /// Ping after this much silence, and drop the connection after twice as much; 0 disables both [default: 30s, and 110s]
@@ -210,6 +211,9 @@ pub struct Emulator {
     /// Another name for the TLS certificate; the first one stands in the connection strings
     #[arg(long = "hostname", value_name = "NAME")]
     pub hostnames: Vec<String>,
+    /// New streams a second and streams at a time that it lets in, as 5/s,50 [default: all]
+    #[arg(long, value_name = "RATE/s,AT-ONCE")]
+    pub quota: Option<String>,
     /// Faults to make, as latency=100ms,gateway=401,…
     #[arg(long, value_name = "FAULTS")]
     pub inject: Option<String>,
@@ -354,6 +358,9 @@ pub struct ShowProfile {
     /// As for connect
     #[arg(long, value_name = "DURATION", env = "IOTSTREAM_RESPONSE_TIMEOUT", value_parser = duration::parse)]
     pub response_timeout: Option<Duration>,
+    /// As for connect
+    #[arg(long, value_name = "DURATION", env = "IOTSTREAM_WAIT", value_parser = duration::parse)]
+    pub wait: Option<Duration>,
     #[command(flatten)]
     pub log: Log,
 }

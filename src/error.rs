@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use crate::duration;
-use crate::iothub::{Code, HubFailure, Identity};
+use crate::iothub::{Code, HubFailure, Identity, Refusal};
 use crate::phase::Phase;
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -126,10 +126,13 @@ pub enum Error {
         proxy: String,
         problem: String,
     },
-    /// The gateway or the hub's MQTT front refused the WebSocket.
+    /// The gateway, the hub's MQTT front or a proxy answered another status than the one that begins a connection:
+    /// `phase` tells which.
     Upgrade {
+        phase: Phase,
         target: String,
         status: u16,
+        retry_after: Option<Duration>,
     },
     /// The other side broke its protocol.
     Protocol {
@@ -140,7 +143,7 @@ pub enum Error {
     MqttRefused {
         hub: String,
         identity: Identity,
-        problem: String,
+        refusal: Refusal,
         skew: Option<Skew>,
     },
     /// The local clock, beside the hub's.
@@ -181,7 +184,9 @@ pub enum Error {
 /// Trying again is worth it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// The hub's own word on when.
+    /// There are too many streams, and no more is wrong.
+    pub is_throttled: bool,
+    /// The server's own word on when.
     pub after: Option<Duration>,
 }
 
@@ -263,6 +268,10 @@ impl Error {
             | Error::EndedUnused { .. }
             | Error::Cut { .. }
             | Error::Silent { .. } => Exit::Temporary,
+            Error::MqttRefused { refusal: Refusal::NoMqtt311, .. } => Exit::Protocol,
+            Error::MqttRefused { refusal: Refusal::Unavailable | Refusal::NoStreams, .. } => {
+                Exit::Unavailable
+            }
             Error::Untrusted { .. } | Error::ProxyDenied { .. } | Error::MqttRefused { .. } => Exit::Denied,
             Error::Upgrade { status: 401 | 403, .. } => Exit::Denied,
             Error::Upgrade { status: 404 | 408 | 409 | 429 | 500..=599, .. } => Exit::Temporary,
@@ -275,10 +284,27 @@ impl Error {
 
     /// Whether a later try may well succeed, for whoever is ready to wait.
     pub fn retry(&self) -> Option<Retry> {
-        let Error::Hub { failure, .. } = self else { return None };
-        let worth = matches!(failure.code, Some(Code::DEVICE_NOT_ONLINE | Code::DEVICE_CLOSED))
-            || matches!(failure.status, 429 | 503);
-        worth.then(|| Retry { after: failure.retry_after.map(|seconds| Duration::from_secs(seconds.into())) })
+        let (status, is_offline) = match self {
+            Error::Hub { failure, .. } => {
+                let code = failure.code;
+                (failure.status, matches!(code, Some(Code::DEVICE_NOT_ONLINE | Code::DEVICE_CLOSED)))
+            }
+            Error::Upgrade { status, .. } => (*status, false),
+            _ => return None,
+        };
+        let worth = is_offline || matches!(status, 429 | 503);
+        worth.then(|| Retry { is_throttled: status == 429, after: self.retry_after() })
+    }
+
+    /// The server's own word on when to try again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Error::Hub { failure, .. } | Error::Listing { failure, .. } => {
+                failure.retry_after.map(|seconds| Duration::from_secs(seconds.into()))
+            }
+            Error::Upgrade { retry_after, .. } => *retry_after,
+            _ => None,
+        }
     }
 
     /// The two lines on stderr.
@@ -385,12 +411,17 @@ impl fmt::Display for Error {
                 write!(f, "tls: the certificate of {target} is not trusted: {problem}")
             }
             Error::ProxyDenied { proxy, problem } => write!(f, "proxy: {proxy}: {problem}"),
-            Error::Upgrade { target, status } => {
-                write!(f, "gateway: {target} refused the stream with {status}")
+            Error::Upgrade { phase, target, status, .. } => {
+                let what = match phase {
+                    Phase::Gateway => "the stream",
+                    Phase::Proxy => "the connection",
+                    _ => "the agent's WebSocket",
+                };
+                write!(f, "{phase}: {target} refused {what} with {status}")
             }
             Error::Protocol { target, problem } => write!(f, "{target} broke the protocol: {problem}"),
-            Error::MqttRefused { hub, identity, problem, .. } => {
-                write!(f, "{hub} refuses {identity}: {problem}")
+            Error::MqttRefused { hub, identity, refusal, .. } => {
+                write!(f, "{hub} refuses {identity}: {refusal}")
             }
             Error::Skewed { skew } => write!(f, "the clock here is {skew} the hub's"),
             Error::Target { target, problem } => write!(f, "target {target}: {problem}"),

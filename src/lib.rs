@@ -25,6 +25,7 @@ pub mod pattern;
 pub mod phase;
 pub mod process;
 pub mod profile;
+pub mod rate;
 pub mod replace;
 pub mod secret;
 pub mod service;

@@ -7,6 +7,7 @@ use iotstream::cli::{Cli, in_order, usage_error};
 use iotstream::{command, complete, logging, process};
 
 fn main() -> ExitCode {
+    process::started();
     CompleteEnv::with_factory(Cli::command).var(complete::VARIABLE).complete();
     process::no_core_dumps();
     let mut program = Cli::command();

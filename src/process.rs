@@ -1,4 +1,7 @@
-//! What this process keeps to itself.
+//! What concerns this process as a whole.
+
+use std::sync::OnceLock;
+use std::time::Instant;
 
 use std::collections::BTreeSet;
 use std::env;
@@ -6,6 +9,13 @@ use std::ffi::OsString;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::process::{Resource, Rlimit, setrlimit};
+
+static STARTED: OnceLock<Instant> = OnceLock::new();
+
+/// When this process started, as soon as it could tell: the first call is in `main`.
+pub fn started() -> Instant {
+    *STARTED.get_or_init(Instant::now)
+}
 
 /// Keeps keys out of core dumps. One byte, not none: the kernel heeds a limit of none only where dumps are files, and
 /// one byte also where a program takes them.

@@ -18,9 +18,9 @@ use super::config::Config;
 use super::mqtt::{Session, SessionError};
 use super::schema::Transport;
 use crate::error::{Error, Result, Skew};
-use crate::iothub::{Login, WEBSOCKET_PATH, WEBSOCKET_SUBPROTOCOL};
+use crate::iothub::{Login, Refusal, WEBSOCKET_PATH, WEBSOCKET_SUBPROTOCOL};
 use crate::net::{Endpoint, Network, Upgrade, WssUrl, exchange};
-use crate::phase::Phases;
+use crate::phase::{Phase, Phases};
 use crate::secret::Secret;
 use crate::tunnel::{self, Close, Controls, End, Meter, Settings};
 
@@ -70,7 +70,7 @@ pub(super) async fn dial(config: Arc<Config>, network: Network) -> Result<Link> 
         return Ok(Box::new(network.connect(&endpoint, &mut phases).await?));
     }
     let url = WssUrl { endpoint: https, path: WEBSOCKET_PATH.into() };
-    let asked = Upgrade { bearer: None, subprotocol: Some(WEBSOCKET_SUBPROTOCOL) };
+    let asked = Upgrade { phase: Phase::Hub, bearer: None, subprotocol: Some(WEBSOCKET_SUBPROTOCOL) };
     let websocket = network.open(&url, asked, &mut phases).await?;
     // Frames carry MQTT as a byte stream [S]: the same bridge serves, with a pipe for its local side.
     let (io, theirs) = tokio::io::duplex(16 * 1024);
@@ -147,11 +147,16 @@ pub(super) async fn log_in(
     let login = Login::new(config.hub(), config.identity(), PRODUCT);
     match Session::begin(link, &login, password, config.keepalive).await {
         Ok(session) => Ok(session),
-        Err(SessionError::Refused(problem)) => Err(Error::MqttRefused {
+        Err(SessionError::Refused(refusal)) => Err(Error::MqttRefused {
             hub: config.hub().to_string(),
             identity: config.identity().clone(),
-            problem,
-            skew: clock(config, network).await.ok().and_then(|hub| Skew::between(SystemTime::now(), hub)),
+            refusal,
+            skew: match refusal {
+                Refusal::BadCredential | Refusal::NotAuthorized => {
+                    clock(config, network).await.ok().and_then(|hub| Skew::between(SystemTime::now(), hub))
+                }
+                _ => None,
+            },
         }),
         Err(error) => Err(session_error(config, error)),
     }
@@ -169,26 +174,23 @@ pub(super) async fn clock(config: &Config, network: &Network) -> Result<SystemTi
         let stream = network.connect(&endpoint, &mut Phases::default()).await?;
         exchange(stream, &endpoint, request, TIME_LENGTH).await
     };
-    let timed_out = |_| Error::Timeout {
-        phase: crate::phase::Phase::Hub,
-        target: endpoint.to_string(),
-        after: TIME_LIMIT,
-    };
+    let timed_out = |_| Error::Timeout { phase: Phase::Hub, target: endpoint.to_string(), after: TIME_LIMIT };
     let reply = timeout(TIME_LIMIT, asking).await.map_err(timed_out)??;
     reply.date().ok_or_else(|| Error::Protocol {
-        target: endpoint.to_string(),
+        target: format!("the hub {endpoint}"),
         problem: "its answer does not say what time it is".into(),
     })
 }
 
 pub(super) fn session_error(config: &Config, error: SessionError) -> Error {
     let hub = config.hub().to_string();
+    let lost = |problem: String| Error::Network { phase: Phase::Hub, target: hub.clone(), problem };
     match error {
-        SessionError::Refused(problem) => {
-            Error::MqttRefused { hub, identity: config.identity().clone(), problem, skew: None }
+        SessionError::Refused(refusal) => {
+            Error::MqttRefused { hub, identity: config.identity().clone(), refusal, skew: None }
         }
-        SessionError::Protocol(problem) => Error::Protocol { target: hub, problem },
-        SessionError::Network(error) => Error::Cut { problem: format!("{hub}: {error}") },
-        SessionError::Silent(what) => Error::Cut { problem: format!("{hub}: no answer to {what}") },
+        SessionError::Protocol(problem) => Error::Protocol { target: format!("the hub {hub}"), problem },
+        SessionError::Network(error) => lost(format!("the connection was cut: {error}")),
+        SessionError::Silent(what) => lost(format!("no answer to {what}")),
     }
 }

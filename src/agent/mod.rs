@@ -28,5 +28,5 @@ pub use check::check;
 pub use config::Config;
 pub use install::{UNIT, unit};
 pub use schema::Transport;
-pub use serve::{Order, serve};
+pub use serve::{Order, Reread, serve};
 pub use target::{Address, Target};

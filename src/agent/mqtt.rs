@@ -10,7 +10,7 @@ use mqtt_protocol_core::mqtt::{Connection, Version};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::iothub::{Decision, Login, Malformed, Offer, SUBSCRIPTIONS};
+use crate::iothub::{BadOffer, Decision, Login, Offer, Refusal, SUBSCRIPTIONS};
 use crate::secret::Secret;
 
 /// How long the hub may take to answer a ping, a CONNECT or a SUBSCRIBE.
@@ -25,8 +25,8 @@ const MOST_BETWEEN: usize = 64;
 /// Why a session ended, or did not begin.
 #[derive(Debug)]
 pub(super) enum SessionError {
-    /// The hub refused the login, in MQTT's words.
-    Refused(String),
+    /// The hub refused the login or the subscription.
+    Refused(Refusal),
     /// What was on the wire was not right.
     Protocol(String),
     Network(std::io::Error),
@@ -95,7 +95,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         match timeout(ANSWER_LIMIT, connecting).await.map_err(|_| SessionError::Silent("CONNECT"))?? {
             Packet::V3_1_1Connack(ack) if ack.return_code() == ConnectReturnCode::Accepted => {}
             Packet::V3_1_1Connack(ack) => {
-                return Err(SessionError::Refused(refusal(ack.return_code()).into()));
+                return Err(SessionError::Refused(refusal(ack.return_code())));
             }
             _ => return Err(SessionError::Protocol("the answer to CONNECT is none".into())),
         }
@@ -128,9 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         before.into_iter().rev().for_each(|packet| self.received.push_front(packet));
         // The second filter is one that no client needs.
         match acknowledgement.return_codes().first() {
-            Some(SubackReturnCode::Failure) | None => {
-                Err(SessionError::Refused("it does not let this device subscribe to device streams".into()))
-            }
+            Some(SubackReturnCode::Failure) | None => Err(SessionError::Refused(Refusal::NoStreams)),
             Some(_) => Ok(()),
         }
     }
@@ -139,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     ///
     /// # Errors
     /// Why the session has ended.
-    pub(super) async fn unsubscribe(&mut self) -> Result<Vec<Offer>, SessionError> {
+    pub(super) async fn unsubscribe(&mut self) -> Result<Vec<Result<Offer, BadOffer>>, SessionError> {
         let unsubscribe = v3_1_1::Unsubscribe::builder()
             .packet_id(self.protocol.acquire_packet_id().map_err(wrong)?)
             .entries(SUBSCRIPTIONS)
@@ -152,14 +150,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             loop {
                 match self.packet().await? {
                     Packet::V3_1_1Unsuback(_) => return Ok(offers),
-                    Packet::V3_1_1Publish(publish) => {
-                        match Offer::parse(publish.topic_name()).and_then(Result::ok) {
-                            Some(offer) if offers.len() == MOST_BETWEEN => {
-                                self.publish(&offer.answer(Decision::Reject)).await?;
+                    Packet::V3_1_1Publish(publish) => match Offer::parse(publish.topic_name()) {
+                        Some(offer) if offers.len() == MOST_BETWEEN => {
+                            let rejection = match offer {
+                                Ok(offer) => Some(offer.answer(Decision::Reject)),
+                                Err(bad) => bad.rejection(),
+                            };
+                            if let Some(rejection) = rejection {
+                                self.publish(&rejection).await?;
                             }
-                            offer => offers.extend(offer),
                         }
-                    }
+                        offer => offers.extend(offer),
+                    },
                     _ => {}
                 }
             }
@@ -167,13 +169,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         timeout(ANSWER_LIMIT, collecting).await.map_err(|_| SessionError::Silent("UNSUBSCRIBE"))?
     }
 
-    /// The next offer, or what is wrong with one that cannot be read.
+    /// The next offer, or one that cannot be read.
     ///
     /// Cancel-safe: what has been read of a packet stays with the session.
     ///
     /// # Errors
     /// Why the session has ended.
-    pub(super) async fn offer(&mut self) -> Result<Result<Offer, Malformed>, SessionError> {
+    pub(super) async fn offer(&mut self) -> Result<Result<Offer, BadOffer>, SessionError> {
         loop {
             if let Packet::V3_1_1Publish(publish) = self.packet().await?
                 && let Some(offer) = Offer::parse(publish.topic_name())
@@ -277,14 +279,13 @@ fn wrong(error: MqttError) -> SessionError {
     SessionError::Protocol(format!("MQTT: {error}"))
 }
 
-fn refusal(code: ConnectReturnCode) -> &'static str {
+fn refusal(code: ConnectReturnCode) -> Refusal {
     match code {
-        ConnectReturnCode::BadUserNameOrPassword => "bad user name or password",
-        ConnectReturnCode::NotAuthorized => "not authorized",
-        ConnectReturnCode::IdentifierRejected => "it does not know the device id",
-        ConnectReturnCode::ServerUnavailable => "it is unavailable",
-        ConnectReturnCode::UnacceptableProtocolVersion => "it does not speak MQTT 3.1.1",
-        ConnectReturnCode::Accepted => "accepted",
+        ConnectReturnCode::UnacceptableProtocolVersion => Refusal::NoMqtt311,
+        ConnectReturnCode::IdentifierRejected => Refusal::UnknownId,
+        ConnectReturnCode::ServerUnavailable => Refusal::Unavailable,
+        ConnectReturnCode::BadUserNameOrPassword => Refusal::BadCredential,
+        ConnectReturnCode::NotAuthorized | ConnectReturnCode::Accepted => Refusal::NotAuthorized,
     }
 }
 

@@ -21,17 +21,26 @@ use super::sessions::Sessions;
 use super::stream::{self, Shared, Surroundings};
 use super::traffic::Traffic;
 use crate::backoff::{Backoff, chance};
-use crate::error::{Error, Result};
-use crate::iothub::{Decision, Offer};
-use crate::net::Network;
+use crate::error::{Error, Exit, Result};
+use crate::iothub::{BadOffer, Decision, Offer};
+use crate::net::{Network, WssUrl};
+use crate::phase::Phase;
 
 /// Part of a token's life after which it is renewed, as .NET and Java do [S]; and after which even pending offers are
 /// put at risk.
 const RENEW_AT: f64 = 0.85;
 const RENEW_BY: f64 = 0.95;
 
-/// The longest wait for a hub that is away.
+/// The longest wait for a hub that cannot be reached: one that was restarted is found within five seconds. The same
+/// where a session ended or was refused, while that is new.
+const QUICK_WAIT: Duration = Duration::from_secs(3);
+const NEW: Duration = Duration::from_secs(5 * 60);
+
+/// The longest wait where a hub is there, and will not have the device.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// The longest wait that a hub can ask for: a device is not to be out of reach for ever.
+const LONGEST_ASKED: Duration = Duration::from_secs(5 * 60);
 
 /// Answers that may wait to be published.
 const WAITING_ANSWERS: usize = 64;
@@ -53,6 +62,9 @@ const STOP_LEAVE: Duration = Duration::from_secs(2);
 /// How long streams that were told to end may take.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
+/// Offers that no stream can come of and that are told of singly, within the time of one notice.
+const BAD_OFFERS: u32 = 20;
+
 /// What is asked of a running agent.
 #[derive(Debug)]
 pub enum Order {
@@ -61,6 +73,9 @@ pub enum Order {
     /// End, with time for streams to end by themselves. Asked twice: end now.
     Stop,
 }
+
+/// Reads the configuration once more, for a credential that was corrected.
+pub type Reread = Arc<dyn Fn() -> Result<Config> + Send + Sync>;
 
 /// Why a session is over that did not fail.
 enum Over {
@@ -87,42 +102,59 @@ struct Agent {
     shared: Arc<Shared>,
     streams: JoinSet<()>,
     stopping: watch::Sender<bool>,
+    reread: Option<Reread>,
     backoff: Backoff,
+    /// When all was well for the last time, or the agent started.
+    well: Instant,
     flood: Flood,
+    /// The same of offers that no stream can come of.
+    bad_offers: Flood,
 }
 
-/// Offers that were rejected at once, and when that was last told.
-#[derive(Default)]
+/// Offers that were rejected at once. A line for each would fill a disk as fast as the hub can send.
 struct Flood {
-    rejected: u64,
-    told: Option<Instant>,
+    /// How many are told of singly.
+    at_once: u32,
+    told: u32,
+    since: Instant,
+    untold: u64,
+}
+
+impl Flood {
+    fn new(at_once: u32) -> Self {
+        Self { at_once, told: 0, since: Instant::now(), untold: 0 }
+    }
+
+    /// Counts one more, and gives how many there were if they are to be told of now.
+    fn rejected(&mut self) -> Option<u64> {
+        if self.since.elapsed() >= FLOOD_NOTICE {
+            (self.told, self.since) = (0, Instant::now());
+        }
+        self.untold += 1;
+        if self.told == self.at_once {
+            return None;
+        }
+        self.told += 1;
+        Some(std::mem::take(&mut self.untold))
+    }
 }
 
 /// Serves the device until it is ordered to stop, or nobody can order any more. Losing the hub never ends it, nor
-/// touches live streams.
+/// touches live streams. `reread` gets a credential anew that the hub has refused.
 ///
 /// # Errors
 /// What is wrong from the start: a ready token that has expired.
-pub async fn serve(config: Config, network: Network, mut orders: mpsc::Receiver<Order>) -> Result<()> {
+pub async fn serve(
+    config: Config,
+    network: Network,
+    reread: Option<Reread>,
+    mut orders: mpsc::Receiver<Order>,
+) -> Result<()> {
     config.credential.pass(SystemTime::now(), config.token_life)?;
-    let shared = Shared {
-        audit: Audit::open(config.audit_log.as_deref()),
-        sessions: Arc::new(Sessions::default()),
-        traffic: Traffic::new(),
-        terminal: Terminal::default(),
-    };
     // A file that may not grow any more is an error like any other, and no reason to die.
     let _size_limit = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
-    let audit = shared.audit.clone();
-    let agent = Agent {
-        config: Arc::new(config),
-        network,
-        shared: Arc::new(shared),
-        streams: JoinSet::new(),
-        stopping: watch::Sender::new(false),
-        backoff: Backoff::new(LONGEST_WAIT),
-        flood: Flood::default(),
-    };
+    let agent = Agent::new(config, network, reread);
+    let audit = agent.shared.audit.clone();
     tokio::select! {
         () = agent.live(&mut orders) => Ok(()),
         never = service_manager::watchdog() => match never {},
@@ -131,6 +163,27 @@ pub async fn serve(config: Config, network: Network, mut orders: mpsc::Receiver<
 }
 
 impl Agent {
+    fn new(config: Config, network: Network, reread: Option<Reread>) -> Self {
+        let shared = Shared {
+            audit: Audit::open(config.audit_log.as_deref()),
+            sessions: Arc::new(Sessions::default()),
+            traffic: Traffic::new(),
+            terminal: Terminal::default(),
+        };
+        Self {
+            config: Arc::new(config),
+            network,
+            shared: Arc::new(shared),
+            streams: JoinSet::new(),
+            stopping: watch::Sender::new(false),
+            reread,
+            backoff: Backoff::default(),
+            well: Instant::now(),
+            flood: Flood::new(1),
+            bad_offers: Flood::new(BAD_OFFERS),
+        }
+    }
+
     async fn live(mut self, orders: &mut mpsc::Receiver<Order>) {
         let mut next_link = None;
         loop {
@@ -141,7 +194,7 @@ impl Agent {
                         let since = Instant::now();
                         let over = self.attend(session, renewal, orders).await;
                         if since.elapsed() > GOOD_SESSION {
-                            self.backoff.reset();
+                            self.is_well();
                         }
                         over
                     }
@@ -153,7 +206,7 @@ impl Agent {
                 Ok(Over::Stop) => break,
                 Ok(Over::Renew(link)) => next_link = Some(link),
                 Err(error) => {
-                    let wait = self.backoff.wait(chance());
+                    let wait = self.wait_after(&error);
                     let trouble = format!("{error}; trying again in {:.1} s", wait.as_secs_f64());
                     log::warn!("{trouble}");
                     if let Some(hint) = error.hint() {
@@ -162,14 +215,52 @@ impl Agent {
                     service_manager::status(&trouble);
                     // A machine must come up without its hub: the service is there, and tries.
                     service_manager::ready();
+                    let reread = self.reread.clone().filter(|_| is_refusal(&error));
+                    let pause = async {
+                        sleep(wait).await;
+                        // A command may take its time.
+                        let reading = reread.map(|reread| tokio::task::spawn_blocking(move || reread()));
+                        match reading {
+                            Some(reading) => reading.await.ok(),
+                            None => None,
+                        }
+                    };
                     tokio::select! {
-                        () = sleep(wait) => {}
+                        read = pause => self.go_by(read),
                         order = orders.recv() => if !self.obey(order) { break },
                     }
                 }
             }
         }
         self.stop(orders).await;
+    }
+
+    fn is_well(&mut self) {
+        self.backoff.reset();
+        self.well = Instant::now();
+    }
+
+    fn wait_after(&mut self, error: &Error) -> Duration {
+        let is_away = match error {
+            // It was there, and has ended it.
+            Error::Network { phase, .. } => *phase != Phase::Hub,
+            error => matches!(error, Error::Timeout { .. }),
+        };
+        let is_quick = is_away || self.well.elapsed() < NEW;
+        let wait = self.backoff.wait(if is_quick { QUICK_WAIT } else { LONGEST_WAIT }, chance());
+        wait.max(error.retry_after().unwrap_or_default().min(LONGEST_ASKED))
+    }
+
+    /// Takes the credential of a configuration that was read again; all else waits for an order.
+    fn go_by(&mut self, read: Option<Result<Config>>) {
+        match read {
+            None => {}
+            Some(Ok(Config { credential, .. })) => {
+                log::info!("the credential has been read again");
+                self.config = Arc::new(Config { credential, ..(*self.config).clone() });
+            }
+            Some(Err(error)) => log::error!("the credential stays as it was: {error}"),
+        }
     }
 
     /// Attends to a session until it is over.
@@ -220,7 +311,7 @@ impl Agent {
                     }
                     (Err(error), Some(renewal)) => {
                         dialling = None;
-                        let wait = self.backoff.wait(chance());
+                        let wait = self.wait_after(&error);
                         log::warn!("renewal: {error}; trying again in {:.1} s", wait.as_secs_f64());
                         renewal.at = Instant::now() + wait;
                         renewal.by = renewal.by.max(renewal.at);
@@ -231,17 +322,14 @@ impl Agent {
                     log::info!("renewing the session");
                     dialling = Some(Box::pin(link::dial(self.config.clone(), self.network.clone())));
                 }
-                offer = session.offer() => match offer.map_err(|error| self.failed(error))? {
-                    Ok(offer) => {
-                        self.backoff.reset();
-                        if let Some(rejection) = self.take(offer, &answers)
-                            && !self.publish(&mut session, &rejection, orders).await?
-                        {
-                            return Ok(Over::Stop);
-                        }
+                offer = session.offer() => {
+                    let offer = offer.map_err(|error| self.failed(error))?;
+                    if let Some(rejection) = self.take(offer, &answers)
+                        && !self.publish(&mut session, &rejection, orders).await?
+                    {
+                        return Ok(Over::Stop);
                     }
-                    Err(problem) => log::warn!("{}: {problem}", self.config.hub()),
-                },
+                }
             }
         }
     }
@@ -267,12 +355,32 @@ impl Agent {
         link::session_error(&self.config, error)
     }
 
-    /// Opens a stream, or gives the answer to an offer that is one too many.
-    fn take(&mut self, offer: Offer, answers: &mpsc::Sender<String>) -> Option<String> {
+    /// Opens the stream of an offer, or gives the answer to one that no stream can come of, or that is one too many.
+    fn take(
+        &mut self,
+        offer: std::result::Result<Offer, BadOffer>,
+        answers: &mpsc::Sender<String>,
+    ) -> Option<String> {
+        let offer = match offer.and_then(joinable) {
+            Ok(offer) => offer,
+            Err(bad) => {
+                if let Some(count) = self.bad_offers.rejected() {
+                    let trail = self.shared.audit.stream(&bad.stream);
+                    trail.offered(&self.config.identity().client_id(), &self.config.hub().to_string());
+                    let more = if count > 1 { format!(" ({count} of that kind)") } else { String::new() };
+                    trail.rejected(&format!("{}: {}{more}", self.config.hub(), bad.problem));
+                }
+                return bad.rejection();
+            }
+        };
         if self.streams.len() >= self.config.max_sessions.saturating_add(BEING_REJECTED) {
-            self.flooded(&offer.stream);
+            if let Some(count) = self.flood.rejected() {
+                let why = format!("there are too many offers at once: {count} are rejected unseen");
+                self.shared.audit.stream(&offer.stream).rejected(&why);
+            }
             return Some(offer.answer(Decision::Reject));
         }
+        self.is_well();
         let surroundings = Surroundings {
             config: self.config.clone(),
             network: self.network.clone(),
@@ -281,17 +389,6 @@ impl Agent {
         };
         self.streams.spawn(stream::run(offer, answers.clone(), surroundings));
         None
-    }
-
-    /// Counts an offer that is rejected at once. A line for each would fill a disk as fast as the hub can send.
-    fn flooded(&mut self, stream: &str) {
-        self.flood.rejected += 1;
-        if self.flood.told.is_none_or(|told| told.elapsed() >= FLOOD_NOTICE) {
-            let rejected = std::mem::take(&mut self.flood.rejected);
-            let why = format!("there are too many offers at once: {rejected} are rejected unseen");
-            self.shared.audit.stream(stream).rejected(&why);
-            self.flood.told = Some(Instant::now());
-        }
     }
 
     /// Takes no more offers, publishes the answers that are still to come, and ends the session.
@@ -363,6 +460,19 @@ impl Agent {
     }
 }
 
+/// Whether another credential may be what is missing.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::MqttRefused { .. }) || matches!(error.exit(), Exit::Denied | Exit::Config)
+}
+
+/// A stream is joined over TLS, or not at all.
+fn joinable(offer: Offer) -> std::result::Result<Offer, BadOffer> {
+    match WssUrl::parse(&offer.url) {
+        Ok(_) => Ok(offer),
+        Err(problem) => Err(offer.bad(problem)),
+    }
+}
+
 impl Renewal {
     fn of(life: Duration) -> Self {
         let now = Instant::now();
@@ -407,13 +517,14 @@ mod tests {
     use crate::agent::{Address, Builtin, Target};
     use crate::emulator::{Emulator, Options};
     use crate::iothub::{
-        ConnectionString, DEFAULT_API_VERSION, Identity, Initiate, Key, Resource, SasToken, UnixSeconds,
+        ConnectionString, DEFAULT_API_VERSION, Identity, Initiate, Key, Refusal, Resource, SasToken,
+        UnixSeconds,
     };
     use crate::net::{Proxies, Tls};
     use crate::phase::Phases;
     use crate::secret::Secret;
     use crate::service;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
     use tokio::net::TcpListener;
 
     #[tokio::test]
@@ -432,7 +543,7 @@ mod tests {
         let targets = vec![target("echo", Builtin::Echo), target("bug", Builtin::Bug)];
         let config = Config::new("a test", &read("devices/dev-1.conn"), targets).unwrap();
         let (_orders, taken) = mpsc::channel(1);
-        tokio::spawn(serve(config, network.clone(), taken));
+        tokio::spawn(serve(config, network.clone(), None, taken));
 
         let service = ConnectionString::parse(read("service.conn").expose()).unwrap();
         let Key::Shared(key) = &service.key else { panic!("no key") };
@@ -464,5 +575,137 @@ mod tests {
         assert!(matches!(open("bug", 1).await, Err(Error::Hub { failure, .. }) if failure.status == 504));
         echo(&mut before).await;
         echo(&mut open("echo", 20).await.unwrap().io).await;
+    }
+
+    /// What a hub that is written by hand reads of the device's.
+    async fn answered(hub: &mut DuplexStream, topics: &[&str], answers: usize) -> String {
+        let packet = |head: u8, body: &[u8]| {
+            let length = u16::try_from(body.len()).unwrap();
+            let [low, high] =
+                [u8::try_from(length % 128).unwrap() | 128, u8::try_from(length / 128).unwrap()];
+            [&[head, low, high], body].concat()
+        };
+        for topic in topics {
+            let length = u16::try_from(topic.len()).unwrap().to_be_bytes();
+            hub.write_all(&packet(0x30, &[&length, topic.as_bytes()].concat())).await.unwrap();
+        }
+        heard(hub, "/res/", answers).await
+    }
+
+    /// Reads until `text` has come `times` times.
+    async fn heard(hub: &mut DuplexStream, text: &str, times: usize) -> String {
+        let mut all = String::new();
+        while all.matches(text).count() < times {
+            let mut block = [0; 4096];
+            let count = hub.read(&mut block).await.unwrap();
+            assert_ne!(count, 0, "{all}");
+            all += &String::from_utf8_lossy(&block[..count]);
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn an_offer_that_no_stream_can_come_of_is_rejected_and_logged() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = Secret::new("HostName=hub;DeviceId=dev-1;SharedAccessKey=MDEyMzQ1Njc4OWFiY2RlZg==");
+        let mut config = Config::new("a test", &text, vec![]).unwrap();
+        let audit = directory.path().join("audit.log");
+        config.audit_log = Some(audit.clone());
+        let network = Network::new(Tls::new(None).unwrap(), Proxies::none());
+        let mut agent = Agent::new(config, network, None);
+        let (link, mut hub) = tokio::io::duplex(65_536);
+        let link: Link = Box::new(link);
+        let config = agent.config.clone();
+        let (session, ()) = tokio::join!(link::log_in(link, None, &config, &agent.network), async {
+            for (asked, acknowledgement) in
+                [("MQTT", &b"\x20\x02\0\0"[..]), ("streams/res/#", b"\x90\x04\0\x01\0\0")]
+            {
+                heard(&mut hub, asked, 1).await;
+                hub.write_all(acknowledgement).await.unwrap();
+            }
+        });
+        let session = session.unwrap();
+        let (_orders, mut taken) = mpsc::channel(1);
+        let url = "wss%3A%2F%2Fgateway%2Fx";
+        let bad: Vec<String> = [
+            "$url=ws%3A%2F%2Fgateway%2Fx&$auth=t",
+            "$url=wss%3A%2F%2F%2Fx&$auth=t",
+            "$url=nonsense&$auth=t",
+            "$url=%FF&$auth=t",
+            "$auth=t",
+            &format!("$url={url}"),
+            &format!("$url={url}&$auth="),
+        ]
+        .iter()
+        .enumerate()
+        .map(|(at, rest)| format!("$iothub/streams/POST/ssh/?$rid={at}&{rest}"))
+        .collect();
+        let topics: Vec<&str> = bad.iter().map(String::as_str).collect();
+        let answered = tokio::select! {
+            _ = agent.attend(session, None, &mut taken) => panic!("the session is over"),
+            answered = answered(&mut hub, &topics, bad.len()) => answered,
+        };
+        for at in 0..bad.len() {
+            let rejection = format!("$iothub/streams/res/400/?$rid={at}");
+            assert!(answered.contains(&rejection), "{rejection} in {answered}");
+        }
+        let logged = std::fs::read_to_string(&audit).unwrap();
+        assert_eq!(logged.matches("\"rejected\"").count(), bad.len(), "{logged}");
+        assert!(logged.contains("ws://") && logged.contains("has no $url"), "{logged}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hub_that_is_away_is_tried_often_and_one_that_refuses_ever_less() {
+        let text = Secret::new("HostName=hub;DeviceId=dev-1;SharedAccessKey=MDEyMzQ1Njc4OWFiY2RlZg==");
+        let config = Config::new("a test", &text, vec![]).unwrap();
+        let network = Network::new(Tls::new(None).unwrap(), Proxies::none());
+        let mut agent = Agent::new(config, network, None);
+        let away = || Error::Network { phase: Phase::Tcp, target: "hub".into(), problem: "refused".into() };
+        let cut = || Error::Network { phase: Phase::Hub, target: "hub".into(), problem: "cut".into() };
+        let refused = |seconds| Error::Upgrade {
+            phase: Phase::Hub,
+            target: "hub".into(),
+            status: 503,
+            retry_after: Some(Duration::from_secs(seconds)),
+        };
+        // However often it is restarted.
+        assert!((0..50).all(|_| agent.wait_after(&cut()) <= QUICK_WAIT));
+        assert_eq!(agent.wait_after(&refused(20)).as_secs(), 20);
+        assert_eq!(agent.wait_after(&refused(1 << 32)), LONGEST_ASKED);
+        tokio::time::advance(NEW).await;
+        assert!((0..50).all(|_| agent.wait_after(&away()) <= QUICK_WAIT));
+        // Another agent with the same identity.
+        let longest = (0..9).map(|_| agent.wait_after(&cut())).last().unwrap();
+        assert!(longest >= LONGEST_WAIT / 2, "{longest:?}");
+        agent.is_well();
+        assert!(agent.wait_after(&cut()) < Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn each_refusal_is_told_as_what_it_is() {
+        let text = Secret::new("HostName=hub;DeviceId=dev-1;SharedAccessKey=MDEyMzQ1Njc4OWFiY2RlZg==");
+        let config = Config::new("a test", &text, vec![]).unwrap();
+        let network = Network::new(Tls::new(None).unwrap(), Proxies::none());
+        let told = async |connack: [u8; 4], suback: [u8; 6]| {
+            let (link, mut hub) = tokio::io::duplex(65_536);
+            let link: Link = Box::new(link);
+            let (session, ()) = tokio::join!(link::log_in(link, None, &config, &network), async {
+                heard(&mut hub, "MQTT", 1).await;
+                hub.write_all(&connack).await.unwrap();
+                if connack[3] == 0 {
+                    heard(&mut hub, "streams/res/#", 1).await;
+                    hub.write_all(&suback).await.unwrap();
+                }
+            });
+            match session.map(|_| ()).unwrap_err() {
+                Error::MqttRefused { refusal, .. } => refusal,
+                error => panic!("{error}"),
+            }
+        };
+        for (code, refusal) in [(1, Refusal::NoMqtt311), (2, Refusal::UnknownId), (3, Refusal::Unavailable)] {
+            assert_eq!(told([0x20, 2, 0, code], [0; 6]).await, refusal);
+        }
+        let refused = told([0x20, 2, 0, 0], [0x90, 4, 0, 1, 0x80, 0]).await;
+        assert_eq!(refused, Refusal::NoStreams);
     }
 }

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
@@ -26,11 +27,13 @@ pub(super) fn run(args: &cli::Agent) -> Result<ExitCode> {
         return runtime.block_on(check(args));
     }
     let (config, network) = read(args)?;
+    let again = args.clone();
+    let reread: agent::Reread = Arc::new(move || read(&again).map(|(config, _)| config));
     runtime.block_on(async {
         let (orders, taken) = mpsc::channel(1);
         let ordering = give_orders(args, orders)?;
         tokio::select! {
-            served = agent::serve(config, network, taken) => served,
+            served = agent::serve(config, network, Some(reread), taken) => served,
             () = ordering => Err(Error::Bug("nobody gives the agent orders".into())),
         }
     })?;

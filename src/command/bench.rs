@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind};
@@ -96,7 +96,7 @@ async fn bench(args: &cli::Bench, plans: &[(Way, Arc<Plan>)]) -> Result<ExitCode
     for (way, plan) in plans {
         let mut run = Run { way: *way, phases: Phases::default(), transfer: Transfer::default(), carried: 0 };
         let opened = tokio::select! {
-            opened = connect::open(plan, args.way.wait, &mut run.phases) => Some(opened),
+            opened = connect::open(plan, Instant::now(), &mut run.phases) => Some(opened),
             _ = interrupt.recv() => None,
         };
         ended = match opened {

@@ -44,7 +44,7 @@ pub(super) fn run(args: &cli::Demo) -> Result<ExitCode> {
         let session = Session::prepare(directory.path(), &keygen, &sshd).await?;
         let hub = session.hub;
         let (orders, taken) = mpsc::channel(1);
-        let agent = tokio::spawn(agent::serve(session.agent, session.network, taken));
+        let agent = tokio::spawn(agent::serve(session.agent, session.network, None, taken));
         tokio::spawn(hub.run(std::future::pending()));
         let mut ssh = ssh_command(&ssh, directory.path(), args);
         let mut child = ssh.spawn().map_err(Error::local_io("ssh"))?;

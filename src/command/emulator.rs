@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli;
-use crate::emulator::{Emulator, Faults, Options, Thumbprint};
+use crate::emulator::{Emulator, Faults, Options, Quota, Thumbprint};
 use crate::error::{Error, Result};
 use crate::iothub::Identity;
 
@@ -16,6 +16,7 @@ pub fn run(args: &cli::Emulator) -> Result<ExitCode> {
         devices: args.devices.iter().map(|id| identity(id)).collect::<Result<_>>()?,
         x509_devices: args.x509_devices.iter().map(|text| x509_device(text)).collect::<Result<_>>()?,
         hostnames: args.hostnames.clone(),
+        quota: args.quota.as_deref().map(quota).transpose()?,
         faults: faults(args.inject.as_deref().unwrap_or_default())?,
     };
     super::runtime()?.block_on(async {
@@ -65,6 +66,13 @@ fn x509_device(text: &str) -> Result<(Identity, Thumbprint)> {
     };
     let (id, thumbprint) = text.rsplit_once('=').ok_or_else(wrong)?;
     Ok((identity(id)?, Thumbprint::parse(thumbprint).ok_or_else(wrong)?))
+}
+
+fn quota(text: &str) -> Result<Quota> {
+    Quota::parse(text).map_err(|problem| Error::Usage {
+        problem: format!("--quota: {problem}"),
+        hint: "the service lets in 5 a second and 50 at a time".into(),
+    })
 }
 
 fn faults(text: &str) -> Result<Faults> {

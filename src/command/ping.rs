@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::signal::unix::SignalKind;
@@ -30,7 +30,7 @@ async fn ping(args: &cli::Ping, plan: &Arc<Plan>) -> Result<ExitCode> {
     let report = Report::new(args, plan);
     report.begins()?;
     let mut phases = Phases::default();
-    let opened = connect::open(plan, args.way.wait, &mut phases).await;
+    let opened = connect::open(plan, Instant::now(), &mut phases).await;
     let websocket = opened.map_err(|error| connect::unless_offered(error, "echo"))?;
     // Before this, Ctrl-C ends the command as it ends any other.
     let mut interrupt = signals::listen(SignalKind::interrupt())?;

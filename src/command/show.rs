@@ -107,6 +107,18 @@ impl Settings<'_> {
                 default: &response_default,
             },
             Setting {
+                id: "wait",
+                option: time(self.args.wait),
+                file: time(profile.wait.map(|seconds| seconds.0)),
+                default: "0s",
+            },
+            Setting {
+                id: "streams_per_second",
+                option: None,
+                file: profile.streams_per_second.map(|rate| rate.to_string()),
+                default: "5 at a hub of the service, no limit elsewhere",
+            },
+            Setting {
                 id: "ca_file",
                 option: self.args.service.ca_file.as_ref().map(|file| file.display().to_string()),
                 file: ca_file.map(|file| file.display().to_string()),

@@ -164,8 +164,14 @@ impl Directory {
         Ok(())
     }
 
-    /// Writes the connect side's configuration, so that `iotstream --config DIR/profiles.toml ID` just works.
-    pub(super) fn write_profiles(&self, hub: &HubAddress, service_key: &Secret) -> Result<()> {
+    /// Writes the connect side's configuration, so that `iotstream --config DIR/profiles.toml ID` just works. `rate` is
+    /// what the hub's quota allows.
+    pub(super) fn write_profiles(
+        &self,
+        hub: &HubAddress,
+        service_key: &Secret,
+        rate: Option<u32>,
+    ) -> Result<()> {
         let string = policy_string(hub, "service", service_key);
         let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
         let ca_file = self.path.join("ca.pem");
@@ -175,9 +181,10 @@ impl Directory {
             problem: "the path is not UTF-8 and cannot go into profiles.toml".into(),
             hint: "choose another directory".into(),
         })?;
+        let rate = rate.map_or_else(String::new, |rate| format!("streams-per-second = {rate}\n"));
         let text = Secret::new(format!(
             "default = \"emulator\"\n\n[profile.emulator]\nconnection-string = {}\nhosts = [\"*.emulator\"]\n\
-             ca-file = {}\n",
+             ca-file = {}\n{rate}",
             quoted(string.expose()),
             quoted(ca_file)
         ));
@@ -259,7 +266,7 @@ mod tests {
         let key = first.policy("service", &hub()).unwrap();
         let identity = Identity::new("Line(3),Press", Some("m%")).unwrap();
         first.keep(&identity, &Proof::Key(new_key().unwrap()), &hub()).unwrap();
-        first.write_profiles(&hub(), &key).unwrap();
+        first.write_profiles(&hub(), &key, Some(5)).unwrap();
 
         let second = Directory::open(&path).unwrap();
         assert_eq!(second.authority().unwrap().certificate, authority.certificate);
@@ -271,6 +278,7 @@ mod tests {
         let profile = &profiles["profile"]["emulator"];
         let ca_file = path.canonicalize().unwrap().join("ca.pem");
         assert_eq!(profile["ca-file"].as_str(), ca_file.to_str());
+        assert_eq!(profile["streams-per-second"].as_integer(), Some(5));
         let string = ConnectionString::parse(profile["connection-string"].as_str().unwrap()).unwrap();
         assert_eq!((string.hub, string.policy.as_deref()), (hub(), Some("service")));
 

@@ -1,7 +1,7 @@
 //! Faults on request (`--inject`): a comma-separated list of `KIND=VALUE`, for tests and for users who rehearse.
 //!
-//! `KIND=VALUE@N` makes the fault the first N times only, so that recovery can be seen; `latency`, `clock` and
-//! `frames` are settings and take no count.
+//! `KIND=VALUE@N` makes the fault the first N times only, so that recovery can be seen; `latency`, `clock`,
+//! `frames` and `retry-after` are settings and take no count.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
@@ -11,8 +11,8 @@ use hyper::StatusCode;
 use crate::duration;
 
 /// What `--inject` knows, for its usage error.
-const KNOWN: &str = "latency=100ms, cut=BYTES, status=429, gateway=401|noupgrade|silent, \
-                     hub=silent|garbage|drop, url=ws, clock=+10m|-10m, frames=BYTES";
+const KNOWN: &str = "latency=100ms, cut=BYTES, status=429, retry-after=SECONDS, gateway=401|noupgrade|silent, \
+                     hub=silent|garbage|drop, mqtt=503, url=ws|ws-service, clock=+10m|-10m, frames=BYTES";
 
 /// Largest frame that `frames=` may allow: what a stream buffers for one reader stays bounded.
 const MAX_FRAMES: usize = 16 << 20;
@@ -25,11 +25,17 @@ pub struct Faults {
     pub(super) clock: Clock,
     /// The largest frame the gateway takes, where it is not the service's own.
     pub(super) frames: Option<usize>,
+    /// What 429 and 503 say of when to try again, in seconds.
+    pub(super) retry_after: Option<u32>,
     pub(super) cut: Fault<u64>,
     pub(super) status: Fault<StatusCode>,
     pub(super) gateway: Fault<GatewayFault>,
     pub(super) hub: Fault<HubFault>,
+    /// What the upgrade to MQTT over WebSocket is answered with.
+    pub(super) mqtt: Fault<StatusCode>,
     pub(super) plain_url: Fault<()>,
+    /// The same for the service's side alone.
+    pub(super) plain_service_url: Fault<()>,
 }
 
 /// How the gateway fails a handshake.
@@ -112,19 +118,21 @@ impl Faults {
             seen.push(kind);
             let left = count.map(AtomicU32::new);
             match (kind, value) {
-                ("latency" | "clock" | "frames", _) if left.is_some() => return Err(wrong()),
+                ("latency" | "clock" | "frames" | "retry-after", _) if left.is_some() => return Err(wrong()),
                 ("latency", _) => faults.latency = duration::parse(value).map_err(|_| wrong())?,
                 ("clock", _) => faults.clock = skew(value).ok_or_else(wrong)?,
                 ("frames", _) => {
                     let limit = value.parse().ok().filter(|limit| (1..=MAX_FRAMES).contains(limit));
                     faults.frames = Some(limit.ok_or_else(wrong)?);
                 }
+                ("retry-after", _) => faults.retry_after = Some(value.parse().map_err(|_| wrong())?),
                 ("cut", _) => {
                     faults.cut = Fault { value: Some(value.parse().map_err(|_| wrong())?), left };
                 }
                 ("status", _) => {
                     faults.status = Fault { value: Some(status(value).ok_or_else(wrong)?), left }
                 }
+                ("mqtt", _) => faults.mqtt = Fault { value: Some(status(value).ok_or_else(wrong)?), left },
                 ("gateway", _) => {
                     let value = match value {
                         "noupgrade" => GatewayFault::NoUpgrade,
@@ -143,6 +151,7 @@ impl Faults {
                     faults.hub = Fault { value: Some(value), left };
                 }
                 ("url", "ws") => faults.plain_url = Fault { value: Some(()), left },
+                ("url", "ws-service") => faults.plain_service_url = Fault { value: Some(()), left },
                 _ => return Err(wrong()),
             }
         }
@@ -174,7 +183,7 @@ mod tests {
     #[test]
     fn reads_every_kind() {
         let faults = Faults::parse(
-            "latency=100ms, cut=4096,status=429@2,gateway=noupgrade,hub=drop,url=ws,clock=-10m,frames=70000",
+            "latency=100ms, cut=4096,status=429@2,gateway=noupgrade,hub=drop,url=ws,clock=-10m,frames=70000,retry-after=30",
         )
         .unwrap();
         assert_eq!(faults.latency, Duration::from_millis(100));
@@ -182,7 +191,7 @@ mod tests {
         assert_eq!(faults.gateway.take(), Some(GatewayFault::NoUpgrade));
         assert_eq!(faults.hub.take(), Some(HubFault::Drop));
         assert_eq!(faults.plain_url.take(), Some(()));
-        assert_eq!(faults.frames, Some(70_000));
+        assert_eq!((faults.frames, faults.retry_after), (Some(70_000), Some(30)));
         let behind = SystemTime::now().duration_since(faults.clock.now()).unwrap();
         assert!((599..=601).contains(&behind.as_secs()), "{behind:?}");
     }
@@ -220,6 +229,9 @@ mod tests {
             "frames=0",
             "frames=99999999",
             "cut=1@x",
+            "retry-after=-1",
+            "mqtt=101",
+            "retry-after=1@2",
         ] {
             let problem = Faults::parse(text).unwrap_err();
             assert!(problem.contains(KNOWN), "{text}: {problem}");

@@ -3,7 +3,7 @@
 //!
 //! One port is HTTPS, with the REST API, the streaming gateway and MQTT over WebSocket; the other is MQTT over TLS.
 //! Facts of the service carry the marks of [`crate::iothub`]; where the service's behaviour is not known, a comment
-//! says that what stands there is a choice. There are no quotas unless faults make them: throttling would slow tests.
+//! says that what stands there is a choice. There are no quotas unless they are asked for: throttling would slow tests.
 
 mod authorization;
 mod certificate;
@@ -17,6 +17,7 @@ mod linger;
 mod links;
 mod mqtt;
 mod pipe;
+mod quota;
 mod registry;
 mod rest;
 mod server;
@@ -38,6 +39,7 @@ use crate::iothub::{HubAddress, Identity};
 
 pub use client_certificate::Thumbprint;
 pub use faults::Faults;
+pub use quota::Quota;
 
 /// The port that clients use where none is written.
 const HTTPS: u16 = 443;
@@ -54,6 +56,8 @@ pub struct Options {
     /// Names of the hub besides `localhost` and the loopback addresses; the first one stands in connection strings.
     pub hostnames: Vec<String>,
     pub faults: Faults,
+    /// How many streams it lets in; without one, all.
+    pub quota: Option<Quota>,
 }
 
 /// A hub that is ready to run. Clients may connect at once: the ports are bound.
@@ -74,6 +78,7 @@ struct Hub {
     /// As connection strings have it, with the port of HTTPS where that is not the service's.
     address: HubAddress,
     faults: Faults,
+    quota: Option<Quota>,
     registry: registry::Registry,
     links: Arc<links::Links>,
     sessions: Arc<sessions::Sessions>,
@@ -93,8 +98,9 @@ impl Emulator {
         let nearby = self::address(nearby(https_address), https_address);
         let directory = directory::Directory::open(&options.dir)?;
         let config = directory.authority()?.server(&names).map_err(Error::from)?;
+        let rate = options.quota.as_ref().map(|quota| quota.rate);
         let registry =
-            registry::Registry::open(directory, address.clone(), &nearby, options.faults.clock.now())?;
+            registry::Registry::open(directory, address.clone(), &nearby, rate, options.faults.clock.now())?;
         for identity in &options.devices {
             registry.register(identity, options.faults.clock.now())?;
         }
@@ -103,8 +109,15 @@ impl Emulator {
             registry.register_certificate(identity, proof, options.faults.clock.now())?;
         }
         let sessions = sessions::Sessions::new().map_err(anyhow::Error::new)?;
-        let hub =
-            Hub { names, address, faults: options.faults, registry, links: links::Links::new(), sessions };
+        let hub = Hub {
+            names,
+            address,
+            faults: options.faults,
+            quota: options.quota,
+            registry,
+            links: links::Links::new(),
+            sessions,
+        };
         Ok(Self {
             https,
             mqtts,

@@ -58,19 +58,20 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    /// Reads what `directory` has, and writes its files anew with the hub's address as it is now.
-    /// `nearby` is that address for clients on this machine.
+    /// Reads what `directory` has, and writes its files anew with the hub's address as it is now, and the `rate`
+    /// of new streams that it allows. `nearby` is that address for clients on this machine.
     pub(super) fn open(
         directory: Directory,
         hub: HubAddress,
         nearby: &HubAddress,
+        rate: Option<u32>,
         now: SystemTime,
     ) -> Result<Self> {
         let mut policies = HashMap::new();
         for name in POLICIES {
             policies.insert(name, directory.policy(name, &hub)?);
         }
-        directory.write_profiles(nearby, &policies["service"])?;
+        directory.write_profiles(nearby, &policies["service"], rate)?;
         let mut identities = BTreeMap::new();
         for (identity, proof) in directory.identities()? {
             directory.keep(&identity, &proof, &hub)?;

@@ -210,8 +210,13 @@ impl Hub {
             _ => None,
         };
         let mut answer = self.problem(status.as_u16(), code, "This fault was asked for.");
-        if status == StatusCode::TOO_MANY_REQUESTS {
-            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        let retry_after = match status {
+            StatusCode::TOO_MANY_REQUESTS => Some(self.faults.retry_after.unwrap_or(1)),
+            StatusCode::SERVICE_UNAVAILABLE => self.faults.retry_after,
+            _ => None,
+        };
+        if let Some(seconds) = retry_after {
+            answer.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
         answer
     }

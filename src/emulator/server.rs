@@ -9,7 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, DATE, HOST, HeaderValue, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION};
+use hyper::header::{
+    AUTHORIZATION, DATE, HOST, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -167,6 +169,13 @@ async fn answer(
     let authority = authority.map_or_else(|| hub.address.to_string(), str::to_owned);
     let path = request.uri().path().to_owned();
     let upgraded = if path == WEBSOCKET_PATH {
+        if let Some(status) = hub.faults.mqtt.take() {
+            let mut answer = empty(status);
+            if let Some(seconds) = hub.faults.retry_after {
+                answer.headers_mut().insert(RETRY_AFTER, seconds.into());
+            }
+            return Ok(answer);
+        }
         let upgrade = hyper::upgrade::on(&mut request);
         mqtt_upgrade(&hub, &request, upgrade, authority, certificate)
     } else if path.starts_with("/bridges/") {

@@ -177,6 +177,11 @@ impl Sessions {
         Ok(Opened { sessions: Arc::clone(self), id, accepted: false })
     }
 
+    /// How many streams there are, from the request to the end of both sides.
+    pub(super) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     /// The path of one side's URL; opaque to clients, and of the form seen in May 2019 [I].
     pub(super) fn path(hub: &str, identity: &Identity, id: &str, role: Role) -> String {
         format!("/bridges/ih/{}/d/{}/sid/{id}/r/{}", encode(hub), encode(identity.device()), role.name())

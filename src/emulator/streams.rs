@@ -60,6 +60,11 @@ impl Hub {
     pub(super) async fn initiate(&self, request: Request) -> Result<Outcome, Unanswered> {
         let Request { identity, stream, .. } = &request;
         self.check_registered(identity)?;
+        if let Some(quota) = self.quota.as_ref().filter(|quota| !quota.admits()) {
+            let message = format!("There were {} new streams in a second already.", quota.rate);
+            log::info!("{identity}: the stream '{stream}' is throttled");
+            return Err(Unanswered::new(Code::THROTTLED, &message, None));
+        }
         let connect_timeout = request.connect_timeout.min(LONGEST);
         let connect_by = Instant::now() + connect_timeout;
         let response_timeout = request.response_timeout.unwrap_or(RESPONSE).min(LONGEST);
@@ -68,6 +73,10 @@ impl Hub {
         let cut = self.faults.cut.take();
         let (opened, mut offered) = loop {
             let opened = self.sessions.open(self.faults.latency, self.max_frame(), cut).map_err(failed)?;
+            if let Some(quota) = self.quota.as_ref().filter(|quota| self.sessions.count() > quota.at_once) {
+                let message = format!("There are {} streams already.", quota.at_once);
+                return Err(Unanswered::new(Code::THROTTLED, &message, None));
+            }
             let token =
                 self.sessions.token(&opened.id, Role::Device, self.faults.clock.now()).map_err(failed)?;
             let make = |request_id, authority: &str| Offer {
@@ -132,7 +141,9 @@ impl Hub {
 
     /// One side's URL. Each side is sent to the authority under which it knows the hub.
     fn gateway_url(&self, authority: &str, identity: &Identity, id: &str, role: Role) -> String {
-        let scheme = if self.faults.plain_url.take().is_some() { "ws" } else { "wss" };
+        let is_plain = self.faults.plain_url.take().is_some()
+            || (role == Role::Service && self.faults.plain_service_url.take().is_some());
+        let scheme = if is_plain { "ws" } else { "wss" };
         format!("{scheme}://{authority}{}", Sessions::path(&self.names[0], identity, id, role))
     }
 

@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsStr;
 
 use super::{Error, Skew};
-use crate::iothub::{Code, HubFailure, Identity};
+use crate::iothub::{Code, HubFailure, Identity, Refusal};
 use crate::phase::Phase;
 
 /// What is right for every name, host and port, in every shell.
@@ -61,6 +61,9 @@ impl Error {
                 "a device with such an id needs an alias under [profile.NAME.devices] in the profile file".into()
             }
             Error::Hub { failure, skew, identity, .. } => return hub_hint(failure, *skew, identity),
+            Error::Listing { failure, .. } if failure.retry_after.is_some() => {
+                format!("it says when to try again: in {} s", failure.retry_after.unwrap_or_default())
+            }
             Error::Listing { failure, .. } => match failure.status {
                 401 | 403 => {
                     "listing devices takes a policy with ServiceConnect or RegistryRead, and a clock that is right".into()
@@ -83,6 +86,9 @@ impl Error {
             Error::ProxyDenied { .. } => {
                 "a login goes into the proxy's URL, http://USER:PASSWORD@HOST:PORT, in the profile or in HTTPS_PROXY".into()
             }
+            Error::Network { phase: Phase::Hub | Phase::Device | Phase::Gateway, .. } => {
+                "it was reached before that: try again; with -v every phase shows its time".into()
+            }
             Error::Network { .. } | Error::Timeout { phase: Phase::Tcp | Phase::Tls | Phase::Dns, .. } => {
                 "is there a way out on that port from here? only outgoing connections on 443 are needed".into()
             }
@@ -91,18 +97,29 @@ impl Error {
             }
             Error::Timeout { .. } => "try again; with -v every phase shows its time".into(),
             Error::Upgrade { status: CAPTIVE_PORTAL, .. } => CAPTIVE_PORTAL_HINT.into(),
-            Error::Upgrade { status: 401 | 403, .. } => {
+            Error::Upgrade { retry_after: Some(after), .. } => {
+                format!("it says when to try again: in {} s", after.as_secs())
+            }
+            Error::Upgrade { phase: Phase::Gateway, status: 401 | 403, .. } => {
                 "the token of a stream lives for a minute and is good for one use: try again".into()
             }
-            Error::Upgrade { .. } => "try again; the stream is asked for anew each time".into(),
+            Error::Upgrade { phase: Phase::Gateway, .. } => {
+                "try again; the stream is asked for anew each time".into()
+            }
+            Error::Upgrade { phase: Phase::Proxy, .. } => "try again, or name another proxy".into(),
+            Error::Upgrade { status: 401 | 403, .. } => {
+                "it has seen no key yet: do the hub's network rules let this address in?".into()
+            }
+            Error::Upgrade { status: 429 | 500..=599, .. } => "the hub's own trouble: the agent goes on trying".into(),
+            Error::Upgrade { .. } => {
+                "is HostName a hub's? transport = \"mqtt\" needs no WebSocket, but a way out on 8883".into()
+            }
             Error::Protocol { .. } => {
-                "is a proxy or another service answering there in place of the hub? -v shows each hop".into()
+                "is a proxy or another service answering there? -v shows each hop".into()
             }
             Error::MqttRefused { skew: Some(skew), .. } | Error::Skewed { skew } => skew.hint(),
             Error::Target { .. } => "start it, or correct its [[target]] in the agent's configuration".into(),
-            Error::MqttRefused { .. } => {
-                "is the key this device's own, is the device enabled, and is the clock right to five minutes?".into()
-            }
+            Error::MqttRefused { refusal, .. } => refused(*refusal).into(),
             Error::EndedUnused { stream } => format!(
                 "look at the target of the stream '{stream}' on the device: is its server running, and what does its log say?"
             ),
@@ -112,6 +129,22 @@ impl Error {
             Error::Bug(_) => "please report this with the command line and the output of -vv".into(),
             Error::LocalIo { .. } | Error::Other(_) => return None,
         })
+    }
+}
+
+fn refused(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::NoMqtt311 => {
+            "device streams need a hub that speaks MQTT 3.1.1: one for MQTT 5 alone has none"
+        }
+        Refusal::UnknownId => "compare the DeviceId with the hub's registry: ids are case-sensitive",
+        Refusal::Unavailable => "the hub's own trouble: the agent goes on trying",
+        Refusal::BadCredential | Refusal::NotAuthorized => {
+            "is the key this device's own, is the device enabled, and is the clock right to five minutes?"
+        }
+        Refusal::NoStreams => {
+            "device streams need a hub that has the preview: `az iot hub devicestream show -n HUB` shows whether it has"
+        }
     }
 }
 

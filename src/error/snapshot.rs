@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Error, Skew};
-use crate::iothub::{Code, HubFailure, Identity};
+use crate::iothub::{Code, HubFailure, Identity, Refusal};
 use crate::phase::Phase;
 
 const HUB: &str = "contoso.azure-devices.net";
@@ -70,6 +70,26 @@ fn hub_failures() -> Vec<Error> {
     failures
 }
 
+fn upgrades() -> Vec<Error> {
+    let refused = |phase, target: &str| {
+        let target = text(target);
+        move |(status, seconds): (u16, Option<u64>)| Error::Upgrade {
+            phase,
+            target: target.clone(),
+            status,
+            retry_after: seconds.map(Duration::from_secs),
+        }
+    };
+    let gateway = [401, 403, 404, 409, 429, 500, 511, 200].map(|status| (status, None));
+    let gateway = gateway.into_iter().chain([(429, Some(4))]);
+    let hub = [(401, None), (403, None), (404, None), (429, None), (503, Some(4))];
+    gateway
+        .map(refused(Phase::Gateway, "gateway.azure-devices.net:443"))
+        .chain(hub.map(refused(Phase::Hub, "contoso.azure-devices.net:443")))
+        .chain([(503, Some(4))].map(refused(Phase::Proxy, "proxy:3128")))
+        .collect()
+}
+
 fn first() -> Vec<Error> {
     vec![Error::Usage { problem: text("what is wrong"), hint: text("what to write") }]
 }
@@ -78,7 +98,6 @@ fn first() -> Vec<Error> {
 /// has one, and a place in the row.
 fn following(error: &Error) -> Vec<Error> {
     let path = || Path::new("/home/me/.config/iotstream/profiles.toml").to_owned();
-    let gateway = || text("gateway.azure-devices.net:443");
     match error {
         Error::Usage { .. } => [None, Some(7)]
             .map(|line| Error::File {
@@ -144,21 +163,27 @@ fn following(error: &Error) -> Vec<Error> {
         Error::Untrusted { .. } => {
             vec![Error::ProxyDenied { proxy: text("http://proxy:3128"), problem: text("what is wrong") }]
         }
-        Error::ProxyDenied { .. } => [401, 403, 404, 409, 429, 500, 511, 200]
-            .map(|status| Error::Upgrade { target: gateway(), status })
-            .into(),
+        Error::ProxyDenied { .. } => upgrades(),
         Error::Upgrade { .. } => vec![Error::Protocol {
-            target: text("the gateway"),
+            target: text("the gateway gateway.azure-devices.net:443"),
             problem: text("it sent what no gateway may"),
         }],
-        Error::Protocol { .. } => [None, Some(Skew::Ahead(TEN_MINUTES))]
-            .map(|skew| Error::MqttRefused {
-                hub: text(HUB),
-                identity: Identity::new("gw-07", Some("camera")).unwrap(),
-                problem: text("not authorized"),
-                skew,
-            })
-            .into(),
+        Error::Protocol { .. } => [
+            (Refusal::NoMqtt311, None),
+            (Refusal::UnknownId, None),
+            (Refusal::Unavailable, None),
+            (Refusal::BadCredential, None),
+            (Refusal::NotAuthorized, None),
+            (Refusal::NotAuthorized, Some(Skew::Ahead(TEN_MINUTES))),
+            (Refusal::NoStreams, None),
+        ]
+        .map(|(refusal, skew)| Error::MqttRefused {
+            hub: text(HUB),
+            identity: Identity::new("gw-07", Some("camera")).unwrap(),
+            refusal,
+            skew,
+        })
+        .into(),
         Error::MqttRefused { .. } => vec![Error::Skewed { skew: Skew::Behind(TEN_MINUTES) }],
         Error::Skewed { .. } => {
             vec![Error::Target { target: text("127.0.0.1:22"), problem: text("what is wrong") }]

@@ -5,6 +5,8 @@ use std::time::Duration;
 use hyper::HeaderMap;
 use serde_json::{Value, json};
 
+use crate::backoff::retry_after;
+
 /// The header of an error answer that names the error [S].
 pub const ERROR_CODE: &str = "iothub-errorcode";
 
@@ -20,7 +22,7 @@ pub struct HubFailure {
     pub code: Option<Code>,
     pub message: Option<String>,
     pub tracking_id: Option<String>,
-    /// `Retry-After` in seconds, where the hub throttles.
+    /// `Retry-After` in seconds, where the hub says it.
     pub retry_after: Option<u32>,
 }
 
@@ -105,19 +107,16 @@ impl HubFailure {
     /// Reads an error answer; what cannot be read leaves its field empty, for the status alone is an answer.
     pub fn of(status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
         let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-        Self::parse(status, get(ERROR_CODE), get("retry-after"), body)
+        let retry_after = retry_after(headers).map(|wait| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX));
+        Self::parse(status, get(ERROR_CODE), retry_after, body)
     }
 
     /// Both forms of the body occur, and mixtures of them.
     ///
     /// Newer: `{"Message":"{\"errorCode\":401002,\"trackingId\":…,\"message\":…}","ExceptionMessage":""}` [I].
     /// Older: `{"Message":"ErrorCode:DeviceNotFound;…","ExceptionMessage":"Tracking ID:…"}` [I][S].
-    fn parse(status: u16, error_code_header: Option<&str>, retry_after: Option<&str>, body: &[u8]) -> Self {
-        let mut failure = Self {
-            status,
-            retry_after: retry_after.and_then(|seconds| seconds.trim().parse().ok()),
-            ..Self::default()
-        };
+    fn parse(status: u16, error_code_header: Option<&str>, retry_after: Option<u32>, body: &[u8]) -> Self {
+        let mut failure = Self { status, retry_after, ..Self::default() };
         let outer: Value = serde_json::from_slice(body).unwrap_or_default();
         let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
         let mut message = text(&outer, "Message").or_else(|| text(&outer, "message"));
@@ -216,10 +215,10 @@ mod tests {
     fn a_status_alone_is_an_answer() {
         for body in [&b""[..], b"<html>", b"{}", b"null", b"[1]", b"\"x\"", br#"{"Message":7}"#, b"\xff\xfe"]
         {
-            let failure = HubFailure::parse(429, None, Some("7"), body);
+            let failure = HubFailure::parse(429, None, Some(7), body);
             assert_eq!(failure, HubFailure { status: 429, retry_after: Some(7), ..HubFailure::default() });
         }
-        let named = HubFailure::parse(404, Some("DeviceNotFound"), Some("soon"), b"");
+        let named = HubFailure::parse(404, Some("DeviceNotFound"), None, b"");
         assert_eq!((named.code, named.retry_after), (Some(Code::DEVICE_NOT_FOUND), None));
     }
 
@@ -240,7 +239,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_panics(status in any::<u16>(), body in any::<Vec<u8>>(), text in any::<String>()) {
-            let _ = HubFailure::parse(status, Some(&text), Some(&text), &body);
+            let _ = HubFailure::parse(status, Some(&text), None, &body);
             let nested = json!({"Message": text, "ExceptionMessage": format!("Tracking ID:{text}")}).to_string();
             let _ = HubFailure::parse(status, None, None, nested.as_bytes());
         }

@@ -28,54 +28,43 @@ pub struct Offer {
     pub token: Secret,
 }
 
+/// An offer that no stream can come of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadOffer {
+    /// As far as it can be told.
+    pub stream: String,
+    pub problem: Malformed,
+    /// Where it is one that can be answered.
+    request_id: Option<String>,
+}
+
+impl BadOffer {
+    /// The topic that rejects it, if it can be answered at all: whoever waits is not to wait in vain.
+    pub fn rejection(&self) -> Option<String> {
+        self.request_id.as_deref().map(|rid| answer(Decision::Reject, rid))
+    }
+}
+
 impl Offer {
     /// Reads the topic of a PUBLISH; `None` when it is not about a stream offer at all.
     ///
     /// # Errors
     /// What is missing, doubled or malformed. Properties with other names are passed over: early previews sent `$ip` [S].
-    pub fn parse(topic: &str) -> Option<Result<Self, Malformed>> {
-        topic.strip_prefix(OFFER_PREFIX).map(Self::parse_rest)
+    pub fn parse(topic: &str) -> Option<Result<Self, BadOffer>> {
+        let rest = topic.strip_prefix(OFFER_PREFIX)?;
+        let (stream, properties) = rest.split_once("/?").unwrap_or((rest, ""));
+        let offer = Properties::read(properties).and_then(|properties| properties.offer(stream));
+        Some(offer.map_err(|problem| BadOffer {
+            stream: stream.to_owned(),
+            problem: Malformed(format!("the stream offer {problem}")),
+            request_id: Properties::lenient(properties).request_id().ok().map(str::to_owned),
+        }))
     }
 
-    fn parse_rest(rest: &str) -> Result<Self, Malformed> {
-        let wrong = |problem: &str| Malformed::new(format!("the stream offer {problem}"));
-        let (stream, properties) = rest.split_once("/?").ok_or_else(|| wrong("is cut short"))?;
-        if stream.is_empty() || stream.contains('/') {
-            return Err(wrong("names no stream"));
-        }
-        let (mut rid, mut url, mut token) = (None, None, None);
-        for property in properties.split('&') {
-            let (name, value) =
-                property.split_once('=').ok_or_else(|| wrong("has a property without '='"))?;
-            let slot = match name {
-                "$rid" => &mut rid,
-                "$url" => &mut url,
-                "$auth" => &mut token,
-                _ => continue,
-            };
-            if slot.replace(value).is_some() {
-                return Err(wrong(&format!("has {name} twice")));
-            }
-        }
-        let present = |value: Option<&str>, name| match value {
-            Some(value) if !value.is_empty() => Ok(value.to_owned()),
-            _ => Err(wrong(&format!("has no {name}"))),
-        };
-        let request_id = present(rid, "$rid")?;
-        // The id goes back in a topic of ours: what would change that topic's meaning is refused.
-        if request_id.len() > MAX_REQUEST_ID
-            || !request_id.bytes().all(|b| b.is_ascii_graphic() && !b"/+#&".contains(&b))
-        {
-            return Err(wrong("has a $rid that cannot be answered"));
-        }
-        let url = present(url, "$url")?;
-        let url =
-            percent_decode_str(&url).decode_utf8().map_err(|_| wrong("has no text in $url"))?.into_owned();
-        let token = present(token, "$auth")?;
-        if !token.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(wrong("has a $auth that cannot go into a header"));
-        }
-        Ok(Self { request_id, stream: stream.to_owned(), url, token: Secret::new(token) })
+    /// The offer, judged as one that no stream can come of.
+    pub fn bad(&self, problem: String) -> BadOffer {
+        let request_id = Some(self.request_id.clone());
+        BadOffer { stream: self.stream.clone(), problem: Malformed(problem), request_id }
     }
 
     /// The topic as the hub publishes it: only the URL is encoded, in upper-case hex [I]. The C# SDK wants exactly
@@ -87,8 +76,76 @@ impl Offer {
 
     /// The topic of the device's answer to this offer.
     pub fn answer(&self, decision: Decision) -> String {
-        format!("{ANSWER_PREFIX}{decision}/?$rid={}", self.request_id)
+        answer(decision, &self.request_id)
     }
+}
+
+fn answer(decision: Decision, request_id: &str) -> String {
+    format!("{ANSWER_PREFIX}{decision}/?$rid={request_id}")
+}
+
+/// What stands behind an offer's `?`, by name.
+#[derive(Default)]
+struct Properties<'a> {
+    rid: Option<&'a str>,
+    url: Option<&'a str>,
+    token: Option<&'a str>,
+}
+
+impl<'a> Properties<'a> {
+    fn slot(&mut self, name: &str) -> Option<&mut Option<&'a str>> {
+        match name {
+            "$rid" => Some(&mut self.rid),
+            "$url" => Some(&mut self.url),
+            "$auth" => Some(&mut self.token),
+            _ => None,
+        }
+    }
+
+    fn read(text: &'a str) -> Result<Self, String> {
+        let mut found = Self::default();
+        for property in text.split('&') {
+            let (name, value) = property.split_once('=').ok_or("has a property without '='")?;
+            if found.slot(name).is_some_and(|slot| slot.replace(value).is_some()) {
+                return Err(format!("has {name} twice"));
+            }
+        }
+        Ok(found)
+    }
+
+    /// As far as it can be read; the request id only where there is no doubt about it.
+    fn lenient(text: &'a str) -> Self {
+        let mut ids = text.split('&').filter_map(|property| property.strip_prefix("$rid="));
+        Self { rid: ids.next().filter(|_| ids.next().is_none()), ..Self::default() }
+    }
+
+    /// The id goes back in a topic of ours: what would change that topic's meaning is refused.
+    fn request_id(&self) -> Result<&'a str, String> {
+        let id = present(self.rid, "$rid")?;
+        let is_plain = id.bytes().all(|b| b.is_ascii_graphic() && !b"/+#&".contains(&b));
+        if id.len() > MAX_REQUEST_ID || !is_plain {
+            return Err("has a $rid that cannot be answered".into());
+        }
+        Ok(id)
+    }
+
+    fn offer(&self, stream: &str) -> Result<Offer, String> {
+        if stream.is_empty() || stream.contains('/') {
+            return Err("names no stream".into());
+        }
+        let request_id = self.request_id()?.to_owned();
+        let url = percent_decode_str(present(self.url, "$url")?).decode_utf8();
+        let url = url.map_err(|_| "has no text in $url")?.into_owned();
+        let token = present(self.token, "$auth")?;
+        if !token.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err("has a $auth that cannot go into a header".into());
+        }
+        Ok(Offer { request_id, stream: stream.to_owned(), url, token: Secret::new(token) })
+    }
+}
+
+fn present<'a>(value: Option<&'a str>, name: &str) -> Result<&'a str, String> {
+    value.filter(|value| !value.is_empty()).ok_or_else(|| format!("has no {name}"))
 }
 
 /// A device's answer: 200 accepts, 400 rejects [S][M].
@@ -167,6 +224,33 @@ mod tests {
         assert!(Offer::parse("devices/d/messages").is_none());
         let unknown = Offer::parse("$iothub/streams/POST/ssh/?$ip=10.0.0.1&$auth=b&$url=a&$rid=1").unwrap();
         assert_eq!(unknown.unwrap().stream, "ssh");
+    }
+
+    #[test]
+    fn what_no_stream_can_come_of_is_rejected_where_it_can_be_answered() {
+        let rejection = |rest: &str| {
+            let bad = Offer::parse(&format!("{OFFER_PREFIX}{rest}")).unwrap().unwrap_err();
+            bad.rejection()
+        };
+        for rest in [
+            "ssh/?$rid=1",
+            "ssh/?$rid=1&$url=a",
+            "ssh/?$auth=b&$rid=1",
+            "ssh/?$rid=1&$url=&$auth=b",
+            "ssh/?$rid=1&$url=%FF&$auth=b",
+            "ssh/?$rid=1&$url=a&$auth=\u{e4}",
+            "ssh/?$rid=1&$url=a&$url=b&$auth=c",
+            "ssh/?$rid=1&$url",
+            "/?$rid=1&$url=a&$auth=b",
+            "a/b/?$rid=1&$url=a&$auth=b",
+        ] {
+            assert_eq!(rejection(rest).as_deref(), Some("$iothub/streams/res/400/?$rid=1"), "{rest}");
+        }
+        for rest in ["ssh", "ssh/?", "ssh/?$rid=", "ssh/?$rid=1/../200", "ssh/?$rid=1&$rid=2&$url=a"] {
+            assert_eq!(rejection(rest), None, "{rest}");
+        }
+        let offer = Offer::parse(TRACE).unwrap().unwrap();
+        assert_eq!(offer.bad("why".into()).rejection(), Some(offer.answer(Decision::Reject)));
     }
 
     #[test]

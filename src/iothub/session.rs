@@ -1,5 +1,7 @@
 //! How a device presents itself over MQTT.
 
+use std::fmt;
+
 use super::{HubAddress, Identity, encode};
 
 /// Where MQTT runs over a WebSocket on port 443 [D].
@@ -27,6 +29,36 @@ impl Login {
             encode(product)
         );
         Self { client_id, username }
+    }
+}
+
+/// Why a hub does not take a device: MQTT's return codes, and a subscription that it refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// CONNACK 1.
+    NoMqtt311,
+    /// CONNACK 2.
+    UnknownId,
+    /// CONNACK 3.
+    Unavailable,
+    /// CONNACK 4.
+    BadCredential,
+    /// CONNACK 5.
+    NotAuthorized,
+    /// SUBACK 0x80 for stream offers.
+    NoStreams,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Refusal::NoMqtt311 => "it does not speak MQTT 3.1.1",
+            Refusal::UnknownId => "it does not accept the device id",
+            Refusal::Unavailable => "it is unavailable",
+            Refusal::BadCredential => "bad user name or password",
+            Refusal::NotAuthorized => "not authorized",
+            Refusal::NoStreams => "it does not let this device subscribe to device streams",
+        })
     }
 }
 

@@ -47,14 +47,15 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) =
-        client().handshake(TokioIo::new(io)).await.map_err(|error| failure(target, &error))?;
+        client().handshake(TokioIo::new(io)).await.map_err(|error| failure(Phase::Hub, target, &error))?;
     let talk = async {
-        let response = sender.send_request(request).await.map_err(|error| failure(target, &error))?;
+        let response = sender.send_request(request).await;
+        let response = response.map_err(|error| failure(Phase::Hub, target, &error))?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, limit).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
                 return Error::Protocol {
-                    target: target.to_string(),
+                    target: party(Phase::Hub, target),
                     problem: format!("it answers with over {limit} bytes"),
                 };
             }
@@ -72,7 +73,7 @@ where
 }
 
 /// Sends a request after whose answer the connection speaks another protocol, and gives that connection and the bytes
-/// that came with the answer. `check` says whether the answer is one to go on with.
+/// that came with the answer. `phase` is what this is done for, and `check` says whether the answer is one to go on with.
 ///
 /// Not cancel-safe: dropping the future drops the connection.
 ///
@@ -80,6 +81,7 @@ where
 /// What `check` finds, or that there is no answer.
 pub(super) async fn switch<S, B>(
     io: S,
+    phase: Phase,
     target: &Endpoint,
     request: Request<B>,
     check: impl FnOnce(&Response<Incoming>) -> Result<()>,
@@ -92,12 +94,13 @@ where
         .title_case_headers(true)
         .handshake(TokioIo::new(io))
         .await
-        .map_err(|error| failure(target, &error))?;
+        .map_err(|error| failure(phase, target, &error))?;
     let connection = tokio::spawn(connection.with_upgrades());
     let switched = async {
-        let response = sender.send_request(request).await.map_err(|error| failure(target, &error))?;
+        let response = sender.send_request(request).await;
+        let response = response.map_err(|error| failure(phase, target, &error))?;
         check(&response)?;
-        hyper::upgrade::on(response).await.map_err(|error| failure(target, &error))
+        hyper::upgrade::on(response).await.map_err(|error| failure(phase, target, &error))
     };
     let switched = switched.await;
     if switched.is_err() {
@@ -121,15 +124,21 @@ fn client() -> Builder {
 
 const GONE: &str = "it closed the connection without an answer";
 
+/// Who it is that a request of `phase` talks to, for messages.
+pub(super) fn party(phase: Phase, target: &Endpoint) -> String {
+    format!("the {phase} {target}")
+}
+
 /// What hyper's error means to a user.
-fn failure(target: &Endpoint, error: &hyper::Error) -> Error {
-    let target = target.to_string();
+fn failure(phase: Phase, target: &Endpoint, error: &hyper::Error) -> Error {
     if error.is_parse_too_large() {
+        let target = party(phase, target);
         let problem =
             format!("its answer begins with over {MAX_HEADERS} header lines, or {MAX_HEAD} bytes of them");
         return Error::Protocol { target, problem };
     }
     if error.is_parse() || error.is_parse_status() {
+        let target = party(phase, target);
         return Error::Protocol { target, problem: "what it answers is not HTTP".into() };
     }
     let cause = std::error::Error::source(error);
@@ -142,7 +151,7 @@ fn failure(target: &Endpoint, error: &hyper::Error) -> Error {
         (_, Some(cause)) => format!("{error}: {cause}"),
         (_, None) => error.to_string(),
     };
-    Error::Network { phase: Phase::Hub, target, problem }
+    Error::Network { phase, target: target.to_string(), problem }
 }
 
 #[cfg(test)]

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Empty;
-use hyper::header::{HOST, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION};
+use hyper::header::{HOST, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RETRY_AFTER};
 use hyper::{Request, Response, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
 
 use super::carrier::Carrier;
 use super::dial::limited;
-use super::http::switch;
+use super::http::{party, switch};
 use super::socks::{self, Login, Refusal};
 use super::{Endpoint, Network};
+use crate::backoff::retry_after;
 use crate::error::{Error, Result};
 use crate::phase::{Phase, Phases};
 use crate::secret::Secret;
@@ -180,14 +181,16 @@ async fn tunnel(
         request = request.header(PROXY_AUTHORIZATION, authorization);
     }
     let request = request.body(Empty::<Bytes>::new()).map_err(|error| Error::Bug(error.to_string()))?;
-    let (io, early) =
-        switch(io, proxy, request, |answer| check(answer, proxy, authorization.is_some(), target)).await?;
+    let (io, early) = switch(io, Phase::Proxy, proxy, request, |answer| {
+        check(answer, proxy, authorization.is_some(), target)
+    })
+    .await?;
     if early.is_empty() {
         return Ok(io);
     }
     // In TLS, clients speak first.
     Err(Error::Protocol {
-        target: proxy.to_string(),
+        target: party(Phase::Proxy, proxy),
         problem: "it sends data before it is asked for any".into(),
     })
 }
@@ -212,6 +215,12 @@ fn check<B>(answer: &Response<B>, proxy: &Endpoint, had_login: bool, target: &En
                 format!("it wants a user name and a password ({code})")
             })
         }
+        code @ (429 | 503) if answer.headers().contains_key(RETRY_AFTER) => Err(Error::Upgrade {
+            phase: Phase::Proxy,
+            target: proxy.to_string(),
+            status: code,
+            retry_after: retry_after(answer.headers()),
+        }),
         403 => denied(format!("it does not let {target} through (403)")),
         code => Err(Error::Network {
             phase: Phase::Proxy,
@@ -282,5 +291,8 @@ mod tests {
         assert!(said(407, "Negotiate", true).contains("wants Negotiate and not Basic"));
         assert!(said(403, "x", false).contains("does not let hub:443 through"));
         assert!(said(503, "x", false).contains("proxy: p:3128: it cannot reach hub:443 (503)"));
+        let busy = Response::builder().status(503).header(RETRY_AFTER, "9").body(()).unwrap();
+        let busy = check(&busy, &Endpoint::new("p", 3128), false, &Endpoint::new("hub", 443)).unwrap_err();
+        assert!(busy.hint().unwrap().contains("in 9 s"), "{busy:?}");
     }
 }

@@ -14,8 +14,9 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::dial::limited;
-use super::http::switch;
+use super::http::{party, switch};
 use super::{Endpoint, Network, Stream, WssUrl};
+use crate::backoff::retry_after;
 use crate::error::{Error, Result};
 use crate::phase::{Phase, Phases};
 use crate::secret::Secret;
@@ -33,8 +34,10 @@ pub struct WebSocket<S> {
 }
 
 /// What an upgrade asks for besides the URL. permessage-deflate is never offered: ssh compresses or encrypts already.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Upgrade<'a> {
+    /// What it is for, which tells who answers: the hub or the gateway.
+    pub phase: Phase,
     /// Goes into `Authorization: Bearer`.
     pub bearer: Option<&'a Secret>,
     pub subprotocol: Option<&'a str>,
@@ -61,7 +64,7 @@ impl Network {
         phases: &mut Phases,
     ) -> Result<WebSocket<Stream>> {
         let stream = self.connect(&url.endpoint, phases).await?;
-        limited(Phase::Gateway, &url.endpoint, phases, UPGRADE_LIMIT, upgrade(stream, url, asked)).await
+        limited(asked.phase, &url.endpoint, phases, UPGRADE_LIMIT, upgrade(stream, url, asked)).await
     }
 }
 
@@ -75,8 +78,8 @@ pub async fn join_over(
     token: &Secret,
     phases: &mut Phases,
 ) -> Result<WebSocket<Stream>> {
-    let asked = Upgrade { bearer: Some(token), subprotocol: None };
-    limited(Phase::Gateway, &url.endpoint, phases, UPGRADE_LIMIT, upgrade(stream, url, asked)).await
+    let asked = Upgrade { phase: Phase::Gateway, bearer: Some(token), subprotocol: None };
+    limited(asked.phase, &url.endpoint, phases, UPGRADE_LIMIT, upgrade(stream, url, asked)).await
 }
 
 /// Upgrades a connection to `url.endpoint`.
@@ -93,13 +96,13 @@ where
     let key = generate_key();
     let request = request(url, &key, &asked)?;
     let (io, early) =
-        switch(io, target, request, |response| check(response, target, &key, asked.subprotocol)).await?;
+        switch(io, asked.phase, target, request, |response| check(response, target, &key, &asked)).await?;
     Ok(WebSocket { io, early, server: target.clone() })
 }
 
 fn request(url: &WssUrl, key: &str, asked: &Upgrade<'_>) -> Result<Request<Empty<Bytes>>> {
     let unusable = |_| Error::Protocol {
-        target: url.endpoint.to_string(),
+        target: party(asked.phase, &url.endpoint),
         problem: "it names a URL or a token that cannot be put into a request".into(),
     };
     let mut request = Request::get(&url.path)
@@ -121,16 +124,16 @@ fn request(url: &WssUrl, key: &str, asked: &Upgrade<'_>) -> Result<Request<Empty
 }
 
 /// Whether the answer is the 101 that belongs to this request.
-fn check<B>(
-    response: &hyper::Response<B>,
-    target: &Endpoint,
-    key: &str,
-    offered: Option<&str>,
-) -> Result<()> {
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Error::Upgrade { target: target.to_string(), status: response.status().as_u16() });
-    }
+fn check<B>(response: &hyper::Response<B>, target: &Endpoint, key: &str, asked: &Upgrade<'_>) -> Result<()> {
     let headers = response.headers();
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Error::Upgrade {
+            phase: asked.phase,
+            target: target.to_string(),
+            status: response.status().as_u16(),
+            retry_after: retry_after(headers),
+        });
+    }
     let problem = if !has_token(headers, &UPGRADE, "websocket") || !has_token(headers, &CONNECTION, "upgrade")
     {
         "its answer to the upgrade is not one to a WebSocket"
@@ -141,13 +144,15 @@ fn check<B>(
     } else if headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
         "it uses an extension that was not offered"
     } else if let Some(chosen) = headers.get(SEC_WEBSOCKET_PROTOCOL)
-        && !offered.is_some_and(|offered| chosen.as_bytes().eq_ignore_ascii_case(offered.as_bytes()))
+        && !asked
+            .subprotocol
+            .is_some_and(|offered| chosen.as_bytes().eq_ignore_ascii_case(offered.as_bytes()))
     {
         "it uses a subprotocol that was not offered"
     } else {
         return Ok(());
     };
-    Err(Error::Protocol { target: target.to_string(), problem: problem.into() })
+    Err(Error::Protocol { target: party(asked.phase, target), problem: problem.into() })
 }
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
@@ -172,7 +177,7 @@ mod tests {
         let (client, mut server) = duplex(4096);
         let url = WssUrl::parse("wss://gateway:8443/bridges/x?y=z").unwrap();
         let token = Secret::new("eyJ0eX");
-        let serve = async {
+        let serve = async move {
             let mut request = Vec::new();
             while !request.ends_with(b"\r\n\r\n") {
                 request.push(server.read_u8().await.unwrap());
@@ -183,7 +188,8 @@ mod tests {
             server.write_all(answer.replace("{accept}", &accept).as_bytes()).await.unwrap();
             request
         };
-        let ask = upgrade(client, &url, Upgrade { bearer: Some(&token), subprotocol });
+        let asked = Upgrade { phase: Phase::Gateway, bearer: Some(&token), subprotocol };
+        let ask = upgrade(client, &url, asked);
         tokio::join!(serve, ask)
     }
 
@@ -204,9 +210,13 @@ mod tests {
     #[tokio::test]
     async fn refusals_carry_their_status() {
         for status in [200, 401, 404, 500] {
-            let (_, result) =
-                upgraded(&format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n"), None).await;
-            assert!(matches!(result, Err(Error::Upgrade { status: s, .. }) if s == status), "{result:?}");
+            let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\nRetry-After: 7\r\n\r\n");
+            let (_, result) = upgraded(&answer, None).await;
+            let after = Some(Duration::from_secs(7));
+            assert!(
+                matches!(result, Err(Error::Upgrade { phase: Phase::Gateway, status: s, retry_after, .. }) if s == status && retry_after == after),
+                "{result:?}"
+            );
         }
     }
 
@@ -226,6 +236,10 @@ mod tests {
         let (_, result) = upgraded(&with("Sec-WebSocket-Protocol: MQTT"), Some("mqtt")).await;
         assert!(result.is_ok(), "{result:?}");
         let (_, result) = upgraded("SSH-2.0-OpenSSH_9.2\r\n", None).await;
-        assert!(matches!(result, Err(Error::Protocol { .. })), "{result:?}");
+        let said = result.unwrap_err().to_string();
+        assert!(said.starts_with("the gateway gateway:8443 broke the protocol"), "{said}");
+        let (_, result) = upgraded("", None).await;
+        let said = result.unwrap_err().to_string();
+        assert_eq!(said, "gateway: gateway:8443: it closed the connection without an answer");
     }
 }

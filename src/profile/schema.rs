@@ -41,6 +41,10 @@ pub struct Profile {
     pub api_version: Option<String>,
     pub connect_timeout: Option<Seconds>,
     pub response_timeout: Option<Seconds>,
+    /// How long a device that is offline is waited for.
+    pub wait: Option<Seconds>,
+    /// New streams a second that are asked for; 0 is without a limit.
+    pub streams_per_second: Option<u32>,
     pub ca_file: Option<PathBuf>,
     /// A proxy's URL, which may hold a password.
     pub proxy: Option<SecretText>,

@@ -9,4 +9,4 @@ mod wait;
 pub use devices::{Progress, devices};
 pub use look::{Look, look, reads_registry};
 pub use open::{Request, open};
-pub use wait::open_waiting;
+pub use wait::{Patience, open_waiting};

@@ -9,9 +9,10 @@ use tokio::task::JoinSet;
 
 use super::rest::{answer, authorized, bug, endpoint, malformed};
 use crate::error::{Error, Result, Skew};
-use crate::iothub::{Answer, HubAddress, Initiate};
+use crate::iothub::{Answer, HubAddress, Initiate, Malformed};
 use crate::net::{Endpoint, Network, Stream, WebSocket, WssUrl, join_over};
 use crate::phase::{Phase, Phases};
+use crate::rate::Rate;
 use crate::secret::Secret;
 
 /// What the hub may take beyond the time it waits for the device: C# gives it as much [S].
@@ -34,6 +35,13 @@ pub struct Request {
     pub initiate: Initiate,
 }
 
+/// The rate of new streams that a request goes by, and the most that it waits for its turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn<'a> {
+    pub(super) rate: &'a Rate,
+    pub(super) most: Duration,
+}
+
 /// Asks for a stream and joins it. `guess` is the gateway that the hub may name: it is dialled in the meantime, and
 /// where the hub names another, or it is gone by then, nothing is lost.
 ///
@@ -42,6 +50,17 @@ pub struct Request {
 pub async fn open(
     network: &Network,
     request: &Request,
+    guess: Option<&Endpoint>,
+    phases: &mut Phases,
+) -> Result<WebSocket<Stream>> {
+    open_in_turn(network, request, None, guess, phases).await
+}
+
+/// The same, after waiting for a turn.
+pub(super) async fn open_in_turn(
+    network: &Network,
+    request: &Request,
+    turn: Option<Turn<'_>>,
     guess: Option<&Endpoint>,
     phases: &mut Phases,
 ) -> Result<WebSocket<Stream>> {
@@ -54,8 +73,8 @@ pub async fn open(
             network.connect(&guess, &mut phases).await.map(|stream| (stream, phases))
         });
     }
-    let (url, token) = ask(network, request, phases).await?;
-    let url = WssUrl::of_stream(&url)?;
+    let (url, token) = ask(network, request, turn, phases).await?;
+    let url = WssUrl::parse(&url).map_err(|problem| malformed(&request.hub)(Malformed(problem)))?;
     if guess == Some(&url.endpoint)
         && let Some(Ok(Ok((stream, before)))) = dialling.join_next().await
     {
@@ -70,10 +89,19 @@ pub async fn open(
 }
 
 /// Asks the hub for the stream: where to join it, and with which token.
-async fn ask(network: &Network, request: &Request, phases: &mut Phases) -> Result<(String, Secret)> {
+async fn ask(
+    network: &Network,
+    request: &Request,
+    turn: Option<Turn<'_>>,
+    phases: &mut Phases,
+) -> Result<(String, Secret)> {
     let Request { hub, gateway, initiate, .. } = request;
     let endpoint = endpoint(hub, gateway.as_ref());
     let stream = network.connect(&endpoint, phases).await?;
+    // Not before: what a connection takes is not the same for all, and the turns would come together.
+    if let Some(Turn { rate, most }) = turn {
+        rate.turn(most).await;
+    }
     let since = Instant::now();
     let waits = [initiate.connect_timeout, initiate.response_timeout];
     let limit: Duration = waits.iter().map(|wait| if wait.is_zero() { HUB_DEFAULT } else { *wait }).sum();

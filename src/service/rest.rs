@@ -62,5 +62,5 @@ pub(super) fn failure(reply: &Reply) -> HubFailure {
 
 /// What `hub` said cannot be read.
 pub(super) fn malformed(hub: &HubAddress) -> impl FnOnce(Malformed) -> Error {
-    |problem| Error::Protocol { target: hub.to_string(), problem: problem.0 }
+    move |problem| Error::Protocol { target: format!("the hub {hub}"), problem: problem.0 }
 }

@@ -253,11 +253,6 @@ fn a_clock_that_is_far_off_is_denied_and_named() {
 }
 
 #[test]
-fn a_throttling_hub_is_unavailable() {
-    with_fault("status=429", UNAVAILABLE, &["throttles", "429"]);
-}
-
-#[test]
 fn a_hub_in_trouble_is_temporary() {
     with_fault("status=500", TEMPORARY, &["500"]);
 }
@@ -304,7 +299,12 @@ fn a_gateway_that_never_answers_is_temporary() {
 
 #[test]
 fn a_gateway_without_tls_breaks_the_protocol() {
-    with_fault("url=ws", PROTOCOL, &["ws://"]);
+    with_fault("url=ws-service", PROTOCOL, &["the hub localhost:", "ws://"]);
+}
+
+#[test]
+fn a_device_rejects_what_it_cannot_join() {
+    with_fault("url=ws", UNAVAILABLE, &["rejected"]);
 }
 
 #[test]

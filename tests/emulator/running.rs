@@ -72,6 +72,7 @@ impl Running {
             x509_devices: Vec::new(),
             hostnames: vec!["hub.example".into()],
             faults: Faults::parse(inject).unwrap(),
+            ..Options::default()
         };
         let emulator = Emulator::open(bind().await.unwrap(), bind().await.unwrap(), options).unwrap();
         let (https, mqtts) = (emulator.https_address(), emulator.mqtts_address());

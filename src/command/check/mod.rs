@@ -167,12 +167,11 @@ fn failed(error: Error, since: Instant, done: &Phases) -> Finding {
 /// The phase in which an error of the set-up belongs.
 fn phase(error: &Error) -> Phase {
     match error {
-        Error::Network { phase, .. } | Error::Timeout { phase, .. } => *phase,
+        Error::Network { phase, .. } | Error::Timeout { phase, .. } | Error::Upgrade { phase, .. } => *phase,
         Error::Untrusted { .. } | Error::Credential { .. } => Phase::Tls,
         Error::ProxyDenied { .. } => Phase::Proxy,
         Error::Rejected { .. } => Phase::Device,
         Error::Hub { failure, .. } if failure.is_the_devices() => Phase::Device,
-        Error::Upgrade { .. } => Phase::Gateway,
         _ => Phase::Hub,
     }
 }

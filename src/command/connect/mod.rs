@@ -22,8 +22,9 @@ use super::signals::HelperSignals;
 use crate::error::{Error, Exit, Result};
 use crate::net::{Stream, WebSocket};
 use crate::phase::Phases;
+use crate::service::Patience;
 use crate::tunnel::{self, Close, Controls, End, Keepalive, Meter, Settings};
-use crate::{cli, duration, failure_record, gateway_cache, logging, measure, service};
+use crate::{cli, duration, failure_record, gateway_cache, logging, measure, process, service};
 
 /// The stream that leads to an ssh server: what ssh asks for, unless it is told otherwise.
 const SSH: &str = "ssh";
@@ -91,31 +92,34 @@ async fn open_planned(
     let options = args.clone();
     let plan = Arc::new(apart(move || Plan::new(&options)).await?);
     plan.stream().clone_into(stream);
-    open(&plan, args.way.wait, phases).await
+    open(&plan, process::started(), phases).await
 }
 
-/// Opens the stream; with `wait`, tries again for as long as the device is offline or the hub throttles.
+/// Opens the stream for a user who has waited since `started`; tries again while the device is offline or the hub
+/// throttles, for as long as the plan and ssh have patience.
 pub(super) async fn open(
     plan: &Arc<Plan>,
-    wait: Option<Duration>,
+    started: Instant,
     phases: &mut Phases,
 ) -> Result<WebSocket<Stream>> {
     let request = async || {
         let plan = Arc::clone(plan);
         apart(move || plan.request()).await
     };
-    let wait = wait.unwrap_or_default();
     let mut noticed = false;
-    let notice = |error: &Error, waited: Duration| {
+    let patience = Patience::new(started, plan.wait);
+    let notice = |error: &Error| {
         log::info!("{error}; waiting");
-        if !noticed && waited >= WAIT_NOTICE && std::io::stderr().is_terminal() {
+        if !noticed && started.elapsed() >= WAIT_NOTICE && std::io::stderr().is_terminal() {
             noticed = true;
-            logging::notice(&format!("{error}; waiting for up to {}", duration::show(wait)));
+            let whole = duration::show(patience.whole(error));
+            logging::notice(&format!("{error}; waiting for up to {whole}"));
         }
     };
     let (_, hub) = plan.ends();
     let last = gateway_cache::known(hub);
-    let opened = service::open_waiting(&plan.network, request, wait, last.as_ref(), phases, notice).await?;
+    let (network, rate, guess) = (&plan.network, plan.rate.as_ref(), last.as_ref());
+    let opened = service::open_waiting(network, request, patience, rate, guess, phases, notice).await?;
     if last.as_ref() != Some(&opened.server) {
         gateway_cache::keep(hub, &opened.server);
     }

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::iothub::{DEFAULT_API_VERSION, HubAddress, Identity, Initiate};
 use crate::net::Network;
 use crate::profile::{Credential, Name, Profiles, Seconds, default_path};
+use crate::rate::Rate;
 use crate::service::Request;
 
 /// Below the ten seconds that Ansible gives ssh to connect, so that the reason is told before ssh gives up.
@@ -19,6 +20,10 @@ pub(in crate::command) struct Plan {
     pub(in crate::command) network: Network,
     credential: Credential,
     initiate: Initiate,
+    /// How long a device that is offline is waited for.
+    pub(in crate::command) wait: Duration,
+    /// Of new streams at the hub, if they are paced.
+    pub(in crate::command) rate: Option<Rate>,
 }
 
 impl Plan {
@@ -66,7 +71,9 @@ impl Plan {
         };
         let proxy = profile.proxy.as_ref().map(|url| &url.0);
         let network = network(ca_file.as_deref(), service.proxy.as_deref(), &profiles.path, proxy)?;
-        let plan = Self { network, credential, initiate };
+        let wait = or(way.wait, profile.wait, Duration::ZERO);
+        let rate = Rate::of(&credential.hub, profile.streams_per_second);
+        let plan = Self { network, credential, initiate, wait, rate };
         log::info!("profile {profile_name}: {}", plan.describe());
         Ok(plan)
     }

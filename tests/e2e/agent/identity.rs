@@ -164,6 +164,33 @@ fn a_ready_token_serves_until_it_expires() {
 }
 
 #[test]
+fn a_wrong_key_is_read_again_once_it_is_corrected() {
+    let bench = Bench::new();
+    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let right = connection_string(&hub, "", "");
+    let wrong = right.replace("SharedAccessKey=", "SharedAccessKey=AAAA");
+    // In the configuration itself, and in a file that it names.
+    let mut agent = start(&bench, &with_connection_string(&hub, &wrong));
+    agent.says("refuses device dev-1: not authorized", 1, LIMIT);
+    bench.write("agent.toml", with_connection_string(&hub, &right));
+    agent.says("in service", 1, LIMIT);
+    echoes(&bench, &hub, &[DEVICE]);
+    drop(agent);
+
+    let file = bench.write("dev-1.conn", &wrong);
+    let ca_file = quoted(&hub.dir.join("ca.pem"));
+    let config = format!("connection-string-file = {}\nca-file = {ca_file}\n{ECHO}", quoted(&file));
+    let mut agent = start(&bench, &config);
+    agent.says("refuses device dev-1: not authorized", 1, LIMIT);
+    // What cannot be read changes nothing.
+    bench.write("dev-1.conn", "nonsense");
+    agent.says("the credential stays as it was", 1, LIMIT);
+    bench.write("dev-1.conn", &right);
+    agent.says("in service", 1, LIMIT);
+    echoes(&bench, &hub, &[DEVICE]);
+}
+
+#[test]
 fn a_wrong_clock_is_named() {
     let bench = Bench::new();
     let hub = Hub::start(&bench, &["--device", DEVICE, "--inject", "clock=+2h"]);

@@ -162,6 +162,34 @@ fn a_hub_that_is_killed_twenty_times_is_found_again_each_time() {
 }
 
 #[test]
+fn a_hub_that_was_away_for_a_while_is_found_within_five_seconds() {
+    let _turn = heavy();
+    let bench = Bench::new();
+    let mut hub = Hub::start(&bench, &["--device", DEVICE]);
+    let mut agent = agent_with_config(&bench, &hub, DEVICE, ECHO);
+    hub.process.kill();
+    // Doubled each time, the next wait would be sixteen seconds.
+    agent.says("trying again", 6, SOON);
+    hub.restart(&bench);
+    let begin = Instant::now();
+    agent.says("in service", 2, SOON);
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_hub_that_refuses_is_named_and_obeyed() {
+    let bench = Bench::new();
+    let hub = Hub::start(&bench, &["--device", DEVICE, "--inject", "mqtt=503@1,retry-after=5"]);
+    let begin = Instant::now();
+    let mut agent = agent_with_config(&bench, &hub, DEVICE, ECHO);
+    assert!(begin.elapsed() >= Duration::from_secs(5), "{:?}", begin.elapsed());
+    let refused =
+        format!("hub: {} refused the agent's WebSocket with 503; trying again in 5.0 s", hub.name());
+    agent.says(&refused, 1, SOON);
+    agent.says("it says when to try again: in 5 s", 1, SOON);
+}
+
+#[test]
 fn the_service_manager_hears_of_every_step() {
     let bench = Bench::new();
     let hub = Hub::start(&bench, &["--device", DEVICE]);
