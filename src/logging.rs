@@ -10,7 +10,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::cli;
-use crate::error::{Error, Result, escape};
+use crate::error::{Error, escape};
+use crate::private_file;
 
 /// Once stderr has been released, what must be said goes to the system's log.
 static RELEASED: AtomicBool = AtomicBool::new(false);
@@ -77,26 +78,24 @@ fn to_system_log(level: Level, text: &str) {
     let _ = UnixDatagram::unbound().and_then(|socket| socket.send_to(message.as_bytes(), "/dev/log"));
 }
 
-/// Sets up the log for the whole process: warnings by default, `-v` for information, `-vv` for all, `-q` for nothing.
-///
-/// # Errors
-/// When the log file cannot be opened.
-pub fn start(args: &cli::Log) -> Result<()> {
+/// Sets up the log for the whole process: warnings by default, `-v` for information, `-vv` for all, `-q` for nothing. What
+/// is wrong with the log file is no reason to fail.
+pub fn start(args: &cli::Log, is_agent: bool) {
     let stderr = match (args.quiet, args.verbose) {
         (true, _) => LevelFilter::Off,
         (_, 0) => LevelFilter::Warn,
         (_, 1) => LevelFilter::Info,
         _ => LevelFilter::Debug,
     };
-    let open = |path: &std::path::PathBuf| {
-        let open = File::options().append(true).create(true).open(path);
-        open.map(Mutex::new).map_err(Error::local_io(format!("log file {}", path.display())))
-    };
-    let file = args.log_file.as_ref().map(open).transpose()?;
+    let opened = args.log_file.as_ref().map(|path| private_file::log_if_possible(path, is_agent));
+    let (file, problem) = opened.unwrap_or_default();
+    let file = file.map(Mutex::new);
     log::set_max_level(if file.is_some() { stderr.max(LevelFilter::Info) } else { stderr });
     // A second call, in a test, keeps the first logger.
     let _ = log::set_logger(LOGGER.get_or_init(|| Logger { stderr, file }));
-    Ok(())
+    if let Some(problem) = problem {
+        log::warn!("{problem}");
+    }
 }
 
 /// Lets go of stderr, so that whoever reads it to its end is not held up by a stream that lives on: a terminal has no

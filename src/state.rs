@@ -1,26 +1,29 @@
 //! The user's state directory: what is remembered between runs, and can be lost without harm.
 
 use std::path::PathBuf;
-use std::{fs, io};
 
-use crate::replace::replace;
+use crate::private_file::{Unwritable, read_own, replace};
 
-/// `~/.local/state/iotstream` on Linux; `None` where there is no home.
+/// The most that is read of one: the ids of a million devices, which have 128 characters at most.
+const LONGEST: u64 = 130 * 1024 * 1024;
+
+/// `~/.local/state/iotstream` on Linux; `None` where there is no home, or `HOME` is no path from the root.
 fn directory() -> Option<PathBuf> {
     let directories = directories::ProjectDirs::from("", "", "iotstream")?;
-    Some(directories.state_dir().unwrap_or(directories.data_local_dir()).to_owned())
+    let directory = directories.state_dir().unwrap_or(directories.data_local_dir());
+    directory.is_absolute().then(|| directory.to_owned())
 }
 
-/// Reads the file `name`; `None` when it is not there or cannot be read.
+/// Reads the file `name`; `None` when it is not there, cannot be read, or another user has a hand in it.
 pub fn read(name: &str) -> Option<String> {
-    fs::read_to_string(directory()?.join(name)).ok()
+    read_own(&directory()?.join(name), LONGEST)
 }
 
 /// Writes the file `name` as a whole or not at all, for nobody else to read.
 ///
 /// # Errors
-/// When there is no place to write to.
-pub fn write(name: &str, text: &str) -> io::Result<()> {
-    let directory = directory().ok_or(io::ErrorKind::NotFound)?;
+/// When there is no place to write to, or another user has a hand in it.
+pub fn write(name: &str, text: &str) -> Result<(), Unwritable> {
+    let directory = directory().ok_or(std::io::Error::other("there is no home directory"))?;
     replace(&directory.join(name), text.as_bytes(), 0o600)
 }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::clock::iso8601;
 use crate::duration;
 use crate::error::{Error, Result, escape};
+use crate::private_file::open_log;
 use crate::tunnel::Meter;
 
 /// Where the lines go: a file, which is opened anew when the agent reloads, or stdout (`-`).
@@ -35,9 +35,11 @@ impl Output {
         if path == Path::new("-") {
             return Ok(Self::Stdout);
         }
-        let file = File::options().append(true).create(true).mode(0o600).open(path);
-        let file = file.map_err(Error::local_io(format!("audit-log {}", path.display())))?;
-        Ok(Self::File(path.to_owned(), file))
+        let log = open_log(path).map_err(Error::local_io(format!("audit-log {}", path.display())))?;
+        for exposure in &log.exposures {
+            log::warn!("audit-log: {exposure}: {}", exposure.fix());
+        }
+        Ok(Self::File(path.to_owned(), log.file))
     }
 }
 

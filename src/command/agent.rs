@@ -26,6 +26,9 @@ pub(super) fn run(args: &cli::Agent) -> Result<ExitCode> {
         return runtime.block_on(check(args));
     }
     let (config, network) = read(args)?;
+    for exposure in config.warnings() {
+        log::warn!("{exposure}: {}", exposure.fix());
+    }
     runtime.block_on(async {
         let (orders, taken) = mpsc::channel(1);
         let ordering = give_orders(args, orders)?;

@@ -11,7 +11,7 @@ impl Error {
             Error::Usage { hint, .. } | Error::File { hint, .. } | Error::Credential { hint, .. } => {
                 return Some(hint.clone()).filter(|hint| !hint.is_empty());
             }
-            Error::Permissions { path, mend, .. } => format!("{mend} '{}'", path.display()),
+            Error::Permissions(exposure) => exposure.fix(),
             Error::NoProfile { .. } => {
                 "`iotstream profile add NAME` makes one, from a connection string on stdin; --config points to another".into()
             }
