@@ -112,10 +112,14 @@ fn der_kind(bytes: &[u8]) -> Option<&'static str> {
 
 /// What is inside the SEQUENCE that `bytes` begin with.
 fn sequence(bytes: &[u8]) -> Option<&[u8]> {
-    let (0x30, length, rest) = (*bytes.first()?, length(bytes)?.0, bytes.get(length(bytes)?.1..)?) else {
-        return None;
-    };
-    rest.get(..length)
+    let (length, start) = length(bytes)?;
+    bytes.get(start..)?.get(..length).filter(|_| bytes.first() == Some(&0x30))
+}
+
+/// The element of DER that `bytes` begin with, without what follows it.
+pub fn first_element(bytes: &[u8]) -> Option<&[u8]> {
+    let (length, start) = length(bytes)?;
+    bytes.get(..start.checked_add(length)?)
 }
 
 /// What follows the element that `bytes` begin with.

@@ -116,6 +116,7 @@ pub enum Error {
     Untrusted {
         target: String,
         problem: String,
+        hint: String,
     },
     /// A proxy wants a login, or does not let this pass.
     ProxyDenied {
@@ -358,7 +359,7 @@ impl fmt::Display for Error {
             Error::Timeout { phase, target, after } => {
                 write!(f, "{phase}: no answer from {target} in {}", duration::show(*after))
             }
-            Error::Untrusted { target, problem } => {
+            Error::Untrusted { target, problem, .. } => {
                 write!(f, "tls: the certificate of {target} is not trusted: {problem}")
             }
             Error::ProxyDenied { proxy, problem } => write!(f, "proxy: {proxy}: {problem}"),

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::iothub::{
     ConnectionString, HubAddress, Identity, Key, Malformed, Resource, SasToken, UnixSeconds,
 };
-use crate::net::{ClientCertificate, read_certificates};
+use crate::net::{ClientCertificate, Unusable, read_certificates};
 use crate::private_file::Exposure;
 use crate::profile::{self, CommandLine};
 use crate::secret::Secret;
@@ -219,11 +219,17 @@ fn read_client_certificate(
     warnings: &mut Vec<Exposure>,
 ) -> Result<ClientCertificate> {
     let chain = read_certificates(certificate)?;
-    let hint = "it holds the certificate's private key in PEM";
-    let (source, key) = read_secret(key, hint, warnings)?;
-    ClientCertificate::new(chain, &key).map_err(|problem| Error::Credential {
-        source,
-        problem,
-        hint: hint.into(),
+    let unreadable = |error: std::io::Error| Error::Credential {
+        source: format!("file {}", key.display()),
+        problem: error.to_string(),
+        hint: "it holds the certificate's private key in PEM".into(),
+    };
+    let file = profile::read_secret_bytes(key).map_err(unreadable)?.leniently(key, warnings)?;
+    ClientCertificate::new(chain, &file).map_err(|unusable| {
+        let (path, problem, hint) = match unusable {
+            Unusable::Certificate(problem, hint) => (certificate, problem, hint),
+            Unusable::Key(problem, hint) => (key, problem, hint),
+        };
+        Error::Credential { source: format!("file {}", path.display()), problem, hint: hint.into() }
     })
 }

@@ -8,7 +8,10 @@ impl Error {
     /// What to try next.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Error::Usage { hint, .. } | Error::File { hint, .. } | Error::Credential { hint, .. } => {
+            Error::Usage { hint, .. }
+            | Error::File { hint, .. }
+            | Error::Credential { hint, .. }
+            | Error::Untrusted { hint, .. } => {
                 return Some(hint.clone()).filter(|hint| !hint.is_empty());
             }
             Error::Permissions(exposure) => exposure.fix(),
@@ -50,6 +53,9 @@ impl Error {
             Error::ProxyDenied { .. } => {
                 "a login goes into the proxy's URL, http://USER:PASSWORD@HOST:PORT, in the profile or in HTTPS_PROXY".into()
             }
+            Error::Network { phase: Phase::Tls, target, .. } => {
+                format!("look at what answers there: openssl s_client -connect {target}")
+            }
             Error::Network { .. } | Error::Timeout { phase: Phase::Tcp | Phase::Tls | Phase::Dns, .. } => {
                 "is there a way out on that port from here? only outgoing connections on 443 are needed".into()
             }
@@ -57,10 +63,6 @@ impl Error {
                 "the device may have lost its network without saying so: try again in a minute".into()
             }
             Error::Timeout { .. } => "try again; with -v every phase shows its time".into(),
-            Error::Untrusted { .. } => {
-                "a company proxy that opens TLS, or an emulator, needs its CA named: --ca-file, or ca-file in the profile"
-                    .into()
-            }
             Error::Upgrade { status: 401 | 403, .. } => {
                 "the token of a stream lives for a minute and is good for one use: try again".into()
             }

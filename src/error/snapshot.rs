@@ -139,7 +139,11 @@ fn following(error: &Error) -> Vec<Error> {
             })
             .into(),
         Error::Timeout { .. } => {
-            vec![Error::Untrusted { target: text("contoso:443"), problem: text("what is wrong") }]
+            vec![Error::Untrusted {
+                target: text("contoso:443"),
+                problem: text("what is wrong"),
+                hint: text("what to do"),
+            }]
         }
         Error::Untrusted { .. } => {
             vec![Error::ProxyDenied { proxy: text("http://proxy:3128"), problem: text("what is wrong") }]

@@ -3,16 +3,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{CertificateError, ClientConfig};
+use rustls::{ClientConfig, InvalidMessage, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::pem::{Section, sections};
 use super::tls_stream::TlsStream;
-use super::trust::Trust;
+use super::trust::{NoRoots, Trust};
+use super::untrusted::explain;
 use super::{ClientCertificate, Endpoint};
+use crate::content;
 use crate::error::{Error, Result};
 use crate::phase::Phase;
+use crate::private_file::read_plain;
 
 /// What this machine trusts, ready to dial with.
 #[derive(Clone)]
@@ -28,7 +31,7 @@ impl Tls {
         // Passed as a value: a process-wide default would have to be set before anything else.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let trust = Trust::new(extra, provider.clone()).map_err(|error| match ca_file {
-            Some(path) => unusable(path, format!("one of its certificates is of no use: {error}")),
+            Some(path) => unusable(path, format!("its certificates cannot be used: {error}"), CERTIFICATES),
             None => Error::Bug(error.to_string()),
         })?;
         let config = ClientConfig::builder_with_provider(provider)
@@ -66,14 +69,27 @@ impl Tls {
             let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
             match tls {
                 Some(rustls::Error::InvalidCertificate(problem)) => {
-                    Error::Untrusted { target, problem: certificate_problem(problem) }
+                    let (problem, hint) = explain(problem);
+                    Error::Untrusted { target, problem, hint }
                 }
-                Some(rustls::Error::General(problem)) => Error::Credential {
-                    source: "the system's trust roots".into(),
-                    problem: problem.clone(),
-                    hint: "install ca-certificates, or name a CA file with --ca-file".into(),
-                },
-                Some(problem) => Error::Network { phase: Phase::Tls, target, problem: problem.to_string() },
+                Some(rustls::Error::Other(other))
+                    if let Some(problem) = other.0.downcast_ref::<NoRoots>() =>
+                {
+                    Error::Credential {
+                        source: "the system's trust roots".into(),
+                        problem: problem.0.clone(),
+                        hint: "install ca-certificates, or name a CA file with --ca-file".into(),
+                    }
+                }
+                Some(problem) => {
+                    let problem = match problem {
+                        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+                            "it does not speak TLS".into()
+                        }
+                        other => other.to_string(),
+                    };
+                    Error::Network { phase: Phase::Tls, target, problem }
+                }
                 None => Error::Network { phase: Phase::Tls, target, problem: error.to_string() },
             }
         })
@@ -86,41 +102,61 @@ impl std::fmt::Debug for Tls {
     }
 }
 
-fn unusable(path: &Path, problem: String) -> Error {
-    Error::File {
-        path: path.to_owned(),
-        line: None,
-        problem,
-        hint: "a CA file has one or more PEM certificates, from BEGIN CERTIFICATE to END CERTIFICATE".into(),
-    }
+const CERTIFICATES: &str =
+    "one or more certificates in PEM are needed, from BEGIN CERTIFICATE to END CERTIFICATE";
+
+fn unusable(path: &Path, problem: String, hint: &str) -> Error {
+    Error::File { path: path.to_owned(), line: None, problem, hint: hint.into() }
 }
 
-/// Reads the certificates of a PEM file.
+/// Reads the certificates of a file: PEM, or one in DER.
 ///
 /// # Errors
-/// When it cannot be read or holds none.
+/// When it cannot be read or holds none, and what it holds.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let wrong = |problem: String| unusable(path, problem);
-    let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-    let certificates: std::result::Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let certificates =
-        certificates.map_err(|error| wrong(format!("cannot read its certificates: {error}")))?;
+    let wrong = |problem: String| unusable(path, problem, CERTIFICATES);
+    let bytes = read_plain(path).map_err(|error| wrong(error.to_string()))?;
+    let is_certificate = |section: &Section| {
+        matches!(section.label.as_str(), "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE")
+    };
+    let found = match content::kind(&bytes) {
+        Some(kind @ ("a PKCS#12 file (.pfx, .p12)" | "a PKCS#7 bundle"))
+            if !contains(&bytes, CERTIFICATE) =>
+        {
+            let tool = if kind.contains("12") { "pkcs12 -nokeys" } else { "pkcs7 -print_certs" };
+            let form = if kind.contains('7') && bytes.first() == Some(&0x30) { " -inform der" } else { "" };
+            let hint = format!(
+                "openssl {tool}{form} -in '{}' -out ca.pem takes its certificates out",
+                path.display()
+            );
+            return Err(unusable(path, format!("it is {kind}"), &hint));
+        }
+        _ => sections(&bytes).map_err(wrong)?,
+    };
+    let certificates: Vec<CertificateDer<'static>> = found
+        .into_iter()
+        .filter(is_certificate)
+        // Behind a trusted certificate, openssl writes what it is trusted for.
+        .map(|section| content::first_element(&section.der).unwrap_or(&section.der).to_vec().into())
+        .collect();
     if certificates.is_empty() {
-        return Err(wrong("it holds no certificate".into()));
+        return Err(wrong(match content::kind(&bytes) {
+            Some("empty") => "it is empty".into(),
+            Some(kind) => format!("it is {kind}, and holds no certificate"),
+            None => "it holds no certificate".into(),
+        }));
+    }
+    for (index, certificate) in certificates.iter().enumerate() {
+        if let Err(error) = RootCertStore::empty().add(certificate.clone()) {
+            let count = certificates.len();
+            return Err(wrong(format!("certificate {} of {count} in it cannot be read: {error}", index + 1)));
+        }
     }
     Ok(certificates)
 }
 
-fn certificate_problem(error: &CertificateError) -> String {
-    match error {
-        CertificateError::UnknownIssuer => "its issuer is not known here".into(),
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired".into(),
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "it is not valid yet: is the clock right?".into()
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "it is for another name".into()
-        }
-        other => other.to_string(),
-    }
+const CERTIFICATE: &[u8] = b"BEGIN CERTIFICATE";
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use super::file::parse_toml;
 use crate::content;
@@ -58,14 +59,23 @@ impl<T> Guarded<T> {
     }
 }
 
+/// Reads a file that holds a secret, which may be no text.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read_secret_bytes(path: &Path) -> io::Result<Guarded<Zeroizing<Vec<u8>>>> {
+    let read = private_file::read(path)?;
+    let exposures = read.secret_exposures().cloned().collect();
+    Ok(Guarded { content: read.bytes, exposures })
+}
+
 /// Reads the text of a file that holds a secret.
 ///
 /// # Errors
 /// When it cannot be read, or holds no text.
 pub fn read_secret(path: &Path) -> io::Result<Guarded<Secret>> {
-    let read = private_file::read(path)?;
-    let exposures = read.secret_exposures().cloned().collect();
-    Ok(Guarded { content: content::text(&read.bytes).map_err(io::Error::other)?, exposures })
+    let Guarded { content: bytes, exposures } = read_secret_bytes(path)?;
+    Ok(Guarded { content: content::text(&bytes).map_err(io::Error::other)?, exposures })
 }
 
 /// Reads a TOML file. Others may read it as long as it holds no secret, in what it says as `holds_secret` finds, or
