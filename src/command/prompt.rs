@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Read, Write};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
+use crate::content::{self, BLANK};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
@@ -38,8 +39,11 @@ impl Drop for Quiet {
 /// When there is none, or the user gives up.
 pub(super) fn secret(what: &str) -> Result<Secret> {
     let text = if std::io::stdin().is_terminal() { ask(what)? } else { read()? };
-    let text = String::from_utf8_lossy(&text);
-    match text.trim() {
+    let text = content::text(&text).map_err(|problem| Error::Usage {
+        problem: format!("the {what} on stdin: {problem}"),
+        hint: format!("pipe it in, or run the command in a terminal and paste the {what}"),
+    })?;
+    match text.expose().trim_matches(BLANK) {
         "" => Err(Error::Usage {
             problem: format!("there is no {what} on stdin"),
             hint: format!("pipe it in, or run the command in a terminal and paste the {what}"),
