@@ -13,6 +13,7 @@ use super::signals;
 use crate::agent::{self, Config, Order};
 use crate::error::{Error, Result};
 use crate::net::Network;
+use crate::private_file::replace;
 use crate::{cli, finding};
 
 const DEFAULT_CONFIG: &str = "/etc/iotstream/agent.toml";
@@ -97,7 +98,8 @@ fn install(args: &cli::Agent) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let path = directory.join(agent::UNIT);
-    std::fs::write(&path, unit).map_err(Error::local_io(path.display().to_string()))?;
+    replace(&path, unit.as_bytes(), 0o644)
+        .map_err(|problem| problem.into_error(path.display().to_string()))?;
     say(&format!(
         "{} is written; to run it now and at each start:\nsystemctl daemon-reload\nsystemctl enable --now {}\n",
         path.display(),

@@ -51,8 +51,9 @@ pub fn read(path: &Path) -> io::Result<Read> {
     let (file, metadata) = open(path)?;
     let mut found = Read { bytes: Zeroizing::default(), changeable: Vec::new(), readable: None };
     if metadata.is_file() {
-        found.changeable = exposures(path, &metadata)?;
-        found.readable = readable(path, &metadata);
+        let owners = Owners::here();
+        found.changeable = exposures(path, &metadata, &owners)?;
+        found.readable = readable(path, &metadata, &owners);
     }
     found.bytes = content(&file, &metadata, LONGEST)?;
     Ok(found)
@@ -70,7 +71,7 @@ pub fn read_plain(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 /// The text of a file of this program's own, of at most `longest` bytes; `None` where there is none that can be trusted.
 pub fn read_own(path: &Path, longest: u64) -> Option<String> {
     let (file, metadata) = open(path).ok().filter(|(_, metadata)| metadata.is_file())?;
-    if let Some(exposure) = exposures(path, &metadata).ok()?.first() {
+    if let Some(exposure) = exposures(path, &metadata, &Owners::here()).ok()?.first() {
         log::debug!("{} is not read: {exposure}", path.display());
         return None;
     }
@@ -93,12 +94,12 @@ pub(super) fn flags(flags: OFlags) -> i32 {
     i32::try_from(flags.bits()).unwrap_or_default()
 }
 
-fn exposures(path: &Path, file: &Metadata) -> io::Result<Vec<Exposure>> {
+fn exposures(path: &Path, file: &Metadata, owners: &Owners) -> io::Result<Vec<Exposure>> {
     // The file of a shell's here-document has no name any more, and so nobody else has it.
     if file.nlink() == 0 {
         return Ok(Vec::new());
     }
-    let walked = walk(path, &Owners::here(), true)?;
+    let walked = walk(path, owners, true)?;
     if walked.found.is_none_or(|found| (found.dev(), found.ino()) != (file.dev(), file.ino())) {
         return Err(io::Error::other("it was replaced while it was read"));
     }
@@ -107,9 +108,9 @@ fn exposures(path: &Path, file: &Metadata) -> io::Result<Vec<Exposure>> {
 
 /// Whether others can read the file. Credentials of systemd are guarded by their directory, and show their access list as
 /// a group's right; a file of root's, as of a Kubernetes secret, is handed to a service by a group of the service's.
-fn readable(path: &Path, file: &Metadata) -> Option<Exposure> {
+fn readable(path: &Path, file: &Metadata, owners: &Owners) -> Option<Exposure> {
     let mode = file.mode();
-    let by_group = file.uid() == 0 && !rustix::process::geteuid().is_root();
+    let by_group = file.uid() != owners.us() && owners.trusts(file.uid());
     let open = if by_group { 0o037 } else { 0o077 };
     (mode & open != 0 && !is_credential(path))
         .then(|| Exposure { path: path.to_owned(), how: How::Read(mode) })

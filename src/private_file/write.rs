@@ -98,15 +98,12 @@ pub struct Log {
 /// `though_exposed`.
 pub fn log_if_possible(path: &Path, though_exposed: bool) -> (Option<File>, Option<String>) {
     let about = |text: String| Some(format!("log file {}: {text}", path.display()));
-    match open_log(path) {
-        Err(error) => (None, about(format!("{error}: it is not written"))),
-        Ok(Log { file, exposures }) => match exposures.first() {
-            None => (Some(file), None),
-            Some(exposure) if though_exposed => {
-                (Some(file), about(format!("{exposure}: {}", exposure.fix())))
-            }
-            Some(exposure) => (None, about(format!("it is not written, for {exposure}: {}", exposure.fix()))),
-        },
+    match open(path, though_exposed) {
+        Err(error) => (None, about(format!("it is not written: {error}"))),
+        Ok(Log { file, exposures }) => (
+            Some(file),
+            exposures.first().and_then(|exposure| about(format!("{exposure}: {}", exposure.fix()))),
+        ),
     }
 }
 
@@ -116,15 +113,19 @@ pub fn log_if_possible(path: &Path, though_exposed: bool) -> (Option<File>, Opti
 /// # Errors
 /// When it cannot be opened, or nobody reads the pipe.
 pub fn open_log(path: &Path) -> io::Result<Log> {
+    open(path, true)
+}
+
+fn open(path: &Path, though_exposed: bool) -> io::Result<Log> {
     // A pipe without a reader would be waited for, and later one whose reader is slow: a line may be lost, a session not.
-    let open = |path: &Path, new: bool, more: OFlags| {
+    let opened = |path: &Path, new: bool, more: OFlags| {
         let mut options = File::options();
         options.append(true).create_new(new).mode(0o600);
         options.custom_flags(flags(OFlags::NONBLOCK | OFlags::NOCTTY | more)).open(path)
     };
     // A device or a pipe has no content that another could get at; its name may be a link that only the kernel follows.
     if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
-        let file = open(path, false, OFlags::empty())?;
+        let file = opened(path, false, OFlags::empty())?;
         if !file.metadata()?.is_file() {
             return Ok(Log { file, exposures: Vec::new() });
         }
@@ -132,35 +133,33 @@ pub fn open_log(path: &Path) -> io::Result<Log> {
     let Walked { resolved, exposures, found } = walk(path, &Owners::here(), false)?;
     let link =
         |exposure: &&Exposure| fs::symlink_metadata(&exposure.path).is_ok_and(|there| there.is_symlink());
+    let denied = |problem: String| Err(io::Error::new(ErrorKind::PermissionDenied, problem));
     if let Some(link) = exposures.iter().find(link) {
-        return Err(io::Error::new(ErrorKind::PermissionDenied, format!("the link {link}")));
+        return denied(format!("the link {link}"));
+    }
+    // What only the log's own mode lets others do is put right below.
+    let own_mode = |exposure: &Exposure| exposure.path == resolved && matches!(exposure.how, How::Write(_));
+    let (mode, mut others): (Vec<_>, Vec<_>) = exposures.into_iter().partition(own_mode);
+    if let Some(exposure) = others.first().filter(|_| !though_exposed) {
+        return denied(format!("{exposure}: {}", exposure.fix()));
     }
     let file = match found {
-        Some(_) => open(&resolved, false, OFlags::NOFOLLOW)?,
-        None => match open(&resolved, true, OFlags::NOFOLLOW) {
+        Some(_) => opened(&resolved, false, OFlags::NOFOLLOW)?,
+        None => match opened(&resolved, true, OFlags::NOFOLLOW) {
             // Another start has made it just now.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                open(&resolved, false, OFlags::NOFOLLOW)?
+                opened(&resolved, false, OFlags::NOFOLLOW)?
             }
-            opened => opened?,
+            made => made?,
         },
     };
-    let exposures = close_to_writers(&file, &resolved, exposures)?;
-    Ok(Log { file, exposures })
-}
-
-/// Takes the right to write from others where the log is ours, as an earlier version's may be open to all.
-fn close_to_writers(file: &File, path: &Path, exposures: Vec<Exposure>) -> io::Result<Vec<Exposure>> {
-    let (own, mut others): (Vec<_>, Vec<_>) = exposures
-        .into_iter()
-        .partition(|exposure| exposure.path == path && matches!(exposure.how, How::Write(_)));
-    if !own.is_empty() {
-        let mode = file.metadata()?.mode();
-        if file.set_permissions(Permissions::from_mode(mode & !0o022)).is_err() {
-            others.extend(own);
+    if !mode.is_empty() {
+        let closed = Permissions::from_mode(file.metadata()?.mode() & !0o022);
+        if file.set_permissions(closed).is_err() {
+            others.extend(mode);
         }
     }
-    Ok(others)
+    Ok(Log { file, exposures: others })
 }
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ impl<'a> Source<'a> {
             Self::Token { command, .. } => command.output().map_err(unusable),
             Self::Credential(name) => {
                 let directory = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
-                    unusable("CREDENTIALS_DIRECTORY is not set: the unit has no LoadCredential=".into())
+                    unusable("CREDENTIALS_DIRECTORY is not set, as systemd sets it for a unit with LoadCredential=".into())
                 })?;
                 if Path::new(name).file_name() != Some(name.as_ref()) {
                     return Err(unusable("its name is not a file's".into()));

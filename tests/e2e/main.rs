@@ -11,6 +11,7 @@ mod gateway;
 mod life;
 mod manners;
 mod measuring;
+mod private_files;
 mod profiles;
 mod proxies;
 mod ssh;
