@@ -13,7 +13,7 @@ pub fn text(bytes: &[u8]) -> Result<Secret, String> {
     let wide = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         let units =
             Zeroizing::new(bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect::<Vec<_>>());
-        let text = String::from_utf16(&units).ok().filter(|_| bytes.len() % 2 == 0);
+        let text = String::from_utf16(&units).ok().filter(|_| bytes.len().is_multiple_of(2));
         text.map(Secret::new).ok_or_else(|| "it begins as UTF-16 and is not all of it".to_owned())
     };
     match bytes {

@@ -27,9 +27,7 @@ pub(super) fn run(args: &cli::Agent) -> Result<ExitCode> {
         return runtime.block_on(check(args));
     }
     let (config, network) = read(args)?;
-    for exposure in config.warnings() {
-        log::warn!("{exposure}: {}", exposure.fix());
-    }
+    warn(&config);
     runtime.block_on(async {
         let (orders, taken) = mpsc::channel(1);
         let ordering = give_orders(args, orders)?;
@@ -39,6 +37,13 @@ pub(super) fn run(args: &cli::Agent) -> Result<ExitCode> {
         }
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells of files that are used though other users can get at them.
+fn warn(config: &Config) {
+    for exposure in config.warnings() {
+        log::warn!("{exposure}: {}", exposure.fix());
+    }
 }
 
 fn config_path(args: &cli::Agent) -> &Path {
@@ -70,6 +75,9 @@ fn give_orders(args: &cli::Agent, orders: mpsc::Sender<Order>) -> Result<impl Fu
                     // A command may take its time, and streams are not to wait.
                     let reading = tokio::task::spawn_blocking(move || read(&args)).await;
                     let read = reading.unwrap_or_else(|panicked| Err(Error::Bug(panicked.to_string())));
+                    if let Ok((config, _)) = &read {
+                        warn(config);
+                    }
                     Order::Reload(read.map(Box::new))
                 }
                 _ = terminate.recv() => Order::Stop,

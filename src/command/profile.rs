@@ -53,7 +53,7 @@ fn add(args: &AddProfile) -> Result<()> {
         .transpose()?;
     let path = path(file);
     let mut editor = Editor::open(&path)?;
-    let pasted = prompt::secret("connection string")?;
+    let pasted = prompt::secret("connection string", |text| ConnectionString::parse(text).is_ok())?;
     // What is no connection string is described below.
     let connection_string = ConnectionString::plain(pasted.expose()).unwrap_or(pasted);
     let credential = Credential::from_connection_string("stdin".into(), &connection_string)?;

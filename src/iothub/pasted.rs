@@ -134,7 +134,7 @@ fn strings<'a>(value: &'a serde_json::Value, found: &mut Vec<&'a str>) {
 /// A key without the white space that breaking the line has left in it, and with the `=` at its end that marking a word
 /// with a double click leaves out; a key that is neither 32 nor 64 bytes long is left as it is.
 pub(super) fn key(text: &str) -> Cow<'_, str> {
-    if !text.contains(BLANK) && text.len() % 4 == 0 {
+    if !text.contains(BLANK) && text.len().is_multiple_of(4) {
         return Cow::Borrowed(text);
     }
     let key: String = text.split(BLANK).collect();

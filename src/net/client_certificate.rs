@@ -46,7 +46,9 @@ impl ClientCertificate {
         })?;
         // The owner's own comes first, wherever a file of several has it.
         for index in 0..chain.len() {
-            if belongs(&chain[index], &*key).map_err(|problem| Unusable::Certificate(problem, ""))? {
+            if belongs(&chain[index], &*key)
+                .map_err(|problem| Unusable::Certificate(problem, "openssl x509 -text -in FILE shows it"))?
+            {
                 chain[..=index].rotate_right(1);
                 return Ok(Self(Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key)))));
             }

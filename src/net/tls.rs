@@ -69,7 +69,10 @@ impl Tls {
             let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
             match tls {
                 Some(rustls::Error::InvalidCertificate(problem)) => {
-                    let (problem, hint) = explain(problem);
+                    let (problem, mut hint) = explain(problem);
+                    if hint.is_empty() {
+                        hint = format!("openssl s_client -showcerts -connect {target} shows it");
+                    }
                     Error::Untrusted { target, problem, hint }
                 }
                 Some(rustls::Error::Other(other))

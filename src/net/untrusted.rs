@@ -7,7 +7,7 @@ use rustls::pki_types::UnixTime;
 
 use crate::clock::iso8601;
 
-/// The problem and the hint.
+/// The problem and the hint, if there is one.
 pub(super) fn explain(error: &CertificateError) -> (String, String) {
     let date = |time: &UnixTime| {
         SystemTime::UNIX_EPOCH
@@ -32,19 +32,19 @@ pub(super) fn explain(error: &CertificateError) -> (String, String) {
         CertificateError::NotValidYetContext { time, not_before } => {
             (format!("it is valid from {} on", date(not_before)), clock(time))
         }
-        CertificateError::NotValidForNameContext { presented, .. } => {
+        CertificateError::NotValidForNameContext { expected, presented } => {
             // `DnsName("localhost")` and `IpAddress(::1)`.
             let name = |shown: &String| {
-                let inner = shown.split_once('(').map_or(shown.as_str(), |(_, inner)| inner.trim_end_matches(')'));
+                let inner =
+                    shown.split_once('(').map_or(shown.as_str(), |(_, inner)| inner.trim_end_matches(')'));
                 inner.trim_matches('"').to_owned()
             };
             let names: Vec<String> = presented.iter().take(8).map(name).collect();
-            let hint = if names.is_empty() {
-                "it names no host at all (subjectAltName): the server needs another".into()
-            } else {
-                format!("it is for {}", names.join(", "))
-            };
-            ("it is for another name".into(), hint)
+            let names = if names.is_empty() { "no name".into() } else { names.join(", ") };
+            (
+                format!("it is for {names} and not for {}", expected.to_str()),
+                "use a name that it is for (subjectAltName), or give the server another".into(),
+            )
         }
         CertificateError::Expired => ("it has expired".into(), String::new()),
         CertificateError::NotValidYet => ("it is not valid yet".into(), String::new()),
@@ -58,14 +58,13 @@ pub(super) fn explain(error: &CertificateError) -> (String, String) {
         CertificateError::Other(other) => match other.0.downcast_ref::<webpki::Error>() {
             Some(webpki::Error::UnsupportedCertVersion) => (
                 "it, or one on the way to its root, is of X.509's version 1, and 3 is needed".into(),
-                "make another with its names: openssl x509 -req … -extfile with subjectAltName=DNS:HOST".into(),
+                "make another: openssl x509 -req … -extfile FILE, with subjectAltName=DNS:HOST in FILE".into(),
             ),
             Some(webpki::Error::CaUsedAsEndEntity) => (
                 "it is an authority's, and no server's".into(),
                 "the server needs one of its own, which the authority has signed (basicConstraints=CA:FALSE)".into(),
             ),
-            Some(other) => (other.to_string(), String::new()),
-            None => (other.to_string(), String::new()),
+            _ => (other.to_string(), String::new()),
         },
         other => (other.to_string(), String::new()),
     };
@@ -101,8 +100,8 @@ mod tests {
                     expected,
                     presented: vec!["DnsName(\"localhost\")".into(), "IpAddress(::1)".into()],
                 },
-                "it is for another name",
-                "it is for localhost, ::1",
+                "it is for localhost, ::1 and not for h",
+                "use a name that it is for",
             ),
             (
                 CertificateError::Other(OtherError(Arc::new(webpki::Error::UnsupportedCertVersion))),

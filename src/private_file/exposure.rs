@@ -45,14 +45,18 @@ impl fmt::Display for Exposure {
 }
 
 impl Exposure {
-    /// The command that closes it.
+    /// What closes it.
     pub fn fix(&self) -> String {
         let path = self.path.display();
         match self.how {
+            How::Read(_) if self.path.with_file_name("..data").is_symlink() => {
+                format!("'{path}' is of a Kubernetes volume: give the volume defaultMode: 0400")
+            }
             How::Read(_) => format!("chmod 600 '{path}'"),
             How::Write(_) => format!("chmod go-w '{path}'"),
             How::Own { us, .. } => {
-                format!("if you trust what it holds: chown {us} '{path}'; else use one of your own")
+                let of_link = if self.path.is_symlink() { "-h " } else { "" };
+                format!("if you trust what it holds: chown {of_link}{us} '{path}'; else use one of your own")
             }
         }
     }

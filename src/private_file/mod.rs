@@ -8,7 +8,7 @@ mod write;
 
 pub use exposure::{Exposure, How};
 pub use read::{LONGEST, Read, is_credential, read, read_own, read_plain};
-pub use write::{Log, Unwritable, destination, log_if_possible, open_log, replace};
+pub use write::{Log, Unwritable, destination, log_exposures, log_if_possible, open_log, replace};
 
 use std::path::PathBuf;
 

@@ -59,13 +59,13 @@ pub fn destination(path: &Path) -> Result<PathBuf, Unwritable> {
     if found.is_some_and(|found| !found.is_file()) {
         return Err(io::Error::other("something other than a file is there").into());
     }
-    match super::home().filter(|home| resolved.starts_with(home) && !home.exists()) {
-        Some(home) => {
-            let problem = format!("the home directory {} does not exist", home.display());
-            Err(io::Error::new(ErrorKind::NotFound, problem).into())
-        }
-        None => Ok(resolved),
+    if let Some(home) = super::home().filter(|home| !home.exists())
+        && resolved.starts_with(walk(&home, &Owners::here(), true)?.resolved)
+    {
+        let problem = format!("the home directory {} does not exist", home.display());
+        return Err(io::Error::new(ErrorKind::NotFound, problem).into());
     }
+    Ok(resolved)
 }
 
 /// Writes `bytes` to the file at `path` with `mode`, in one step: whoever reads it sees the old text or the new. Where it
@@ -114,6 +114,13 @@ pub fn log_if_possible(path: &Path, though_exposed: bool) -> (Option<File>, Opti
 /// When it cannot be opened, or nobody reads the pipe.
 pub fn open_log(path: &Path) -> io::Result<Log> {
     open(path, true)
+}
+
+/// Who else has a hand in the log at `path`, whether it is there yet or not.
+pub fn log_exposures(path: &Path) -> Vec<Exposure> {
+    let is_file = fs::metadata(path).is_ok_and(|there| there.is_file()) || !path.exists();
+    let walked = is_file.then(|| walk(path, &Owners::here(), false).ok()).flatten();
+    walked.map(|walked| walked.exposures).unwrap_or_default()
 }
 
 fn open(path: &Path, though_exposed: bool) -> io::Result<Log> {

@@ -183,12 +183,11 @@ fn secrets_that_kubernetes_systemd_and_namespaces_hand_over_work() {
     reaches(&mut as_other(&namespace));
     let mut credential = helper("connection-string-credential = \"hub\"");
     reaches(&mut as_other(credential.env("CREDENTIALS_DIRECTORY", &secrets)));
-    // One that all can read is refused as ever.
+    // One that all can read is refused as ever, with what closes it there.
     mode(&data.join("hub"), 0o444);
-    refused(
-        &run(&mut as_other(&helper(&from_file)), Stdin::Ends(b""), LIMIT),
-        "is accessible to other users (mode 0444)",
-    );
+    let done = run(&mut as_other(&helper(&from_file)), Stdin::Ends(b""), LIMIT);
+    refused(&done, "is accessible to other users (mode 0444)");
+    refused(&done, "give the volume defaultMode: 0400");
 }
 
 /// A login that gives back what it is told.
