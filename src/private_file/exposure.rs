@@ -54,9 +54,11 @@ impl Exposure {
             }
             How::Read(_) => format!("chmod 600 '{path}'"),
             How::Write(_) => format!("chmod go-w '{path}'"),
-            How::Own { us, .. } => {
+            How::Own { owner, us } => {
                 let of_link = if self.path.is_symlink() { "-h " } else { "" };
-                format!("if you trust what it holds: chown {of_link}{us} '{path}'; else use one of your own")
+                let chown = format!("if you trust what it holds, chown {of_link}{us} '{path}'");
+                // An administrator may look at the files of a service's own user.
+                if us == 0 { format!("run this as uid {owner}, or {chown}") } else { chown }
             }
         }
     }

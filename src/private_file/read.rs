@@ -62,10 +62,10 @@ pub fn read(path: &Path) -> io::Result<Read> {
 /// The bytes of a file that is no secret, as a certificate is none.
 ///
 /// # Errors
-/// When it cannot be read, or is longer than [`LONGEST`].
+/// When it cannot be read, or is longer than any system's collection of them.
 pub fn read_plain(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let (file, metadata) = open(path)?;
-    content(&file, &metadata, LONGEST)
+    content(&file, &metadata, 16 * LONGEST)
 }
 
 /// The text of a file of this program's own, of at most `longest` bytes; `None` where there is none that can be trusted.
