@@ -63,8 +63,10 @@ pub(super) fn unwrap(text: &str, reads: impl Fn(&str) -> bool) -> Result<Secret,
     })
 }
 
+/// Whether it is there, broken over two lines as well.
 fn is_marked(text: &str) -> bool {
-    Zeroizing::new(text.to_ascii_lowercase()).contains(MARK)
+    let seen = text.chars().filter(|&c| !BLANK(c)).map(|c| c.to_ascii_lowercase());
+    Zeroizing::new(seen.collect::<String>()).contains(MARK)
 }
 
 /// One that was copied out of a URL or a form.
@@ -190,6 +192,7 @@ mod tests {
             format!("{}\n{}", &s[..middle], &s[middle..]),
             format!("{}\r\n   {}\r\n", &s[..s.len() - 20], &s[s.len() - 20..]),
             format!("X=\"{}\n{}\"", &s[..middle], &s[middle..]),
+            format!("{}\n{}\n{}", &s[..4], &s[4..middle], &s[middle..]),
             s.replace(';', " ; ").replace("HostName=", "HostName = "),
             s.replace(KEY, KEY.trim_end_matches('=')),
             s.replace(KEY, &KEY.replace("aHVu", "aHVu ")),
