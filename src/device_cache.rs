@@ -5,6 +5,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use crate::iothub::encode;
+use crate::private_file::Unwritable;
 use crate::state;
 
 /// Profiles of different files may have the same name.
@@ -24,7 +25,11 @@ pub fn known(profiles: &Path, profile: &str) -> Vec<String> {
 ///
 /// # Errors
 /// When there is no place to write to.
-pub fn keep<'a>(profiles: &Path, profile: &str, ids: impl Iterator<Item = &'a str>) -> std::io::Result<()> {
+pub fn keep<'a>(
+    profiles: &Path,
+    profile: &str,
+    ids: impl Iterator<Item = &'a str>,
+) -> Result<(), Unwritable> {
     // An id holds no line feed: the hub's names are checked when they are read.
     let lines: String = ids.flat_map(|id| [id, "\n"]).collect();
     state::write(&file(profiles, profile), &lines)

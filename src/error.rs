@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use crate::duration;
 use crate::iothub::{Code, HubFailure, Identity, Refusal};
 use crate::phase::Phase;
+use crate::private_file::Exposure;
 
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -47,12 +48,8 @@ pub enum Error {
         problem: String,
         hint: String,
     },
-    /// A file with a secret that others can get at.
-    Permissions {
-        path: PathBuf,
-        mode: u32,
-        mend: &'static str,
-    },
+    /// A file that other users have a hand in.
+    Permissions(Exposure),
     NoProfile {
         path: PathBuf,
     },
@@ -243,7 +240,7 @@ impl Error {
         match self {
             Error::Usage { .. } | Error::RewrittenName { .. } => Exit::Usage,
             Error::File { .. }
-            | Error::Permissions { .. }
+            | Error::Permissions(_)
             | Error::NoProfile { .. }
             | Error::UnknownProfile { .. }
             | Error::Credential { .. }
@@ -325,14 +322,7 @@ impl fmt::Display for Error {
                 write!(f, "{}:{line}: {problem}", path.display())
             }
             Error::File { path, line: None, problem, .. } => write!(f, "{}: {problem}", path.display()),
-            Error::Permissions { path, mode, .. } => {
-                write!(
-                    f,
-                    "{} holds secrets and others can get at it (mode {:04o})",
-                    path.display(),
-                    mode & 0o7777
-                )
-            }
+            Error::Permissions(exposure) => exposure.fmt(f),
             Error::NoProfile { path } => write!(f, "there is no profile file at {}", path.display()),
             Error::UnknownProfile { name, .. } if name.is_empty() => {
                 f.write_str("no profile's hosts match this name, and there is no default profile")

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -11,7 +12,8 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustix::fs::{FileType, fstat};
 
 use crate::cli;
-use crate::error::{Error, Result, escape};
+use crate::error::{Error, escape};
+use crate::private_file;
 
 /// The variable that stands for `--log-file`.
 const LOG_FILE: &str = "IOTSTREAM_LOG_FILE";
@@ -83,28 +85,29 @@ fn to_system_log(level: Level, text: &str) {
     let _ = UnixDatagram::unbound().and_then(|socket| socket.send_to(message.as_bytes(), "/dev/log"));
 }
 
-/// Sets up the log for the whole process: warnings by default, `-v` for information, `-vv` for all, `-q` for nothing.
-///
-/// # Errors
-/// When the log file cannot be opened.
-pub fn start(args: &cli::Log) -> Result<()> {
+/// Sets up the log for the whole process: warnings by default, `-v` for information, `-vv` for all, `-q` for nothing. What
+/// is wrong with the log file is no reason to fail.
+pub fn start(args: &cli::Log, is_agent: bool) {
     let stderr = match (args.quiet, args.verbose) {
         (true, _) => LevelFilter::Off,
         (_, 0) => LevelFilter::Warn,
         (_, 1) => LevelFilter::Info,
         _ => LevelFilter::Debug,
     };
-    let open = |path: &std::path::PathBuf| {
-        let open = File::options().append(true).create(true).open(path);
-        let is_from_variable = std::env::var_os(LOG_FILE).is_some_and(|value| value == **path);
-        let from = if is_from_variable { format!(" (from {LOG_FILE})") } else { String::new() };
-        open.map(Mutex::new).map_err(Error::local_io(format!("log file {}{from}", path.display())))
-    };
-    let file = args.log_file.as_ref().map(open).transpose()?;
+    let opened = args.log_file.as_ref().map(|path| private_file::log_if_possible(path, is_agent));
+    let (file, problem) = opened.unwrap_or_default();
+    let file = file.map(Mutex::new);
     log::set_max_level(if file.is_some() { stderr.max(LevelFilter::Info) } else { stderr });
     // A second call, in a test, keeps the first logger.
     let _ = log::set_logger(LOGGER.get_or_init(|| Logger { stderr, file }));
-    Ok(())
+    if let Some(problem) = problem {
+        let path = args.log_file.as_deref().unwrap_or(Path::new(""));
+        let is_from_variable = std::env::var_os(LOG_FILE).is_some_and(|value| value == *path);
+        log::warn!(
+            "{problem}{}",
+            if is_from_variable { format!("; {LOG_FILE} names it") } else { String::new() }
+        );
+    }
 }
 
 /// Lets go of a stderr that somebody may read to its end, so that they are not held up by a stream that lives on: a

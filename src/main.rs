@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
 use clap_complete::CompleteEnv;
-use iotstream::cli::{Cli, in_order, usage_error};
+use iotstream::cli::{Cli, Command, in_order, usage_error};
 use iotstream::{command, complete, logging, process};
 
 fn main() -> ExitCode {
@@ -26,7 +26,8 @@ fn main() -> ExitCode {
         }
     };
     let asked = cli.connection().cloned();
-    match logging::start(cli.log()).and_then(|()| command::run(cli)) {
+    logging::start(cli.log(), matches!(cli.command, Some(Command::Agent(_))));
+    match command::run(cli) {
         Ok(code) => code,
         Err(error) if asked.is_some() => command::refuse(asked.as_ref(), &error),
         Err(error) => {

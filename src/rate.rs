@@ -71,7 +71,7 @@ fn default(host: &str) -> u32 {
 
 /// Books the next free slot and gives the time until then; beyond `limit` there is none to book.
 fn book(name: &str, slot: Duration, lock_limit: Duration, limit: Duration) -> io::Result<Duration> {
-    let file = state::open(name)?;
+    let file = state::open(name).map_err(|problem| io::Error::other(problem.to_string()))?;
     if is_remote(&file)? {
         return Err(io::Error::other("the state directory is on another machine"));
     }

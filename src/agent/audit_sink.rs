@@ -3,15 +3,15 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::OFlags;
 
 use crate::error::escape;
+use crate::private_file::open_log;
 
 /// What a pipe that can be written to takes without blocking.
 const PIECE: usize = 4096;
@@ -49,17 +49,11 @@ impl Sink {
         if path == Path::new("-") {
             return Ok(Self { file: io::stdout().as_fd().try_clone_to_owned()?.into(), appends: false });
         }
-        let regular = path.metadata().map_or(true, |file| file.is_file());
-        let mut options = File::options();
-        options.append(true).create(true).mode(0o600);
-        // A FIFO that nobody reads holds up whoever opens it.
-        options.custom_flags(i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default());
-        let file = match options.read(regular).open(path) {
-            Err(error) if error.kind() == ErrorKind::PermissionDenied && regular => {
-                options.read(false).open(path)?
-            }
-            opened => opened?,
-        };
+        let log = open_log(path)?;
+        for exposure in &log.exposures {
+            log::warn!("audit-log: {exposure}: {}", exposure.fix());
+        }
+        let file = log.file;
         let appends = file.metadata()?.is_file();
         Ok(Self { file, appends })
     }

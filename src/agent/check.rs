@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::finding::{self, Finding, Outcome};
 use crate::net::Network;
 use crate::phase::{Phase, Phases};
+use crate::private_file::log_exposures;
 
 /// Checks the configuration that was read from `place`, and all it speaks of. A running agent of the same device is
 /// put out of service for a moment, for the hub lets in one of each.
@@ -24,8 +25,7 @@ pub async fn check(place: &str, read: Result<(Config, Network)>) -> Vec<Finding>
     let (config, network) = match read {
         Ok(read) => read,
         Err(error) => {
-            let what =
-                if matches!(error, Error::Permissions { .. }) { "permissions" } else { "configuration" };
+            let what = if matches!(error, Error::Permissions(_)) { "permissions" } else { "configuration" };
             let mut findings = vec![Finding::new(what, since, Err(error))];
             findings.extend(["dns", "tcp", "tls", "clock", "credential", "targets"].map(Finding::skipped));
             return findings;
@@ -33,6 +33,11 @@ pub async fn check(place: &str, read: Result<(Config, Network)>) -> Vec<Finding>
     };
     let targets = config.targets.len();
     let mut findings = vec![Finding::new("configuration", since, Ok(format!("{place}: {targets} targets")))];
+    let log = config.audit_log.as_deref().filter(|path| *path != Path::new("-"));
+    let log = log.map(log_exposures).unwrap_or_default();
+    for exposure in config.warnings().iter().chain(&log) {
+        findings.push(Finding::new("permissions", since, Err(Error::Permissions(exposure.clone()))));
+    }
     let reached = reach(&config, &network, &mut findings).await;
     if reached {
         let since = Instant::now();

@@ -1,7 +1,5 @@
 //! The agent's configuration, from its file or from options.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +12,8 @@ use super::traffic::Allowance;
 use crate::error::{Error, Result};
 use crate::iothub::{HubAddress, Identity};
 use crate::pattern;
-use crate::profile::{Seconds, check_secret_file, parse_toml};
+use crate::private_file::Exposure;
+use crate::profile::{Seconds, read_toml};
 use crate::secret::Secret;
 use crate::tunnel::Keepalive;
 
@@ -59,7 +58,8 @@ impl Config {
     /// # Errors
     /// What is wrong with it, with the line where there is one; never a secret.
     pub fn read(path: &Path) -> Result<Self> {
-        let document = read_document(path)?;
+        let mut warnings = Vec::new();
+        let document = read_document(path, &mut warnings)?;
         let wrong = |problem: String, hint: &str| Error::File {
             path: path.to_owned(),
             line: None,
@@ -88,6 +88,8 @@ impl Config {
             certificate: document.certificate.map(relative),
             private_key: document.private_key.map(relative),
         };
+        let mut credential = sources.read(&path.display().to_string())?;
+        credential.warnings.splice(..0, warnings);
         let given = |seconds: Option<Seconds>, default| seconds.map_or(default, |seconds| seconds.0);
         let second = Duration::from_secs(1);
         Ok(Self {
@@ -110,7 +112,7 @@ impl Config {
             audit_log: document
                 .audit_log
                 .map(|file| if file == Path::new("-") { file } else { relative(file) }),
-            ..Self::with(sources.read(&path.display().to_string())?, targets)
+            ..Self::with(credential, targets)
         })
     }
 
@@ -120,7 +122,8 @@ impl Config {
     /// # Errors
     /// What is wrong with either.
     pub fn from_options(connection_string_file: &Path, targets: &[String]) -> Result<Self> {
-        let (source, text) = read_secret(connection_string_file, CONNECTION_STRING_FILE)?;
+        let mut warnings = Vec::new();
+        let (source, text) = read_secret(connection_string_file, CONNECTION_STRING_FILE, &mut warnings)?;
         let parse = |text: &String| {
             let wrong = |problem: String| Error::Usage {
                 problem: format!("--target: {problem}"),
@@ -140,7 +143,7 @@ impl Config {
         if targets.is_empty() {
             targets.push(Target::new("ssh", Address::Tcp("127.0.0.1:22".into())));
         }
-        Self::new(&source, &text, targets)
+        Ok(Self::with(Credential::new(source, &text, None, warnings)?, targets))
     }
 
     /// The configuration that follows from a connection string and targets alone.
@@ -148,7 +151,7 @@ impl Config {
     /// # Errors
     /// What is wrong with the connection string that came from `source`.
     pub fn new(source: &str, connection_string: &Secret, targets: Vec<Target>) -> Result<Self> {
-        Ok(Self::with(Credential::new(source.to_owned(), connection_string, None)?, targets))
+        Ok(Self::with(Credential::new(source.to_owned(), connection_string, None, Vec::new())?, targets))
     }
 
     fn with(credential: Credential, targets: Vec<Target>) -> Self {
@@ -172,6 +175,11 @@ impl Config {
         }
     }
 
+    /// How other users can get at the files of the configuration, where that is no reason to refuse them.
+    pub fn warnings(&self) -> &[Exposure] {
+        &self.credential.warnings
+    }
+
     pub(super) fn hub(&self) -> &HubAddress {
         &self.credential.hub
     }
@@ -186,23 +194,18 @@ impl Config {
     }
 }
 
-/// Reads the file, which may be open to others as long as it holds no secret itself.
-pub(super) fn read_document(path: &Path) -> Result<Document> {
-    let unreadable = |error: std::io::Error| Error::File {
-        path: path.to_owned(),
-        line: None,
-        problem: error.to_string(),
-        hint: "`iotstream agent --help` says how to run without one".into(),
-    };
-    let mut file = File::open(path).map_err(unreadable)?;
-    let mut text = zeroize::Zeroizing::new(String::new());
-    file.read_to_string(&mut text).map_err(unreadable)?;
-    let document: Document =
-        parse_toml(path, &text, "`man iotstream-agent.toml` shows every key of an agent's configuration")?;
-    if document.holds_secret() {
-        check_secret_file(path, &file)?;
+const HINT: &str =
+    "`man iotstream-agent.toml` shows every key, and `iotstream agent --help` how to run without a file";
+
+/// Reads the file, which may be open to others as long as it holds no secret itself. What is no reason to refuse it is
+/// added to `warnings`.
+pub(super) fn read_document(path: &Path, warnings: &mut Vec<Exposure>) -> Result<Document> {
+    let mut guarded = read_toml(path, HINT, Document::holds_secret)?;
+    if !guarded.content.1.holds_secret() {
+        // Never looked at before.
+        warnings.append(&mut guarded.exposures);
     }
-    Ok(document)
+    Ok(guarded.leniently(path, warnings)?.1)
 }
 
 /// Reads a target. `key` is the variable that holds the device's connection string, if one does.
@@ -339,6 +342,6 @@ command = ["/usr/sbin/sshd", "-i"]
             );
         }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(Config::from_options(&path, &[]), Err(Error::Permissions { .. })));
+        assert!(matches!(Config::from_options(&path, &[]), Err(Error::Permissions(_))));
     }
 }

@@ -1,7 +1,5 @@
 //! How the device proves who it is: its key, a ready token, or a certificate.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,8 +8,9 @@ use crate::error::{Error, Result};
 use crate::iothub::{
     ConnectionString, HubAddress, Identity, Key, Malformed, Resource, SasToken, UnixSeconds,
 };
-use crate::net::{ClientCertificate, read_certificates};
-use crate::profile::{CommandLine, check_secret_file};
+use crate::net::{ClientCertificate, Unusable, read_certificates};
+use crate::private_file::Exposure;
+use crate::profile::{self, CommandLine};
 use crate::secret::Secret;
 
 /// Where systemd puts the credentials of a service.
@@ -39,6 +38,8 @@ pub(super) struct Credential {
     pub(super) identity: Identity,
     proof: Proof,
     source: String,
+    /// How others can get at its files, where that is no reason to refuse them.
+    pub(super) warnings: Vec<Exposure>,
 }
 
 #[derive(Clone, Debug)]
@@ -66,12 +67,13 @@ impl Sources {
     pub(super) fn read(mut self, place: &str) -> Result<Credential> {
         let certificate = given_by_systemd("certificate").or(self.certificate.take());
         let private_key = given_by_systemd("private-key").or(self.private_key.take());
-        let (source, text) = self.connection_string(place)?;
-        Credential::new(source, &text, certificate.zip(private_key))
+        let mut warnings = Vec::new();
+        let (source, text) = self.connection_string(place, &mut warnings)?;
+        Credential::new(source, &text, certificate.zip(private_key), warnings)
     }
 
     /// The connection string, and what its source is called in messages.
-    fn connection_string(self, place: &str) -> Result<(String, Secret)> {
+    fn connection_string(self, place: &str, warnings: &mut Vec<Exposure>) -> Result<(String, Secret)> {
         let unusable = |source: &str, problem: String, hint: &str| Error::Credential {
             source: source.to_owned(),
             problem,
@@ -82,7 +84,7 @@ impl Sources {
             (self.connection_string, file, self.connection_string_env, self.connection_string_command);
         match sources {
             (Some(text), None, None, None) => Ok((place.to_owned(), text)),
-            (None, Some(file), None, None) => read_secret(&file, CONNECTION_STRING_FILE),
+            (None, Some(file), None, None) => read_secret(&file, CONNECTION_STRING_FILE, warnings),
             (None, None, Some(variable), None) => {
                 let source = format!("environment variable {variable}");
                 let text = std::env::var(&variable).map_err(|error| {
@@ -92,9 +94,7 @@ impl Sources {
             }
             (None, None, None, Some(command)) => {
                 let source = "connection-string-command";
-                let printed = command.output().map_err(|problem| unusable(source, problem, ""))?;
-                // Stores such as pass keep remarks below the secret.
-                Ok((source.into(), Secret::new(printed.expose().lines().next().unwrap_or_default())))
+                Ok((source.into(), command.secret().map_err(|problem| unusable(source, problem, ""))?))
             }
             (None, None, None, None) => Err(unusable(
                 place,
@@ -112,7 +112,8 @@ impl Sources {
 }
 
 impl Credential {
-    /// Takes a device's connection string that came from `source`, and the files of a certificate and its key.
+    /// Takes a device's connection string that came from `source`, and the files of a certificate and its key; `warnings`
+    /// are of the file it came from.
     ///
     /// # Errors
     /// What is wrong with either.
@@ -120,6 +121,7 @@ impl Credential {
         source: String,
         text: &Secret,
         certificate: Option<(PathBuf, PathBuf)>,
+        mut warnings: Vec<Exposure>,
     ) -> Result<Self> {
         let unusable = |problem: Malformed| {
             Error::Credential {
@@ -136,7 +138,7 @@ impl Credential {
             (Key::Shared(key), None) => Proof::Key(key),
             (Key::Signature(token), None) => Proof::Token(token),
             (Key::Certificate, Some((certificate, key))) => {
-                Proof::Certificate(read_client_certificate(&certificate, &key)?)
+                Proof::Certificate(read_client_certificate(&certificate, &key, &mut warnings)?)
             }
             (Key::Certificate, None) => {
                 return Err(unusable(Malformed(
@@ -149,7 +151,7 @@ impl Credential {
                 )));
             }
         };
-        Ok(Self { hub: parsed.hub, gateway: parsed.gateway, identity, proof, source })
+        Ok(Self { hub: parsed.hub, gateway: parsed.gateway, identity, proof, source, warnings })
     }
 
     /// Makes what to log in with; a token of ours is good for `life`.
@@ -198,31 +200,36 @@ fn given_by_systemd(name: &str) -> Option<PathBuf> {
     path.is_file().then_some(path)
 }
 
-/// The text of a file with a secret, and what the file is called in messages.
-pub(super) fn read_secret(path: &Path, hint: &str) -> Result<(String, Secret)> {
+/// The text of a file with a secret, and what the file is called in messages. What is no reason to refuse it is added to
+/// `warnings`.
+pub(super) fn read_secret(path: &Path, hint: &str, warnings: &mut Vec<Exposure>) -> Result<(String, Secret)> {
     let source = format!("file {}", path.display());
     let unreadable = |error: std::io::Error| Error::Credential {
         source: source.clone(),
         problem: error.to_string(),
         hint: hint.into(),
     };
-    let mut file = File::open(path).map_err(unreadable)?;
-    // systemd lets a service's user read its credentials by an access list, which shows as a group's right.
-    if std::env::var_os(CREDENTIALS_DIRECTORY).is_none_or(|directory| !path.starts_with(directory)) {
-        check_secret_file(path, &file)?;
-    }
-    let mut text = zeroize::Zeroizing::new(String::new());
-    file.read_to_string(&mut text).map_err(unreadable)?;
-    Ok((source, Secret::new(text.as_str())))
+    let text = profile::read_secret(path).map_err(unreadable)?.leniently(path, warnings)?;
+    Ok((source, text))
 }
 
-fn read_client_certificate(certificate: &Path, key: &Path) -> Result<ClientCertificate> {
+fn read_client_certificate(
+    certificate: &Path,
+    key: &Path,
+    warnings: &mut Vec<Exposure>,
+) -> Result<ClientCertificate> {
     let chain = read_certificates(certificate)?;
-    let hint = "it holds the certificate's private key in PEM";
-    let (source, key) = read_secret(key, hint)?;
-    ClientCertificate::new(chain, &key).map_err(|problem| Error::Credential {
-        source,
-        problem,
-        hint: hint.into(),
+    let unreadable = |error: std::io::Error| Error::Credential {
+        source: format!("file {}", key.display()),
+        problem: error.to_string(),
+        hint: "it holds the certificate's private key in PEM".into(),
+    };
+    let file = profile::read_secret_bytes(key).map_err(unreadable)?.leniently(key, warnings)?;
+    ClientCertificate::new(chain, &file).map_err(|unusable| {
+        let (path, problem, hint) = match unusable {
+            Unusable::Certificate(problem, hint) => (certificate, problem, hint),
+            Unusable::Key(problem, hint) => (key, problem, hint),
+        };
+        Error::Credential { source: format!("file {}", path.display()), problem, hint: hint.into() }
     })
 }

@@ -102,7 +102,7 @@ pub fn unit(program: &Path, config: &Path) -> Result<String> {
             program.display()
         );
     }
-    let document = read_document(config)?;
+    let document = read_document(config, &mut Vec::new())?;
     let directory = config.parent().unwrap_or(Path::new(""));
     let relative = |file: &PathBuf| directory.join(file);
     if document.holds_secret() {

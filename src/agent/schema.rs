@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::builtin::Builtin;
-use crate::profile::{CommandLine, Seconds, SecretText};
+use crate::profile::{CommandLine, Seconds, SecretText, has_password};
 
 /// How the agent talks MQTT.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Document {
     /// Whether the file itself is to be kept from others: a proxy's URL may hold a password.
     pub(super) fn holds_secret(&self) -> bool {
         self.connection_string.is_some()
-            || self.proxy.as_ref().is_some_and(|url| url.0.expose().contains('@'))
+            || self.proxy.as_ref().is_some_and(|url| has_password(url.0.expose()))
     }
 }
 

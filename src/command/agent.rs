@@ -14,6 +14,7 @@ use super::signals;
 use crate::agent::{self, Config, Order};
 use crate::error::{Error, Result};
 use crate::net::Network;
+use crate::private_file::replace;
 use crate::{cli, finding};
 
 const DEFAULT_CONFIG: &str = "/etc/iotstream/agent.toml";
@@ -27,6 +28,7 @@ pub(super) fn run(args: &cli::Agent) -> Result<ExitCode> {
         return runtime.block_on(check(args));
     }
     let (config, network) = read(args)?;
+    warn(&config);
     let again = args.clone();
     let reread: agent::Reread = Arc::new(move || read(&again).map(|(config, _)| config));
     runtime.block_on(async {
@@ -38,6 +40,13 @@ pub(super) fn run(args: &cli::Agent) -> Result<ExitCode> {
         }
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells of files that are used though other users can get at them.
+fn warn(config: &Config) {
+    for exposure in config.warnings() {
+        log::warn!("{exposure}: {}", exposure.fix());
+    }
 }
 
 fn config_path(args: &cli::Agent) -> &Path {
@@ -69,6 +78,9 @@ fn give_orders(args: &cli::Agent, orders: mpsc::Sender<Order>) -> Result<impl Fu
                     // A command may take its time, and streams are not to wait.
                     let reading = tokio::task::spawn_blocking(move || read(&args)).await;
                     let read = reading.unwrap_or_else(|panicked| Err(Error::Bug(panicked.to_string())));
+                    if let Ok((config, _)) = &read {
+                        warn(config);
+                    }
                     Order::Reload(read.map(Box::new))
                 }
                 _ = terminate.recv() => Order::Stop,
@@ -97,7 +109,8 @@ fn install(args: &cli::Agent) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let path = directory.join(agent::UNIT);
-    std::fs::write(&path, unit).map_err(Error::local_io(path.display().to_string()))?;
+    replace(&path, unit.as_bytes(), 0o644)
+        .map_err(|problem| problem.into_error(path.display().to_string()))?;
     say(&format!(
         "{} is written; to run it now and at each start:\nsystemctl daemon-reload\nsystemctl enable --now {}\n",
         path.display(),

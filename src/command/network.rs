@@ -16,6 +16,9 @@ pub(super) fn network(
     path: &Path,
     in_file: Option<&Secret>,
 ) -> Result<Network> {
+    // An empty variable is as good as none, and so is an empty key.
+    let option = option.filter(|url| !url.trim().is_empty());
+    let in_file = in_file.filter(|url| !url.expose().trim().is_empty());
     let proxies = match (option, in_file) {
         (Some(url), _) => Proxies::all(&Secret::new(url)).map_err(|problem| Error::Usage {
             problem: format!("--proxy or IOTSTREAM_PROXY: {problem}"),

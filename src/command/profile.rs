@@ -7,6 +7,7 @@ use super::output::print;
 use super::{prompt, show};
 use crate::cli::{AddProfile, NamedProfile, ProfileAction, ProfileFile};
 use crate::error::{Error, Result, escape};
+use crate::iothub::ConnectionString;
 use crate::net::read_certificates;
 use crate::profile::{Credential, Editor, NewProfile, Profile, Profiles, Source, default_path, is_pattern};
 
@@ -52,7 +53,9 @@ fn add(args: &AddProfile) -> Result<()> {
         .transpose()?;
     let path = path(file);
     let mut editor = Editor::open(&path)?;
-    let connection_string = prompt::secret("connection string")?;
+    let pasted = prompt::secret("connection string", |text| ConnectionString::parse(text).is_ok())?;
+    // What is no connection string is described below.
+    let connection_string = ConnectionString::plain(pasted.expose()).unwrap_or(pasted);
     let credential = Credential::from_connection_string("stdin".into(), &connection_string)?;
     let new = NewProfile { name, connection_string: &connection_string, hosts, ca_file: ca_file.as_deref() };
     editor.add(&new)?;

@@ -2,9 +2,11 @@
 
 use std::io::{IsTerminal, Read, Write};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
+use crate::content::{self, BLANK};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
@@ -32,14 +34,17 @@ impl Drop for Quiet {
     }
 }
 
-/// The secret on stdin; `what` it is, for the prompt.
+/// The secret on stdin; `what` it is, for the prompt. On a terminal it ends with a line that makes it whole.
 ///
 /// # Errors
 /// When there is none, or the user gives up.
-pub(super) fn secret(what: &str) -> Result<Secret> {
-    let text = if std::io::stdin().is_terminal() { ask(what)? } else { read()? };
-    let text = String::from_utf8_lossy(&text);
-    match text.trim() {
+pub(super) fn secret(what: &str, is_whole: impl Fn(&str) -> bool) -> Result<Secret> {
+    let text = if std::io::stdin().is_terminal() { ask(what, is_whole)? } else { read()? };
+    let text = content::text(&text).map_err(|problem| Error::Usage {
+        problem: format!("the {what} on stdin: {problem}"),
+        hint: format!("pipe it in, or run the command in a terminal and paste the {what}"),
+    })?;
+    match text.expose().trim_matches(BLANK) {
         "" => Err(Error::Usage {
             problem: format!("there is no {what} on stdin"),
             hint: format!("pipe it in, or run the command in a terminal and paste the {what}"),
@@ -69,14 +74,29 @@ fn read() -> Result<Zeroizing<Vec<u8>>> {
     Ok(text)
 }
 
-fn ask(what: &str) -> Result<Zeroizing<Vec<u8>>> {
+/// Whether more is being pasted: nobody types the next line so soon.
+fn more_follows() -> bool {
+    const SOON: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+    poll(&mut [PollFd::new(&std::io::stdin(), PollFlags::IN)], Some(&SOON)).is_ok_and(|ready| ready > 0)
+}
+
+fn ask(what: &str, is_whole: impl Fn(&str) -> bool) -> Result<Zeroizing<Vec<u8>>> {
     let failed = || Error::local_io("the terminal");
     let quiet = Quiet::new().map_err(failed())?;
     let mut stderr = std::io::stderr();
     write!(stderr, "{what} (it is not shown): ").map_err(failed())?;
     let mut text = Zeroizing::new(Vec::new());
-    for byte in std::io::stdin().lock().bytes() {
-        match byte.map_err(failed())? {
+    let mut byte = [0];
+    // Unbuffered, so that it can be seen whether there is more.
+    while rustix::io::retry_on_intr(|| rustix::io::read(std::io::stdin(), &mut byte))
+        .map_err(|error| failed()(error.into()))?
+        > 0
+    {
+        match byte[0] {
+            // The rest of a paste in several lines would be left for the shell to run and to remember.
+            b'\r' | b'\n' if !std::str::from_utf8(&text).is_ok_and(&is_whole) && more_follows() => {
+                text.push(b'\n');
+            }
             b'\r' | b'\n' => break,
             0x03 | 0x04 => {
                 text.clear();

@@ -8,6 +8,7 @@ use super::devices::fetch;
 use super::output::print;
 use crate::cli::SshConfig;
 use crate::error::{Error, Result};
+use crate::private_file;
 use crate::profile::{Profile, Profiles, default_path};
 use crate::ssh_config::{Change, Helper, Place, blocks, unified};
 
@@ -48,8 +49,8 @@ fn generate(args: &SshConfig) -> Result<String> {
 }
 
 fn place() -> Result<Place> {
-    let home = directories::BaseDirs::new().context("there is no home directory")?;
-    Ok(Place::new(home.home_dir().join(".ssh")))
+    let home = private_file::home().context("there is no home directory")?;
+    Ok(Place::new(home.join(".ssh")))
 }
 
 fn make(changes: &[Change]) -> Result<()> {

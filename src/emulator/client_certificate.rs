@@ -4,12 +4,12 @@ use std::fmt;
 
 use data_encoding::HEXLOWER;
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-};
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, ServerConnection, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, ServerConnection, SignatureScheme,
+};
 use sha2::{Digest, Sha256};
 
 /// The SHA-256 of a certificate. The service takes SHA-1 as well [D]; this emulator does not.
@@ -70,7 +70,13 @@ impl ClientCertVerifier for AnyClient {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0)
+        let key = public_key(certificate)?;
+        let key = webpki::RawPublicKeyEntity::try_from(&key).map_err(|_| CertificateError::BadEncoding)?;
+        let of_scheme = self.0.mapping.iter().filter(|(scheme, _)| *scheme == signed.scheme);
+        let mut algorithms = of_scheme.flat_map(|(_, algorithms)| *algorithms);
+        let valid =
+            algorithms.any(|algorithm| key.verify_signature(*algorithm, message, signed.signature()).is_ok());
+        valid.then(HandshakeSignatureValid::assertion).ok_or(CertificateError::BadSignature.into())
     }
 
     fn verify_tls13_signature(
@@ -79,12 +85,18 @@ impl ClientCertVerifier for AnyClient {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0)
+        verify_tls13_signature_with_raw_key(message, &public_key(certificate)?, signed, &self.0)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_schemes()
     }
+}
+
+/// The key of a certificate of any version: those of version 1, as the service's tutorials make them, are taken [D].
+fn public_key(certificate: &CertificateDer<'_>) -> Result<SubjectPublicKeyInfoDer<'static>, Error> {
+    let anchor = webpki::anchor_from_trusted_cert(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    Ok(webpki::spki_for_anchor(&anchor))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use super::{Error, Skew};
 use crate::iothub::{Code, HubFailure, Identity, Refusal};
 use crate::phase::Phase;
+use crate::private_file::Exposure;
 
 /// What is right for every name, host and port, in every shell.
 const PROXY_COMMAND: &str = "ProxyCommand iotstream \"--name=%n\" -- \"%h\" \"%p\"";
@@ -24,9 +25,9 @@ impl Error {
 
     fn variable(&self) -> Option<String> {
         let wrong: &OsStr = match self {
-            Error::File { path, .. } | Error::Permissions { path, .. } | Error::NoProfile { path } => {
-                path.as_ref()
-            }
+            Error::File { path, .. }
+            | Error::Permissions(Exposure { path, .. })
+            | Error::NoProfile { path } => path.as_ref(),
             Error::UnknownProfile { name, .. } | Error::BadName { name, .. } => name.as_ref(),
             _ => return None,
         };
@@ -43,7 +44,7 @@ impl Error {
             | Error::Untrusted { hint, .. } => {
                 return Some(hint.clone()).filter(|hint| !hint.is_empty());
             }
-            Error::Permissions { path, mend, .. } => format!("{mend} '{}'", path.display()),
+            Error::Permissions(exposure) => exposure.fix(),
             Error::NoProfile { .. } => {
                 "`iotstream profile add NAME` makes one, from a connection string on stdin; --config points to another".into()
             }
@@ -88,6 +89,9 @@ impl Error {
             }
             Error::Network { phase: Phase::Hub | Phase::Device | Phase::Gateway, .. } => {
                 "it was reached before that: try again; with -v every phase shows its time".into()
+            }
+            Error::Network { phase: Phase::Tls, target, .. } => {
+                format!("look at what answers there: openssl s_client -connect {target}")
             }
             Error::Network { .. } | Error::Timeout { phase: Phase::Tcp | Phase::Tls | Phase::Dns, .. } => {
                 "is there a way out on that port from here? only outgoing connections on 443 are needed".into()

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::{Error, Skew};
 use crate::iothub::{Code, HubFailure, Identity, Refusal};
 use crate::phase::Phase;
+use crate::private_file::{Exposure, How};
 
 const HUB: &str = "contoso.azure-devices.net";
 const TEN_MINUTES: Duration = Duration::from_secs(600);
@@ -107,8 +108,13 @@ fn following(error: &Error) -> Vec<Error> {
                 hint: text("what to write"),
             })
             .into(),
-        Error::File { .. } => vec![Error::Permissions { path: path(), mode: 0o100_644, mend: "chmod 600" }],
-        Error::Permissions { .. } => vec![Error::NoProfile { path: path() }],
+        Error::File { .. } => {
+            let owned = |us| How::Own { owner: 1001, us };
+            [How::Read(0o100_644), How::Write(0o40_775), owned(0), owned(1000)]
+                .map(|how| Error::Permissions(Exposure { path: path(), how }))
+                .into()
+        }
+        Error::Permissions(_) => vec![Error::NoProfile { path: path() }],
         Error::NoProfile { .. } => {
             [("factory", vec![]), ("factory", vec![text("home"), text("work")]), ("", vec![text("home")])]
                 .map(|(name, known)| Error::UnknownProfile { name: text(name), path: path(), known })

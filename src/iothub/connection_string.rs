@@ -1,6 +1,6 @@
 //! Connection strings, of a service policy or of a device.
 
-use super::{HubAddress, Identity, Malformed, SasToken};
+use super::{HubAddress, Identity, Malformed, SasToken, pasted};
 use crate::secret::Secret;
 
 /// How its holder proves who it is.
@@ -29,12 +29,25 @@ pub struct ConnectionString {
 }
 
 impl ConnectionString {
-    /// Splits pairs on `;`, then at the first `=`, for keys are base64 and end in `=` [S]. Blank pairs and
-    /// surrounding white space are dropped; the names of the pairs are compared ignoring case.
+    /// Reads one as people paste it.
     ///
     /// # Errors
     /// What is missing, doubled, unknown or malformed, by the name of the pair and never with its value.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
+        Self::parse_plain(Self::plain(text)?.expose())
+    }
+
+    /// The connection string alone, as it is in what people paste.
+    ///
+    /// # Errors
+    /// What is there in its place.
+    pub fn plain(text: &str) -> Result<Secret, Malformed> {
+        pasted::unwrap(text, |text| Self::parse_plain(text).is_ok())
+    }
+
+    /// Splits pairs on `;`, then at the first `=`, for keys are base64 and end in `=` [S]. Blank pairs and
+    /// surrounding white space are dropped; the names of the pairs are compared ignoring case.
+    fn parse_plain(text: &str) -> Result<Self, Malformed> {
         let mut fields: [(&str, Option<&str>); 8] = [
             ("HostName", None),
             ("GatewayHostName", None),
@@ -71,10 +84,14 @@ impl ConnectionString {
         };
         let key = match (key, signature, x509) {
             (Some(key), None, false) => {
-                data_encoding::BASE64.decode(key.as_bytes()).map_err(|_| {
-                    Malformed::new("SharedAccessKey is not base64 in the connection string: was it cut?")
-                })?;
-                Key::Shared(Secret::new(key))
+                if key.starts_with(['<', '{', '[']) || key.chars().all(|c| "*.…•".contains(c)) {
+                    return Err(Malformed::new("SharedAccessKey is a placeholder in the connection string"));
+                }
+                let key = Secret::new(pasted::key(key));
+                data_encoding::BASE64
+                    .decode(key.expose().as_bytes())
+                    .map_err(|_| Malformed::new("SharedAccessKey is not base64 in the connection string"))?;
+                Key::Shared(key)
             }
             (None, Some(token), false) => Key::Signature(SasToken::parse(token)?),
             (None, None, true) => Key::Certificate,
@@ -90,8 +107,14 @@ impl ConnectionString {
             (None, Some(_)) => return Err(missing("DeviceId beside its ModuleId")),
             (None, None) => None,
         };
+        let hub = hub.ok_or_else(|| missing("HostName"))?;
+        // As a browser shows it.
+        let hub = hub.strip_prefix("https://").map_or(hub, |hub| hub.trim_end_matches('/'));
+        if hub.ends_with(".azure-devices-provisioning.net") {
+            return Err(Malformed::new("HostName is that of a provisioning service, not of a hub"));
+        }
         Ok(Self {
-            hub: HubAddress::parse(hub.ok_or_else(|| missing("HostName"))?)?,
+            hub: HubAddress::parse(hub)?,
             gateway: gateway.map(HubAddress::parse).transpose()?,
             policy: policy.map(str::to_owned),
             identity,
@@ -143,16 +166,14 @@ mod tests {
     #[test]
     fn says_what_is_wrong_and_never_the_key() {
         for (text, problem) in [
-            ("", "the connection string has no SharedAccessKey"),
+            ("", "the connection string is empty"),
+            ("DeviceId=d", "the connection string has no SharedAccessKey"),
             ("SharedAccessKey=AAAA", "the connection string has no HostName"),
             (
                 "HostName=h;SharedAccessKey=AAAA;SharedAccessKey=AAAA",
                 "SharedAccessKey is in the connection string twice",
             ),
-            (
-                "HostName=h;SharedAccessKey=hunter2",
-                "SharedAccessKey is not base64 in the connection string: was it cut?",
-            ),
+            ("HostName=h;SharedAccessKey=hunter2", "SharedAccessKey is not base64 in the connection string"),
             (
                 "HostName=h;SharedAccessKeyHunter=AAAA",
                 "SharedAccessKeyHunter is no part of a connection string",

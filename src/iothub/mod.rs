@@ -8,6 +8,7 @@ mod failure;
 mod initiate;
 mod names;
 mod offer;
+mod pasted;
 mod registry;
 mod sas;
 mod session;

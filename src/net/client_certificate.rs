@@ -3,40 +3,163 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
+use zeroize::Zeroizing;
 
-use crate::secret::Secret;
+use super::pem::sections;
+use super::private_key::kind;
+use crate::content;
 
 /// A client certificate and its key, ready to sign with.
 #[derive(Clone)]
 pub struct ClientCertificate(pub(super) Arc<SingleCertAndKey>);
 
+/// Which of the two cannot be used, why, and what to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unusable {
+    Certificate(String, &'static str),
+    Key(String, &'static str),
+}
+
+/// What can sign here.
+const USABLE: &str = "RSA of 2048 to 8192 bits, P-256, P-384 and Ed25519 can";
+const KEY: &str = "it holds the certificate's private key in PEM";
+
 impl ClientCertificate {
-    /// Takes a certificate, with those that lead to its root behind it, and the key in PEM: PKCS#8, EC or RSA.
+    /// Takes a certificate, with those that lead to its root, and the file of its key: PKCS#8, EC or RSA.
     ///
     /// # Errors
-    /// What is wrong with the key; never what it holds.
-    pub fn new(chain: Vec<CertificateDer<'static>>, key: &Secret) -> Result<Self, String> {
-        if key.expose().contains("ENCRYPTED") {
-            return Err("the key is encrypted, and there is nobody to ask for its passphrase".into());
-        }
-        let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes())
-            .map_err(|_| "it holds no private key in PEM (PKCS#8, EC or RSA)".to_owned())?;
+    /// What is wrong with one of them; never what it holds.
+    pub fn new(mut chain: Vec<CertificateDer<'static>>, key_file: &[u8]) -> Result<Self, Unusable> {
+        let der = private_key(key_file)?;
+        let unknown = |problem: String| Unusable::Key(problem, KEY);
+        let key = PrivateKeyDer::try_from(der.to_vec())
+            .map_err(|_| unknown("its private key is damaged, or neither PKCS#8 nor EC nor RSA".into()))?;
         let provider = rustls::crypto::ring::default_provider();
-        match CertifiedKey::from_der(chain, key, &provider) {
-            Ok(certified) => Ok(Self(Arc::new(SingleCertAndKey::from(certified)))),
-            Err(rustls::Error::InconsistentKeys(_)) => Err("the key is not this certificate's".into()),
-            Err(_) => {
-                Err("the key is of a kind that cannot be used: RSA, P-256, P-384 and Ed25519 can".into())
+        let key = provider.key_provider.load_private_key(key).map_err(|error| {
+            unknown(match kind(&der) {
+                Some((kind, false)) => format!("the key is {kind}, which cannot be used: {USABLE}"),
+                Some((kind, true)) => format!("the key is {kind} and cannot be read: {error}"),
+                None => format!("the key cannot be used: {error}"),
+            })
+        })?;
+        // The owner's own comes first, wherever a file of several has it.
+        for index in 0..chain.len() {
+            if belongs(&chain[index], &*key)
+                .map_err(|problem| Unusable::Certificate(problem, "openssl x509 -text -in FILE shows it"))?
+            {
+                chain[..=index].rotate_right(1);
+                return Ok(Self(Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key)))));
             }
         }
+        Err(Unusable::Key("the key is not this certificate's".into(), KEY))
     }
+}
+
+fn private_key(file: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unusable> {
+    let sections = sections(file).map_err(|problem| Unusable::Key(problem, KEY))?;
+    let Some(found) = sections.into_iter().find(|section| section.label.ends_with("PRIVATE KEY")) else {
+        let (problem, hint) = match content::kind(file) {
+            Some("empty") => ("it is empty".into(), KEY),
+            Some(kind @ "a PKCS#12 file (.pfx, .p12)") => (
+                format!("it is {kind}"),
+                "openssl pkcs12 -in FILE -nocerts -nodes -out KEY takes the key out",
+            ),
+            Some(kind) => (format!("it is {kind}, and holds no private key"), KEY),
+            None => ("it holds no private key in PEM (PKCS#8, EC or RSA)".into(), KEY),
+        };
+        return Err(Unusable::Key(problem, hint));
+    };
+    if found.encrypted {
+        return Err(Unusable::Key(
+            "the key is encrypted, and there is nobody to ask for its passphrase".into(),
+            "openssl pkey -in KEY -out PLAIN takes the passphrase off",
+        ));
+    }
+    if found.label == "OPENSSH PRIVATE KEY" {
+        return Err(Unusable::Key("it is a private key of ssh, and no certificate's".into(), KEY));
+    }
+    Ok(found.der)
+}
+
+/// Whether the certificate is the key's. One of X.509's version 1, as openssl makes of a request without extensions, is
+/// read as that of an authority: rustls reads version 3 alone, but shows what it is given.
+fn belongs(certificate: &CertificateDer<'static>, key: &dyn SigningKey) -> Result<bool, String> {
+    let Some(public) = key.public_key() else { return Ok(true) };
+    let anchor = webpki::anchor_from_trusted_cert(certificate)
+        .map_err(|error| format!("one of its certificates cannot be read: {error}"))?;
+    Ok(webpki::spki_for_anchor(&anchor) == public)
 }
 
 impl fmt::Debug for ClientCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ClientCertificate")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    fn made() -> (CertificateDer<'static>, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::default().self_signed(&key).unwrap();
+        (certificate.der().clone(), key)
+    }
+
+    #[test]
+    fn the_key_is_taken_in_every_form() {
+        let (certificate, key) = made();
+        let pem = key.serialize_pem();
+        let certificate_pem = format!(
+            "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+            data_encoding::BASE64.encode(&certificate)
+        );
+        for file in [
+            pem.clone().into_bytes(),
+            format!("{certificate_pem}{pem}").into(),
+            pem.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+            key.serialize_der(),
+            pem.replace("PRIVATE KEY", "EC PRIVATE KEY").into(),
+        ] {
+            assert!(ClientCertificate::new(vec![certificate.clone()], &file).is_ok());
+        }
+        // An authority before the owner's own.
+        let (other, _) = made();
+        assert!(ClientCertificate::new(vec![other, certificate], pem.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let (certificate, key) = made();
+        let (_, other) = made();
+        let pem = key.serialize_pem();
+        let key_is = |file: &str| match ClientCertificate::new(vec![certificate.clone()], file.as_bytes()) {
+            Err(Unusable::Key(problem, _)) => problem,
+            other => panic!("{file}: {other:?}"),
+        };
+        for (file, problem) in [
+            (String::new(), "it is empty"),
+            (other.serialize_pem(), "the key is not this certificate's"),
+            ("x".into(), "it holds no private key in PEM (PKCS#8, EC or RSA)"),
+            ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----".into(), "it is a public key, and holds no private key"),
+            (pem.replace("BEGIN P", "BEGIN ENCRYPTED P").replace("END P", "END ENCRYPTED P"), "the key is encrypted, and there is nobody to ask for its passphrase"),
+            (
+                "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES\n\nAAAA\n-----END RSA PRIVATE KEY-----".into(),
+                "the key is encrypted, and there is nobody to ask for its passphrase",
+            ),
+            ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----".into(), "its private key is damaged, or neither PKCS#8 nor EC nor RSA"),
+            (pem[..100].into(), "the private key in line 1 has no END"),
+        ] {
+            assert_eq!(key_is(&file), problem);
+        }
+        let broken = CertificateDer::from(vec![0x30, 0]);
+        assert!(matches!(
+            ClientCertificate::new(vec![broken], pem.as_bytes()),
+            Err(Unusable::Certificate(..))
+        ));
     }
 }

@@ -6,14 +6,17 @@ mod dial;
 mod endpoint;
 mod http;
 mod line;
+mod pem;
+mod private_key;
 mod proxy;
 mod socks;
 mod tls;
 mod tls_stream;
 mod trust;
+mod untrusted;
 mod websocket;
 
-pub use client_certificate::ClientCertificate;
+pub use client_certificate::{ClientCertificate, Unusable};
 pub use dial::{Network, Stream};
 pub use endpoint::{Endpoint, WssUrl};
 pub use http::{Reply, exchange};

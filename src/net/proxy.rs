@@ -23,15 +23,21 @@ use crate::secret::Secret;
 /// How long a proxy may take to reach a server.
 const PROXY_LIMIT: Duration = Duration::from_secs(20);
 
-/// In the place of a URL: no proxy, whatever the environment says.
-const NONE: &str = "none";
+/// In the place of a URL: no proxy, whatever the environment says. The first is the one that is documented.
+const NONE: [&str; 5] = ["none", "direct", "off", "no", "false"];
 
 /// The variables that name a proxy, the first one that is set first.
 const VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
 /// Which proxy, if any, leads to which server.
 #[derive(Clone, Default)]
-pub struct Proxies(Option<Arc<Matcher>>);
+pub struct Proxies(Option<Arc<Rules>>);
+
+struct Rules {
+    matcher: Matcher,
+    /// Hosts that are an exception at one port alone.
+    exceptions: Vec<(String, u16)>,
+}
 
 impl Proxies {
     /// No proxy at all.
@@ -44,7 +50,7 @@ impl Proxies {
     /// # Errors
     /// What is wrong with `url`, without it, for it may hold a password.
     pub fn all(url: &Secret) -> std::result::Result<Self, String> {
-        if url.expose() == NONE { Ok(Self::none()) } else { Self::new(url, String::new()) }
+        Self::new(url, "")
     }
 
     /// As the variables `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say.
@@ -53,8 +59,8 @@ impl Proxies {
     /// When one of them says nothing of use.
     pub fn from_environment() -> Result<Self> {
         let Some((variable, url)) = Self::variable() else { return Ok(Self::none()) };
-        let no = ["NO_PROXY", "no_proxy"].iter().find_map(|name| std::env::var(name).ok());
-        Self::new(&url, no.unwrap_or_default()).map_err(|problem| Error::Usage {
+        let no = first_set(&["NO_PROXY", "no_proxy"]).map(|(_, no)| no);
+        Self::new(&url, &no.unwrap_or_default()).map_err(|problem| Error::Usage {
             problem: format!("environment variable {variable}: {problem}"),
             hint: FORM.into(),
         })
@@ -62,29 +68,48 @@ impl Proxies {
 
     /// The variable that names a proxy, and its value.
     pub fn variable() -> Option<(&'static str, Secret)> {
-        VARIABLES.iter().find_map(|name| {
-            let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
-            Some((*name, Secret::new(value)))
-        })
+        first_set(&VARIABLES).map(|(name, value)| (name, Secret::new(value)))
     }
 
-    fn new(url: &Secret, no: String) -> std::result::Result<Self, String> {
-        let matcher = Matcher::builder().all(url.expose().to_owned()).no(no).build();
+    fn new(url: &Secret, no: &str) -> std::result::Result<Self, String> {
+        let url = url.expose().trim();
+        if NONE.iter().any(|none| none.eq_ignore_ascii_case(url)) {
+            return Ok(Self::none());
+        }
+        let entries = no.split([',', ' ', '\t', '\n', ';']).filter(|entry| !entry.is_empty());
+        let (at_a_port, everywhere): (Vec<_>, Vec<_>) =
+            entries.map(exception).partition(|(_, port)| port.is_some());
+        let hosts = everywhere.into_iter().map(|(host, _)| host).collect::<Vec<_>>();
+        let matcher = Matcher::builder().all(url.to_owned()).no(hosts.join(",")).build();
+        let exceptions =
+            at_a_port.into_iter().filter_map(|(host, port)| Some((host.to_owned(), port?))).collect();
         // Whether the URL is of use does not depend on the exceptions.
-        let probe = Matcher::builder().all(url.expose().to_owned()).build();
+        let probe = Matcher::builder().all(url.to_owned()).build();
         match probe.intercept(&Uri::from_static("https://h")) {
             None => Err("it is not a proxy's URL".into()),
             Some(found) if found.uri().scheme_str().is_some_and(|scheme| scheme.starts_with("socks4")) => {
                 Err("SOCKS 4 is not spoken here, only SOCKS 5".into())
             }
-            Some(_) => Ok(Self(Some(Arc::new(matcher)))),
+            Some(_) => Ok(Self(Some(Arc::new(Rules { matcher, exceptions })))),
         }
     }
 
     /// The proxy on the way to `target`.
     pub(super) fn find(&self, target: &Endpoint) -> Option<Proxy> {
         let uri = Uri::try_from(format!("https://{target}/")).ok()?;
-        let found = self.0.as_ref()?.intercept(&uri)?;
+        let Rules { matcher, exceptions } = &**self.0.as_ref()?;
+        let is_exception = |host: &str| {
+            Matcher::builder()
+                .all("http://h".to_owned())
+                .no(host.to_owned())
+                .build()
+                .intercept(&uri)
+                .is_none()
+        };
+        if exceptions.iter().any(|(host, port)| *port == target.port && is_exception(host)) {
+            return None;
+        }
+        let found = matcher.intercept(&uri)?;
         let scheme = found.uri().scheme_str().unwrap_or_default();
         let (kind, port) = match scheme {
             "http" | "https" => {
@@ -102,6 +127,28 @@ impl Proxies {
         let host = found.uri().host()?.trim_start_matches('[').trim_end_matches(']');
         Some(Proxy { endpoint: Endpoint::new(host, found.uri().port_u16().unwrap_or(port)), kind })
     }
+}
+
+/// The first of some variables that says anything: an empty one is as good as none.
+fn first_set(names: &[&'static str]) -> Option<(&'static str, String)> {
+    names.iter().find_map(|name| {
+        let value = std::env::var_os(name)?.to_string_lossy().trim().to_owned();
+        (!value.is_empty()).then_some((*name, value))
+    })
+}
+
+/// An entry of `NO_PROXY`: a host and the port where it has one, without the signs that other programs want.
+fn exception(entry: &str) -> (&str, Option<u16>) {
+    let entry = entry.strip_prefix('*').filter(|rest| !rest.is_empty()).unwrap_or(entry);
+    let (host, port) = match entry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, after)) => (host, after.strip_prefix(':')),
+        // With a second ':' it is an IPv6 address.
+        None => match entry.split_once(':').filter(|(_, port)| !port.contains(':')) {
+            Some((host, port)) => (host, Some(port)),
+            None => (entry, None),
+        },
+    };
+    (host, port.and_then(|port| port.parse().ok()))
 }
 
 impl fmt::Debug for Proxies {
@@ -225,7 +272,7 @@ fn check<B>(answer: &Response<B>, proxy: &Endpoint, had_login: bool, target: &En
         code => Err(Error::Network {
             phase: Phase::Proxy,
             target: proxy.to_string(),
-            problem: format!("it cannot reach {target} ({code})"),
+            problem: format!("it did not connect to {target} ({code})"),
         }),
     }
 }
@@ -235,7 +282,7 @@ mod tests {
     use super::*;
 
     fn found(url: &str, no: &str, host: &str) -> Option<(String, String)> {
-        let proxies = Proxies::new(&Secret::new(url), no.into()).unwrap();
+        let proxies = Proxies::new(&Secret::new(url), no).unwrap();
         let proxy = proxies.find(&Endpoint::new(host, 8443))?;
         let kind = match proxy.kind {
             Kind::Http { tls, authorization } => {
@@ -265,10 +312,24 @@ mod tests {
             ("10.0.0.0/8", "10.1.2.3", true),
             ("::1", "::1", true),
             ("*", "hub", true),
+            ("example.org example.com", "hub.example.com", true),
+            ("*.example.com", "hub.example.com", true),
+            ("*.example.com", "example.com.org", false),
+            ("hub:8443", "hub", true),
+            ("hub:443", "hub", false),
+            ("[::1]", "::1", true),
+            ("[::1]:8443", "::1", true),
+            ("[::1]:1", "::1", false),
+            (" , ,", "hub", false),
         ] {
             assert_eq!(found("http://p:3128", no, host).is_none(), direct, "{no} {host}");
         }
-        assert!(Proxies::all(&Secret::new("none")).unwrap().find(&Endpoint::new("h", 1)).is_none());
+        for none in ["none", "NONE", " none\n", "direct"] {
+            assert!(
+                Proxies::all(&Secret::new(none)).unwrap().find(&Endpoint::new("h", 1)).is_none(),
+                "{none}"
+            );
+        }
     }
 
     #[test]
@@ -290,7 +351,7 @@ mod tests {
         assert!(said(407, "basic", true).contains("refuses the user name"));
         assert!(said(407, "Negotiate", true).contains("wants Negotiate and not Basic"));
         assert!(said(403, "x", false).contains("does not let hub:443 through"));
-        assert!(said(503, "x", false).contains("proxy: p:3128: it cannot reach hub:443 (503)"));
+        assert!(said(503, "x", false).contains("proxy: p:3128: it did not connect to hub:443 (503)"));
         let busy = Response::builder().status(503).header(RETRY_AFTER, "9").body(()).unwrap();
         let busy = check(&busy, &Endpoint::new("p", 3128), false, &Endpoint::new("hub", 443)).unwrap_err();
         assert!(busy.hint().unwrap().contains("in 9 s"), "{busy:?}");

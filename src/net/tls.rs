@@ -2,21 +2,21 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, InvalidMessage, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::pem::{Section, sections};
 use super::tls_stream::TlsStream;
-use super::trust::Trust;
+use super::trust::{NoRoots, Trust};
+use super::untrusted::explain;
 use super::{ClientCertificate, Endpoint};
-use crate::clock::{self, Clock};
+use crate::clock::Clock;
+use crate::content;
 use crate::error::{Error, Result};
 use crate::phase::Phase;
-
-const CA_HINT: &str = "a company proxy that opens TLS, or an emulator, needs its CA named: --ca-file, or ca-file in the profile";
+use crate::private_file::read_plain;
 
 /// What this machine trusts, ready to dial with.
 #[derive(Clone)]
@@ -32,7 +32,7 @@ impl Tls {
         // Passed as a value: a process-wide default would have to be set before anything else.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let trust = Trust::new(extra, provider.clone()).map_err(|error| match ca_file {
-            Some(path) => unusable(path, format!("one of its certificates is of no use: {error}")),
+            Some(path) => unusable(path, format!("its certificates cannot be used: {error}"), CERTIFICATES),
             None => Error::Bug(error.to_string()),
         })?;
         let config = ClientConfig::builder_with_details(provider, Arc::new(Clock))
@@ -70,15 +70,30 @@ impl Tls {
             let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
             match tls {
                 Some(rustls::Error::InvalidCertificate(problem)) => {
-                    let (problem, hint) = certificate_problem(problem);
-                    Error::Untrusted { target, problem, hint: hint.into() }
+                    let (problem, mut hint) = explain(problem);
+                    if hint.is_empty() {
+                        hint = format!("openssl s_client -showcerts -connect {target} shows it");
+                    }
+                    Error::Untrusted { target, problem, hint }
                 }
-                Some(rustls::Error::General(problem)) => Error::Credential {
-                    source: "the system's trust roots".into(),
-                    problem: problem.clone(),
-                    hint: "install ca-certificates, or name a CA file with --ca-file".into(),
-                },
-                Some(problem) => Error::Network { phase: Phase::Tls, target, problem: problem.to_string() },
+                Some(rustls::Error::Other(other))
+                    if let Some(problem) = other.0.downcast_ref::<NoRoots>() =>
+                {
+                    Error::Credential {
+                        source: "the system's trust roots".into(),
+                        problem: problem.0.clone(),
+                        hint: "install ca-certificates, or name a CA file with --ca-file".into(),
+                    }
+                }
+                Some(problem) => {
+                    let problem = match problem {
+                        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+                            "it does not speak TLS".into()
+                        }
+                        other => other.to_string(),
+                    };
+                    Error::Network { phase: Phase::Tls, target, problem }
+                }
                 None => Error::Network { phase: Phase::Tls, target, problem: error.to_string() },
             }
         })
@@ -91,91 +106,61 @@ impl std::fmt::Debug for Tls {
     }
 }
 
-fn unusable(path: &Path, problem: String) -> Error {
-    Error::File {
-        path: path.to_owned(),
-        line: None,
-        problem,
-        hint: "a CA file has one or more PEM certificates, from BEGIN CERTIFICATE to END CERTIFICATE".into(),
-    }
+const CERTIFICATES: &str =
+    "one or more certificates in PEM are needed, from BEGIN CERTIFICATE to END CERTIFICATE";
+
+fn unusable(path: &Path, problem: String, hint: &str) -> Error {
+    Error::File { path: path.to_owned(), line: None, problem, hint: hint.into() }
 }
 
-/// Reads the certificates of a PEM file.
+/// Reads the certificates of a file: PEM, or one in DER.
 ///
 /// # Errors
-/// When it cannot be read or holds none.
+/// When it cannot be read or holds none, and what it holds.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let wrong = |problem: String| unusable(path, problem);
-    let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
-    let certificates: std::result::Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let certificates =
-        certificates.map_err(|error| wrong(format!("cannot read its certificates: {error}")))?;
+    let wrong = |problem: String| unusable(path, problem, CERTIFICATES);
+    let bytes = read_plain(path).map_err(|error| wrong(error.to_string()))?;
+    let is_certificate = |section: &Section| {
+        matches!(section.label.as_str(), "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE")
+    };
+    let found = match content::kind(&bytes) {
+        Some(kind @ ("a PKCS#12 file (.pfx, .p12)" | "a PKCS#7 bundle"))
+            if !contains(&bytes, CERTIFICATE) =>
+        {
+            let tool = if kind.contains("12") { "pkcs12 -nokeys" } else { "pkcs7 -print_certs" };
+            let form = if kind.contains('7') && bytes.first() == Some(&0x30) { " -inform der" } else { "" };
+            let hint = format!(
+                "openssl {tool}{form} -in '{}' -out ca.pem takes its certificates out",
+                path.display()
+            );
+            return Err(unusable(path, format!("it is {kind}"), &hint));
+        }
+        _ => sections(&bytes).map_err(wrong)?,
+    };
+    let certificates: Vec<CertificateDer<'static>> = found
+        .into_iter()
+        .filter(is_certificate)
+        // Behind a trusted certificate, openssl writes what it is trusted for.
+        .map(|section| content::first_element(&section.der).unwrap_or(&section.der).to_vec().into())
+        .collect();
     if certificates.is_empty() {
-        return Err(wrong("it holds no certificate".into()));
+        return Err(wrong(match content::kind(&bytes) {
+            Some("empty") => "it is empty".into(),
+            Some(kind) => format!("it is {kind}, and holds no certificate"),
+            None => "it holds no certificate".into(),
+        }));
+    }
+    for (index, certificate) in certificates.iter().enumerate() {
+        if let Err(error) = RootCertStore::empty().add(certificate.clone()) {
+            let count = certificates.len();
+            return Err(wrong(format!("certificate {} of {count} in it cannot be read: {error}", index + 1)));
+        }
     }
     Ok(certificates)
 }
 
-/// What is wrong with a certificate, and what to do about it.
-fn certificate_problem(error: &CertificateError) -> (String, &'static str) {
-    const WRONG_CLOCK: &str = "the clock here is wrong: it is before this program was made; set it";
-    let show = |time: &UnixTime| {
-        clock::iso8601(SystemTime::UNIX_EPOCH + Duration::from_secs(time.as_secs())).replace(".000Z", "Z")
-    };
-    let hint = |time: &UnixTime, otherwise| if clock::is_past(*time) { WRONG_CLOCK } else { otherwise };
-    match error {
-        CertificateError::UnknownIssuer => ("its issuer is not known here".into(), CA_HINT),
-        CertificateError::ExpiredContext { time, not_after } => (
-            format!("it expired at {}, and the clock here says {}", show(not_after), show(time)),
-            hint(
-                time,
-                "set the clock here if it is ahead; if it is right, the server needs a new certificate",
-            ),
-        ),
-        CertificateError::NotValidYetContext { time, not_before } => (
-            format!("it is valid from {}, and the clock here says {}", show(not_before), show(time)),
-            hint(
-                time,
-                "set the clock here if it is behind; if it is right, the server needs another certificate",
-            ),
-        ),
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
-            "it is for another name".into(),
-            "is the HostName right, and does it lead to the hub? a proxy that opens TLS shows its own certificate",
-        ),
-        other => (other.to_string(), "is a proxy or another service answering there in place of the hub?"),
-    }
-}
+const CERTIFICATE: &[u8] = b"BEGIN CERTIFICATE";
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wrong_clock_is_told_from_an_old_certificate() {
-        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-        let (made, now, later) = (at(1_795_000_000), at(1_796_000_000), at(4_000_000_000));
-        for (error, problem, hint) in [
-            (
-                CertificateError::NotValidYetContext { time: at(0), not_before: made },
-                "valid from 2026-11-18T11:06:40Z, and the clock here says 1970-01-01T00:00:00Z",
-                "the clock here is wrong",
-            ),
-            (
-                CertificateError::NotValidYetContext { time: made, not_before: now },
-                "valid from 2026-11-30T00:53:20Z, and the clock here says 2026-11-18T11:06:40Z",
-                "set the clock here if it is behind",
-            ),
-            (
-                CertificateError::ExpiredContext { time: later, not_after: now },
-                "expired at 2026-11-30T00:53:20Z, and the clock here says 2096-10-02T07:06:40Z",
-                "set the clock here if it is ahead",
-            ),
-            (CertificateError::UnknownIssuer, "issuer is not known", "--ca-file"),
-            (CertificateError::NotValidForName, "another name", "is the HostName right"),
-        ] {
-            let (said, advice) = certificate_problem(&error);
-            assert!(said.contains(problem) && advice.contains(hint), "{said}: {advice}");
-        }
-    }
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
 }

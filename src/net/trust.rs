@@ -8,7 +8,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
 /// A verifier that trusts the user's own roots and the platform's. The platform's are read when the user's do not do,
@@ -21,6 +21,18 @@ pub(super) struct Trust {
     reading: Mutex<Option<JoinHandle<Result<Verifier, Error>>>>,
     platform: OnceLock<Result<Verifier, Error>>,
 }
+
+/// The platform's roots cannot be had, and why.
+#[derive(Debug)]
+pub(super) struct NoRoots(pub(super) String);
+
+impl fmt::Display for NoRoots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NoRoots {}
 
 impl Trust {
     /// `extra` are trusted besides the system's roots.
@@ -51,11 +63,12 @@ impl Trust {
             let reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner).take();
             match reading.map(JoinHandle::join) {
                 Some(Ok(verifier)) => verifier,
-                Some(Err(_)) => Err(Error::General("the system's trust roots cannot be read".into())),
+                Some(Err(_)) => Err(Error::General("they cannot be read".into())),
                 None => Verifier::new_with_extra_roots(self.extra.clone(), self.provider.clone()),
             }
         };
-        self.platform.get_or_init(finish).as_ref().map_err(Clone::clone)
+        let no_roots = |error: &Error| Error::Other(OtherError(Arc::new(NoRoots(error.to_string()))));
+        self.platform.get_or_init(finish).as_ref().map_err(no_roots)
     }
 }
 

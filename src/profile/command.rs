@@ -9,15 +9,14 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::schema::CommandLine;
+use crate::content::{self, BLANK};
 use crate::duration;
+use crate::private_file::LONGEST;
 use crate::process;
 use crate::secret::Secret;
 
 /// A secret store may ask its user for a passphrase or a touch in the meantime.
 const LIMIT: Duration = Duration::from_secs(30);
-
-/// The most that is read of what a command prints.
-const MOST: u64 = 64 * 1024;
 
 /// The most that is shown of what a failed command says on stderr.
 const SHOWN: usize = 400;
@@ -35,6 +34,19 @@ impl CommandLine {
         };
         std::thread::scope(|scope| scope.spawn(run).join())
             .unwrap_or_else(|_| Err("running it is a bug".into()))
+    }
+
+    /// The secret that the command prints: stores such as pass keep remarks below it, and az prints JSON.
+    ///
+    /// # Errors
+    /// How it failed, and what it said on stderr.
+    pub fn secret(&self) -> Result<Secret, String> {
+        let printed = self.output()?;
+        let text = printed.expose();
+        if text.starts_with(['{', '[']) {
+            return Ok(printed);
+        }
+        Ok(Secret::new(text.lines().next().unwrap_or_default()))
     }
 
     async fn run(&self, limit: Duration) -> Result<Secret, String> {
@@ -63,14 +75,17 @@ impl CommandLine {
             return Err(format!("{program} has not ended after {}", duration::show(limit)));
         };
         let status = status.map_err(|error| format!("{program}: {error}"))?;
-        if !status.success() {
+        if !status.success() && stdout.len() as u64 <= LONGEST {
             return Err(match said(&stderr) {
                 said if said.is_empty() => format!("{program} failed ({status}) and said nothing"),
                 said => format!("{program} failed ({status}): {said}"),
             });
         }
-        let text = std::str::from_utf8(&stdout).map_err(|_| format!("{program} prints no text"))?;
-        Ok(Secret::new(text.trim()))
+        if stdout.len() as u64 > LONGEST {
+            return Err(format!("{program} prints more than {LONGEST} bytes"));
+        }
+        let text = content::text(&stdout).map_err(|_| format!("{program} prints no text"))?;
+        Ok(Secret::new(text.expose().trim_matches(BLANK)))
     }
 }
 
@@ -79,7 +94,7 @@ async fn read(from: Option<impl AsyncRead + Unpin>) -> Zeroizing<Vec<u8>> {
     let mut bytes = Zeroizing::new(Vec::new());
     if let Some(from) = from {
         // What came before an error is what there is.
-        let _ = from.take(MOST).read_to_end(&mut bytes).await;
+        let _ = from.take(LONGEST + 1).read_to_end(&mut bytes).await;
     }
     bytes
 }
@@ -118,6 +133,7 @@ mod tests {
         assert_eq!(said, "sh failed (exit status: 3): no such; entry");
         assert!(failure("echo hunter2; exit 1").ends_with("said nothing"));
         assert!(failure("printf 'hunter2\\377'") == "sh prints no text");
+        assert_eq!(failure("cat /dev/zero"), "sh prints more than 1048576 bytes");
         let absent = words(&["/nonexistent/pass"]).output().unwrap_err();
         assert!(absent.starts_with("/nonexistent/pass does not start: "), "{absent}");
         assert_eq!(super::said("ä".repeat(500).as_bytes()).chars().count(), SHOWN + 2);

@@ -6,7 +6,7 @@ use toml_edit::{Array, DocumentMut, Item, Table, Value};
 
 use super::Profiles;
 use crate::error::{Error, Result};
-use crate::replace::replace;
+use crate::private_file::{Unwritable, destination, replace};
 use crate::secret::Secret;
 
 /// The profile file, about to be changed.
@@ -36,7 +36,8 @@ impl Editor {
             Err(Error::NoProfile { .. }) => Secret::new(""),
             Err(error) => return Err(error),
         };
-        Profiles::parse(path, text.expose())?;
+        // What cannot be saved need not be asked for.
+        destination(path).map_err(|problem| unwritable(path, problem))?;
         let document = text.expose().parse().map_err(|error| Error::Bug(format!("{error}")))?;
         Ok(Self { path: path.to_owned(), document })
     }
@@ -133,7 +134,7 @@ impl Editor {
         let text = Secret::new(self.document.to_string());
         Profiles::parse(&self.path, text.expose())?;
         replace(&self.path, text.expose().as_bytes(), 0o600)
-            .map_err(Error::local_io(self.path.display().to_string()))
+            .map_err(|problem| unwritable(&self.path, problem))
     }
 
     fn known(&self, name: &str) -> Result<()> {
@@ -148,6 +149,10 @@ impl Editor {
     fn problem(&self, problem: String, hint: String) -> Error {
         Error::File { path: self.path.clone(), line: None, problem, hint }
     }
+}
+
+fn unwritable(path: &Path, problem: Unwritable) -> Error {
+    problem.into_error(path.display().to_string())
 }
 
 #[cfg(test)]

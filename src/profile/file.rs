@@ -1,15 +1,14 @@
 //! Finding and reading the profile file.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
-use super::permissions::check_secret_file;
+use super::permissions::read_toml;
 use super::schema::{Document, Profile};
 use crate::error::{Error, Result};
+use crate::private_file;
 use crate::process;
 use crate::secret::Secret;
 
@@ -24,7 +23,11 @@ pub struct Profiles {
 /// `iotstream/profiles.toml` in the user's configuration directory.
 pub fn default_path() -> PathBuf {
     let directories = directories::ProjectDirs::from("", "", "iotstream");
-    directories.map_or_else(|| "profiles.toml".into(), |found| found.config_dir().join("profiles.toml"))
+    let directory =
+        directories.map(|found| found.config_dir().to_owned()).filter(|found| found.is_absolute());
+    // Not in the working directory, whatever HOME says: that may be anybody's.
+    let at_home = || private_file::home().unwrap_or_else(|| "/".into()).join(".config/iotstream");
+    directory.unwrap_or_else(at_home).join("profiles.toml")
 }
 
 impl Profiles {
@@ -33,20 +36,17 @@ impl Profiles {
     /// # Errors
     /// When there is none, others can get at it, or it says what it may not; with the line.
     pub fn read(path: &Path) -> Result<Self> {
-        Self::parse(path, Self::read_text(path)?.expose())
+        Self::new(path, read_document(path)?.1)
     }
 
     /// The text of the file at `path`.
     ///
     /// # Errors
-    /// When there is none, or others can get at it.
+    /// The same.
     pub(super) fn read_text(path: &Path) -> Result<Secret> {
-        match read_secret_text(path) {
-            Err(Error::File { line: None, .. }) if !path.exists() => {
-                Err(Error::NoProfile { path: path.to_owned() })
-            }
-            text => text,
-        }
+        let (text, document) = read_document(path)?;
+        Self::new(path, document)?;
+        Ok(text)
     }
 
     /// The profiles in `text`, the content of the file at `path`.
@@ -86,26 +86,13 @@ impl Profiles {
 
 const HINT: &str = "`man iotstream-profiles` shows every key of a profile file";
 
-/// Reads a TOML file that holds secrets.
-///
-/// # Errors
-/// When it cannot be read, others can get at it, or it says what it may not; with the line, and `hint`.
-pub fn read_toml<T: DeserializeOwned>(path: &Path, hint: &str) -> Result<T> {
-    parse_toml(path, read_secret_text(path)?.expose(), hint)
-}
-
-fn read_secret_text(path: &Path) -> Result<Secret> {
-    let unreadable = |error: std::io::Error| Error::File {
-        path: path.to_owned(),
-        line: None,
-        problem: error.to_string(),
-        hint: "it must be there, and readable by you and by nobody else".into(),
-    };
-    let mut file = File::open(path).map_err(unreadable)?;
-    check_secret_file(path, &file)?;
-    let mut text = zeroize::Zeroizing::new(String::new());
-    file.read_to_string(&mut text).map_err(unreadable)?;
-    Ok(Secret::new(text.as_str()))
+fn read_document(path: &Path) -> Result<(Secret, Document)> {
+    match read_toml(path, HINT, Document::holds_secret) {
+        Err(Error::File { line: None, .. }) if std::fs::symlink_metadata(path).is_err() => {
+            Err(Error::NoProfile { path: path.to_owned() })
+        }
+        read => read?.strictly(),
+    }
 }
 
 /// Reads the text of a TOML file.
@@ -251,7 +238,7 @@ connection-string-command = ["op", "read", "op://a b"]
         let path = directory.path().join("profiles.toml");
         std::fs::write(&path, "").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        for (mode, refused) in [(0o700, false), (0o755, false), (0o1777, false), (0o775, true), (0o757, true)]
+        for (mode, refused) in [(0o700, false), (0o755, false), (0o1777, false), (0o777, true), (0o757, true)]
         {
             std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(mode)).unwrap();
             match Profiles::read(&path) {
@@ -266,15 +253,39 @@ connection-string-command = ["op", "read", "op://a b"]
     }
 
     #[test]
-    fn a_file_that_others_can_read_is_refused() {
+    fn a_file_with_a_secret_that_others_can_read_is_refused() {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("profiles.toml");
-        std::fs::write(&path, "").unwrap();
-        for (mode, refused) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true), (0o620, true)] {
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            let result = Profiles::read(&path);
-            assert_eq!(matches!(result, Err(Error::Permissions { .. })), refused, "{mode:o}: {result:?}");
+        for (text, secret) in [
+            ("[profile.x]\nconnection-string = \"x\"\n", true),
+            ("[profile.x]\nproxy = \"http://me:secret@proxy\"\n", true),
+            ("[profile.x]\nconnection-string-env = \"X\"\nproxy = \"http://me@proxy\"\n", false),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            for (mode, open, changeable) in [
+                (0o600, false, false),
+                (0o400, false, false),
+                (0o640, true, false),
+                (0o604, true, false),
+                (0o602, true, true),
+            ] {
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+                let result = Profiles::read(&path);
+                let refused = (open && secret) || changeable;
+                assert_eq!(
+                    matches!(result, Err(Error::Permissions(_))),
+                    refused,
+                    "{mode:o} {text}: {result:?}"
+                );
+                // What cannot be read is not edited either, and the other way round.
+                let edited = super::super::Editor::open(&path);
+                assert_eq!(
+                    matches!(edited, Err(Error::Permissions(_))),
+                    refused,
+                    "{mode:o} {text}: {edited:?}"
+                );
+            }
         }
         let missing = Profiles::read(&directory.path().join("none.toml"));
         assert!(matches!(missing, Err(Error::NoProfile { .. })));

@@ -12,8 +12,8 @@ mod token;
 
 pub use credential::Credential;
 pub use edit::{Editor, NewProfile};
-pub use file::{Profiles, default_path, parse_toml, read_toml};
+pub use file::{Profiles, default_path, parse_toml};
 pub use host::{Destination, Name, fits};
-pub use permissions::check_secret_file;
+pub use permissions::{Guarded, has_password, read_secret, read_secret_bytes, read_toml};
 pub use schema::{CommandLine, Device, Port, Profile, Seconds, SecretText, is_pattern};
 pub use source::Source;

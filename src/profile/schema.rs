@@ -9,6 +9,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::permissions::has_password;
 use crate::duration;
 use crate::iothub::stream_for_port;
 use crate::secret::Secret;
@@ -19,6 +20,16 @@ pub(super) struct Document {
     pub(super) default: Option<String>,
     #[serde(default)]
     pub(super) profile: BTreeMap<String, Profile>,
+}
+
+impl Document {
+    /// Whether a secret stands in the file itself, and not where the file says it is.
+    pub(super) fn holds_secret(&self) -> bool {
+        self.profile.values().any(|profile| {
+            let password = |url: &SecretText| has_password(url.0.expose());
+            profile.connection_string.is_some() || profile.proxy.as_ref().is_some_and(password)
+        })
+    }
 }
 
 /// One `[profile.NAME]` section.

@@ -1,16 +1,11 @@
 //! Where a profile's credential comes from: exactly one of the places it may name.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::permissions::check_secret_file;
+use super::permissions::read_secret;
 use super::schema::{CommandLine, Profile};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
-
-/// Far longer than any connection string.
-const LONGEST: u64 = 64 * 1024;
 
 /// The one place a profile names.
 #[derive(Debug)]
@@ -115,41 +110,26 @@ impl<'a> Source<'a> {
         };
         match self {
             Self::Inline(text) => Ok((*text).clone()),
-            Self::File(path) => {
-                let file = File::open(path).map_err(|error| unusable(error.to_string()))?;
-                check_secret_file(path, &file)?;
-                read(file).map_err(|error| unusable(error.to_string()))
-            }
+            Self::File(path) => read_secret(path).map_err(|error| unusable(error.to_string()))?.strictly(),
             Self::Environment(variable) => match std::env::var(variable) {
                 Ok(text) => Ok(Secret::new(text)),
                 Err(std::env::VarError::NotPresent) => Err(unusable("it is not set".into())),
                 Err(std::env::VarError::NotUnicode(_)) => Err(unusable("it holds no text".into())),
             },
-            // Stores such as pass keep remarks below the secret.
-            Self::Command(command) => {
-                let printed = command.output().map_err(unusable)?;
-                Ok(Secret::new(printed.expose().lines().next().unwrap_or_default()))
-            }
+            Self::Command(command) => command.secret().map_err(unusable),
             Self::Token { command, .. } => command.output().map_err(unusable),
             Self::Credential(name) => {
                 let directory = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
-                    unusable("CREDENTIALS_DIRECTORY is not set: the unit has no LoadCredential=".into())
+                    unusable("CREDENTIALS_DIRECTORY is not set, as systemd sets it for a unit with LoadCredential=".into())
                 })?;
                 if Path::new(name).file_name() != Some(name.as_ref()) {
                     return Err(unusable("its name is not a file's".into()));
                 }
-                // systemd guards the directory, and its files' modes show an ACL's mask.
-                let file = File::open(Path::new(&directory).join(name));
-                file.and_then(read).map_err(|error| unusable(error.to_string()))
+                let path = Path::new(&directory).join(name);
+                read_secret(&path).map_err(|error| unusable(error.to_string()))?.strictly()
             }
         }
     }
-}
-
-fn read(file: File) -> std::io::Result<Secret> {
-    let mut text = zeroize::Zeroizing::new(String::new());
-    file.take(LONGEST).read_to_string(&mut text)?;
-    Ok(Secret::new(text.as_str()))
 }
 
 #[cfg(test)]
@@ -194,8 +174,12 @@ mod tests {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
         let profile = Profile { connection_string_file: Some("hub.conn".into()), ..Profile::default() };
         let source = Source::of("p", &profile, directory.path()).unwrap();
-        assert_eq!(source.read("p").unwrap().expose().len(), 65_536);
+        assert_eq!(source.read("p").unwrap().expose().len(), 100_000);
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(source.read("p"), Err(Error::Permissions { .. })));
+        assert!(matches!(source.read("p"), Err(Error::Permissions(_))));
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        // What is longer is not cut to what may be another secret.
+        std::fs::write(&file, "x".repeat(2_000_000)).unwrap();
+        assert!(source.read("p").unwrap_err().to_string().contains("it is longer than 1048576 bytes"));
     }
 }

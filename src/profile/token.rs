@@ -38,12 +38,14 @@ impl Token {
     /// When it is neither; without it.
     pub(super) fn parse(printed: &Secret, now: SystemTime) -> Result<Self, String> {
         let neither = || "its command prints neither a bare token nor az's JSON with accessToken".to_owned();
+        let quoted = printed.expose().trim_matches(['"', '\'']);
+        let bare = quoted.strip_prefix("Bearer ").unwrap_or(quoted);
         let (text, expiry) = if printed.expose().starts_with('{') {
             // The error may repeat what is there.
             let az: AzToken = serde_json::from_str(printed.expose()).map_err(|_| neither())?;
             (az.access_token.0, az.expires_on)
         } else {
-            (printed.clone(), None)
+            (Secret::new(bare), None)
         };
         // RFC 6750, section 2.1.
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
@@ -96,7 +98,10 @@ mod tests {
         assert_eq!((token.text.expose(), token.until), ("eyJ0.e-_y", at(4880)));
         let old = parse(r#"{"accessToken": "eyJ0", "expiresOn": "2026-11-23 10:00:00.000000"}"#).unwrap();
         assert_eq!(old.until, at(1300));
-        assert_eq!(parse("eyJ0").unwrap().until, at(1300));
+        for bare in ["eyJ0", "\"eyJ0\"", "Bearer eyJ0"] {
+            let token = parse(bare).unwrap();
+            assert_eq!((token.text.expose(), token.until), ("eyJ0", at(1300)));
+        }
         assert!(parse(r#"{"accessToken": "x", "expires_on": 18446744073709551615}"#).is_ok());
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, str};
 
 use crate::error::{Error, Result};
-use crate::replace::replace;
+use crate::private_file::{Unwritable, replace};
 
 const OWN: &str = "iotstream.conf";
 const BACKUP: &str = "config.iotstream-backup";
@@ -109,13 +109,13 @@ impl Change {
                 let mode = match fs::metadata(&self.path) {
                     Ok(metadata) => metadata.permissions().mode() & 0o777,
                     Err(error) if error.kind() == ErrorKind::NotFound => 0o600,
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(error.into()),
                 };
                 replace(&self.path, after, mode)
             }
-            None => fs::remove_file(&self.path),
+            None => Ok(fs::remove_file(&self.path)?),
         };
-        make().map_err(Error::local_io(self.path.display().to_string()))
+        make().map_err(|problem: Unwritable| problem.into_error(self.path.display().to_string()))
     }
 }
 

@@ -117,7 +117,7 @@ fn a_source_that_fails_is_named_with_the_reason_and_without_the_secret() {
         ("connection-string-file = \"broken.conn\"", "broken.conn: SharedAccessKey is not base64"),
         (
             "connection-string-file = \"open.conn\"",
-            "open.conn holds secrets and others can get at it (mode 0640)",
+            "open.conn holds secrets and is accessible to other users (mode 0640)",
         ),
         ("connection-string-env = \"NO_HUB\"", "environment variable NO_HUB: it is not set"),
         (

@@ -15,6 +15,7 @@ mod life;
 mod manners;
 mod measuring;
 mod pacing;
+mod private_files;
 mod profiles;
 mod proxies;
 mod ssh;

@@ -202,3 +202,38 @@ fn no_proxy_and_none_lead_past_the_proxy() {
     let lost = run(ssh.env("HTTPS_PROXY", &dead), Stdin::Ends(b""), Duration::from_secs(60));
     assert_eq!(lost.status.code(), Some(255), "{}", lost.stderr);
 }
+
+#[test]
+fn variables_that_say_nothing_hide_nothing_and_none_is_no_host() {
+    let (_agent, hub, bench) = crate::support::echo_device("echo");
+    let dead = format!("http://127.0.0.1:{}", closed_port());
+    let logs_in = |variables: &[(&str, &str)]| {
+        let mut helper = hub.helper(&bench);
+        helper.envs(variables.iter().copied()).args(["--stream", "echo", DEVICE]);
+        let done = run(&mut helper, Stdin::Ends(b"there and back"), LIMIT);
+        assert_eq!(done.status.code() == Some(0), done.text() == "there and back", "{}", done.stderr);
+        (done.status.code(), done.stderr)
+    };
+    let dead = dead.as_str();
+    for variables in [
+        &[("HTTPS_PROXY", dead), ("NO_PROXY", ""), ("no_proxy", "localhost")][..],
+        &[("HTTPS_PROXY", dead), ("NO_PROXY", " "), ("no_proxy", "localhost")],
+        &[("HTTPS_PROXY", dead), ("NO_PROXY", &hub.name())],
+        &[("HTTPS_PROXY", "none")],
+        &[("HTTPS_PROXY", "NONE"), ("ALL_PROXY", dead)],
+        &[("HTTPS_PROXY", dead), ("IOTSTREAM_PROXY", "none")],
+        &[("HTTPS_PROXY", " "), ("IOTSTREAM_PROXY", "")],
+    ] {
+        let (exit, stderr) = logs_in(variables);
+        assert_eq!(exit, Some(0), "{variables:?}: {stderr}");
+    }
+    for variables in [
+        &[("HTTPS_PROXY", ""), ("https_proxy", dead)][..],
+        &[("HTTPS_PROXY", dead), ("NO_PROXY", "localhost:1")],
+        &[("HTTPS_PROXY", dead), ("IOTSTREAM_PROXY", "")],
+    ] {
+        let (exit, stderr) = logs_in(variables);
+        assert_eq!(exit, Some(TEMPORARY), "{variables:?}: {stderr}");
+        assert!(stderr.contains("proxy: 127.0.0.1"), "{variables:?}: {stderr}");
+    }
+}

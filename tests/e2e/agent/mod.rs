@@ -1,6 +1,7 @@
 //! The device's side as a service: what it lets in, who it is, and how it lives.
 
 mod audit;
+mod certificates;
 mod check;
 mod children;
 mod full_disk;

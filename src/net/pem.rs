@@ -1,0 +1,124 @@
+//! Certificates and keys as they stand in files: PEM in the forms that copying leaves it in, or DER.
+
+use data_encoding::BASE64;
+use zeroize::Zeroizing;
+
+use crate::content;
+
+/// What stands between a BEGIN and its END.
+pub(super) struct Section {
+    pub(super) label: String,
+    pub(super) der: Zeroizing<Vec<u8>>,
+    /// Its header says that a passphrase opens it.
+    pub(super) encrypted: bool,
+}
+
+/// All there is in a file, in its order. Text around the sections is passed over; the lines of one may be indented, broken
+/// elsewhere, or joined, and a lone certificate or key may be in DER, or in base64 without its BEGIN.
+///
+/// # Errors
+/// Which section is cut; never what it holds.
+pub(super) fn sections(bytes: &[u8]) -> Result<Vec<Section>, String> {
+    if let Some(kind @ ("a certificate in DER" | "a private key in DER")) = content::kind(bytes) {
+        let label = if kind.contains("key") { "PRIVATE KEY" } else { "CERTIFICATE" };
+        let der = Zeroizing::new(bytes.to_vec());
+        return Ok(vec![Section { label: label.into(), der, encrypted: false }]);
+    }
+    let text = content::text(bytes)?;
+    let text = text.expose();
+    if !text.contains("-----BEGIN ") {
+        // A Kubernetes secret shows PEM in base64, and a web page may show DER so.
+        return match base64(text).filter(|inner| content::kind(inner).is_some() && inner.len() < bytes.len())
+        {
+            Some(inner) => sections(&inner),
+            None => Ok(Vec::new()),
+        };
+    }
+    // As it stands in JSON and in variables.
+    let text = Zeroizing::new(text.replace("\\r", "").replace("\\n", "\n"));
+    let mut found = Vec::new();
+    let (mut rest, mut line) = (text.as_str(), 1);
+    while let Some((before, after)) = rest.split_once("-----BEGIN ") {
+        line += before.matches('\n').count();
+        let cut = |label: &str, what: &str| format!("the {} in line {line} {what}", label.to_lowercase());
+        let (label, body) = after.split_once("-----").ok_or_else(|| cut("section", "has half a BEGIN"))?;
+        let end = format!("-----END {label}-----");
+        let (body, after) = body.split_once(&end).ok_or_else(|| cut(label, "has no END"))?;
+        let encrypted = body.contains("Proc-Type:") || label.starts_with("ENCRYPTED");
+        let der = if encrypted { Some(Zeroizing::default()) } else { base64(body) };
+        let der = der.ok_or_else(|| cut(label, "is not base64"))?;
+        found.push(Section { label: label.to_owned(), der, encrypted });
+        line += body.matches('\n').count();
+        rest = after;
+    }
+    Ok(found)
+}
+
+fn base64(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let text = Zeroizing::new(text.split(content::BLANK).collect::<String>());
+    BASE64.decode(text.as_bytes()).ok().map(Zeroizing::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Long enough for a line to be broken, and begins as a certificate does.
+    fn der() -> Vec<u8> {
+        [&[0x30, 0x81, 0x85, 0x30, 0x81, 0x82, 0xa0, 0x03][..], &[7; 128]].concat()
+    }
+
+    fn pem(label: &str) -> String {
+        let body = BASE64.encode(&der());
+        let lines: Vec<&str> =
+            body.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+    }
+
+    #[test]
+    fn what_copying_does_to_pem_is_undone() {
+        let pem = pem("CERTIFICATE");
+        let forms: Vec<Vec<u8>> = vec![
+            pem.clone().into(),
+            format!("\u{feff}subject=/CN=x\n\n{pem}the end").into(),
+            pem.replace('\n', "\r\n").into(),
+            pem.replace('\n', "\n    ").into(),
+            pem.replace('\n', "\\n").into(),
+            pem.replace('\n', " ").into(),
+            pem.trim_end().into(),
+            pem.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+            BASE64.encode(pem.as_bytes()).into(),
+            BASE64.encode(&der()).into(),
+            der(),
+        ];
+        for form in forms {
+            let found = sections(&form).unwrap();
+            let shown = String::from_utf8_lossy(&form);
+            assert_eq!(found.len(), 1, "{shown}");
+            assert_eq!((&*found[0].label, &**found[0].der), ("CERTIFICATE", &*der()), "{shown}");
+        }
+        let two = sections(format!("{pem}{pem}").as_bytes()).unwrap();
+        assert_eq!(two.len(), 2);
+    }
+
+    #[test]
+    fn what_is_cut_is_named_by_its_line() {
+        let pem = pem("CERTIFICATE");
+        for (text, problem) in [
+            (format!("x\n{}", &pem[..90]), "the certificate in line 2 has no END"),
+            (pem.replacen("MIGF", "MIG", 1), "the certificate in line 1 is not base64"),
+            (format!("{pem}-----BEGIN CERT"), "the section in line 6 has half a BEGIN"),
+        ] {
+            assert_eq!(sections(text.as_bytes()).map(|found| found.len()).unwrap_err(), problem);
+        }
+        assert_eq!(sections(b"no more than text").unwrap().len(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(text in "(-----(BEGIN|END) ?[A-Z]{0,3}-{0,5}\n?|[A-Za-z0-9=]{0,4}){0,8}") {
+            let _ = sections(text.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Why a server's certificate is not trusted, in words, and what to do: only what the certificate itself shows.
+
+use std::time::{Duration, SystemTime};
+
+use rustls::CertificateError;
+use rustls::pki_types::UnixTime;
+
+use crate::clock::{self, iso8601};
+
+/// The problem and the hint, if there is one.
+pub(super) fn explain(error: &CertificateError) -> (String, String) {
+    let date = |time: &UnixTime| {
+        SystemTime::UNIX_EPOCH
+            .checked_add(Duration::from_secs(time.as_secs()))
+            .map_or_else(String::new, iso8601)
+    };
+    let clock = |time: &UnixTime| {
+        if clock::is_past(*time) {
+            let now = date(time);
+            return format!(
+                "the clock here is wrong: it says {now}, which is before this program was made; set it"
+            );
+        }
+        format!(
+            "compare the clock here, which says {}; if it is right, the server needs another certificate",
+            date(time)
+        )
+    };
+    let (problem, hint): (String, String) = match error {
+        CertificateError::UnknownIssuer => (
+            "its issuer is not known here".into(),
+            "a company proxy that opens TLS, or an emulator, needs its CA named: --ca-file, or ca-file in the profile"
+                .into(),
+        ),
+        CertificateError::ExpiredContext { time, not_after } => {
+            (format!("it has expired on {}", date(not_after)), clock(time))
+        }
+        CertificateError::NotValidYetContext { time, not_before } => {
+            (format!("it is valid from {} on", date(not_before)), clock(time))
+        }
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            // `DnsName("localhost")` and `IpAddress(::1)`.
+            let name = |shown: &String| {
+                let inner =
+                    shown.split_once('(').map_or(shown.as_str(), |(_, inner)| inner.trim_end_matches(')'));
+                inner.trim_matches('"').to_owned()
+            };
+            let names: Vec<String> = presented.iter().take(8).map(name).collect();
+            let names = if names.is_empty() { "no name".into() } else { names.join(", ") };
+            (
+                format!("it is for {names} and not for {}", expected.to_str()),
+                "use a name that it is for (subjectAltName), or give the server another".into(),
+            )
+        }
+        CertificateError::Expired => ("it has expired".into(), String::new()),
+        CertificateError::NotValidYet => ("it is not valid yet".into(), String::new()),
+        CertificateError::NotValidForName => ("it is for another name".into(), String::new()),
+        CertificateError::Revoked => ("it has been revoked".into(), String::new()),
+        CertificateError::BadSignature => ("its signature is wrong".into(), String::new()),
+        CertificateError::BadEncoding => ("it is damaged".into(), String::new()),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            ("it is not made for servers".into(), String::new())
+        }
+        CertificateError::Other(other) => match other.0.downcast_ref::<webpki::Error>() {
+            Some(webpki::Error::UnsupportedCertVersion) => (
+                "it, or one on the way to its root, is of X.509's version 1, and 3 is needed".into(),
+                "make another: openssl x509 -req … -extfile FILE, with subjectAltName=DNS:HOST in FILE".into(),
+            ),
+            Some(webpki::Error::CaUsedAsEndEntity) => (
+                "it is an authority's, and no server's".into(),
+                "the server needs one of its own, which the authority has signed (basicConstraints=CA:FALSE)".into(),
+            ),
+            _ => (other.to_string(), String::new()),
+        },
+        other => (other.to_string(), String::new()),
+    };
+    (problem, hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::OtherError;
+    use rustls::pki_types::ServerName;
+
+    use super::*;
+
+    #[test]
+    fn what_was_looked_at_is_said() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let expected = ServerName::try_from("h").unwrap();
+        for (error, problem, hint) in [
+            (
+                CertificateError::ExpiredContext { time: at(4_000_000_000), not_after: at(0) },
+                "it has expired on 1970-01-01T00:00:00",
+                "the clock here, which says 2096-10-02T07:06:40",
+            ),
+            (
+                CertificateError::NotValidYetContext { time: at(0), not_before: at(86_400) },
+                "it is valid from 1970-01-02T00:00:00",
+                "the clock here is wrong: it says 1970-01-01T00:00:00",
+            ),
+            (
+                CertificateError::NotValidForNameContext {
+                    expected,
+                    presented: vec!["DnsName(\"localhost\")".into(), "IpAddress(::1)".into()],
+                },
+                "it is for localhost, ::1 and not for h",
+                "use a name that it is for",
+            ),
+            (
+                CertificateError::Other(OtherError(Arc::new(webpki::Error::UnsupportedCertVersion))),
+                "version 1, and 3 is needed",
+                "openssl x509 -req",
+            ),
+        ] {
+            let (said, hinted) = explain(&error);
+            assert!(said.contains(problem) && hinted.contains(hint), "{said}; {hinted}");
+            assert!(!hinted.contains("company"), "{hinted}");
+        }
+        assert!(explain(&CertificateError::UnknownIssuer).1.contains("--ca-file"));
+    }
+}
