@@ -5,7 +5,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,8 @@ RECOVERY = 90.0
 class Session:
     """The user sends a line every second; the device echoes it."""
 
-    def __init__(self, site: Site) -> None:
-        self.helper = site.helper()
+    def __init__(self, site: Site, options: Iterable[str] = ()) -> None:
+        self.helper = site.helper(*options)
         self.back = Intake(self.helper.output)
         self.said = b""
 
@@ -51,6 +51,7 @@ class Session:
 
 
 def blackout(directory: Path, seconds: int, which: str, times: int = 1) -> None:
+    """A blackout in the middle of a session; each line that was lost has to come back."""
     with Site(directory, echo) as site:
         session = Session(site)
         for _ in range(times):
@@ -61,6 +62,22 @@ def blackout(directory: Path, seconds: int, which: str, times: int = 1) -> None:
                 session.say(seconds)
                 if session.back.count > before:
                     raise Failure("the leg carried data during the blackout")
+        session.say(3)
+        session.hears_all(RECOVERY)
+        session.end()
+
+
+def while_idle(
+    directory: Path, seconds: int, which: str, before: float = 0, options: Iterable[str] = (), settings: str = ""
+) -> None:
+    """A blackout in which nobody says anything, `before` seconds after the last line."""
+    with Site(directory, echo, settings) as site:
+        session = Session(site, options)
+        session.say(3)
+        session.hears_all(SOON)
+        time.sleep(before)
+        with site.blackout(which):
+            time.sleep(seconds)
         session.say(3)
         session.hears_all(RECOVERY)
         session.end()
@@ -132,6 +149,12 @@ CASES = {
     f"blackout-{seconds}-{which}": partial(blackout, seconds=seconds, which=which)
     for seconds, which in itertools.product((60, 45, 30, 20, 10), LEGS)
 }
+CASES["keepalive-0-user"] = partial(while_idle, seconds=125, which="user", options=("--keepalive", "0"))
+CASES["keepalive-0-device"] = partial(while_idle, seconds=125, which="device", settings='stream-keepalive = "0"')
+for which in LEGS:
+    CASES[f"blackout-60-{which}-idle"] = partial(while_idle, seconds=60, which=which)
+    # The ping is lost early in the blackout, and TCP repeats it ever more rarely.
+    CASES[f"blackout-60-{which}-long-idle"] = partial(while_idle, seconds=60, which=which, before=50)
 CASES["blackouts-20-in-a-row"] = partial(blackout, seconds=20, which="both", times=3)
 for way, which in itertools.product(("up", "down"), LEGS):
     CASES[f"blackout-45-{which}-{way}load"] = partial(in_transfer, seconds=45, which=which, way=way)
