@@ -96,7 +96,7 @@ class Site:
         names = [leg.hub_address for leg in (self.user_leg, self.device_leg)]
         self.start(
             hub, "hub", "ready",
-            ["emulator", "--dir", self.directory / "hub", "--listen", "0.0.0.0:8443", "--mqtt-listen", "0.0.0.0:8883",
+            ["emulator", "-v", "--dir", self.directory / "hub", "--listen", "0.0.0.0:8443", "--mqtt-listen", "0.0.0.0:8883",
              *(f"--hostname={name}" for name in names), "--device", "dev-1"],
         )
         self.profiles, self.service_string = self.directory / "hub/profiles.toml", self.directory / "hub/service.conn"

@@ -70,6 +70,8 @@ class Service:
     def close(self) -> None:
         """Sends Close and ends the TCP connection at once."""
         self.send(struct.pack("!H", 1000), CLOSE)
+        # The connection ends with the last of the two.
+        self.incoming.close()
         self.socket.close()
 
     def messages(self) -> Iterator[bytes]:
