@@ -1,0 +1,77 @@
+"""Unnamed network namespaces and the lines between them.
+
+The kernel removes a namespace with its last process, so that nothing is left behind however the tests end.
+"""
+
+import ctypes
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+CLONE_NEWNET = 0x4000_0000
+LIBC = ctypes.CDLL(None, use_errno=True)
+OUTSIDE = os.open("/proc/self/ns/net", os.O_RDONLY)
+
+
+def system_call(function: Callable[..., int], *arguments: int) -> None:
+    if function(*arguments) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+@contextmanager
+def inside(network: int) -> Iterator[None]:
+    """Sockets that this thread opens and processes that it starts are in `network`."""
+    system_call(LIBC.setns, network, CLONE_NEWNET)
+    try:
+        yield
+    finally:
+        system_call(LIBC.setns, OUTSIDE, CLONE_NEWNET)
+
+
+def ip(network: int, command: str) -> None:
+    with inside(network):
+        subprocess.run(["ip", *command.split()], check=True)
+
+
+def new_network() -> int:
+    system_call(LIBC.unshare, CLONE_NEWNET)
+    try:
+        network = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    finally:
+        system_call(LIBC.setns, OUTSIDE, CLONE_NEWNET)
+    ip(network, "link set lo up")
+    return network
+
+
+class Leg:
+    """The line between the hub and one of its parties."""
+
+    NOBODY = "02:00:00:00:00:ff"
+
+    def __init__(self, number: int, hub: int, party: int) -> None:
+        self.hub_address = f"10.77.{number}.1"
+        # Network, device, address, MAC.
+        self.ends = [
+            (hub, f"leg{number}", self.hub_address, "02:00:00:00:00:01"),
+            (party, "leg", f"10.77.{number}.2", "02:00:00:00:00:02"),
+        ]
+        (_, near, _, near_mac), (_, far, _, far_mac) = self.ends
+        where = f"/proc/{os.getpid()}/fd/{party}"
+        ip(hub, f"link add {near} address {near_mac} type veth peer name {far} address {far_mac} netns {where}")
+        for network, device, address, _ in self.ends:
+            ip(network, f"addr add {address}/24 dev {device}")
+            ip(network, f"link set {device} up")
+        self.carry()
+
+    def carry(self) -> None:
+        """Carries every packet."""
+        self.send_to([mac for _, _, _, mac in reversed(self.ends)])
+
+    def drop(self) -> None:
+        """Drops every packet silently: each is addressed to a MAC that nobody has, so TCP sees no error and no lost carrier."""
+        self.send_to([self.NOBODY, self.NOBODY])
+
+    def send_to(self, macs: list[str]) -> None:
+        for (network, device, _, _), (_, _, peer, _), mac in zip(self.ends, reversed(self.ends), macs):
+            ip(network, f"neigh replace {peer} lladdr {mac} dev {device} nud permanent")
