@@ -76,6 +76,27 @@ async fn who_stalls_and_reads_on_gets_everything_and_may_answer_late() {
 }
 
 #[tokio::test]
+async fn a_user_may_read_late_when_both_have_closed() {
+    let hub = Running::new("").await;
+    let (_mqtt, mut service, mut device) = stream(&hub).await;
+    service.get_mut().write_all(&[0x88, 0x80, 0, 0, 0, 0]).await.unwrap();
+    let answering = tokio::spawn(async move {
+        assert!(matches!(device.next().await, Some(Ok(Message::Close(_)))));
+        let block = [&[0x82, 0xfe, 0xff, 0xff, 0, 0, 0, 0][..], &[9; 65_535]].concat();
+        for _ in 0..100 {
+            device.get_mut().write_all(&block).await.unwrap();
+        }
+        device.get_mut().write_all(&[0x88, 0x80, 0, 0, 0, 0]).await.unwrap();
+        device.get_mut().shutdown().await.unwrap();
+    });
+    // Longer than a device that is left is waited for.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(receive(&mut service, 100 * 65_535).await.len(), 100 * 65_535);
+    assert_eq!(end(&mut service).await, Some((1000, String::new())));
+    soon(answering).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_failure_is_passed_on_after_the_data() {
     let hub = Running::new("").await;
     let (_mqtt, mut service, mut device) = stream(&hub).await;
