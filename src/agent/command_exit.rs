@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::process::Child;
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::said::Said;
 
@@ -20,6 +20,9 @@ const EXIT_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long its exit is waited for once it has closed stdout: the stream's end is to say how it went.
 const STATUS_LIMIT: Duration = Duration::from_millis(250);
+
+/// How long something that a program has started may go on with the stream's other end once the program itself has ended.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The program behind a stream, if the target is a command. Dropped, it is killed.
 #[derive(Debug)]
@@ -64,7 +67,8 @@ impl Process {
             }
         });
         let moved = Arc::new(AtomicBool::new(false));
-        let output = Output { inner: socket.0, exit: exit.clone(), moved: moved.clone(), ending: None };
+        let output =
+            Output { inner: socket.0, exit: exit.clone(), moved: moved.clone(), left: None, ending: None };
         (output, Input { inner: socket.1, moved }, Self(Some(Running { exit, kill, _said: said })))
     }
 
@@ -96,6 +100,8 @@ pub(super) struct Output<R> {
     exit: Exit,
     /// Whether a byte went either way.
     moved: Arc<AtomicBool>,
+    /// Resolves once it has ended and there is nothing more to read.
+    left: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// The wait for its exit, once it has closed stdout.
     ending: Option<Pin<Box<dyn Future<Output = Option<ExitStatus>> + Send>>>,
 }
@@ -107,16 +113,27 @@ impl<R: AsyncRead + Unpin> AsyncRead for Output<R> {
         let this = self.get_mut();
         if this.ending.is_none() {
             let before = buf.filled().len();
-            match ready!(Pin::new(&mut this.inner).poll_read(cx, buf)) {
-                Ok(()) if buf.filled().len() > before => {
+            match Pin::new(&mut this.inner).poll_read(cx, buf) {
+                Poll::Ready(Ok(())) if buf.filled().len() > before => {
                     this.moved.store(true, Relaxed);
+                    this.left = None;
                     return Poll::Ready(Ok(()));
                 }
                 // A program that ends with something unread resets its socket.
-                Err(error) if error.kind() != io::ErrorKind::ConnectionReset => {
+                Poll::Ready(Err(error)) if error.kind() != io::ErrorKind::ConnectionReset => {
                     return Poll::Ready(Err(error));
                 }
-                _ => {}
+                Poll::Ready(_) => {}
+                Poll::Pending => {
+                    let mut exit = this.exit.clone();
+                    let left = this.left.get_or_insert_with(|| {
+                        Box::pin(async move {
+                            let _ = exit.wait_for(Option::is_some).await;
+                            sleep(GRACE).await;
+                        })
+                    });
+                    ready!(left.as_mut().poll(cx));
+                }
             }
         }
         let exit = &this.exit;

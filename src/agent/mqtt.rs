@@ -292,6 +292,7 @@ fn refusal(code: ConnectReturnCode) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::iothub::{HubAddress, Identity};
     use tokio::io::{DuplexStream, duplex};
 
     const OFFER: &str = "$iothub/streams/POST/ssh/?$rid=7&$url=wss%3A%2F%2Fh&$auth=t";
@@ -348,5 +349,39 @@ mod tests {
         };
         let (offers, ()) = tokio::join!(session.unsubscribe(), flooding);
         assert_eq!(offers.unwrap().len(), MOST_BETWEEN);
+    }
+
+    #[tokio::test]
+    async fn what_comes_at_qos_1_is_acknowledged() {
+        let (near, mut hub) = tokio::io::duplex(4096);
+        let identity = Identity::new("dev-1", None).unwrap();
+        let login = Login::new(&HubAddress::parse("hub").unwrap(), &identity, "test");
+        let topic = "$iothub/streams/POST/ssh/?$rid=1&$url=wss%3A%2F%2Fg%2Fx&$auth=t";
+        /// A packet's first byte and body.
+        async fn next(hub: &mut tokio::io::DuplexStream) -> (u8, Vec<u8>) {
+            let (head, length) = (hub.read_u8().await.unwrap(), hub.read_u8().await.unwrap());
+            // None is so long that its length takes more than two bytes.
+            let more = if length & 0x80 == 0 { 0 } else { hub.read_u8().await.unwrap() };
+            let mut body = vec![0; usize::from(length & 0x7f) + usize::from(more) * 128];
+            hub.read_exact(&mut body).await.unwrap();
+            (head, body)
+        }
+        let serve = async {
+            assert_eq!(next(&mut hub).await.0, 0x10);
+            hub.write_all(&[0x20, 2, 0, 0]).await.unwrap();
+            let (head, subscribe) = next(&mut hub).await;
+            assert_eq!(head, 0x82);
+            hub.write_all(&[0x90, 4, subscribe[0], subscribe[1], 0, 0]).await.unwrap();
+            let body = [&[0, u8::try_from(topic.len()).unwrap()], topic.as_bytes(), &[0, 9]].concat();
+            hub.write_all(&[&[0x32, u8::try_from(body.len()).unwrap()][..], &body].concat()).await.unwrap();
+            next(&mut hub).await
+        };
+        let device = async {
+            let mut session = Session::begin(near, &login, None, Duration::from_secs(60)).await.unwrap();
+            let offer = session.offer().await.unwrap().unwrap();
+            (session, offer.stream)
+        };
+        let (acknowledged, (_session, stream)) = tokio::join!(serve, device);
+        assert_eq!((acknowledged, stream.as_str()), ((0x40, vec![0, 9]), "ssh"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -45,9 +45,9 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, "iotstream emulator CA");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let now = SystemTime::now();
-        params.not_before = (now - BACKDATED).into();
-        params.not_after = (now + CA_LIFE).into();
+        let (from, until) = validity(SystemTime::now(), CA_LIFE);
+        params.not_before = from.into();
+        params.not_after = until.into();
         params
     }
 
@@ -67,9 +67,9 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         // The computer's clock and not the hub's, which may be skewed: it is the clients' that check this.
-        let now = SystemTime::now();
-        params.not_before = (now - BACKDATED).into();
-        params.not_after = (now + LEAF_LIFE).into();
+        let (from, until) = validity(SystemTime::now(), LEAF_LIFE);
+        params.not_before = from.into();
+        params.not_after = until.into();
         let key = KeyPair::generate()?;
         let leaf = params.signed_by(&key, &issuer)?;
         let chain = vec![leaf.der().clone(), CertificateDer::from_pem_slice(self.certificate.as_bytes())?];
@@ -83,9 +83,31 @@ impl Authority {
     }
 }
 
+/// From when and until when a certificate is valid. The clock may say anything, a certificate cannot.
+fn validity(now: SystemTime, life: Duration) -> (SystemTime, SystemTime) {
+    // Clients refuse dates before 1970, and a year has four digits.
+    let (first, last) = (UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(253_402_300_799));
+    let now = now.clamp(first, last);
+    ((now - BACKDATED).max(first), (now + life).min(last))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_has_dates_whatever_the_clock_says() {
+        let year = Duration::from_secs(365 * 86_400);
+        let key = KeyPair::generate().unwrap();
+        for now in [UNIX_EPOCH - 10 * year, UNIX_EPOCH, UNIX_EPOCH + 56 * year, UNIX_EPOCH + 20_000 * year] {
+            let (from, until) = validity(now, CA_LIFE);
+            assert!(UNIX_EPOCH <= from && from < until, "{now:?}");
+            let mut params = CertificateParams::default();
+            params.not_before = from.into();
+            params.not_after = until.into();
+            assert!(params.self_signed(&key).is_ok(), "{now:?}");
+        }
+    }
 
     #[test]
     fn an_authority_signs_after_a_restart() {

@@ -89,7 +89,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             if self.buffer.capacity() - self.buffer.len() < missing.max(MIN_ROOM) {
                 self.buffer.reserve(missing.max(BLOCK));
             }
-            if self.io.read_buf(&mut self.buffer).await.map_err(Broken::Failed)? == 0 {
+            let count = match self.io.read_buf(&mut self.buffer).await {
+                // TCP's end without TLS's.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
+                read => read.map_err(Broken::Failed)?,
+            };
+            if count == 0 {
                 return Err(Broken::Gone(match (self.buffer.is_empty(), self.fragmented) {
                     (false, _) => "within a frame",
                     (true, true) => "within a message",

@@ -3,7 +3,9 @@
 //! How the service ends a stream is known only in part: the other side is ended too [D], and one that was left was
 //! seen to get 1011 `WS disconnected` [I]. Beyond that we choose the gentlest. What a side sent before its end is
 //! delivered first. Its Close is passed on as it is, and what the other side sends is delivered until that one closes
-//! too: however long it takes, as long as both connections live. A connection that ends ends the other one.
+//! too: however long it takes, as long as both connections live. A connection that ends ends the other one. A user's
+//! side may take what is left when it likes; a device's that takes nothing while its user is gone is cut off, for it
+//! would hold a session that nobody has.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::frames::{Broken, Frame, FrameReader, write_close, write_data, write_ping, write_pong};
 use super::pipe::{Content, Receiver, Sender};
-use super::sessions::{Cut, Ends};
+use super::sessions::{Cut, Ends, Role};
 
 /// The largest frame the service takes: more was seen to cut the connection [S][I].
 pub(super) const MAX_FRAME: usize = 65_536;
@@ -25,7 +27,7 @@ pub(super) const MAX_FRAME: usize = 65_536;
 /// How long the end of a side's connection may take once the stream is over, and what it sends then is read, so that
 /// no reset overtakes what it was sent.
 const LINGER: Duration = Duration::from_secs(1);
-/// How long a side may take nothing once its peer's connection is gone.
+/// How long a device may take nothing once its user's connection is gone.
 pub(super) const STALL: Duration = Duration::from_secs(2);
 /// How often a side is pinged while it is not read from: that its program has died cannot be seen otherwise, since the
 /// end of its connection waits behind its data.
@@ -89,13 +91,13 @@ impl Notices {
 /// pipe holds; then this side is not read from.
 ///
 pub(super) async fn relay<S: AsyncRead + AsyncWrite + Unpin>(io: S, ends: Ends, max_frame: usize) -> Left<S> {
-    let Ends { name, to_peer, from_peer, cut } = ends;
+    let Ends { name, role, to_peer, from_peer, cut } = ends;
     let (reader, mut writer) = tokio::io::split(io);
     let mut frames = FrameReader::new(reader, max_frame);
     let notices = Notices::default();
     let end = {
         let reading = receive(&mut frames, &to_peer, &notices, &name);
-        let writing = deliver(&mut writer, from_peer, &to_peer, &notices, &cut);
+        let writing = deliver(&mut writer, role, from_peer, &to_peer, &notices, &cut);
         tokio::pin!(reading, writing);
         let relaying = async {
             let delivered = tokio::select! {
@@ -109,14 +111,23 @@ pub(super) async fn relay<S: AsyncRead + AsyncWrite + Unpin>(io: S, ends: Ends, 
                 Delivered::Stalled => End::Stalled,
                 Delivered::End => End::Told,
                 // What this side sends is wanted until its own Close, and while there is somebody to read it.
-                Delivered::Close => tokio::select! {
-                    _ = &mut reading => End::Gone,
-                    () = notices.closed() => End::Told,
-                    () = to_peer.closed() => {
-                        log::info!("{name} is ended: its peer's connection has ended");
-                        End::Told
+                Delivered::Close(from_peer) => {
+                    let end = tokio::select! {
+                        _ = &mut reading => End::Gone,
+                        () = notices.closed() => End::Told,
+                        () = to_peer.gone() => {
+                            log::info!("{name} is ended: its peer's connection has ended");
+                            End::Told
+                        }
+                    };
+                    if notices.lock().closed {
+                        // Both have said all they had to say.
+                        from_peer.finish();
+                        if matches!(end, End::Told) { End::Finished } else { end }
+                    } else {
+                        end
                     }
-                },
+                }
                 // What it sent before is still there to be read.
                 Delivered::Failed => {
                     reading.await;
@@ -138,11 +149,16 @@ pub(super) async fn relay<S: AsyncRead + AsyncWrite + Unpin>(io: S, ends: Ends, 
     drop(to_peer);
     match end {
         End::Gone => Left::Ended,
-        End::Told => {
+        End::Told | End::Finished => {
             let _ = timeout(LINGER, writer.shutdown()).await;
-            match timeout(LINGER, discard(frames.get_mut())).await {
-                Ok(()) => Left::Ended,
-                Err(_) => Left::Open(frames.into_inner().unsplit(writer)),
+            if timeout(LINGER, discard(frames.get_mut())).await.is_ok() {
+                return Left::Ended;
+            }
+            let io = frames.into_inner().unsplit(writer);
+            if role == Role::Service || matches!(end, End::Finished) {
+                Left::Finished(io)
+            } else {
+                Left::Abandoned(io)
             }
         }
         End::Stalled => {
@@ -156,8 +172,10 @@ pub(super) async fn relay<S: AsyncRead + AsyncWrite + Unpin>(io: S, ends: Ends, 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Left<S> {
     Ended,
-    /// It was told the end, and has not ended its connection.
-    Open(S),
+    /// It was told the end and has not ended its connection: it may take its time for what is left.
+    Finished(S),
+    /// The same of a device, whose user is gone.
+    Abandoned(S),
     /// It takes nothing any more, not even the end.
     Stalled(S),
 }
@@ -168,6 +186,8 @@ enum End {
     Gone,
     /// It was sent a Close, and no more is to come.
     Told,
+    /// The same, and it has sent its own.
+    Finished,
     Stalled,
 }
 
@@ -178,8 +198,8 @@ enum Received {
 }
 
 enum Delivered {
-    /// The peer's Close.
-    Close,
+    /// The peer's Close. The pipe is kept: without it, the peer would take this side for gone.
+    Close(Receiver),
     /// A Close of the gateway's.
     End,
     Failed,
@@ -236,8 +256,9 @@ async fn receive<S: AsyncRead + AsyncWrite>(
                 // Without a code it says no more than 1000 does.
                 let (code, reason) = said.unwrap_or((CloseCode::Normal, String::new()));
                 log::info!("{name} closes with {code} {reason:?}");
-                notices.tell(|notice| notice.closed = true);
                 pass(Content::Close(code, reason), to_peer, notices).await;
+                // Whoever waits for this ends the stream, and with it what has not been passed on.
+                notices.tell(|notice| notice.closed = true);
                 discard(frames.get_mut()).await;
                 log::info!("{name} is gone: its connection ended after its Close");
                 return Received::Gone;
@@ -268,6 +289,7 @@ async fn pass(content: Content, to_peer: &Sender, notices: &Notices) {
 /// Writes what the peer sent, and pongs, until the peer's end or this side's fault.
 async fn deliver<S: AsyncRead + AsyncWrite>(
     writer: &mut WriteHalf<S>,
+    role: Role,
     mut from_peer: Receiver,
     to_peer: &Sender,
     notices: &Notices,
@@ -279,7 +301,7 @@ async fn deliver<S: AsyncRead + AsyncWrite>(
             content = from_peer.next() => Some(content),
             () = notices.changed.notified() => from_peer.ready().map(Some),
         };
-        let mut ended = None;
+        let (mut ended, mut closed) = (None, false);
         let Notice { ping, probe, broken, .. } = notices.take();
         if let Some(code) = broken {
             write_close(code, "", &mut out);
@@ -301,24 +323,27 @@ async fn deliver<S: AsyncRead + AsyncWrite>(
                 Some(Content::Empty) => write_data(&[], &mut out),
                 Some(Content::Close(code, reason)) => {
                     write_close(code, &reason, &mut out);
-                    ended = Some(Delivered::Close);
+                    closed = true;
                 }
                 None => {
                     write_close(CloseCode::Error, "WS disconnected", &mut out);
                     ended = Some(Delivered::End);
                 }
             }
-            if ended.is_some() || cut.is_due() || out.len() >= BATCH {
+            if closed || ended.is_some() || cut.is_due() || out.len() >= BATCH {
                 break;
             }
             content = from_peer.ready().map(Some);
         }
-        if let Err(failed) = write_out(writer, &mut out, to_peer).await {
+        if let Err(failed) = write_out(writer, role, &mut out, to_peer).await {
             return failed;
         }
         if cut.is_due() {
             cut.fire();
             std::future::pending::<()>().await;
+        }
+        if closed {
+            return Delivered::Close(from_peer);
         }
         if let Some(ended) = ended {
             return ended;
@@ -326,14 +351,18 @@ async fn deliver<S: AsyncRead + AsyncWrite>(
     }
 }
 
-/// Writes all of `out`. Once the peer is gone, the side is given up when it takes nothing for a while.
+/// Writes all of `out`. Once its user is gone, a device is given up when it takes nothing for a while.
 async fn write_out<S: AsyncRead + AsyncWrite>(
     writer: &mut WriteHalf<S>,
+    role: Role,
     out: &mut Vec<u8>,
     to_peer: &Sender,
 ) -> Result<(), Delivered> {
     let stalled = async || {
-        to_peer.closed().await;
+        if role == Role::Service {
+            std::future::pending::<()>().await;
+        }
+        to_peer.gone().await;
         sleep(STALL).await;
     };
     let mut rest = &out[..];
@@ -368,7 +397,7 @@ mod tests {
     use tokio::io::DuplexStream;
     use tokio::task::JoinHandle;
 
-    use super::super::sessions::{Role, Sessions};
+    use super::super::sessions::Sessions;
     use super::*;
     use crate::iothub::Identity;
 
@@ -402,7 +431,8 @@ mod tests {
                 drop(place);
                 match left {
                     Left::Ended => Left::Ended,
-                    Left::Open(_) => Left::Open(()),
+                    Left::Finished(_) => Left::Finished(()),
+                    Left::Abandoned(_) => Left::Abandoned(()),
                     Left::Stalled(_) => Left::Stalled(()),
                 }
             });
@@ -464,6 +494,43 @@ mod tests {
         device.write_all(&CLOSE).await.unwrap();
         expect(&mut service, &CLOSE_OUT).await;
         assert_ne!(serving.await.unwrap(), Left::Stalled(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_may_be_read_late() {
+        let [(mut service, serving), (mut device, _)] = sides();
+        service.write_all(&CLOSE).await.unwrap();
+        expect(&mut device, &CLOSE_OUT).await;
+        let sent = fill(&mut device).await;
+        device.write_all(&CLOSE).await.unwrap();
+        sleep(LONG).await;
+        expect(&mut service, &sent).await;
+        expect(&mut service, &CLOSE_OUT).await;
+        assert_ne!(serving.await.unwrap(), Left::Stalled(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_may_be_read_late_once_both_have_closed() {
+        let [(mut service, _), (mut device, serving)] = sides();
+        device.write_all(&CLOSE).await.unwrap();
+        expect(&mut service, &CLOSE_OUT).await;
+        let sent = fill(&mut service).await;
+        service.write_all(&CLOSE).await.unwrap();
+        drop(service);
+        sleep(LONG).await;
+        expect(&mut device, &sent).await;
+        expect(&mut device, &CLOSE_OUT).await;
+        assert_ne!(serving.await.unwrap(), Left::Stalled(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_user_may_read_late_what_a_lost_device_sent() {
+        let [(mut service, _), (mut device, _)] = sides();
+        let sent = fill(&mut device).await;
+        drop(device);
+        sleep(LONG).await;
+        expect(&mut service, &sent).await;
+        expect(&mut service, LOST_OUT).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -531,7 +598,7 @@ mod tests {
         drop(service);
         expect_end(&mut device).await;
         assert!(start.elapsed() < LINGER);
-        assert_eq!(serving.await.unwrap(), Left::Open(()));
+        assert_eq!(serving.await.unwrap(), Left::Abandoned(()));
         assert!(start.elapsed() <= LINGER);
     }
 

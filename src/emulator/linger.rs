@@ -7,9 +7,18 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-/// Prepares `tcp` for its end: what it was sent is to arrive, for as long as the client takes some of it every `stall`;
-/// then the end is a reset.
-pub(super) async fn linger(tcp: &TcpStream, stall: Duration) {
+/// How often is looked whether everything has arrived.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Waits until what `tcp` was sent has arrived: the kernel would give up on a connection that is closed before.
+pub(super) async fn wait(tcp: &TcpStream) {
+    while unsent(tcp).is_some_and(|left| left > 0) {
+        sleep(LOOK).await;
+    }
+}
+
+/// The same, for as long as the client takes some of it every `stall`; then its end will be a reset.
+pub(super) async fn wait_or_reset(tcp: &TcpStream, stall: Duration) {
     let mut before = u64::MAX;
     while let Some(left @ 1..) = unsent(tcp) {
         if left >= before {
@@ -83,7 +92,7 @@ mod tests {
             }
         };
         let ending = async {
-            linger(&near, STALL).await;
+            wait_or_reset(&near, STALL).await;
             drop(near);
         };
         assert_eq!(tokio::join!(reading, ending).0, sent);
@@ -95,7 +104,7 @@ mod tests {
         near.writable().await.unwrap();
         fill(&near);
         near.shutdown().await.unwrap();
-        linger(&near, STALL).await;
+        wait_or_reset(&near, STALL).await;
         drop(near);
         let error =
             tokio::time::timeout(Duration::from_secs(20), far.ready(tokio::io::Interest::ERROR)).await;
@@ -105,7 +114,8 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_waited_for_where_all_has_arrived() {
         let (near, far) = pair().await;
-        linger(&near, Duration::from_secs(3600)).await;
+        wait_or_reset(&near, Duration::from_secs(3600)).await;
+        wait(&near).await;
         drop((near, far));
     }
 }

@@ -30,6 +30,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -90,6 +91,7 @@ impl Emulator {
     /// # Errors
     /// A directory or a file in it that cannot be used, a host name that is none, or an id that cannot be registered.
     pub fn open(https: TcpListener, mqtts: TcpListener, options: Options) -> Result<Self> {
+        check_clock(SystemTime::now())?;
         let address_of =
             |listener: &TcpListener| listener.local_addr().map_err(Error::local_io("listening socket"));
         let (https_address, mqtts_address) = (address_of(&https)?, address_of(&mqtts)?);
@@ -163,6 +165,19 @@ impl Hub {
     }
 }
 
+/// HTTP has dates from 1970 to 9999 only, and its library panics on any other.
+fn check_clock(now: SystemTime) -> Result<()> {
+    let seconds = now.duration_since(UNIX_EPOCH).map(|since| since.as_secs());
+    match seconds {
+        // A day is left for what is later than now.
+        Ok(..253_402_214_400) => Ok(()),
+        _ => Err(Error::LocalIo {
+            what: "the clock".into(),
+            source: std::io::Error::other("a hub needs one between 1970 and 9999: set it"),
+        }),
+    }
+}
+
 /// The hub's address as connection strings have it: Microsoft's clients know the service's port alone, and cannot read
 /// another.
 fn address(name: String, listening: SocketAddr) -> HubAddress {
@@ -213,6 +228,15 @@ fn bad_hostname(name: &str, problem: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_http_has_no_dates_for_is_told() {
+        let day = std::time::Duration::from_secs(86_400);
+        assert!(check_clock(SystemTime::now()).is_ok() && check_clock(UNIX_EPOCH).is_ok());
+        for now in [UNIX_EPOCH - day, UNIX_EPOCH + 365 * 9000 * day] {
+            assert!(check_clock(now).unwrap_err().to_string().starts_with("the clock: "), "{now:?}");
+        }
+    }
 
     #[test]
     fn what_connection_strings_name() {

@@ -2,6 +2,7 @@
 //! where latency is asked for.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -41,6 +42,7 @@ pub(super) struct Sender {
     room: Arc<Semaphore>,
     capacity: usize,
     latency: Duration,
+    finished: Arc<AtomicBool>,
 }
 
 /// Its end without a [`Content::Close`] says that the sender was cut off.
@@ -48,6 +50,7 @@ pub(super) struct Sender {
 pub(super) struct Receiver {
     items: mpsc::Receiver<Item>,
     head: Option<Item>,
+    finished: Arc<AtomicBool>,
 }
 
 /// A direction that delays what it carries by `latency`, and takes single items of up to `largest` bytes.
@@ -58,7 +61,11 @@ pub(super) fn pipe(latency: Duration, largest: usize) -> (Sender, Receiver) {
     let capacity = for_latency.clamp(CAPACITY, MAX_CAPACITY).max(largest);
     let (sender, items) = mpsc::channel(MAX_ITEMS);
     let room = Arc::new(Semaphore::new(capacity));
-    (Sender { items: sender, room, capacity, latency }, Receiver { items, head: None })
+    let finished = Arc::new(AtomicBool::new(false));
+    (
+        Sender { items: sender, room, capacity, latency, finished: Arc::clone(&finished) },
+        Receiver { items, head: None, finished },
+    )
 }
 
 impl Sender {
@@ -80,13 +87,21 @@ impl Sender {
         }
     }
 
-    /// Waits until nobody receives any more.
-    pub(super) async fn closed(&self) {
+    /// Waits until the receiver is gone; one that has finished is not.
+    pub(super) async fn gone(&self) {
         self.items.closed().await;
+        if self.finished.load(Relaxed) {
+            std::future::pending().await
+        }
     }
 }
 
 impl Receiver {
+    /// Receives no more, for there is no more to come.
+    pub(super) fn finish(self) {
+        self.finished.store(true, Relaxed);
+    }
+
     /// The next content when it is due; `None` when the sender is gone. Safe to cancel.
     pub(super) async fn next(&mut self) -> Option<Content> {
         if self.head.is_none() {

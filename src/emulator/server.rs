@@ -297,18 +297,26 @@ async fn upgraded(upgrade: OnUpgrade) -> Option<TokioIo<Upgraded>> {
 
 /// Ends a side's connection in a way that its client notices, even if it does not read.
 async fn end(left: Left<TokioIo<Upgraded>>) {
-    let (io, stalled) = match left {
-        Left::Ended => return,
-        Left::Open(io) => (io, false),
-        Left::Stalled(io) => (io, true),
+    let spoilable = |io: TokioIo<Upgraded>| {
+        let parts = io.into_inner().downcast::<TokioIo<Spoilable>>();
+        parts.map(|parts| parts.io.into_inner()).ok()
     };
-    if let Ok(parts) = io.into_inner().downcast::<TokioIo<Spoilable>>() {
-        let spoilable = parts.io.into_inner();
-        let tcp = spoilable.io.get_ref().0;
-        if stalled {
-            linger::reset(tcp);
-        } else {
-            linger::linger(tcp, STALL).await;
+    match left {
+        Left::Ended => {}
+        Left::Finished(io) => {
+            if let Some(Spoilable { io, .. }) = spoilable(io) {
+                linger::wait(io.get_ref().0).await;
+            }
+        }
+        Left::Abandoned(io) => {
+            if let Some(Spoilable { io, .. }) = spoilable(io) {
+                linger::wait_or_reset(io.get_ref().0, STALL).await;
+            }
+        }
+        Left::Stalled(io) => {
+            if let Some(Spoilable { io, .. }) = spoilable(io) {
+                linger::reset(io.get_ref().0);
+            }
         }
     }
 }

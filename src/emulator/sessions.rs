@@ -77,6 +77,7 @@ enum Seat {
 pub(super) struct Ends {
     /// The stream and the side, for the log.
     pub(super) name: String,
+    pub(super) role: Role,
     pub(super) to_peer: Sender,
     pub(super) from_peer: Receiver,
     pub(super) cut: Cut,
@@ -162,12 +163,14 @@ impl Sessions {
             deadline: Instant::now() + HANDSHAKE,
             device: Seat::Free(Ends {
                 name: name(&id, Role::Device),
+                role: Role::Device,
                 to_peer: to_service,
                 from_peer: from_service,
                 cut: cut.clone(),
             }),
             service: Seat::Free(Ends {
                 name: name(&id, Role::Service),
+                role: Role::Service,
                 to_peer: to_device,
                 from_peer: from_device,
                 cut,
@@ -244,9 +247,17 @@ impl Sessions {
     /// Ends the sessions whose second side did not come in time; the first one's pipes break.
     pub(super) fn expire(&self) {
         let now = Instant::now();
-        self.lock().retain(|_, session| {
+        self.lock().retain(|id, session| {
             let waiting = matches!(session.device, Seat::Free(_)) || matches!(session.service, Seat::Free(_));
-            !waiting || session.deadline > now
+            let expired = waiting && session.deadline <= now;
+            if expired {
+                log::info!(
+                    "stream {}: it is ended: a side did not join in {} s",
+                    &id[..8],
+                    HANDSHAKE.as_secs()
+                );
+            }
+            !expired
         });
     }
 }

@@ -3,6 +3,7 @@
 
 mod agent;
 mod check;
+mod clocks;
 mod credentials;
 mod devices;
 mod endings;

@@ -1,5 +1,6 @@
 //! The emulator, driven by raw clients over real TLS: none of the project's own client code but its signatures.
 
+mod ends;
 mod gateway;
 mod mqtt;
 mod process;

@@ -125,7 +125,7 @@ fn a_gateway_is_connected_to_in_the_hubs_name() {
     let bench = Bench::new();
     let hub = Hub::start(&bench, &["--device", DEVICE, "--hostname", "contoso.example"]);
     let gateway = format!("HostName=contoso.example;GatewayHostName={};", hub.https);
-    let text = connection_string(&hub, &format!("HostName=localhost:{};", hub.port()), &gateway);
+    let text = connection_string(&hub, &format!("HostName=contoso.example:{};", hub.port()), &gateway);
     let mut agent = start(&bench, &with_connection_string(&hub, &text));
     agent.says("in service as device dev-1 at contoso.example", 1, LIMIT);
     echoes(&bench, &hub, &[DEVICE]);

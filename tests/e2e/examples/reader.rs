@@ -130,6 +130,8 @@ impl Reader {
             }
             ("console", "") => self.sits_through(&text),
             ("toml" | "sshconfig", file) if !file.is_empty() => self.writes(file, &text),
+            // What takes more than a test may change, such as the hosts file.
+            ("text", "") => {}
             (how, _) => panic!("nobody knows how to follow '{how}':\n{text}"),
         }
     }
