@@ -90,7 +90,12 @@ impl Notices {
 /// Relays for one side until the stream ends. Bytes that come before the other side joined are kept, up to what the
 /// pipe holds; then this side is not read from.
 ///
-pub(super) async fn relay<S: AsyncRead + AsyncWrite + Unpin>(io: S, ends: Ends, max_frame: usize) -> Left<S> {
+/// Gives back a connection that has not ended.
+pub(super) async fn relay<S: AsyncRead + AsyncWrite + Unpin>(
+    io: S,
+    ends: Ends,
+    max_frame: usize,
+) -> Option<(S, Rest)> {
     let Ends { name, role, to_peer, from_peer, cut } = ends;
     let (reader, mut writer) = tokio::io::split(io);
     let mut frames = FrameReader::new(reader, max_frame);
@@ -148,36 +153,32 @@ pub(super) async fn relay<S: AsyncRead + AsyncWrite + Unpin>(io: S, ends: Ends, 
     // The peer learns of the end before this side's connection has ended.
     drop(to_peer);
     match end {
-        End::Gone => Left::Ended,
+        End::Gone => None,
         End::Told | End::Finished => {
             let _ = timeout(LINGER, writer.shutdown()).await;
             if timeout(LINGER, discard(frames.get_mut())).await.is_ok() {
-                return Left::Ended;
+                return None;
             }
             let io = frames.into_inner().unsplit(writer);
-            if role == Role::Service || matches!(end, End::Finished) {
-                Left::Finished(io)
-            } else {
-                Left::Abandoned(io)
-            }
+            let waits = role == Role::Service || matches!(end, End::Finished);
+            Some((io, if waits { Rest::Waits } else { Rest::Abandoned }))
         }
         End::Stalled => {
             log::info!("{name} is cut off: it does not read, and its peer is gone");
-            Left::Stalled(frames.into_inner().unsplit(writer))
+            Some((frames.into_inner().unsplit(writer), Rest::Stalled))
         }
     }
 }
 
-/// What is left of a side's connection when its part in the stream is over.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Left<S> {
-    Ended,
-    /// It was told the end and has not ended its connection: it may take its time for what is left.
-    Finished(S),
-    /// The same of a device, whose user is gone.
-    Abandoned(S),
-    /// It takes nothing any more, not even the end.
-    Stalled(S),
+/// What becomes of the rest when a side's part in the stream is over and its connection has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// The side may take its time for it.
+    Waits,
+    /// It is a device's, and the user is gone.
+    Abandoned,
+    /// The side takes nothing any more, not even the end.
+    Stalled,
 }
 
 /// How this side's part ends.
@@ -414,7 +415,7 @@ mod tests {
     const PONG_OUT: [u8; 2] = [0x8a, 0];
     const LONG: Duration = Duration::from_secs(3600);
 
-    type Task = JoinHandle<Left<()>>;
+    type Task = JoinHandle<Option<Rest>>;
 
     fn sides() -> [(DuplexStream, Task); 2] {
         let sessions = Sessions::new().unwrap();
@@ -427,14 +428,9 @@ mod tests {
                 Arc::clone(&sessions).join(&path, Some(token.expose()), SystemTime::now()).unwrap();
             let (near, far) = tokio::io::duplex(1 << 20);
             let task = tokio::spawn(async move {
-                let left = relay(near, ends, MAX_FRAME).await;
+                let rest = relay(near, ends, MAX_FRAME).await.map(|(_, rest)| rest);
                 drop(place);
-                match left {
-                    Left::Ended => Left::Ended,
-                    Left::Finished(_) => Left::Finished(()),
-                    Left::Abandoned(_) => Left::Abandoned(()),
-                    Left::Stalled(_) => Left::Stalled(()),
-                }
+                rest
             });
             (far, task)
         };
@@ -480,7 +476,7 @@ mod tests {
         expect(&mut service, &CLOSE_OUT).await;
         expect_end(&mut service).await;
         expect_end(&mut device).await;
-        assert_ne!(serving.await.unwrap(), Left::Stalled(()));
+        assert_ne!(serving.await.unwrap(), Some(Rest::Stalled));
     }
 
     #[tokio::test(start_paused = true)]
@@ -493,7 +489,7 @@ mod tests {
         expect(&mut device, &CLOSE_OUT).await;
         device.write_all(&CLOSE).await.unwrap();
         expect(&mut service, &CLOSE_OUT).await;
-        assert_ne!(serving.await.unwrap(), Left::Stalled(()));
+        assert_ne!(serving.await.unwrap(), Some(Rest::Stalled));
     }
 
     #[tokio::test(start_paused = true)]
@@ -506,7 +502,7 @@ mod tests {
         sleep(LONG).await;
         expect(&mut service, &sent).await;
         expect(&mut service, &CLOSE_OUT).await;
-        assert_ne!(serving.await.unwrap(), Left::Stalled(()));
+        assert_ne!(serving.await.unwrap(), Some(Rest::Stalled));
     }
 
     #[tokio::test(start_paused = true)]
@@ -520,7 +516,7 @@ mod tests {
         sleep(LONG).await;
         expect(&mut device, &sent).await;
         expect(&mut device, &CLOSE_OUT).await;
-        assert_ne!(serving.await.unwrap(), Left::Stalled(()));
+        assert_ne!(serving.await.unwrap(), Some(Rest::Stalled));
     }
 
     #[tokio::test(start_paused = true)]
@@ -539,7 +535,7 @@ mod tests {
         fill(&mut service).await;
         let start = Instant::now();
         drop(service);
-        assert_eq!(serving.await.unwrap(), Left::Stalled(()));
+        assert_eq!(serving.await.unwrap(), Some(Rest::Stalled));
         assert!(start.elapsed() <= STALL + PROBE, "{:?}", start.elapsed());
         drop(device);
     }
@@ -598,7 +594,7 @@ mod tests {
         drop(service);
         expect_end(&mut device).await;
         assert!(start.elapsed() < LINGER);
-        assert_eq!(serving.await.unwrap(), Left::Abandoned(()));
+        assert_eq!(serving.await.unwrap(), Some(Rest::Abandoned));
         assert!(start.elapsed() <= LINGER);
     }
 
@@ -622,7 +618,7 @@ mod tests {
         expect(&mut service, &[0x88, 2, 0x03, 0xea]).await;
         expect(&mut device, &DATA_OUT).await;
         expect(&mut device, LOST_OUT).await;
-        assert_ne!(serving.await.unwrap(), Left::Stalled(()));
+        assert_ne!(serving.await.unwrap(), Some(Rest::Stalled));
     }
 
     #[tokio::test(start_paused = true)]

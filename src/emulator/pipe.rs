@@ -91,7 +91,7 @@ impl Sender {
     pub(super) async fn gone(&self) {
         self.items.closed().await;
         if self.finished.load(Relaxed) {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::iothub::WEBSOCKET_PATH;
 
 use super::client_certificate::Thumbprint;
 use super::faults::{GatewayFault, HubFault};
-use super::gateway::{Left, STALL};
+use super::gateway::{Rest, STALL};
 use super::rest::Answer;
 use super::sessions::NotJoined;
 use super::{Hub, gateway, linger, mqtt, websocket};
@@ -271,7 +271,9 @@ fn gateway_upgrade(
             if let Some(io) = upgraded(upgrade).await {
                 let left = gateway::relay(io, ends, max_frame).await;
                 drop(place);
-                end(left).await;
+                if let Some((io, rest)) = left {
+                    end(io, rest).await;
+                }
             }
         }),
     ))
@@ -296,28 +298,14 @@ async fn upgraded(upgrade: OnUpgrade) -> Option<TokioIo<Upgraded>> {
 }
 
 /// Ends a side's connection in a way that its client notices, even if it does not read.
-async fn end(left: Left<TokioIo<Upgraded>>) {
-    let spoilable = |io: TokioIo<Upgraded>| {
-        let parts = io.into_inner().downcast::<TokioIo<Spoilable>>();
-        parts.map(|parts| parts.io.into_inner()).ok()
-    };
-    match left {
-        Left::Ended => {}
-        Left::Finished(io) => {
-            if let Some(Spoilable { io, .. }) = spoilable(io) {
-                linger::wait(io.get_ref().0).await;
-            }
-        }
-        Left::Abandoned(io) => {
-            if let Some(Spoilable { io, .. }) = spoilable(io) {
-                linger::wait_or_reset(io.get_ref().0, STALL).await;
-            }
-        }
-        Left::Stalled(io) => {
-            if let Some(Spoilable { io, .. }) = spoilable(io) {
-                linger::reset(io.get_ref().0);
-            }
-        }
+async fn end(io: TokioIo<Upgraded>, rest: Rest) {
+    let Ok(parts) = io.into_inner().downcast::<TokioIo<Spoilable>>() else { return };
+    let spoilable = parts.io.into_inner();
+    let tcp = spoilable.io.get_ref().0;
+    match rest {
+        Rest::Waits => linger::wait(tcp).await,
+        Rest::Abandoned => linger::wait_or_reset(tcp, STALL).await,
+        Rest::Stalled => linger::reset(tcp),
     }
 }
 
