@@ -10,21 +10,12 @@ use crate::clock::{self, iso8601};
 /// The problem and the hint, if there is one.
 pub(super) fn explain(error: &CertificateError) -> (String, String) {
     let date = |time: &UnixTime| {
-        SystemTime::UNIX_EPOCH
-            .checked_add(Duration::from_secs(time.as_secs()))
-            .map_or_else(String::new, iso8601)
+        let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs()));
+        time.map_or_else(String::new, iso8601).replace(".000Z", "Z")
     };
-    let clock = |time: &UnixTime| {
-        if clock::is_past(*time) {
-            let now = date(time);
-            return format!(
-                "the clock here is wrong: it says {now}, which is before this program was made; set it"
-            );
-        }
-        format!(
-            "compare the clock here, which says {}; if it is right, the server needs another certificate",
-            date(time)
-        )
+    let hint = |time: &UnixTime, otherwise: &str| {
+        let wrong = "the clock here is wrong: it is before this program was made; set it";
+        if clock::is_past(*time) { wrong } else { otherwise }.to_owned()
     };
     let (problem, hint): (String, String) = match error {
         CertificateError::UnknownIssuer => (
@@ -32,12 +23,20 @@ pub(super) fn explain(error: &CertificateError) -> (String, String) {
             "a company proxy that opens TLS, or an emulator, needs its CA named: --ca-file, or ca-file in the profile"
                 .into(),
         ),
-        CertificateError::ExpiredContext { time, not_after } => {
-            (format!("it has expired on {}", date(not_after)), clock(time))
-        }
-        CertificateError::NotValidYetContext { time, not_before } => {
-            (format!("it is valid from {} on", date(not_before)), clock(time))
-        }
+        CertificateError::ExpiredContext { time, not_after } => (
+            format!("it expired at {}, and the clock here says {}", date(not_after), date(time)),
+            hint(
+                time,
+                "set the clock here if it is ahead; if it is right, the server needs a new certificate",
+            ),
+        ),
+        CertificateError::NotValidYetContext { time, not_before } => (
+            format!("it is valid from {}, and the clock here says {}", date(not_before), date(time)),
+            hint(
+                time,
+                "set the clock here if it is behind; if it is right, the server needs another certificate",
+            ),
+        ),
         CertificateError::NotValidForNameContext { expected, presented } => {
             // `DnsName("localhost")` and `IpAddress(::1)`.
             let name = |shown: &String| {
@@ -93,13 +92,21 @@ mod tests {
         for (error, problem, hint) in [
             (
                 CertificateError::ExpiredContext { time: at(4_000_000_000), not_after: at(0) },
-                "it has expired on 1970-01-01T00:00:00",
-                "the clock here, which says 2096-10-02T07:06:40",
+                "it expired at 1970-01-01T00:00:00Z, and the clock here says 2096-10-02T07:06:40Z",
+                "set the clock here if it is ahead",
+            ),
+            (
+                CertificateError::NotValidYetContext {
+                    time: at(1_800_000_000),
+                    not_before: at(1_800_086_400),
+                },
+                "it is valid from 2027-01-16T08:00:00Z, and the clock here says 2027-01-15T08:00:00Z",
+                "set the clock here if it is behind",
             ),
             (
                 CertificateError::NotValidYetContext { time: at(0), not_before: at(86_400) },
-                "it is valid from 1970-01-02T00:00:00",
-                "the clock here is wrong: it says 1970-01-01T00:00:00",
+                "it is valid from 1970-01-02T00:00:00Z, and the clock here says 1970-01-01T00:00:00Z",
+                "the clock here is wrong",
             ),
             (
                 CertificateError::NotValidForNameContext {

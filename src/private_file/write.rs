@@ -92,6 +92,9 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Unwritable> {
 /// # Errors
 /// Who else has a hand in it, or what the file system says.
 pub fn open_own(path: &Path) -> Result<File, Unwritable> {
+    if path.is_symlink() {
+        return Err(io::Error::other("a link is there").into());
+    }
     let resolved = destination(path)?;
     DirBuilder::new().recursive(true).mode(0o700).create(resolved.parent().unwrap_or(Path::new("/")))?;
     let mut options = File::options();

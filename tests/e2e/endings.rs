@@ -208,7 +208,7 @@ fn users_that_are_killed_leave_no_stream_to_a_target_that_never_reads() {
 #[test]
 fn an_agent_that_is_stopped_leaves_a_record_at_the_user_s() {
     let setting = Setting::to_port(serve(|mut stream| {
-        drop(std::io::copy(&mut stream.try_clone().unwrap(), &mut stream))
+        drop(std::io::copy(&mut stream.try_clone().unwrap(), &mut stream));
     }));
     let mut child = setting.running("s");
     child.stdin.as_mut().unwrap().write_all(b"up").unwrap();

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::markdown;
 
 /// What a page may have, in this order, and which of it the pages of section 1 and of section 5 must have.
-const SECTIONS: [(&str, &str); 13] = [
+const SECTIONS: [(&str, &str); 14] = [
     ("NAME", "15"),
     ("SYNOPSIS", "15"),
     ("DESCRIPTION", "15"),
@@ -18,6 +18,7 @@ const SECTIONS: [(&str, &str); 13] = [
     ("FILES", "15"),
     ("ENVIRONMENT", "15"),
     ("EXIT STATUS", "1"),
+    ("HOW A STREAM ENDS", ""),
     ("DIAGNOSTICS", ""),
     ("EXAMPLES", "15"),
     ("SECURITY", "15"),

@@ -1,7 +1,7 @@
 //! A command line that is wrong, or that puts things in another order, under ssh and by hand.
 
 use crate::support::{
-    Bench, DEVICE, Finished, Hub, LIMIT, SshFiles, Stdin, echo_device, need, run, ssh_config,
+    Bench, DEVICE, Finished, Hub, LIMIT, Site, SshFiles, Stdin, echo_device, need, run, ssh_config,
 };
 
 const CLIENT: Stdin<'_> = Stdin::Stays(b"SSH-2.0-OpenSSH_9.2\r\n");
@@ -89,18 +89,18 @@ fn a_variable_that_is_wrong_is_named() {
 }
 
 #[test]
-fn a_log_file_that_cannot_be_opened_is_told_of_everywhere() {
-    let arguments = "--config profiles.toml -- %h %p";
-    told_everywhere(
-        arguments,
-        ("IOTSTREAM_LOG_FILE", "/nowhere/at/all/log"),
-        &["log file", "IOTSTREAM_LOG_FILE"],
-    );
-    told_everywhere(
-        "--log-file /nowhere/at/all/log -- %h %p",
-        ("UNUSED", ""),
-        &["log file /nowhere/at/all/log"],
-    );
+fn a_log_file_that_cannot_be_opened_is_told_of_and_done_without() {
+    let site = Site::start();
+    site.configure("--log-file /nowhere/at/all/log");
+    let done = run(site.openssh("ssh").args([DEVICE, "echo reached"]), Stdin::Ends(b""), LIMIT).succeeded();
+    assert_eq!(done.text(), "reached\n");
+    assert!(done.stderr.contains("log file /nowhere/at/all/log: it is not written"), "{}", done.stderr);
+
+    site.configure("");
+    let mut ssh = site.openssh("ssh");
+    ssh.env("IOTSTREAM_LOG_FILE", "/nowhere/at/all/log").args([DEVICE, "echo reached"]);
+    let done = run(&mut ssh, Stdin::Ends(b""), LIMIT).succeeded();
+    assert!(done.stderr.contains("IOTSTREAM_LOG_FILE names it"), "{}", done.stderr);
 }
 
 #[test]
