@@ -6,14 +6,14 @@
 use std::future::{Future, pending, poll_fn};
 use std::io::{self, Cursor};
 use std::ops::{ControlFlow, Range};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use super::empty_run::EmptyRun;
 use super::frame::{Close, Decoder, Piece};
@@ -30,7 +30,7 @@ const INCOMING: usize = 65_536 + 256;
 
 /// Reads in a row after which everything else of the stream, and other streams, have their turn: a peer may send faster
 /// than its frames are taken apart.
-const TURN: u32 = 8;
+const TURN: u32 = 24;
 
 /// What a peer sends once it has said that nothing more comes is read no faster than a buffer in this time.
 const AFTER_END: Duration = Duration::from_millis(20);
@@ -375,6 +375,7 @@ where
     W: AsyncWrite + Unpin,
 {
     let mut reads = 0;
+    let mut look = pin!(sleep(Duration::ZERO));
     loop {
         link.listening();
         let (buffer, Taken { data, last }) = match incoming.next_or_linger(link).await {
@@ -384,7 +385,7 @@ where
         };
         if !data.is_empty() {
             let count = data.len();
-            if let Err(error) = deliver(local, &buffer[data], link).await {
+            if let Err(error) = deliver(local, &buffer[data], link, look.as_mut()).await {
                 return Down::LocalFailed(error);
             }
             meter.add_received(count);
@@ -410,17 +411,32 @@ where
     }
 }
 
-/// Writes all of `data`; the watch learns of a local side that takes nothing.
-async fn deliver(local: &mut (impl AsyncWrite + Unpin), data: &[u8], link: &Link) -> io::Result<()> {
+/// Writes all of `data`; the watch learns of a local side that takes nothing. `look` is set once in a while, for that is
+/// dear.
+async fn deliver(
+    local: &mut (impl AsyncWrite + Unpin),
+    data: &[u8],
+    link: &Link,
+    mut look: Pin<&mut Sleep>,
+) -> io::Result<()> {
     let mut writing = pin!(local.write_all(data));
     if let Poll::Ready(written) = poll_fn(|cx| Poll::Ready(writing.as_mut().poll(cx))).await {
         return written;
     }
-    tokio::select! {
-        biased;
-        written = &mut writing => return written,
-        () = sleep(LOOK) => link.not_listening(),
+    let stalled = Instant::now() + LOOK;
+    loop {
+        tokio::select! {
+            biased;
+            written = &mut writing => return written,
+            () = &mut look => {
+                if Instant::now() >= stalled {
+                    break;
+                }
+                look.as_mut().reset(stalled);
+            }
+        }
     }
+    link.not_listening();
     writing.await
 }
 

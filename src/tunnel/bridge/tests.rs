@@ -2,7 +2,6 @@
 
 use super::super::remote::Line;
 use super::*;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::Context;
 
