@@ -138,15 +138,15 @@ where
     match &end {
         // A peer that is gone does not miss what follows.
         End::Cut(_) | End::Silent(_) | End::Abandoned => {}
-        End::HungUp { .. } => {
-            let _ = timeout(HANGUP, leave(&mut frames, &remote)).await;
-            let is_delivered = remote.lock().line().is_none_or(|line| !line.queued);
-            remote.lock().reset_on_drop(settings.reset && !is_delivered);
-        }
-        _ => {
+        End::Local | End::Peer(_) | End::PeerEmptied => {
             // TLS has a close of its own.
             let _ = timeout(HANGUP / 2, frames.shutdown()).await;
             remote.lock().reset_on_drop(false);
+        }
+        End::LocalFailed(_) | End::Violation(_) | End::HungUp { .. } => {
+            let _ = timeout(HANGUP, leave(&mut frames, &remote)).await;
+            let is_delivered = remote.lock().line().is_none_or(|line| !line.queued);
+            remote.lock().reset_on_drop(settings.reset && !is_delivered);
         }
     }
     end
@@ -211,6 +211,11 @@ where
             }
             Ok(end) = &mut told, if downward.is_none() => {
                 match &end {
+                    // It is over, and what the local side still says is not wanted.
+                    Down::Closed(close) if !close.is_normal() => {
+                        link.order(|orders| orders.drain = Some(Duration::ZERO));
+                        sooner(&mut limit, 2 * HANGUP);
+                    }
                     Down::Closed(_) | Down::Emptied => {
                         peer_was_first = upward.is_none();
                         link.peer_ended();
@@ -236,6 +241,9 @@ where
             }
             end = &mut up, if upward.is_none() => {
                 link.upward_ended(settings.linger);
+                if matches!(end, Up::LocalFailed(_)) {
+                    sooner(&mut limit, 2 * HANGUP);
+                }
                 upward = Some(end);
             }
             lost = &mut lost => return match lost {

@@ -320,14 +320,17 @@ async fn receive_raw(gateway: WebSocketStream<DuplexStream>) -> (Vec<u8>, Option
     (data, close.map(|close| close.code.into()))
 }
 
+/// A target that resets its connection.
+struct Failing;
+
+impl AsyncRead for Failing {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+    }
+}
+
 #[tokio::test]
 async fn a_local_side_that_fails_is_told_to_the_peer() {
-    struct Failing;
-    impl AsyncRead for Failing {
-        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
-        }
-    }
     let (remote, wire) = duplex(65_536);
     let gateway = WebSocketStream::from_raw_socket(wire, Role::Server, None).await;
     let (meter, controls) = (Meter::default(), Controls { hangup: pending(), gone: pending() });
@@ -336,6 +339,25 @@ async fn a_local_side_that_fails_is_told_to_the_peer() {
         tokio::join!(bridge(local, remote, b"", &PATIENT, &meter, controls), receive_raw(gateway));
     assert!(matches!(end, End::LocalFailed(_)), "{end:?}");
     assert_eq!(close, Some(Close::FAILURE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_failed_is_not_held_by_the_other_side() {
+    // The peer's side failed, and neither its connection nor the local side ends.
+    let Ends { local, mut gateway, bridge, .. } = ends(64, PATIENT, b"").await;
+    let begin = Instant::now();
+    gateway.get_mut().write_all(b"\x88\x02\x03\xf3").await.unwrap();
+    assert!(matches!(bridge.await.unwrap().0, End::Peer(close) if close.code == Some(1011)));
+    assert!(begin.elapsed() <= Duration::from_secs(1), "{:?}", begin.elapsed());
+    drop((local, gateway));
+
+    // The local side failed, and the peer says nothing to its being told.
+    let (remote, _wire) = duplex(65_536);
+    let (meter, controls) = (Meter::default(), Controls { hangup: pending(), gone: pending() });
+    let begin = Instant::now();
+    let end = super::bridge((Failing, tokio::io::sink()), remote, b"", &PATIENT, &meter, controls).await;
+    assert!(matches!(end, End::LocalFailed(_)), "{end:?}");
+    assert!(begin.elapsed() <= Duration::from_secs(1), "{:?}", begin.elapsed());
 }
 
 #[tokio::test]
