@@ -27,6 +27,7 @@ pub fn text(bytes: &[u8]) -> Result<Secret, String> {
             match std::str::from_utf8(bytes) {
                 Ok(text) if !text.contains('\0') => Ok(Secret::new(text)),
                 _ => Err(match kind(bytes) {
+                    Some(_) if std::str::from_utf8(bytes).is_ok() => "it has zero bytes in it".into(),
                     Some(kind) => format!("it is {kind} and no text"),
                     None => "it is no text (UTF-8 or UTF-16)".into(),
                 }),

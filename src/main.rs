@@ -1,16 +1,28 @@
 use std::env;
 use std::process::ExitCode;
 
+use clap::builder::Resettable;
 use clap::{CommandFactory, FromArgMatches};
 use clap_complete::CompleteEnv;
 use iotstream::cli::{Cli, Command, in_order, usage_error};
 use iotstream::{command, complete, logging, process};
 
+/// An empty variable is as good as none, as containers, units and CI leave it behind.
+fn without_empty_variables(program: clap::Command) -> clap::Command {
+    let is_empty = |name: &std::ffi::OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
+    program
+        .mut_args(|argument| match argument.get_env() {
+            Some(name) if is_empty(name) => argument.env(Resettable::Reset),
+            _ => argument,
+        })
+        .mut_subcommands(without_empty_variables)
+}
+
 fn main() -> ExitCode {
     process::started();
     CompleteEnv::with_factory(Cli::command).var(complete::VARIABLE).complete();
     process::no_core_dumps();
-    let mut program = Cli::command();
+    let mut program = without_empty_variables(Cli::command());
     let words = in_order(&program, env::args_os());
     let parsed = program.try_get_matches_from_mut(&words).and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {

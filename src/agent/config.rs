@@ -89,6 +89,8 @@ impl Config {
             private_key: document.private_key.map(relative),
         };
         let mut credential = sources.read(&path.display().to_string())?;
+        // Files in one directory have its faults in common.
+        warnings.retain(|exposure| !credential.warnings.contains(exposure));
         credential.warnings.splice(..0, warnings);
         let given = |seconds: Option<Seconds>, default| seconds.map_or(default, |seconds| seconds.0);
         let second = Duration::from_secs(1);

@@ -1,6 +1,7 @@
 //! A systemd unit for the agent, hardened as far as its targets allow.
 
 use std::fmt::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -105,18 +106,39 @@ pub fn unit(program: &Path, config: &Path) -> Result<String> {
     let document = read_document(config, &mut Vec::new())?;
     let directory = config.parent().unwrap_or(Path::new(""));
     let relative = |file: &PathBuf| directory.join(file);
-    if document.holds_secret() {
-        return Err(Error::File {
-            path: config.to_owned(),
-            line: None,
-            problem: "it holds the connection string itself, and the service's user could not read it".into(),
-            hint: format!(
-                "move the connection string to {CONNECTION_STRING}: systemd hands it to the service"
-            ),
-        });
+    // A target that is a command makes it root's.
+    let is_roots = document.target.iter().any(|target| target.command.is_some());
+    let wrong = |path: &Path, problem: &str, hint: String| {
+        Err(Error::File { path: path.to_owned(), line: None, problem: problem.into(), hint })
+    };
+    if !is_roots && document.connection_string.is_some() {
+        return wrong(
+            config,
+            "it holds the connection string itself, and the service's user could not read it",
+            format!("move the connection string to {CONNECTION_STRING}: systemd hands it to the service"),
+        );
+    }
+    if !is_roots && document.holds_secret() {
+        return wrong(
+            config,
+            "it holds the proxy's password, and the service's user could not read it",
+            format!("leave proxy out, and set HTTPS_PROXY for the service: systemctl edit {UNIT}"),
+        );
+    }
+    for file in std::iter::once(config.to_owned()).chain(document.ca_file.as_ref().map(relative)) {
+        if !is_roots && !open_to_all(&file) {
+            return wrong(
+                &file,
+                "the service's user could not read it",
+                format!("chmod o+r '{}': it holds no secret", file.display()),
+            );
+        }
     }
     let mut credentials = Vec::new();
-    if document.connection_string_env.is_none() && document.connection_string_command.is_none() {
+    let is_elsewhere = document.connection_string.is_some()
+        || document.connection_string_env.is_some()
+        || document.connection_string_command.is_some();
+    if !is_elsewhere {
         let file = document.connection_string_file.as_ref();
         credentials.push(("connection-string", file.map_or_else(|| CONNECTION_STRING.into(), relative)));
     }
@@ -165,6 +187,11 @@ pub fn unit(program: &Path, config: &Path) -> Result<String> {
     }
     unit += "\n[Install]\nWantedBy=multi-user.target\n";
     Ok(unit)
+}
+
+/// Whether a user that nobody knows yet can read `file`, as far as its own mode says. What is not there is told of later.
+fn open_to_all(file: &Path) -> bool {
+    file.metadata().map_or(true, |file| file.permissions().mode() & 0o004 != 0)
 }
 
 /// A path as one word of a unit's line.

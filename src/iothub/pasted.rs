@@ -36,9 +36,13 @@ pub(super) fn unwrap(text: &str, reads: impl Fn(&str) -> bool) -> Result<Secret,
     if text.is_empty() {
         return Err(Malformed::new("the connection string is empty"));
     }
-    if text.starts_with(['{', '[']) {
+    // A section of an INI or TOML file begins so too.
+    let is_section = text.starts_with('[') && text.lines().next().is_some_and(|line| line.trim_end().ends_with(']'))
+        && serde_json::from_str::<serde::de::IgnoredAny>(text).is_err();
+    if text.starts_with(['{', '[']) && !is_section {
         return in_json(text);
     }
+    let text = if is_section { text.split_once('\n').map_or("", |(_, rest)| rest) } else { text };
     let decoded = percent_decoded(text);
     let text = decoded.as_ref().map_or(text, |decoded| decoded.expose());
     if !is_marked(text) {

@@ -58,7 +58,11 @@ impl ClientCertificate {
 }
 
 fn private_key(file: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unusable> {
-    let sections = sections(file).map_err(|problem| Unusable::Key(problem, KEY))?;
+    // What has a name is called by it below.
+    let sections = match sections(file) {
+        Err(_) if matches!(content::kind(file), Some("a PKCS#12 file (.pfx, .p12)")) => Vec::new(),
+        sections => sections.map_err(|problem| Unusable::Key(problem, KEY))?,
+    };
     let Some(found) = sections.into_iter().find(|section| section.label.ends_with("PRIVATE KEY")) else {
         let (problem, hint) = match content::kind(file) {
             Some("empty") => ("it is empty".into(), KEY),

@@ -4,6 +4,7 @@ use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
 use crate::content;
+use crate::secret::Secret;
 
 /// What stands between a BEGIN and its END.
 pub(super) struct Section {
@@ -24,7 +25,12 @@ pub(super) fn sections(bytes: &[u8]) -> Result<Vec<Section>, String> {
         let der = Zeroizing::new(bytes.to_vec());
         return Ok(vec![Section { label: label.into(), der, encrypted: false }]);
     }
-    let text = content::text(bytes)?;
+    // Names in the text around the sections may be in any encoding.
+    let is_pem = bytes.windows(11).any(|part| part == b"-----BEGIN ") && !bytes.contains(&0);
+    let text = match content::text(bytes) {
+        Err(_) if is_pem => Secret::new(String::from_utf8_lossy(bytes).into_owned()),
+        text => text?,
+    };
     let text = text.expose();
     if !text.contains("-----BEGIN ") {
         // A Kubernetes secret shows PEM in base64, and a web page may show DER so.

@@ -47,21 +47,32 @@ impl fmt::Display for Exposure {
 impl Exposure {
     /// What closes it.
     pub fn fix(&self) -> String {
-        let path = self.path.display();
+        let path = quoted(&self.path);
         match self.how {
             How::Read(_) if self.path.with_file_name("..data").is_symlink() => {
-                format!("'{path}' is of a Kubernetes volume: give the volume defaultMode: 0400")
+                format!("{path} is of a Kubernetes volume: give the volume defaultMode: 0400")
             }
-            How::Read(_) => format!("chmod 600 '{path}'"),
-            How::Write(_) => format!("chmod go-w '{path}'"),
+            How::Read(_) => format!("chmod 600 {path}"),
+            How::Write(_) => format!("chmod go-w {path}"),
             How::Own { owner, us } => {
                 let of_link = if self.path.is_symlink() { "-h " } else { "" };
-                let chown = format!("if you trust what it holds, chown {of_link}{us} '{path}'");
-                // An administrator may look at the files of a service's own user.
-                if us == 0 { format!("run this as uid {owner}, or {chown}") } else { chown }
+                let chown = format!("if you trust what it holds, chown {of_link}{us} {path}");
+                match (us, self.path.is_dir()) {
+                    // Whoever it belongs to is not to lose it, and may be the only one who could give it away.
+                    (0, true) => format!("run this as uid {owner}, or keep the file below a directory of root's"),
+                    (_, true) => "keep the file below a directory of your own, or of root's".into(),
+                    // An administrator may look at the files of a service's own user.
+                    (0, false) => format!("run this as uid {owner}, or {chown}"),
+                    (_, false) => format!("make a copy of your own, or as root, {chown}"),
+                }
             }
         }
     }
+}
+
+/// A path as one word of a shell's.
+pub fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 
 /// Where a path leads.

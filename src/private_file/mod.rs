@@ -6,7 +6,7 @@ mod owners;
 mod read;
 mod write;
 
-pub use exposure::{Exposure, How};
+pub use exposure::{Exposure, How, quoted};
 pub use read::{LONGEST, Read, is_credential, read, read_own, read_plain};
 pub use write::{Log, Unwritable, destination, log_exposures, log_if_possible, open_log, open_own, replace};
 

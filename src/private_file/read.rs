@@ -19,6 +19,9 @@ pub const LONGEST: u64 = 1024 * 1024;
 /// How long a pipe may be silent: whoever fills it may ask its user for a passphrase.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// How often a file is opened anew that is replaced in the meantime.
+const TRIES: u32 = 20;
+
 /// What a file holds, and how other users can get at it.
 #[derive(Debug)]
 pub struct Read {
@@ -48,15 +51,33 @@ impl Read {
 /// # Errors
 /// When it cannot be read, is longer than [`LONGEST`], or is replaced in the meantime.
 pub fn read(path: &Path) -> io::Result<Read> {
-    let (file, metadata) = open(path)?;
-    let mut found = Read { bytes: Zeroizing::default(), changeable: Vec::new(), readable: None };
-    if metadata.is_file() {
-        let owners = Owners::here();
-        found.changeable = exposures(path, &metadata, &owners)?;
-        found.readable = readable(path, &metadata, &owners);
+    let owners = Owners::here();
+    // Whoever saves a file replaces it, at times just now.
+    let mut tries = TRIES;
+    loop {
+        let (file, metadata) = open(path)?;
+        let mut found = Read { bytes: Zeroizing::default(), changeable: Vec::new(), readable: None };
+        if metadata.is_file() {
+            tries -= 1;
+            match exposures(path, &metadata, &owners) {
+                Err(error) if tries > 0 && error.kind() == ErrorKind::ResourceBusy => continue,
+                exposures => found.changeable = exposures?,
+            }
+            found.readable = readable(path, &metadata, &owners);
+        }
+        found.bytes = content(&file, &metadata, LONGEST)?;
+        return Ok(found);
     }
-    found.bytes = content(&file, &metadata, LONGEST)?;
-    Ok(found)
+}
+
+/// Whether `path` names a descriptor of this process, such as /dev/stdin: what is open is nobody else's to replace, and
+/// its name may be one of another mount namespace, or behind a directory that is closed to us.
+fn is_descriptor(path: &Path) -> bool {
+    let directory = path.parent().and_then(|parent| parent.canonicalize().ok());
+    let of_link = |path: &Path| std::fs::read_link(path).ok().filter(|to| to.starts_with("/proc/self/fd"));
+    of_link(path).is_some() || directory.is_some_and(|directory| {
+        directory == Path::new(&format!("/proc/{}/fd", std::process::id()))
+    })
 }
 
 /// The bytes of a file that is no secret, as a certificate is none.
@@ -96,12 +117,12 @@ pub(super) fn flags(flags: OFlags) -> i32 {
 
 fn exposures(path: &Path, file: &Metadata, owners: &Owners) -> io::Result<Vec<Exposure>> {
     // The file of a shell's here-document has no name any more, and so nobody else has it.
-    if file.nlink() == 0 {
+    if file.nlink() == 0 || is_descriptor(path) {
         return Ok(Vec::new());
     }
     let walked = walk(path, owners, true)?;
     if walked.found.is_none_or(|found| (found.dev(), found.ino()) != (file.dev(), file.ino())) {
-        return Err(io::Error::other("it was replaced while it was read"));
+        return Err(io::Error::new(ErrorKind::ResourceBusy, "it was replaced while it was read"));
     }
     Ok(walked.exposures)
 }

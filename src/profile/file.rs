@@ -1,5 +1,6 @@
 //! Finding and reading the profile file.
 
+use std::io::ErrorKind;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -88,7 +89,11 @@ const HINT: &str = "`man iotstream-profiles` shows every key of a profile file";
 
 fn read_document(path: &Path) -> Result<(Secret, Document)> {
     match read_toml(path, HINT, Document::holds_secret) {
-        Err(Error::File { line: None, .. }) if std::fs::symlink_metadata(path).is_err() => {
+        // What is behind a directory that is closed to us may be there.
+        Err(Error::File { line: None, .. })
+            if std::fs::symlink_metadata(path)
+                .is_err_and(|error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)) =>
+        {
             Err(Error::NoProfile { path: path.to_owned() })
         }
         read => read?.strictly(),

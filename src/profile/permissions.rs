@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::file::parse_toml;
 use crate::content;
 use crate::error::{Error, Result};
-use crate::private_file::{self, Exposure, How, is_credential};
+use crate::private_file::{self, Exposure, How, is_credential, quoted};
 use crate::secret::Secret;
 
 /// What a file says, and how other users can get at it.
@@ -91,8 +91,14 @@ pub fn read_toml<T: DeserializeOwned>(
     let unreadable = |error: io::Error| Error::File {
         path: path.to_owned(),
         line: None,
+        hint: match error.kind() {
+            io::ErrorKind::PermissionDenied => "it and each directory above it must be readable by you".into(),
+            // A link that leads nowhere, or in a circle.
+            _ if path.is_symlink() => format!("`ls -l {}` shows where the link leads", quoted(path)),
+            io::ErrorKind::NotFound => hint.into(),
+            _ => "it must be a text file in UTF-8 or UTF-16".into(),
+        },
         problem: error.to_string(),
-        hint: if path.exists() { "it must be readable by you".into() } else { hint.into() },
     };
     let read = private_file::read(path).map_err(unreadable)?;
     let text = content::text(&read.bytes).map_err(|problem| unreadable(io::Error::other(problem)))?;

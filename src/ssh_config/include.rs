@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, str};
 
 use crate::error::{Error, Result};
-use crate::private_file::{Unwritable, replace};
+use crate::private_file::{Unwritable, read_plain, replace};
 
 const OWN: &str = "iotstream.conf";
 const BACKUP: &str = "config.iotstream-backup";
@@ -124,8 +124,8 @@ fn meaningful(changes: Vec<Change>) -> Vec<Change> {
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
+    match read_plain(path) {
+        Ok(bytes) => Ok(Some(bytes.to_vec())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::local_io(path.display().to_string())(error)),
     }

@@ -203,6 +203,32 @@ fn no_proxy_and_none_lead_past_the_proxy() {
     assert_eq!(lost.status.code(), Some(255), "{}", lost.stderr);
 }
 
+/// As containers, units and CI leave them behind.
+#[test]
+fn a_variable_of_ours_that_is_empty_says_nothing() {
+    let (_agent, hub, bench) = crate::support::echo_device("echo");
+    for name in [
+        "LOG_FILE",
+        "CA_FILE",
+        "PROFILE",
+        "CONFIG",
+        "NAME",
+        "MODULE",
+        "STREAM",
+        "WAIT",
+        "KEEPALIVE",
+        "VERBOSE",
+        "CONNECT_TIMEOUT",
+        "RESPONSE_TIMEOUT",
+        "PROXY",
+    ] {
+        let mut helper = hub.helper(&bench);
+        helper.env(format!("IOTSTREAM_{name}"), "").args(["--stream", "echo", DEVICE]);
+        let done = run(&mut helper, Stdin::Ends(b"there and back"), LIMIT);
+        assert_eq!((done.status.code(), done.text()), (Some(0), "there and back"), "{name}: {}", done.stderr);
+    }
+}
+
 #[test]
 fn variables_that_say_nothing_hide_nothing_and_none_is_no_host() {
     let (_agent, hub, bench) = crate::support::echo_device("echo");
