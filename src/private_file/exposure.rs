@@ -59,7 +59,9 @@ impl Exposure {
                 let chown = format!("if you trust what it holds, chown {of_link}{us} {path}");
                 match (us, self.path.is_dir()) {
                     // Whoever it belongs to is not to lose it, and may be the only one who could give it away.
-                    (0, true) => format!("run this as uid {owner}, or keep the file below a directory of root's"),
+                    (0, true) => {
+                        format!("run this as uid {owner}, or keep the file below a directory of root's")
+                    }
                     (_, true) => "keep the file below a directory of your own, or of root's".into(),
                     // An administrator may look at the files of a service's own user.
                     (0, false) => format!("run this as uid {owner}, or {chown}"),

@@ -75,9 +75,9 @@ pub fn read(path: &Path) -> io::Result<Read> {
 fn is_descriptor(path: &Path) -> bool {
     let directory = path.parent().and_then(|parent| parent.canonicalize().ok());
     let of_link = |path: &Path| std::fs::read_link(path).ok().filter(|to| to.starts_with("/proc/self/fd"));
-    of_link(path).is_some() || directory.is_some_and(|directory| {
-        directory == Path::new(&format!("/proc/{}/fd", std::process::id()))
-    })
+    of_link(path).is_some()
+        || directory
+            .is_some_and(|directory| directory == Path::new(&format!("/proc/{}/fd", std::process::id())))
 }
 
 /// The bytes of a file that is no secret, as a certificate is none.
@@ -195,6 +195,28 @@ mod tests {
 
     fn fifo(path: &Path) {
         rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_being_saved_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, new) = (directory.path().join("file"), directory.path().join("new"));
+        fs::write(&path, "x").unwrap();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let saving = {
+            let path = path.clone();
+            std::thread::spawn(move || {
+                while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+                    fs::write(&new, "x").unwrap();
+                    fs::rename(&new, &path).unwrap();
+                }
+            })
+        };
+        for _ in 0..1000 {
+            assert_eq!(**read(&path).unwrap().bytes, *b"x");
+        }
+        drop(stop);
+        saving.join().unwrap();
     }
 
     #[test]

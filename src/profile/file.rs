@@ -1,7 +1,7 @@
 //! Finding and reading the profile file.
 
-use std::io::ErrorKind;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -91,8 +91,9 @@ fn read_document(path: &Path) -> Result<(Secret, Document)> {
     match read_toml(path, HINT, Document::holds_secret) {
         // What is behind a directory that is closed to us may be there.
         Err(Error::File { line: None, .. })
-            if std::fs::symlink_metadata(path)
-                .is_err_and(|error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)) =>
+            if std::fs::symlink_metadata(path).is_err_and(|error| {
+                matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+            }) =>
         {
             Err(Error::NoProfile { path: path.to_owned() })
         }

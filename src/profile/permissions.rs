@@ -92,7 +92,9 @@ pub fn read_toml<T: DeserializeOwned>(
         path: path.to_owned(),
         line: None,
         hint: match error.kind() {
-            io::ErrorKind::PermissionDenied => "it and each directory above it must be readable by you".into(),
+            io::ErrorKind::PermissionDenied => {
+                "it and each directory above it must be readable by you".into()
+            }
             // A link that leads nowhere, or in a circle.
             _ if path.is_symlink() => format!("`ls -l {}` shows where the link leads", quoted(path)),
             io::ErrorKind::NotFound => hint.into(),
