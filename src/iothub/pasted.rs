@@ -37,7 +37,8 @@ pub(super) fn unwrap(text: &str, reads: impl Fn(&str) -> bool) -> Result<Secret,
         return Err(Malformed::new("the connection string is empty"));
     }
     // A section of an INI or TOML file begins so too.
-    let is_section = text.starts_with('[') && text.lines().next().is_some_and(|line| line.trim_end().ends_with(']'))
+    let is_section = text.starts_with('[')
+        && text.lines().next().is_some_and(|line| line.trim_end().ends_with(']'))
         && serde_json::from_str::<serde::de::IgnoredAny>(text).is_err();
     if text.starts_with(['{', '[']) && !is_section {
         return in_json(text);

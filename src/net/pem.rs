@@ -75,6 +75,12 @@ mod tests {
         [&[0x30, 0x81, 0x85, 0x30, 0x81, 0x82, 0xa0, 0x03][..], &[7; 128]].concat()
     }
 
+    #[test]
+    fn names_around_the_sections_may_be_in_any_encoding() {
+        let bundle = [b"subject=O=T\xfcrktrust\n", pem("CERTIFICATE").as_bytes()].concat();
+        assert_eq!(*sections(&bundle).unwrap()[0].der, der());
+    }
+
     fn pem(label: &str) -> String {
         let body = BASE64.encode(&der());
         let lines: Vec<&str> =
