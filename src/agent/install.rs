@@ -127,10 +127,9 @@ pub fn unit(program: &Path, config: &Path) -> Result<String> {
     }
     for file in std::iter::once(config.to_owned()).chain(document.ca_file.as_ref().map(relative)) {
         if !is_roots && !open_to_all(&file) {
-            return wrong(
-                &file,
-                "the service's user could not read it",
-                format!("chmod o+r '{}': it holds no secret", file.display()),
+            let path = file.display();
+            log::warn!(
+                "{path}: the service's user cannot read it: chmod o+r '{path}', for it holds no secret"
             );
         }
     }
