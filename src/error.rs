@@ -153,6 +153,10 @@ pub enum Error {
         problem: String,
     },
     /// The device accepted a stream and ended it before anything came.
+    /// The other side closed a stream for a reason of its own.
+    Ended {
+        reason: String,
+    },
     EndedUnused {
         stream: String,
     },
@@ -262,6 +266,7 @@ impl Error {
             Error::Skewed { .. } => Exit::Denied,
             Error::Network { .. }
             | Error::Timeout { .. }
+            | Error::Ended { .. }
             | Error::EndedUnused { .. }
             | Error::Cut { .. }
             | Error::Silent { .. } => Exit::Temporary,
@@ -415,6 +420,7 @@ impl fmt::Display for Error {
             }
             Error::Skewed { skew } => write!(f, "the clock here is {skew} the hub's"),
             Error::Target { target, problem } => write!(f, "target {target}: {problem}"),
+            Error::Ended { reason } => write!(f, "the other side ended the stream: {}", escape(reason)),
             Error::EndedUnused { .. } => {
                 f.write_str("the device accepted the stream and ended it before the first byte")
             }

@@ -124,6 +124,7 @@ impl Error {
             Error::MqttRefused { skew: Some(skew), .. } | Error::Skewed { skew } => skew.hint(),
             Error::Target { .. } => "start it, or correct its [[target]] in the agent's configuration".into(),
             Error::MqttRefused { refusal, .. } => refused(*refusal).into(),
+            Error::Ended { .. } => "the log of the agent on the device says more".into(),
             Error::EndedUnused { stream } => format!(
                 "look at the target of the stream '{stream}' on the device: is its server running, and what does its log say?"
             ),

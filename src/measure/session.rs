@@ -93,6 +93,9 @@ pub fn failure(end: End) -> Option<Error> {
     match end {
         End::Local | End::PeerEmptied | End::HungUp { .. } => None,
         End::Peer(close) if close.is_normal() => None,
+        End::Peer(Close { reason, .. }) if !reason.is_empty() && reason != Close::LOST => {
+            Some(Error::Ended { reason })
+        }
         End::Peer(close) => cut(format!("it was closed{}", told(&close))),
         End::LocalFailed(source) => {
             Some(Error::LocalIo { what: "the local side of the stream".into(), source })

@@ -30,6 +30,9 @@ impl Close {
     /// What the stream leads to has failed.
     pub const FAILURE: u16 = 1011;
 
+    /// The reason that a gateway gives with 1011 when the other side's connection was lost [I].
+    pub const LOST: &str = "WS disconnected";
+
     pub fn new(code: u16, reason: impl Into<String>) -> Self {
         Self { code: Some(code), reason: reason.into() }
     }

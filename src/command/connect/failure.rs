@@ -8,11 +8,8 @@ use super::caller::Caller;
 use crate::command::signals::HelperSignals;
 use crate::error::{Error, Result};
 use crate::phase::Phases;
-use crate::tunnel::End;
+use crate::tunnel::{Close, End};
 use crate::{cli, command, failure_record, logging};
-
-/// What the gateway says of its own when a side is lost.
-const LOST: &str = "WS disconnected";
 
 /// Tells of what went wrong on the way to `host`.
 pub(super) async fn tell(
@@ -72,7 +69,7 @@ pub(super) fn before_the_first_byte(end: &End, received: u64, stream: &str, is_s
     let is_meant = match end {
         End::Peer(close) if close.is_normal() => is_ssh,
         End::PeerEmptied => is_ssh,
-        End::Peer(close) => close.reason.is_empty() || close.reason == LOST,
+        End::Peer(close) => close.reason.is_empty() || close.reason == Close::LOST,
         End::Cut(error) => error.kind() == ErrorKind::UnexpectedEof,
         _ => false,
     };
@@ -82,7 +79,6 @@ pub(super) fn before_the_first_byte(end: &End, received: u64, stream: &str, is_s
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tunnel::Close;
 
     fn closed(code: impl Into<Option<u16>>, reason: &str) -> End {
         End::Peer(Close { code: code.into(), reason: reason.into() })
@@ -93,7 +89,7 @@ mod tests {
         for (end, of_ssh, of_another) in [
             (closed(1000, ""), true, false),
             (closed(None, ""), true, false),
-            (closed(1011, LOST), true, true),
+            (closed(1011, Close::LOST), true, true),
             (closed(1011, ""), true, true),
             (closed(1011, "no route to host"), false, false),
             (End::Cut(ErrorKind::UnexpectedEof.into()), true, true),
