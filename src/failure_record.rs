@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use crate::clock::iso8601;
-use crate::error::Error;
+use crate::error::{Error, escape};
 use crate::phase::Phases;
 use crate::state;
 
@@ -17,11 +17,11 @@ const LONGEST: usize = 8 * 1024;
 pub fn keep(host: Option<&str>, error: &Error, phases: &Phases) {
     let mut text = format!("time: {}\n", iso8601(SystemTime::now()));
     if let Some(host) = host {
-        let _ = writeln!(text, "host: {host}");
+        let _ = writeln!(text, "host: {}", escape(host));
     }
-    let _ = writeln!(text, "error: {error}");
+    let _ = writeln!(text, "error: {}", escape(&error.to_string()));
     if let Some(hint) = error.hint() {
-        let _ = writeln!(text, "hint: {hint}");
+        let _ = writeln!(text, "hint: {}", escape(&hint));
     }
     let _ = writeln!(text, "exit status: {}", error.exit() as u8);
     for timing in phases.iter() {

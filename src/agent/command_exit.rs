@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::process::Child;
 use tokio::sync::{oneshot, watch};
@@ -52,11 +53,15 @@ impl Process {
     ) -> (Output<R>, Input<W>, Self) {
         let (tell, exit) = watch::channel(None);
         let (kill, killed) = oneshot::channel::<()>();
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         tokio::spawn(async move {
             let status = tokio::select! {
                 status = child.wait() => status,
                 _ = killed => {
                     // It may have ended just now.
+                    if let Some(group) = group {
+                        let _ = kill_process_group(group, Signal::KILL);
+                    }
                     let _ = child.start_kill();
                     child.wait().await
                 }
@@ -66,10 +71,10 @@ impl Process {
                 Err(error) => log::warn!("target command: {error}"),
             }
         });
-        let moved = Arc::new(AtomicBool::new(false));
+        let seen = Arc::new(Seen::default());
         let output =
-            Output { inner: socket.0, exit: exit.clone(), moved: moved.clone(), left: None, ending: None };
-        (output, Input { inner: socket.1, moved }, Self(Some(Running { exit, kill, _said: said })))
+            Output { inner: socket.0, exit: exit.clone(), seen: seen.clone(), left: None, ending: None };
+        (output, Input { inner: socket.1, seen }, Self(Some(Running { exit, kill, _said: said })))
     }
 
     /// How the program ended, if it has.
@@ -94,12 +99,29 @@ impl Process {
     }
 }
 
+/// What was seen of a program's stdin and stdout.
+#[derive(Debug, Default)]
+struct Seen {
+    said: AtomicBool,
+    heard: AtomicBool,
+    /// It ended with something unread.
+    unread: AtomicBool,
+    /// The end of what it says has been passed on.
+    over: AtomicBool,
+}
+
+impl Seen {
+    /// Whether an exit status other than 0 is a failure. `sshd -i` ends with 255 after ordinary sessions.
+    fn is_idle(&self) -> bool {
+        !self.said.load(Relaxed) && (!self.heard.load(Relaxed) || self.unread.load(Relaxed))
+    }
+}
+
 /// What a program writes.
 pub(super) struct Output<R> {
     inner: R,
     exit: Exit,
-    /// Whether a byte went either way.
-    moved: Arc<AtomicBool>,
+    seen: Arc<Seen>,
     /// Resolves once it has ended and there is nothing more to read.
     left: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// The wait for its exit, once it has closed stdout.
@@ -107,22 +129,23 @@ pub(super) struct Output<R> {
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for Output<R> {
-    /// Fails at the end if the program did: if it died of a signal, or had not said or heard anything when it ended with a
-    /// status other than 0. `sshd -i` ends with 255 after ordinary sessions.
+    /// Fails at the end if the program did: if it died of a signal, or had said nothing, and not read what it was told, when
+    /// it ended with a status other than 0.
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.ending.is_none() {
             let before = buf.filled().len();
             match Pin::new(&mut this.inner).poll_read(cx, buf) {
                 Poll::Ready(Ok(())) if buf.filled().len() > before => {
-                    this.moved.store(true, Relaxed);
+                    this.seen.said.store(true, Relaxed);
                     this.left = None;
                     return Poll::Ready(Ok(()));
                 }
                 // A program that ends with something unread resets its socket.
-                Poll::Ready(Err(error)) if error.kind() != io::ErrorKind::ConnectionReset => {
-                    return Poll::Ready(Err(error));
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    this.seen.unread.store(true, Relaxed);
                 }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(_) => {}
                 Poll::Pending => {
                     let mut exit = this.exit.clone();
@@ -146,8 +169,9 @@ impl<R: AsyncRead + Unpin> AsyncRead for Output<R> {
         let status = ready!(ending.as_mut().poll(cx));
         // For whoever reads again.
         this.ending = Some(Box::pin(std::future::ready(status)));
+        this.seen.over.store(true, Relaxed);
         let has_failed = |status: ExitStatus| match status.code() {
-            Some(code) => code != 0 && !this.moved.load(Relaxed),
+            Some(code) => code != 0 && this.seen.is_idle(),
             None => true,
         };
         Poll::Ready(match status.filter(|status| has_failed(*status)) {
@@ -160,21 +184,24 @@ impl<R: AsyncRead + Unpin> AsyncRead for Output<R> {
 /// What a program reads.
 pub(super) struct Input<W> {
     inner: W,
-    moved: Arc<AtomicBool>,
+    seen: Arc<Seen>,
 }
 
 impl<W: AsyncWrite + Unpin> AsyncWrite for Input<W> {
-    /// What a program that has ended does not read is dropped: its own end says how the stream ended.
+    /// What a program that has ended does not read is dropped until its own end has been passed on, for that says how the
+    /// stream ended.
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         match ready!(Pin::new(&mut this.inner).poll_write(cx, bytes)) {
             Ok(count) => {
-                this.moved.fetch_or(count > 0, Relaxed);
+                this.seen.heard.fetch_or(count > 0, Relaxed);
                 Poll::Ready(Ok(count))
             }
+            Err(error) if this.seen.over.load(Relaxed) => Poll::Ready(Err(error)),
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
             {
+                this.seen.unread.fetch_or(error.kind() == io::ErrorKind::ConnectionReset, Relaxed);
                 Poll::Ready(Ok(bytes.len()))
             }
             Err(error) => Poll::Ready(Err(error)),

@@ -175,6 +175,8 @@ fn start(words: &[String], facts: &Facts<'_>) -> io::Result<Connection> {
         .stdin(Stdio::from(theirs.try_clone()?))
         .stdout(Stdio::from(theirs))
         .stderr(Stdio::piped())
+        // So that what a script has started ends with it.
+        .process_group(0)
         .kill_on_drop(true)
         .spawn()?;
     let said = child.stderr.take().map(|stderr| Said::by(program, facts.stream, stderr));

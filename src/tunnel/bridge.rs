@@ -35,6 +35,9 @@ const TURN: u32 = 24;
 /// What a peer sends once it has said that nothing more comes is read no faster than a buffer in this time.
 const AFTER_END: Duration = Duration::from_millis(20);
 
+/// How long such a peer may take what it was sent last: with something unread, the system would reset the connection.
+const TAKEN: Duration = Duration::from_secs(5);
+
 /// What a bridge goes by.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -141,6 +144,9 @@ where
         End::Local | End::Peer(_) | End::PeerEmptied => {
             // TLS has a close of its own.
             let _ = timeout(HANGUP / 2, frames.shutdown()).await;
+            if goes_on(&remote).await {
+                let _ = timeout(TAKEN, taken(&remote)).await;
+            }
             remote.lock().reset_on_drop(false);
         }
         End::LocalFailed(_) | End::Violation(_) | End::HungUp { .. } => {
@@ -150,6 +156,23 @@ where
         }
     }
     end
+}
+
+/// Whether the peer, which has ended, sends something all the same.
+async fn goes_on<S: Remote>(mut remote: &Shared<S>) -> bool {
+    let mut unread = [0; 4096];
+    let mut reading = pin!(remote.read(&mut unread));
+    let read = poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx))).await;
+    matches!(read, Poll::Ready(Ok(1..)))
+}
+
+/// Hears such a peer out until it has what was sent last.
+async fn taken<S: Remote>(mut remote: &Shared<S>) {
+    let mut unread = [0; 4096];
+    while remote.lock().line().is_some_and(|line| line.queued && !line.ended) {
+        let _ = timeout(AFTER_END, remote.read(&mut unread)).await;
+        sleep(AFTER_END).await;
+    }
 }
 
 /// Ends the connection so that what was sent last arrives: with something unread, the system would reset it.
@@ -213,7 +236,7 @@ where
                 match &end {
                     // It is over, and what the local side still says is not wanted.
                     Down::Closed(close) if !close.is_normal() => {
-                        link.order(|orders| orders.drain = Some(Duration::ZERO));
+                        link.order(|orders| orders.end_soon(Duration::ZERO, None));
                         sooner(&mut limit, 2 * HANGUP);
                     }
                     Down::Closed(_) | Down::Emptied => {
@@ -223,10 +246,7 @@ where
                     }
                     // The peer is told in good manners, if it listens at all.
                     Down::LocalFailed(error) => {
-                        link.order(|orders| {
-                            orders.drain = Some(Duration::ZERO);
-                            orders.hangup.get_or_insert((settings.failed)(error));
-                        });
+                        link.order(|orders| orders.end_soon(Duration::ZERO, Some((settings.failed)(error))));
                         sooner(&mut limit, 2 * HANGUP);
                     }
                     Down::Violation(what) => {
@@ -252,15 +272,12 @@ where
             },
             close = &mut hangup, if !hung_up => {
                 hung_up = true;
-                link.order(|orders| {
-                    orders.drain = Some(HANGUP);
-                    orders.hangup = Some(close);
-                });
+                link.order(|orders| orders.end_soon(HANGUP, Some(close)));
                 sooner(&mut limit, 2 * HANGUP);
             }
             () = &mut gone, if !hung_up => {
                 hung_up = true;
-                link.order(|orders| orders.drain = Some(HANGUP));
+                link.order(|orders| orders.end_soon(HANGUP, None));
                 sooner(&mut limit, 2 * HANGUP);
             }
             () = sleep_until(limit.unwrap_or_else(Instant::now)), if limit.is_some() => break,
@@ -281,7 +298,8 @@ fn first_cause(
         (_, Some(Down::Violation(what))) => End::Violation(what),
         // It had ended altogether, which shows only when something is sent to it.
         (Some(Up::Eof), Some(Down::LocalFailed(error))) if half_close && is_gone(&error) => End::Local,
-        (_, Some(Down::LocalFailed(error))) | (Some(Up::LocalFailed(error)), _) => End::LocalFailed(error),
+        // What it could not say tells more than that it takes no more.
+        (Some(Up::LocalFailed(error)), _) | (_, Some(Down::LocalFailed(error))) => End::LocalFailed(error),
         (up, down) if hung_up => {
             let is_over = matches!(down, Some(Down::Closed(close)) if close.is_normal());
             End::HungUp { whole: is_over && matches!(up, Some(Up::Eof)) }
@@ -292,6 +310,8 @@ fn first_cause(
         }
         (Some(Up::Eof), Some(Down::Closed(close))) => End::Peer(close),
         (Some(Up::Eof), Some(Down::Emptied)) => End::PeerEmptied,
+        // It had said its last, and then went without taking ours.
+        (Some(Up::RemoteFailed(_)), Some(Down::Closed(_) | Down::Emptied)) => End::Abandoned,
         (_, Some(Down::RemoteFailed(error))) | (Some(Up::RemoteFailed(error)), _) => End::Cut(error),
         (Some(Up::Drained), Some(Down::Closed(close))) => End::Peer(close),
         (Some(Up::Drained), Some(Down::Emptied)) => End::PeerEmptied,
@@ -312,15 +332,21 @@ where
     S: AsyncWrite + Unpin,
 {
     let normal = Close::new(Close::NORMAL, "");
-    let (mut drain, mut payloads) = (None, 0);
+    let (mut drain, mut by, mut payloads) = (None, None, 0);
     loop {
-        let deadline = drain.map(|patience| Instant::now() + patience);
+        let now = Instant::now();
+        if by.is_some_and(|by| by <= now) {
+            // A local side that is never silent leaves the timer no turn.
+            let close = link.lock().orders.hangup.take().unwrap_or(normal);
+            return ended(frames, &close, Up::Drained).await;
+        }
+        let deadline = drain.map(|patience| now + patience).into_iter().chain(by).min();
         let step = tokio::select! {
             biased;
             () = link.attention.notified() => {
                 let (ping, pong, close) = {
                     let orders = &mut link.lock().orders;
-                    drain = orders.drain;
+                    (drain, by) = (orders.drain, orders.by);
                     (std::mem::take(&mut orders.ping), orders.pong.take(), orders.close.take())
                 };
                 if let Some(close) = close {
@@ -352,7 +378,7 @@ where
                     return ended(frames, &close, Up::LocalFailed(error)).await;
                 }
             },
-            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+            () = sleep_until(deadline.unwrap_or(now)), if deadline.is_some() => {
                 let close = link.lock().orders.hangup.take().unwrap_or(normal);
                 return ended(frames, &close, Up::Drained).await;
             }

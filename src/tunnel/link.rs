@@ -38,10 +38,22 @@ pub(super) struct Orders {
     pub(super) pong: Option<Vec<u8>>,
     /// To end once the local side has ended, or has been silent for this long.
     pub(super) drain: Option<Duration>,
+    /// To end by then, whatever the local side has yet to say.
+    pub(super) by: Option<Instant>,
     /// To end with this, and send nothing more.
     pub(super) close: Option<Close>,
     /// What to close with once drained, if the local side has not ended.
     pub(super) hangup: Option<Close>,
+}
+
+impl Orders {
+    /// The local side may say what it has within [`HANGUP`], or until it has been silent for `silence`; then the upward pump
+    /// ends, with `close` if there is one.
+    pub(super) fn end_soon(&mut self, silence: Duration, close: Option<Close>) {
+        self.drain = Some(silence);
+        self.by = self.by.or(Some(Instant::now() + HANGUP));
+        self.hangup = self.hangup.take().or(close);
+    }
 }
 
 /// What is known of the peer's life.

@@ -154,6 +154,8 @@ fn a_command_target_that_fails_is_told_from_one_that_ends() {
             command("after-a-word", "read word; echo $word; exit 3"),
             command("by-a-signal", "echo hello; kill -9 $$"),
             command("unread", "exec 0<&-; echo bye"),
+            command("late", "sleep 0.3; exit 7"),
+            command("ten", "head -c 10 >/dev/null; echo done"),
         ]
         .concat(),
     );
@@ -172,9 +174,16 @@ fn a_command_target_that_fails_is_told_from_one_that_ends() {
         ]
     );
     setting.agent.says("stream 'after-a-word': the target command ended: exit status: 3", 1, SOON);
-    // What it no longer reads is nobody's failure.
+    // What it no longer reads is no failure of its own.
     let done = run(&mut setting.helper("unread"), Stdin::Ends(&[b'x'; 500_000]), LIMIT);
     assert_eq!(done.text(), "bye\n", "{}", done.stderr);
+    // What one that fails did not read does not make it an ordinary end.
+    let done = run(&mut setting.helper("late"), Stdin::Stays(b"word\n"), LIMIT);
+    assert_eq!(done.status.code(), Some(75), "{}", done.stderr);
+    // However much there is to send, an end is an end.
+    let zeros = fs::File::open("/dev/zero").unwrap();
+    let mut child = setting.helper("ten").stdin(zeros).stdout(Stdio::piped()).spawn().unwrap();
+    assert_eq!(exit_code(&mut child), Some(75));
     assert!(!setting.agent.stderr().contains("Broken pipe"), "{}", setting.agent.stderr());
 }
 
@@ -219,4 +228,28 @@ fn an_agent_that_is_stopped_leaves_a_record_at_the_user_s() {
     assert_eq!(exit_code(&mut child), Some(75));
     let record = run(setting.bench.iotstream().arg("last"), Stdin::Ends(b""), LIMIT).succeeded();
     assert!(record.text().contains("the agent was stopped"), "{}", record.text());
+}
+
+#[test]
+fn a_limit_amid_a_download_is_told_to_the_user() {
+    let bench = Bench::new();
+    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let config = format!("max-duration = \"1s\"\n{}", target("yes", "command = [\"yes\"]"));
+    let _agent = agent_with_config(&bench, &hub, DEVICE, &config);
+    let mut helper = hub.helper(&bench);
+    helper
+        .args(["--stream", "yes", DEVICE])
+        .stdin(Stdio::null())
+        .stdout(fs::File::create("/dev/null").unwrap());
+    let done = run_without_stdout(&mut helper);
+    assert_eq!(done.0, Some(75));
+    assert!(done.1.contains("the other side ended the stream: its time is up (max-duration)"), "{}", done.1);
+}
+
+fn run_without_stdout(helper: &mut std::process::Command) -> (Option<i32>, String) {
+    let mut child = helper.stderr(Stdio::piped()).spawn().unwrap();
+    let code = exit_code(&mut child);
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    (code, said)
 }
