@@ -114,6 +114,10 @@ impl AsyncRead for OverWebSocket {
                 let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
                 Err(io::Error::other(format!("it closed its WebSocket with {code}{reason}")))
             }
+            Ok(End::Peer(Close { code: None, .. })) => {
+                Err(io::Error::other("it closed its WebSocket without a code"))
+            }
+            Ok(End::PeerEmptied) => Err(io::Error::other("it sends nothing but empty WebSocket messages")),
             Ok(End::Cut(error)) => Err(error),
             _ => Ok(()),
         })
@@ -190,6 +194,11 @@ pub(super) fn session_error(config: &Config, error: SessionError) -> Error {
             Error::MqttRefused { hub, identity: config.identity().clone(), refusal, skew: None }
         }
         SessionError::Protocol(problem) => Error::Protocol { target: format!("the hub {hub}"), problem },
+        SessionError::Network(error)
+            if error.kind() == io::ErrorKind::UnexpectedEof && error.get_ref().is_none() =>
+        {
+            lost("it ended the connection".into())
+        }
         SessionError::Network(error) => lost(format!("the connection was cut: {error}")),
         SessionError::Silent(what) => lost(format!("no answer to {what}")),
     }

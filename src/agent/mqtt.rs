@@ -45,6 +45,10 @@ pub(super) struct Session<S> {
     io: S,
     protocol: Connection<role::Client>,
     input: Vec<u8>,
+    /// What has been read and not been given to the state machine.
+    unread: std::ops::Range<usize>,
+    /// What is to be written: a write that is given up goes on from there.
+    output: bytes::BytesMut,
     /// Packets that have been read and not looked at.
     received: std::collections::VecDeque<Packet>,
     ping_at: Option<Instant>,
@@ -72,6 +76,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             io,
             protocol,
             input: vec![0; 4096],
+            unread: 0..0,
+            output: bytes::BytesMut::new(),
             received: std::collections::VecDeque::new(),
             ping_at: None,
             answer_by: None,
@@ -207,8 +213,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     async fn packet(&mut self) -> Result<Packet, SessionError> {
         loop {
+            // Acknowledgements first. This may be given up at each await: nothing is in a local variable then.
+            self.write().await?;
             if let Some(packet) = self.received.pop_front() {
                 return Ok(packet);
+            }
+            if !self.unread.is_empty() {
+                let mut cursor = Cursor::new(&self.input[self.unread.clone()]);
+                let events = self.protocol.recv(&mut cursor);
+                self.unread.start += usize::try_from(cursor.position()).unwrap_or(usize::MAX);
+                self.take(events)?;
+                continue;
             }
             let timer = [self.ping_at, self.answer_by].into_iter().flatten().min();
             tokio::select! {
@@ -217,13 +232,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     if count == 0 {
                         return Err(SessionError::Network(std::io::ErrorKind::UnexpectedEof.into()));
                     }
-                    let input = self.input[..count].to_vec();
-                    let mut cursor = Cursor::new(&input[..]);
-                    let length = count as u64;
-                    while cursor.position() < length {
-                        let events = self.protocol.recv(&mut cursor);
-                        self.obey(events).await?;
-                    }
+                    self.unread = 0..count;
                 }
                 () = sleep_until(timer.unwrap_or_else(Instant::now)), if timer.is_some() => {
                     if self.answer_by.is_some_and(|by| by <= Instant::now()) {
@@ -231,7 +240,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     }
                     self.ping_at = None;
                     let events = self.protocol.notify_timer_fired(TimerKind::PingreqSend);
-                    self.obey(events).await?;
+                    self.take(events)?;
                 }
             }
         }
@@ -239,21 +248,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     async fn send(&mut self, packet: Packet) -> Result<(), SessionError> {
         let events = self.protocol.send(packet);
-        self.obey(events).await
+        self.take(events)?;
+        self.write().await
+    }
+
+    /// Writes what is to be written. Cancel-safe.
+    async fn write(&mut self) -> Result<(), SessionError> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let sending = async {
+            while !self.output.is_empty() {
+                self.io.write_buf(&mut self.output).await?;
+            }
+            self.io.flush().await
+        };
+        Ok(timeout(ANSWER_LIMIT, sending).await.map_err(|_| SessionError::Silent("a packet"))??)
     }
 
     /// Does what the state machine asks for.
-    async fn obey(&mut self, events: Vec<Event>) -> Result<(), SessionError> {
+    fn take(&mut self, events: Vec<Event>) -> Result<(), SessionError> {
         for event in events {
             match event {
                 Event::NotifyPacketReceived(packet) => self.received.push_back(packet),
                 Event::RequestSendPacket { packet, .. } => {
-                    let bytes = packet.to_continuous_buffer();
-                    let sending = async {
-                        self.io.write_all(&bytes).await?;
-                        self.io.flush().await
-                    };
-                    timeout(ANSWER_LIMIT, sending).await.map_err(|_| SessionError::Silent("a packet"))??;
+                    self.output.extend_from_slice(&packet.to_continuous_buffer());
                 }
                 Event::RequestTimerReset { kind, duration_ms } => {
                     let at = Some(Instant::now() + Duration::from_millis(duration_ms));
@@ -330,6 +349,45 @@ mod tests {
         let (device, mut hub) = duplex(1 << 20);
         let ((), session) = tokio::join!(taken_in(&mut hub, 1000), begun(device));
         assert!(matches!(session, Err(SessionError::Protocol(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_at_qos_1_is_taken_though_each_wait_for_it_is_given_up() {
+        const OFFERS: u16 = 300;
+        let (device, mut hub) = duplex(256);
+        let ((), session) = tokio::join!(taken_in(&mut hub, 0), begun(device));
+        let mut session = session.unwrap();
+        let (mut from_device, mut to_device) = tokio::io::split(hub);
+        let sending = async {
+            for id in 1..=OFFERS {
+                let [high, low] = id.to_be_bytes();
+                let mut packet = publish(OFFER);
+                packet[0] = 0x32;
+                packet[1] += 2;
+                packet.extend([high, low]);
+                to_device.write_all(&packet).await.unwrap();
+            }
+        };
+        let acknowledged = async {
+            let mut all = vec![0; 4 * usize::from(OFFERS)];
+            from_device.read_exact(&mut all).await.unwrap();
+            all
+        };
+        let taking = async {
+            let mut taken = 0;
+            while taken < OFFERS {
+                tokio::select! {
+                    biased;
+                    offer = session.offer() => taken += u16::from(offer.unwrap().is_ok()),
+                    () = tokio::task::yield_now() => {}
+                }
+            }
+            // The last acknowledgements go out with the next packet's wait.
+            let _ = timeout(Duration::from_secs(1), session.offer()).await;
+        };
+        let ((), acknowledged, ()) = tokio::join!(sending, acknowledged, taking);
+        let ids = acknowledged.chunks(4).map(|packet| u16::from_be_bytes([packet[2], packet[3]]));
+        assert!(ids.eq(1..=OFFERS));
     }
 
     #[tokio::test(start_paused = true)]

@@ -109,6 +109,8 @@ struct Agent {
     flood: Flood,
     /// The same of offers that no stream can come of.
     bad_offers: Flood,
+    /// The same of offers whose rejection is clear at once.
+    hopeless_offers: Flood,
 }
 
 /// Offers that were rejected at once. A line for each would fill a disk as fast as the hub can send.
@@ -181,6 +183,7 @@ impl Agent {
             well: Instant::now(),
             flood: Flood::new(1),
             bad_offers: Flood::new(BAD_OFFERS),
+            hopeless_offers: Flood::new(BAD_OFFERS),
         }
     }
 
@@ -306,8 +309,7 @@ impl Agent {
                 link = dialled(&mut dialling) => match (link, &mut renewal) {
                     (Ok(link), Some(renewal)) => {
                         let patience = renewal.end.saturating_duration_since(Instant::now());
-                        self.leave(session, answers, waiting, patience).await;
-                        return Ok(Over::Renew(link));
+                        return Ok(self.hand_over(session, answers, waiting, patience, link, orders).await);
                     }
                     (Err(error), Some(renewal)) => {
                         dialling = None;
@@ -380,6 +382,16 @@ impl Agent {
             }
             return Some(offer.answer(Decision::Reject));
         }
+        // What is clear at once needs neither a task nor, when there are many, a line each.
+        if let Some(why) = self.hopeless(&offer.stream) {
+            if let Some(count) = self.hopeless_offers.rejected() {
+                let trail = self.shared.audit.stream(&offer.stream);
+                trail.offered(&self.config.identity().client_id(), &self.config.hub().to_string());
+                let more = if count > 1 { format!(" ({count} of that kind)") } else { String::new() };
+                trail.rejected(&format!("{why}{more}"));
+            }
+            return Some(offer.answer(Decision::Reject));
+        }
         self.is_well();
         let surroundings = Surroundings {
             config: self.config.clone(),
@@ -389,6 +401,12 @@ impl Agent {
         };
         self.streams.spawn(stream::run(offer, answers.clone(), surroundings));
         None
+    }
+
+    /// Why an offer of `stream` is rejected whatever else there is to it.
+    fn hopeless(&self, stream: &str) -> Option<String> {
+        let Some(target) = self.config.target(stream) else { return Some("no target has that name".into()) };
+        self.shared.sessions.enter(&target.stream, self.config.max_sessions, target.max_sessions).err()
     }
 
     /// Takes no more offers, publishes the answers that are still to come, and ends the session.
@@ -418,6 +436,27 @@ impl Agent {
         }
         // A hub that does not read is left all the same.
         let _ = timeout(STOP_LEAVE, session.end()).await;
+    }
+
+    /// Leaves a session for the one over `link`. An order that comes meanwhile ends the leave: whoever stops the agent
+    /// is not to wait for a hub that does not answer.
+    async fn hand_over(
+        &mut self,
+        session: Session<Link>,
+        answers: mpsc::Sender<String>,
+        waiting: mpsc::Receiver<String>,
+        patience: Duration,
+        link: Link,
+        orders: &mut mpsc::Receiver<Order>,
+    ) -> Over {
+        let order = {
+            let mut leaving = pin!(self.leave(session, answers, waiting, patience));
+            tokio::select! {
+                () = &mut leaving => return Over::Renew(link),
+                order = orders.recv() => order,
+            }
+        };
+        if self.obey(order) { Over::Renew(link) } else { Over::Stop }
     }
 
     /// Takes an order; false is the order to stop.

@@ -90,7 +90,9 @@ impl Hub {
         };
         if request.method != Method::GET {
             let wanted = request.headers.get(IF_MATCH).and_then(|tag| tag.to_str().ok()).unwrap_or("*");
-            if wanted != "*" && wanted.trim_matches('"') != etag {
+            // Microsoft's Python and Node clients put the asterisk in quotes as well.
+            let wanted = wanted.trim().trim_start_matches("W/").trim_matches('"');
+            if wanted != "*" && wanted != etag {
                 return self.problem(412, None, "The twin has changed: its etag is another one.");
             }
             let Ok(change) = serde_json::from_slice(body) else {

@@ -45,7 +45,9 @@ enum Route<'a> {
 
 impl Route<'_> {
     fn parse(path: &str) -> Option<Route<'_>> {
-        let segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+        // Node's client lists devices at `/devices/`.
+        let path = path.strip_prefix('/')?;
+        let segments: Vec<&str> = path.strip_suffix('/').unwrap_or(path).split('/').collect();
         Some(match segments[..] {
             ["twins", device, "streams", stream] => Route::Stream { device, module: None, stream },
             ["twins", device, "modules", module, "streams", stream] => {

@@ -189,7 +189,8 @@ fn hub_hint(failure: &HubFailure, skew: Option<Skew>, identity: &Identity) -> Op
         }
         (429, _) => match failure.retry_after {
             Some(seconds) => format!(
-                "a hub opens 5 new streams a second and carries 50: try again in {seconds} s, or use --wait"
+                "a hub opens 5 new streams a second and carries 50: try again in {} s, or use --wait",
+                seconds.max(1)
             ),
             None => "a hub opens 5 new streams a second and carries 50: try again, or use --wait".into(),
         },
@@ -201,7 +202,12 @@ fn hub_hint(failure: &HubFailure, skew: Option<Skew>, identity: &Identity) -> Op
         (300..=399, _) => {
             "a hub redirects nobody: is a proxy or a captive portal answering in its place?".into()
         }
-        (500..=599, _) => "the hub's own trouble: try again in a minute".into(),
+        (500..=599, _) => match failure.retry_after {
+            Some(after) => {
+                format!("the hub's own trouble: it says to try again in {} s", after.max(1))
+            }
+            None => "the hub's own trouble: try again in a minute".into(),
+        },
         _ => return None,
     })
 }

@@ -31,7 +31,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// What a hub may have [D].
 const MOST_DEVICES: usize = 1_000_000;
 
-/// How many pages without a device may follow each other.
+/// How many pages without a new device may follow each other.
 const EMPTY_PAGES: u32 = 100;
 
 /// How far a listing has come.
@@ -55,13 +55,16 @@ pub async fn devices(
     let mut devices = Vec::new();
     let mut next: Option<HeaderValue> = None;
     let mut empty_pages = 0;
+    let mut ids = std::collections::HashSet::new();
     let endless = |problem: String| Error::Protocol { target: credential.hub.to_string(), problem };
     loop {
         let paused = |pause| progress(Progress { devices: devices.len(), pause: Some(pause) });
         let reply = page(network, credential, api_version, next.as_ref(), paused).await?;
         let found = devices_page(&reply.body).map_err(malformed(&credential.hub))?;
-        empty_pages = if found.is_empty() { empty_pages + 1 } else { 0 };
-        devices.extend(found);
+        // A list that goes round in circles brings devices, and none that is new.
+        let known = ids.len();
+        devices.extend(found.into_iter().filter(|device: &Device| ids.insert(device.id.clone())));
+        empty_pages = if ids.len() == known { empty_pages + 1 } else { 0 };
         progress(Progress { devices: devices.len(), pause: None });
         if devices.len() > MOST_DEVICES {
             return Err(endless(format!(
@@ -70,7 +73,7 @@ pub async fn devices(
         }
         if empty_pages == EMPTY_PAGES {
             return Err(endless(format!(
-                "its list of devices goes on after {EMPTY_PAGES} pages without one"
+                "its list of devices goes on after {EMPTY_PAGES} pages without a new one"
             )));
         }
         let following = reply.headers.get(CONTINUATION).filter(|token| !token.is_empty()).cloned();

@@ -173,7 +173,9 @@ fn endless(per_page: usize) -> Finished {
 
 #[test]
 fn a_list_of_devices_without_end_is_ended() {
-    for (per_page, problem) in [(50_001, "more than 1000000 devices"), (0, "after 100 pages without one")] {
+    for (per_page, problem) in
+        [(50_001, "more than 1000000 devices"), (0, "after 100 pages without a new one")]
+    {
         let done = endless(per_page);
         assert_eq!(done.status.code(), Some(76), "{}", done.stderr);
         assert!(done.stderr.contains(problem), "{}", done.stderr);
