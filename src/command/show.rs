@@ -5,7 +5,7 @@ use clap::{ArgMatches, CommandFactory};
 
 use super::connect::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
 use super::output::print;
-use crate::cli::{Cli, ShowProfile};
+use crate::cli::{Cli, ShowProfile, in_order};
 use crate::duration;
 use crate::error::{Result, escape};
 use crate::iothub::DEFAULT_API_VERSION;
@@ -30,7 +30,9 @@ pub(super) fn run(args: &ShowProfile) -> Result<()> {
 
 /// Where clap found each option: only the matches tell a flag from a variable.
 fn matches() -> ArgMatches {
-    let matches = Cli::command().get_matches();
+    let program = Cli::command();
+    let words = in_order(&program, std::env::args_os());
+    let matches = program.get_matches_from(words);
     let show = matches.subcommand_matches("profile").and_then(|profile| profile.subcommand_matches("show"));
     show.cloned().unwrap_or_default()
 }
