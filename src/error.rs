@@ -153,6 +153,10 @@ pub enum Error {
         problem: String,
     },
     /// The device accepted a stream and ended it before anything came.
+    /// A signal ended a stream before all was said.
+    Signalled {
+        signal: &'static str,
+    },
     /// The other side closed a stream for a reason of its own.
     Ended {
         reason: String,
@@ -266,6 +270,7 @@ impl Error {
             Error::Skewed { .. } => Exit::Denied,
             Error::Network { .. }
             | Error::Timeout { .. }
+            | Error::Signalled { .. }
             | Error::Ended { .. }
             | Error::EndedUnused { .. }
             | Error::Cut { .. }
@@ -420,6 +425,7 @@ impl fmt::Display for Error {
             }
             Error::Skewed { skew } => write!(f, "the clock here is {skew} the hub's"),
             Error::Target { target, problem } => write!(f, "target {target}: {problem}"),
+            Error::Signalled { signal } => write!(f, "{signal} ended the stream before its end"),
             Error::Ended { reason } => write!(f, "the other side ended the stream: {}", escape(reason)),
             Error::EndedUnused { .. } => {
                 f.write_str("the device accepted the stream and ended it before the first byte")

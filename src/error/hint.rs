@@ -82,7 +82,7 @@ impl Error {
             ),
             Error::Network { phase: Phase::Dns, .. } => "is the name right, and does this machine resolve others?".into(),
             Error::Network { phase: Phase::Proxy, .. } | Error::Timeout { phase: Phase::Proxy, .. } => {
-                "is it the right proxy? it comes from --proxy, the profile's or the agent's proxy, HTTPS_PROXY or ALL_PROXY".into()
+                "is it the right proxy? it comes from --proxy, IOTSTREAM_PROXY, the profile's or the agent's proxy, HTTPS_PROXY or ALL_PROXY".into()
             }
             Error::ProxyDenied { .. } => {
                 "a login goes into the proxy's URL, http://USER:PASSWORD@HOST:PORT, in the profile or in HTTPS_PROXY".into()
@@ -132,7 +132,7 @@ impl Error {
             Error::Silent { .. } => "connect again once the network is back; --keepalive sets how soon an outage is noticed".into(),
             Error::MissingProgram { package, .. } => format!("install it, on Debian: apt-get install {package}"),
             Error::Bug(_) => "please report this with the command line and the output of -vv".into(),
-            Error::LocalIo { .. } | Error::Other(_) => return None,
+            Error::LocalIo { .. } | Error::Signalled { .. } | Error::Other(_) => return None,
         })
     }
 }

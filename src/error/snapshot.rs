@@ -194,7 +194,8 @@ fn following(error: &Error) -> Vec<Error> {
         Error::Skewed { .. } => {
             vec![Error::Target { target: text("127.0.0.1:22"), problem: text("what is wrong") }]
         }
-        Error::Target { .. } => vec![Error::Ended { reason: text("the target failed: what is wrong") }],
+        Error::Target { .. } => vec![Error::Signalled { signal: "SIGTERM" }],
+        Error::Signalled { .. } => vec![Error::Ended { reason: text("the target failed: what is wrong") }],
         Error::Ended { .. } => vec![Error::EndedUnused { stream: text("ssh") }],
         Error::EndedUnused { .. } => vec![Error::Cut { problem: text("what is wrong") }],
         Error::Cut { .. } => vec![Error::Silent { after: Duration::from_secs(52) }],

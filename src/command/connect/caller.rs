@@ -115,6 +115,14 @@ impl Caller {
         let _: Result<(), Elapsed> = timeout(HEAR_OUT_LIMIT, listening).await;
     }
 
+    /// Closes stdout and hears an ssh client out: it says a last word to a connection that has ended, and would report
+    /// stdin's broken pipe in place of the end.
+    pub(super) async fn close(&mut self) {
+        if self.has_said_ssh() && self.output.shutdown().await.is_ok() {
+            self.hear_out().await;
+        }
+    }
+
     /// Whether an ssh client is there for certain.
     pub(super) fn has_said_ssh(&self) -> bool {
         disconnect::is_ssh(&self.opening)

@@ -31,6 +31,8 @@ pub(super) async fn tell(
     }
     if in_band {
         caller.hear_out().await;
+    } else if !matches!(error, Error::Signalled { .. }) {
+        caller.close().await;
     }
     ExitCode::from(error.exit() as u8)
 }

@@ -74,7 +74,10 @@ async fn connect(args: &cli::Connect) -> Result<ExitCode> {
         Err(error) => Err(error),
     };
     let error = match ended {
-        Ok(exit) => return Ok(exit.map_or(ExitCode::SUCCESS, |exit| ExitCode::from(exit as u8))),
+        Ok(exit) => {
+            caller.close().await;
+            return Ok(exit.map_or(ExitCode::SUCCESS, |exit| ExitCode::from(exit as u8)));
+        }
         Err(error) => error,
     };
     // In mid-session the caller is not ours to listen to any more.
@@ -182,7 +185,7 @@ async fn bridge(
         End::LocalFailed(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Some(Exit::LocalIo)),
         End::LocalFailed(source) => Err(Error::LocalIo { what: "stdin and stdout".into(), source }),
         End::HungUp { whole: false } => {
-            Err(Error::Cut { problem: format!("{} ended it", signal.get().unwrap_or(&"the caller's end")) })
+            Err(Error::Signalled { signal: signal.get().unwrap_or(&"the caller's end") })
         }
         end => measure::failure(end).map_or(Ok(None), Err),
     };

@@ -42,12 +42,16 @@ impl Parent {
             && !self.may_be_quiet()
     }
 
-    /// Whether a word of its command line looks as if it were to show nothing, as scp's -q makes ssh's.
+    /// Whether a word of its command line looks as if it were to show nothing, as scp's -q makes ssh's, or to show it
+    /// elsewhere: -E in a file, -y in the system's log.
     fn may_be_quiet(&self) -> bool {
         let words = fs::read(self.proc("cmdline")).unwrap_or_default().to_ascii_lowercase();
         let is_flags = |word: &[u8]| word.starts_with(b"-") && word[1..].iter().all(u8::is_ascii_alphabetic);
         words.split(|byte| *byte == 0).any(|word| {
-            is_flags(word) && word.contains(&b'q') || word.windows(5).any(|part| part == b"quiet")
+            let has = |flag| is_flags(word) && word.contains(&flag);
+            // In lower case, -E is -e, too: then the reason is told twice, which does no harm.
+            b"qye".iter().any(|flag| has(*flag))
+                || word.windows(5).any(|part| part == b"quiet" || part == b"fatal")
         })
     }
 

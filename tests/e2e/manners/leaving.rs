@@ -120,6 +120,16 @@ fn a_hangup_does_not_end_a_session_under_nohup() {
     assert_eq!(ssh.ends(LIMIT).code(), Some(0), "{}", ssh.stderr());
 }
 
+#[test]
+fn a_server_that_goes_is_told_as_ssh_tells_it() {
+    let site = Site::start();
+    let mut ssh = site.openssh("ssh");
+    let done = run(ssh.args([DEVICE, "kill -9 $PPID; sleep 1"]), Stdin::Stays(b""), LIMIT);
+    assert_eq!(done.status.code(), Some(255), "{}", done.stderr);
+    assert!(done.stderr.contains("closed by remote host"), "{}", done.stderr);
+    assert!(!done.stderr.contains("Broken pipe"), "{}", done.stderr);
+}
+
 /// A terminal that is closed sends SIGHUP to all that was started in it, also to the helper of an ssh that has gone to the
 /// background.
 #[test]
