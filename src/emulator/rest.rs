@@ -45,9 +45,11 @@ enum Route<'a> {
 
 impl Route<'_> {
     fn parse(path: &str) -> Option<Route<'_>> {
-        // Node's client lists devices at `/devices/`.
-        let path = path.strip_prefix('/')?;
-        let segments: Vec<&str> = path.strip_suffix('/').unwrap_or(path).split('/').collect();
+        let mut segments: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+        // Node's client lists devices at `/devices/`; a stream needs its name.
+        if segments.last() == Some(&"") && !segments.contains(&"streams") {
+            segments.pop();
+        }
         Some(match segments[..] {
             ["twins", device, "streams", stream] => Route::Stream { device, module: None, stream },
             ["twins", device, "modules", module, "streams", stream] => {

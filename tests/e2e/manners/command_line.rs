@@ -63,7 +63,7 @@ fn a_command_line_that_is_wrong_is_told_of_everywhere() {
 fn a_variable_that_is_wrong_is_named() {
     for (variable, value) in [
         ("IOTSTREAM_KEEPALIVE", "soon"),
-        ("IOTSTREAM_WAIT", ""),
+        ("IOTSTREAM_WAIT", "later"),
         ("IOTSTREAM_VERBOSE", "much"),
         ("IOTSTREAM_PROXY", "nothing://x"),
     ] {
