@@ -5,7 +5,7 @@
 
 use std::future::{Future, pending, poll_fn};
 use std::io::{self, Cursor};
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
@@ -15,18 +15,13 @@ use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
-use super::empty_run::EmptyRun;
-use super::frame::{Close, Decoder, Piece};
+use super::frame::Close;
+use super::incoming::{Down, Incoming, Taken};
 use super::link::{HANGUP, Link, Sent};
 use super::meter::Meter;
 use super::outgoing::Frames;
 use super::remote::{Keepalive, Remote, Shared};
 use super::watch::{LOOK, Lost, watch};
-use crate::buffer::Buffer;
-
-/// Bytes taken from the stream at a time: four full TLS records, behind what is left of the longest header and control
-/// frame.
-const INCOMING: usize = 65_536 + 256;
 
 /// Reads in a row after which everything else of the stream, and other streams, have their turn: a peer may send faster
 /// than its frames are taken apart.
@@ -91,17 +86,6 @@ enum Up {
     Drained,
     LocalFailed(io::Error),
     RemoteFailed(io::Error),
-}
-
-enum Down {
-    Closed(Close),
-    /// A run of empty messages.
-    Emptied,
-    /// After our own close the peer neither sent nor closed.
-    Lingered,
-    LocalFailed(io::Error),
-    RemoteFailed(io::Error),
-    Violation(&'static str),
 }
 
 /// What may be asked of a running bridge. Both futures are polled until they resolve.
@@ -491,130 +475,6 @@ async fn after<S: AsyncRead + Unpin>(incoming: &mut Incoming<S>, link: &Link) ->
             Err(_) => return After::Gone,
         }
         sleep(AFTER_END).await;
-    }
-}
-
-/// The reading half of a WebSocket.
-struct Incoming<S> {
-    remote: S,
-    decoder: Decoder,
-    /// An unfinished header or control frame.
-    rest: Vec<u8>,
-    empty_run: EmptyRun,
-    /// A run of empty messages was the end.
-    emptied: bool,
-    /// A Close has come: what follows it means nothing (RFC 6455, section 1.4).
-    closed: bool,
-}
-
-/// What is in the bytes of one read.
-struct Taken {
-    /// Where the payloads are, moved together so that one write takes them all.
-    data: Range<usize>,
-    /// Why nothing more is to be read.
-    last: Option<Down>,
-}
-
-impl<S: AsyncRead + Unpin> Incoming<S> {
-    fn new(remote: S) -> Self {
-        Self {
-            remote,
-            decoder: Decoder::default(),
-            rest: Vec::new(),
-            empty_run: EmptyRun::default(),
-            emptied: false,
-            closed: false,
-        }
-    }
-
-    /// Reads from the peer. Cancel-safe.
-    ///
-    /// # Errors
-    /// That of the connection, also where it has ended.
-    async fn next(&mut self, link: &Link) -> io::Result<(Buffer, Taken)> {
-        let held = self.rest.len();
-        let (mut buffer, count) = Buffer::read(&mut self.remote, held..INCOMING).await?;
-        if count == 0 {
-            let where_to =
-                if held > 0 || self.decoder.is_within_message() { " within a message" } else { "" };
-            let problem = format!("it was closed{where_to} without a Close");
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem));
-        }
-        link.heard();
-        if self.closed {
-            return Ok((buffer, Taken { data: 0..0, last: None }));
-        }
-        buffer[..held].copy_from_slice(&self.rest);
-        let taken = self.take_apart(&mut buffer[..held + count], link);
-        Ok((buffer, taken))
-    }
-
-    /// As [`Self::next`]; once the upward pump has ended, only for as long as the peer may be silent.
-    async fn next_or_linger(&mut self, link: &Link) -> ControlFlow<(), io::Result<(Buffer, Taken)>> {
-        let ended = link.lock().upward_ended;
-        if !ended {
-            tokio::select! {
-                biased;
-                next = self.next(link) => return ControlFlow::Continue(next),
-                () = link.upward_end.notified() => {}
-            }
-        }
-        let linger = link.lock().linger;
-        match linger {
-            None => ControlFlow::Continue(self.next(link).await),
-            Some(patience) => match timeout(patience, self.next(link)).await {
-                Ok(next) => ControlFlow::Continue(next),
-                Err(_elapsed) => ControlFlow::Break(()),
-            },
-        }
-    }
-
-    fn take_apart(&mut self, bytes: &mut [u8], link: &Link) -> Taken {
-        let (mut data, mut unfinished) = (0..0, 0);
-        let was_emptied = self.emptied;
-        let last = loop {
-            let (used, piece) = match self.decoder.next(&bytes[unfinished..]) {
-                Ok((0, None)) => break (self.emptied && !was_emptied).then_some(Down::Emptied),
-                Ok(step) => step,
-                Err(violation) => break Some(Down::Violation(violation.0)),
-            };
-            let within = |range: Range<usize>| unfinished + range.start..unfinished + range.end;
-            match piece {
-                Some(Piece::Data(_)) if self.emptied => break Some(Down::Violation("data after its end")),
-                Some(Piece::Data(range)) => {
-                    let range = within(range);
-                    self.empty_run.broken();
-                    if data.is_empty() {
-                        data = range;
-                    } else {
-                        let count = range.len();
-                        bytes.copy_within(range, data.end);
-                        data.end += count;
-                    }
-                }
-                Some(Piece::Ping(range)) => {
-                    let payload = bytes[within(range)].to_vec();
-                    link.order(|orders| orders.pong = Some(payload));
-                }
-                Some(Piece::Close(code, reason)) => {
-                    self.closed = true;
-                    let reason = String::from_utf8_lossy(&bytes[within(reason)]).into_owned();
-                    let close = Close { code, reason };
-                    let is_whole = !close.is_normal() || !self.decoder.is_within_message();
-                    let within =
-                        || io::Error::new(io::ErrorKind::UnexpectedEof, "it was closed within a message");
-                    break Some(if is_whole { Down::Closed(close) } else { Down::RemoteFailed(within()) });
-                }
-                Some(Piece::Empty) => self.emptied = self.emptied || self.empty_run.is_end(Instant::now()),
-                Some(Piece::Pong) | None => {}
-            }
-            unfinished += used;
-        };
-        self.rest.clear();
-        if !self.closed {
-            self.rest.extend_from_slice(&bytes[unfinished..]);
-        }
-        Taken { data, last }
     }
 }
 

@@ -4,6 +4,7 @@
 mod bridge;
 mod empty_run;
 mod frame;
+mod incoming;
 mod link;
 mod meter;
 mod outgoing;

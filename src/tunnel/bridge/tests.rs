@@ -1,5 +1,6 @@
 //! The bridge against a reference WebSocket, over pipes of any size.
 
+use super::super::incoming::INCOMING;
 use super::super::remote::Line;
 use super::*;
 use std::sync::{Arc, Mutex};
