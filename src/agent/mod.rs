@@ -10,6 +10,7 @@ mod command_exit;
 mod config;
 mod credential;
 mod environment;
+mod flood;
 mod install;
 mod link;
 mod mqtt;

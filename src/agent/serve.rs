@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::approval::Terminal;
 use super::audit::Audit;
 use super::config::Config;
+use super::flood::Flood;
 use super::link::{self, Link};
 use super::mqtt::{Session, SessionError};
 use super::service_manager;
@@ -48,9 +49,6 @@ const WAITING_ANSWERS: usize = 64;
 /// How many streams there may be beyond max-sessions, which are about to be rejected. More offers are rejected at once:
 /// a hub can send them faster than anything can be decided about them.
 const BEING_REJECTED: usize = 64;
-
-/// How often it is told that offers are rejected at once.
-const FLOOD_NOTICE: Duration = Duration::from_secs(10);
 
 /// A session that lasted so long, or brought an offer, was a good one: the next failure is a first one. Two agents with
 /// one identity end each other's at once, and are to get ever slower.
@@ -111,34 +109,6 @@ struct Agent {
     bad_offers: Flood,
     /// The same of offers whose rejection is clear at once.
     hopeless_offers: Flood,
-}
-
-/// Offers that were rejected at once. A line for each would fill a disk as fast as the hub can send.
-struct Flood {
-    /// How many are told of singly.
-    at_once: u32,
-    told: u32,
-    since: Instant,
-    untold: u64,
-}
-
-impl Flood {
-    fn new(at_once: u32) -> Self {
-        Self { at_once, told: 0, since: Instant::now(), untold: 0 }
-    }
-
-    /// Counts one more, and gives how many there were if they are to be told of now.
-    fn rejected(&mut self) -> Option<u64> {
-        if self.since.elapsed() >= FLOOD_NOTICE {
-            (self.told, self.since) = (0, Instant::now());
-        }
-        self.untold += 1;
-        if self.told == self.at_once {
-            return None;
-        }
-        self.told += 1;
-        Some(std::mem::take(&mut self.untold))
-    }
 }
 
 /// Serves the device until it is ordered to stop, or nobody can order any more. Losing the hub never ends it, nor
