@@ -337,10 +337,11 @@ impl Agent {
             Ok(offer) => offer,
             Err(bad) => {
                 if let Some(count) = self.bad_offers.rejected() {
-                    let trail = self.shared.audit.stream(&bad.stream);
-                    trail.offered(&self.config.identity().client_id(), &self.config.hub().to_string());
-                    let more = if count > 1 { format!(" ({count} of that kind)") } else { String::new() };
-                    trail.rejected(&format!("{}: {}{more}", self.config.hub(), bad.problem));
+                    self.tell_rejected(
+                        &bad.stream,
+                        &format!("{}: {}", self.config.hub(), bad.problem),
+                        count,
+                    );
                 }
                 return bad.rejection();
             }
@@ -355,10 +356,7 @@ impl Agent {
         // What is clear at once needs neither a task nor, when there are many, a line each.
         if let Some(why) = self.hopeless(&offer.stream) {
             if let Some(count) = self.hopeless_offers.rejected() {
-                let trail = self.shared.audit.stream(&offer.stream);
-                trail.offered(&self.config.identity().client_id(), &self.config.hub().to_string());
-                let more = if count > 1 { format!(" ({count} of that kind)") } else { String::new() };
-                trail.rejected(&format!("{why}{more}"));
+                self.tell_rejected(&offer.stream, &why, count);
             }
             return Some(offer.answer(Decision::Reject));
         }
@@ -371,6 +369,14 @@ impl Agent {
         };
         self.streams.spawn(stream::run(offer, answers.clone(), surroundings));
         None
+    }
+
+    /// Tells of an offer of `stream` that was rejected at once, which is the last of `count` like it.
+    fn tell_rejected(&self, stream: &str, why: &str, count: u64) {
+        let trail = self.shared.audit.stream(stream);
+        trail.offered(&self.config.identity().client_id(), &self.config.hub().to_string());
+        let more = if count > 1 { format!(" ({count} of that kind)") } else { String::new() };
+        trail.rejected(&format!("{why}{more}"));
     }
 
     /// Why an offer of `stream` is rejected whatever else there is to it.
