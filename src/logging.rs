@@ -13,7 +13,7 @@ use rustix::fs::{FileType, fstat};
 
 use crate::cli;
 use crate::error::{Error, escape};
-use crate::private_file;
+use crate::platform::private_file;
 
 /// The variable that stands for `--log-file`.
 const LOG_FILE: &str = "IOTSTREAM_LOG_FILE";
@@ -52,7 +52,7 @@ impl Logger {
             to_stderr(&format!("iotstream: {text}\n"));
         }
         if let Some(file) = &self.file {
-            let time = crate::clock::iso8601(std::time::SystemTime::now());
+            let time = crate::time::clock::iso8601(std::time::SystemTime::now());
             let level = level.as_str().to_lowercase();
             // The level says it already.
             let text = text.strip_prefix("error: ").unwrap_or(&text);

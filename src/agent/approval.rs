@@ -15,8 +15,8 @@ use tokio::time::timeout;
 
 use super::environment::Facts;
 use super::said::Said;
-use crate::duration;
 use crate::error::escape;
+use crate::text::duration;
 
 /// What a line typed at the terminal may have.
 const MAX_LINE: u64 = 1024;

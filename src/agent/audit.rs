@@ -11,9 +11,9 @@ use tokio::time::sleep;
 
 use super::audit_output::{AGAIN, Output};
 use super::audit_sink::probe;
-use crate::clock::iso8601;
-use crate::duration;
 use crate::error::{Error, Result, escape};
+use crate::text::duration;
+use crate::time::clock::iso8601;
 use crate::tunnel::Meter;
 
 /// The log of all streams.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::audit_sink::Sink;
-use super::service_manager;
+use crate::platform::service_manager;
 
 /// The most that waits for a disk to have room again, in bytes.
 const MOST_WAITING: usize = 1 << 20;

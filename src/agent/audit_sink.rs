@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::error::escape;
-use crate::private_file::open_log;
+use crate::platform::private_file::open_log;
 
 /// What a pipe that can be written to takes without blocking.
 const PIECE: usize = 4096;

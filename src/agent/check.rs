@@ -10,13 +10,13 @@ use super::audit;
 use super::config::Config;
 use super::environment::{Facts, PATH};
 use super::install::LOGS;
-use super::link;
 use super::target::{Address, Target};
+use crate::backend::iothub::listener::link;
+use crate::check::{self, Finding, Outcome};
 use crate::error::{Error, Result};
-use crate::finding::{self, Finding, Outcome};
 use crate::net::Network;
-use crate::phase::{Phase, Phases};
-use crate::private_file::log_exposures;
+use crate::platform::private_file::log_exposures;
+use crate::time::phase::{Phase, Phases};
 
 /// Checks the configuration that was read from `place`, and all it speaks of. A running agent of the same device is
 /// put out of service for a moment, for the hub lets in one of each.
@@ -42,7 +42,7 @@ pub async fn check(place: &str, read: Result<(Config, Network)>) -> Vec<Finding>
     if reached {
         let since = Instant::now();
         let outcome = match link::clock(&config, &network).await {
-            Ok(hub) => finding::clock(SystemTime::now(), hub),
+            Ok(hub) => check::clock(SystemTime::now(), hub),
             Err(error) => Err(error).into(),
         };
         findings.push(Finding { what: "clock".into(), outcome, took: since.elapsed() });

@@ -9,12 +9,12 @@ use super::credential::{CONNECTION_STRING_FILE, Credential, Sources, read_secret
 use super::schema::{ApproveEntry, ApproveWord, Document, TargetEntry, Transport};
 use super::target::{Address, Target};
 use super::traffic::Allowance;
+use crate::backend::iothub::proto::{HubAddress, Identity};
+use crate::config::{Seconds, read_toml};
 use crate::error::{Error, Result};
-use crate::iothub::{HubAddress, Identity};
-use crate::pattern;
-use crate::private_file::Exposure;
-use crate::profile::{Seconds, read_toml};
+use crate::platform::private_file::Exposure;
 use crate::secret::Secret;
+use crate::text::pattern;
 use crate::tunnel::Keepalive;
 
 /// How long a token of ours is good: an hour, as every SDK has it [S].
@@ -28,28 +28,28 @@ const MAX_SESSIONS: usize = 100;
 /// Within the time that a user waits for the device's answer.
 const APPROVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long streams may go on when the agent is stopped.
-pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Everything the agent goes by.
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub(super) credential: Credential,
-    pub(super) transport: Transport,
-    pub(super) mqtt_port: u16,
-    pub(super) keepalive: Duration,
-    pub(super) stream_keepalive: Option<Keepalive>,
-    pub(super) token_life: Duration,
+    pub(crate) credential: Credential,
+    pub(crate) transport: Transport,
+    pub(crate) mqtt_port: u16,
+    pub(crate) keepalive: Duration,
+    pub(crate) stream_keepalive: Option<Keepalive>,
+    pub(crate) token_life: Duration,
     pub ca_file: Option<PathBuf>,
     /// A proxy's URL.
     pub proxy: Option<Secret>,
-    pub(super) targets: Vec<Target>,
-    pub(super) max_sessions: usize,
-    pub(super) idle_timeout: Option<Duration>,
-    pub(super) max_duration: Option<Duration>,
-    pub(super) allowance: Allowance,
-    pub(super) approve_timeout: Duration,
-    pub(super) stop_timeout: Duration,
-    pub(super) audit_log: Option<PathBuf>,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) max_sessions: usize,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) max_duration: Option<Duration>,
+    pub(crate) allowance: Allowance,
+    pub(crate) approve_timeout: Duration,
+    pub(crate) stop_timeout: Duration,
+    pub(crate) audit_log: Option<PathBuf>,
 }
 
 impl Config {
@@ -182,16 +182,16 @@ impl Config {
         &self.credential.warnings
     }
 
-    pub(super) fn hub(&self) -> &HubAddress {
+    pub(crate) fn hub(&self) -> &HubAddress {
         &self.credential.hub
     }
 
-    pub(super) fn identity(&self) -> &Identity {
+    pub(crate) fn identity(&self) -> &Identity {
         &self.credential.identity
     }
 
     /// The target of a stream's name: the first that fits.
-    pub(super) fn target(&self, stream: &str) -> Option<&Target> {
+    pub(crate) fn target(&self, stream: &str) -> Option<&Target> {
         self.targets.iter().find(|target| pattern::matches(&target.stream, stream))
     }
 }
@@ -201,7 +201,7 @@ const HINT: &str =
 
 /// Reads the file, which may be open to others as long as it holds no secret itself. What is no reason to refuse it is
 /// added to `warnings`.
-pub(super) fn read_document(path: &Path, warnings: &mut Vec<Exposure>) -> Result<Document> {
+pub(crate) fn read_document(path: &Path, warnings: &mut Vec<Exposure>) -> Result<Document> {
     let mut guarded = read_toml(path, HINT, Document::holds_secret)?;
     if !guarded.content.1.holds_secret() {
         // Never looked at before.

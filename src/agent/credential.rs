@@ -3,43 +3,43 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::clock::unix_seconds;
-use crate::error::{Error, Result};
-use crate::iothub::{
+use crate::backend::iothub::proto::{
     ConnectionString, HubAddress, Identity, Key, Malformed, Resource, SasToken, UnixSeconds,
 };
+use crate::config::{self, CommandLine};
+use crate::error::{Error, Result};
 use crate::net::{ClientCertificate, Unusable, read_certificates};
-use crate::private_file::Exposure;
-use crate::profile::{self, CommandLine};
+use crate::platform::private_file::Exposure;
 use crate::secret::Secret;
+use crate::time::clock::unix_seconds;
 
 /// Where systemd puts the credentials of a service.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
-pub(super) const CONNECTION_STRING_FILE: &str = "it holds the device's connection string, on one line";
+pub(crate) const CONNECTION_STRING_FILE: &str = "it holds the device's connection string, on one line";
 
 /// Where a device's credential is.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sources {
-    pub(super) connection_string: Option<Secret>,
-    pub(super) connection_string_file: Option<PathBuf>,
-    pub(super) connection_string_env: Option<String>,
-    pub(super) connection_string_command: Option<CommandLine>,
-    pub(super) certificate: Option<PathBuf>,
-    pub(super) private_key: Option<PathBuf>,
+pub(crate) struct Sources {
+    pub(crate) connection_string: Option<Secret>,
+    pub(crate) connection_string_file: Option<PathBuf>,
+    pub(crate) connection_string_env: Option<String>,
+    pub(crate) connection_string_command: Option<CommandLine>,
+    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) private_key: Option<PathBuf>,
 }
 
 /// A device, its hub, and the proof of its identity.
 #[derive(Clone, Debug)]
-pub(super) struct Credential {
-    pub(super) hub: HubAddress,
+pub(crate) struct Credential {
+    pub(crate) hub: HubAddress,
     /// Where to connect, if not to the hub itself.
-    pub(super) gateway: Option<HubAddress>,
-    pub(super) identity: Identity,
+    pub(crate) gateway: Option<HubAddress>,
+    pub(crate) identity: Identity,
     proof: Proof,
     source: String,
     /// How others can get at its files, where that is no reason to refuse them.
-    pub(super) warnings: Vec<Exposure>,
+    pub(crate) warnings: Vec<Exposure>,
 }
 
 #[derive(Clone, Debug)]
@@ -53,10 +53,10 @@ enum Proof {
 
 /// What to log in with, and for how long that is good; with a certificate there is no password.
 #[derive(Debug)]
-pub(super) struct Pass {
-    pub(super) password: Option<Secret>,
+pub(crate) struct Pass {
+    pub(crate) password: Option<Secret>,
     /// How long from now the hub will keep the connection, where another password can be made in time.
-    pub(super) renewable: Option<Duration>,
+    pub(crate) renewable: Option<Duration>,
 }
 
 impl Sources {
@@ -64,7 +64,7 @@ impl Sources {
     ///
     /// # Errors
     /// Which source is of no use, and why; never what it holds.
-    pub(super) fn read(mut self, place: &str) -> Result<Credential> {
+    pub(crate) fn read(mut self, place: &str) -> Result<Credential> {
         let certificate = given_by_systemd("certificate").or(self.certificate.take());
         let private_key = given_by_systemd("private-key").or(self.private_key.take());
         let mut warnings = Vec::new();
@@ -117,7 +117,7 @@ impl Credential {
     ///
     /// # Errors
     /// What is wrong with either.
-    pub(super) fn new(
+    pub(crate) fn new(
         source: String,
         text: &Secret,
         certificate: Option<(PathBuf, PathBuf)>,
@@ -158,7 +158,7 @@ impl Credential {
     ///
     /// # Errors
     /// When a token made elsewhere has expired.
-    pub(super) fn pass(&self, now: SystemTime, life: Duration) -> Result<Pass> {
+    pub(crate) fn pass(&self, now: SystemTime, life: Duration) -> Result<Pass> {
         let unusable = |problem: String| Error::Credential {
             source: self.source.clone(),
             problem,
@@ -185,7 +185,7 @@ impl Credential {
     }
 
     /// The certificate to show to the hub.
-    pub(super) fn certificate(&self) -> Option<&ClientCertificate> {
+    pub(crate) fn certificate(&self) -> Option<&ClientCertificate> {
         match &self.proof {
             Proof::Certificate(certificate) => Some(certificate),
             Proof::Key(_) | Proof::Token(_) => None,
@@ -202,14 +202,14 @@ fn given_by_systemd(name: &str) -> Option<PathBuf> {
 
 /// The text of a file with a secret, and what the file is called in messages. What is no reason to refuse it is added to
 /// `warnings`.
-pub(super) fn read_secret(path: &Path, hint: &str, warnings: &mut Vec<Exposure>) -> Result<(String, Secret)> {
+pub(crate) fn read_secret(path: &Path, hint: &str, warnings: &mut Vec<Exposure>) -> Result<(String, Secret)> {
     let source = format!("file {}", path.display());
     let unreadable = |error: std::io::Error| Error::Credential {
         source: source.clone(),
         problem: error.to_string(),
         hint: hint.into(),
     };
-    let text = profile::read_secret(path).map_err(unreadable)?.leniently(path, warnings)?;
+    let text = config::read_secret(path).map_err(unreadable)?.leniently(path, warnings)?;
     Ok((source, text))
 }
 
@@ -224,7 +224,7 @@ fn read_client_certificate(
         problem: error.to_string(),
         hint: "it holds the certificate's private key in PEM".into(),
     };
-    let file = profile::read_secret_bytes(key).map_err(unreadable)?.leniently(key, warnings)?;
+    let file = config::read_secret_bytes(key).map_err(unreadable)?.leniently(key, warnings)?;
     ClientCertificate::new(chain, &file).map_err(|unusable| {
         let (path, problem, hint) = match unusable {
             Unusable::Certificate(problem, hint) => (certificate, problem, hint),

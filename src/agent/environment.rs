@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 
 use serde_json::{Value, json};
 
-use crate::iothub::{HubAddress, Identity};
+use crate::backend::iothub::proto::{HubAddress, Identity};
 
 /// What any program may need, and no secret is kept in; and every LC_*.
 const KEPT: [&str; 7] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ"];

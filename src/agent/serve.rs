@@ -15,17 +15,17 @@ use super::approval::Terminal;
 use super::audit::Audit;
 use super::config::Config;
 use super::flood::Flood;
-use super::link::{self, Link};
-use super::mqtt::{Session, SessionError};
-use super::service_manager;
 use super::sessions::Sessions;
 use super::stream::{self, Shared, Surroundings};
 use super::traffic::Traffic;
-use crate::backoff::{Backoff, chance};
+use crate::backend::iothub::listener::link::{self, Link};
+use crate::backend::iothub::listener::mqtt::{Session, SessionError};
+use crate::backend::iothub::proto::{BadOffer, Decision, Offer};
 use crate::error::{Error, Exit, Result};
-use crate::iothub::{BadOffer, Decision, Offer};
 use crate::net::{Network, WssUrl};
-use crate::phase::Phase;
+use crate::platform::service_manager;
+use crate::time::backoff::{Backoff, chance};
+use crate::time::phase::Phase;
 
 /// Part of a token's life after which it is renewed, as .NET and Java do [S]; and after which even pending offers are
 /// put at risk.
@@ -530,15 +530,15 @@ async fn dialled(dialling: &mut Option<Dialling>) -> Result<Link> {
 mod tests {
     use super::*;
     use crate::agent::{Address, Builtin, Target};
-    use crate::emulator::{Emulator, Options};
-    use crate::iothub::{
+    use crate::backend::iothub::caller;
+    use crate::backend::iothub::proto::{
         ConnectionString, DEFAULT_API_VERSION, Identity, Initiate, Key, Refusal, Resource, SasToken,
         UnixSeconds,
     };
+    use crate::emulator::{Emulator, Options};
     use crate::net::{Proxies, Tls};
-    use crate::phase::Phases;
     use crate::secret::Secret;
-    use crate::service;
+    use crate::time::phase::Phases;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
     use tokio::net::TcpListener;
 
@@ -562,7 +562,7 @@ mod tests {
 
         let service = ConnectionString::parse(read("service.conn").expose()).unwrap();
         let Key::Shared(key) = &service.key else { panic!("no key") };
-        let expiry = UnixSeconds(crate::clock::unix_seconds(SystemTime::now()).0 + 600);
+        let expiry = UnixSeconds(crate::time::clock::unix_seconds(SystemTime::now()).0 + 600);
         let token = SasToken::sign(&Resource::hub(&service.hub), expiry, key, Some("service")).unwrap();
         let open = async |stream: &str, patience: u64| {
             let initiate = Initiate {
@@ -573,8 +573,8 @@ mod tests {
                 response_timeout: Duration::from_secs(patience),
             };
             let (hub, authorization) = (service.hub.clone(), token.text().clone());
-            let request = service::Request { hub, gateway: None, authorization, initiate };
-            service::open(&network, &request, None, &mut Phases::default()).await
+            let request = caller::Request { hub, gateway: None, authorization, initiate };
+            caller::open(&network, &request, None, &mut Phases::default()).await
         };
         // One byte in a frame with a mask of zeros; it comes back without a mask.
         let echo = async |io: &mut crate::net::Stream| {

@@ -15,10 +15,10 @@ use super::environment::Facts;
 use super::sessions::{Place, Sessions};
 use super::target::{Connection, Target};
 use super::traffic::{Charged, Traffic};
-use crate::duration;
-use crate::iothub::{Decision, Offer};
+use crate::backend::iothub::proto::{Decision, Offer};
 use crate::net::{Network, WssUrl};
-use crate::phase::Phases;
+use crate::text::duration;
+use crate::time::phase::Phases;
 use crate::tunnel::{self, Close, Controls, End, Meter, Settings};
 
 /// How long the target may take what is left once the user's connection has ended.

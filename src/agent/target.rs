@@ -212,7 +212,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::iothub::{HubAddress, Identity};
+    use crate::backend::iothub::proto::{HubAddress, Identity};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[test]

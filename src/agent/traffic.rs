@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::clock::unix_seconds;
+use crate::time::clock::unix_seconds;
 
 /// Under a bandwidth limit no stream takes more at a time than an eighth of a second carries, so that they take turns.
 const TURNS_A_SECOND: u64 = 8;
@@ -20,7 +20,7 @@ const SMALLEST_TURN: u64 = 256;
 
 /// What streams may carry. Both directions count: a hub's quota counts them so [D].
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Allowance {
+pub(crate) struct Allowance {
     /// Bytes a second.
     pub(super) bandwidth: Option<NonZeroU64>,
     /// Bytes a day, which begins at 00:00 UTC as the hub's does [D].

@@ -6,7 +6,8 @@ use clap::{Args, ValueEnum};
 use clap_complete::ArgValueCandidates;
 
 use super::{Log, Way};
-use crate::{complete, duration, size};
+use crate::cli::complete;
+use crate::text::{duration, size};
 
 #[derive(Args, Clone, Debug)]
 pub struct Ping {

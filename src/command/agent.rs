@@ -8,14 +8,14 @@ use std::sync::Arc;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 
-use super::network::network;
 use super::output::print_findings;
-use super::signals;
 use crate::agent::{self, Config, Order};
+use crate::config::network::network;
 use crate::error::{Error, Result};
 use crate::net::Network;
-use crate::private_file::replace;
-use crate::{cli, finding};
+use crate::platform::private_file::replace;
+use crate::platform::signals;
+use crate::{check, cli};
 
 const DEFAULT_CONFIG: &str = "/etc/iotstream/agent.toml";
 
@@ -96,7 +96,7 @@ async fn check(args: &cli::Agent) -> Result<ExitCode> {
     let place = args.connection_string_file.as_deref().unwrap_or(config_path(args));
     let findings = agent::check(&place.display().to_string(), read(args)).await;
     print_findings(&findings, args.json)?;
-    Ok(finding::exit(&findings).map_or(ExitCode::SUCCESS, |exit| ExitCode::from(exit as u8)))
+    Ok(check::exit(&findings).map_or(ExitCode::SUCCESS, |exit| ExitCode::from(exit as u8)))
 }
 
 fn install(args: &cli::Agent) -> Result<ExitCode> {

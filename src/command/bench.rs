@@ -9,14 +9,16 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind};
 use tokio::time::interval;
 
-use super::connect::{self, Plan, keepalive};
 use super::output::print;
-use super::{prompt, signals};
-use crate::duration::{milliseconds, show_measured};
+use super::prompt;
+use crate::connect::{self, Plan, keepalive};
 use crate::error::{Error, Exit, Result};
 use crate::measure::{Session, Transfer, download, upload};
-use crate::phase::Phases;
-use crate::{cli, logging, size};
+use crate::platform::signals;
+use crate::text::duration::{milliseconds, show_measured};
+use crate::text::size;
+use crate::time::phase::Phases;
+use crate::{cli, logging};
 
 /// What a hub's device streams carry in a day, all of them together [D].
 const DAILY_QUOTA: u64 = 300_000_000;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::cli;
-use crate::complete::write_loader;
+use crate::cli::complete::write_loader;
 use crate::error::{Error, Result};
 
 pub(super) fn run(args: &cli::Completions) -> Result<ExitCode> {

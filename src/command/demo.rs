@@ -14,15 +14,15 @@ use tokio::process::Command;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 
-use super::signals;
 use crate::agent::{self, Address, Config, Target};
+use crate::backend::iothub::proto::Identity;
 use crate::cli;
 use crate::emulator::{Emulator, Options};
 use crate::error::{Error, Result};
-use crate::iothub::Identity;
 use crate::net::{Network, Proxies, Tls};
+use crate::platform::signals;
 use crate::secret::Secret;
-use crate::ssh_config::Helper;
+use crate::ssh::config::Helper;
 
 /// The device's id, and ssh's name for it.
 const DEVICE: &str = "demo-device";

@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::process::ExitCode;
 
-use super::network::network;
 use super::output::print;
+use crate::backend::iothub::caller::{self, Progress};
+use crate::backend::iothub::proto::{DEFAULT_API_VERSION, Device, State};
 use crate::cli;
-use crate::device_cache;
+use crate::config::network::network;
 use crate::error::{Result, escape};
-use crate::iothub::{DEFAULT_API_VERSION, Device, State};
 use crate::profile::{Credential, Profile, Profiles, default_path, fits};
-use crate::service::{self, Progress};
+use crate::state::device_ids;
 
 pub(super) fn run(args: &cli::Devices) -> Result<ExitCode> {
     let profiles = Profiles::read(&args.service.config.clone().unwrap_or_else(default_path))?;
@@ -53,12 +53,12 @@ pub(super) fn fetch(
         }
     };
     let runtime = super::runtime()?;
-    let devices = runtime.block_on(service::devices(&network, &credential, api_version, progress));
+    let devices = runtime.block_on(caller::devices(&network, &credential, api_version, progress));
     if terminal {
         let _ = write!(std::io::stderr(), "\r\x1b[K");
     }
     let devices = devices?;
-    if let Err(error) = device_cache::keep(&profiles.path, name, devices.iter().map(|device| &*device.id)) {
+    if let Err(error) = device_ids::keep(&profiles.path, name, devices.iter().map(|device| &*device.id)) {
         log::warn!("the ids cannot be kept for names that ssh has lower-cased: {error}");
     }
     Ok(devices)

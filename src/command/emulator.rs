@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::backend::iothub::proto::Identity;
 use crate::cli;
 use crate::emulator::{Emulator, Faults, Options, Quota, Thumbprint};
 use crate::error::{Error, Result};
-use crate::iothub::Identity;
 
 pub fn run(args: &cli::Emulator) -> Result<ExitCode> {
     let options = Options {

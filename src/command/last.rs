@@ -4,10 +4,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use crate::error::{Error, Exit, Result};
-use crate::failure_record;
+use crate::state::last_failure;
 
 pub(super) fn run() -> Result<ExitCode> {
-    let Some(record) = failure_record::last() else {
+    let Some(record) = last_failure::last() else {
         log::warn!("no failure is on record");
         return Ok(ExitCode::from(Exit::Other as u8));
     };

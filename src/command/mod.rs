@@ -4,26 +4,23 @@ mod agent;
 mod bench;
 mod check;
 mod completions;
-mod connect;
 mod demo;
 mod devices;
 mod emulator;
 mod last;
-mod network;
 mod output;
 mod ping;
 mod profile;
 mod prompt;
 mod show;
-mod signals;
 mod ssh_config;
 
 use std::process::ExitCode;
 
 use tokio::runtime::{Builder, Runtime};
 
-pub use self::connect::refuse;
 use crate::cli::{Cli, Command};
+use crate::connect;
 use crate::error::{Error, Result};
 
 /// Runs what the command line asked for.
@@ -49,6 +46,6 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
 }
 
 /// What every command that waits for something runs on: one thread is enough for all of them.
-fn runtime() -> Result<Runtime> {
+pub(crate) fn runtime() -> Result<Runtime> {
     Builder::new_current_thread().enable_all().build().map_err(Error::local_io("the runtime"))
 }

@@ -3,8 +3,8 @@
 use std::ffi::OsStr;
 use std::io::{ErrorKind, IsTerminal, Write};
 
+use crate::check::Finding;
 use crate::error::{Error, Result};
-use crate::finding::Finding;
 
 /// Writes to stdout; a reader that has seen enough is no error.
 pub(super) fn print(text: &str) -> Result<()> {

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::signal::unix::SignalKind;
 
-use super::connect::{self, Plan, keepalive};
 use super::output::{print, print_to_reader, reader_has_gone};
-use super::signals;
 use crate::cli;
-use crate::duration::{milliseconds, show, show_measured};
+use crate::connect::{self, Plan, keepalive};
 use crate::error::{Exit, Result, escape};
 use crate::measure::{Event, Pace, Session, Summary, round_trips};
-use crate::phase::Phases;
+use crate::platform::signals;
+use crate::text::duration::{milliseconds, show, show_measured};
+use crate::time::phase::Phases;
 
 pub(super) fn run(args: &cli::Ping) -> Result<ExitCode> {
     let plan = Arc::new(Plan::to_measure(&args.host, &args.way, &args.stream)?);

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use super::output::print;
 use super::{prompt, show};
+use crate::backend::iothub::proto::ConnectionString;
 use crate::cli::{AddProfile, NamedProfile, ProfileAction, ProfileFile};
+use crate::config::Source;
 use crate::error::{Error, Result, escape};
-use crate::iothub::ConnectionString;
 use crate::net::read_certificates;
-use crate::profile::{Credential, Editor, NewProfile, Profile, Profiles, Source, default_path, is_pattern};
+use crate::profile::{Credential, Editor, NewProfile, Profile, Profiles, default_path, is_pattern};
 
 pub(super) fn run(action: &ProfileAction) -> Result<ExitCode> {
     match action {

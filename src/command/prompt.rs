@@ -6,9 +6,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
-use crate::content::{self, BLANK};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
+use crate::text::content::{self, BLANK};
 
 /// Far more than any connection string has.
 const LONGEST: u64 = 64 * 1024;

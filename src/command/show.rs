@@ -3,15 +3,16 @@
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory};
 
-use super::connect::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
 use super::output::print;
+use crate::backend::iothub::proto::DEFAULT_API_VERSION;
 use crate::cli::{Cli, ShowProfile, in_order};
-use crate::duration;
+use crate::config::{CommandLine, Source};
+use crate::connect::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
 use crate::error::{Result, escape};
-use crate::iothub::DEFAULT_API_VERSION;
 use crate::net::Proxies;
-use crate::profile::{CommandLine, Device, Profile, Profiles, Source, default_path};
+use crate::profile::{Device, Profile, Profiles, default_path};
 use crate::secret::Secret;
+use crate::text::duration;
 
 const HIDDEN: &str = "[hidden]";
 

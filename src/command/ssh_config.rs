@@ -8,9 +8,9 @@ use super::devices::fetch;
 use super::output::print;
 use crate::cli::SshConfig;
 use crate::error::{Error, Result};
-use crate::private_file;
+use crate::platform::private_file;
 use crate::profile::{Profile, Profiles, default_path};
-use crate::ssh_config::{Change, Helper, Place, blocks, unified};
+use crate::ssh::config::{Change, Helper, Place, blocks, unified};
 
 pub(super) fn run(args: &SshConfig) -> Result<ExitCode> {
     if args.remove {

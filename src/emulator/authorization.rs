@@ -1,8 +1,8 @@
 //! Who may do what: tokens of policies for the service's side, and of devices for MQTT.
 
-use crate::clock;
-use crate::iothub::{Code, HubFailure, Identity, SasToken, UnixSeconds};
+use crate::backend::iothub::proto::{Code, HubFailure, Identity, SasToken, UnixSeconds};
 use crate::secret::Secret;
+use crate::time::clock;
 
 use super::Hub;
 use super::client_certificate::Thumbprint;

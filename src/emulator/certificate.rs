@@ -11,8 +11,8 @@ use rcgen::{
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use crate::clock::Clock;
 use crate::secret::Secret;
+use crate::time::clock::Clock;
 
 use super::client_certificate::AnyClient;
 

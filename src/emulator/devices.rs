@@ -6,8 +6,8 @@ use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::clock;
-use crate::iothub::{Code, Identity};
+use crate::backend::iothub::proto::{Code, Identity};
+use crate::time::clock;
 
 use super::Hub;
 use super::client_certificate::Thumbprint;

@@ -15,8 +15,8 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::backend::iothub::proto::{ConnectionString, HubAddress, Identity, Key, encode};
 use crate::error::{Error, Result};
-use crate::iothub::{ConnectionString, HubAddress, Identity, Key, encode};
 use crate::secret::Secret;
 
 use super::certificate::Authority;

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use hyper::StatusCode;
 
-use crate::duration;
+use crate::text::duration;
 
 /// What `--inject` knows, for its usage error.
 const KNOWN: &str = "latency=100ms, cut=BYTES, status=429, retry-after=SECONDS, gateway=401|noupgrade|silent, \

@@ -400,7 +400,7 @@ mod tests {
 
     use super::super::sessions::Sessions;
     use super::*;
-    use crate::iothub::Identity;
+    use crate::backend::iothub::proto::Identity;
 
     /// "abc", Close, an empty message and a Ping, masked with zeros.
     const DATA: [u8; 9] = [0x82, 0x83, 0, 0, 0, 0, b'a', b'b', b'c'];

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::iothub::{Decision, Identity, Offer};
+use crate::backend::iothub::proto::{Decision, Identity, Offer};
 
 /// Messages on their way to one device; a device that takes none off is not sent more.
 const OUTBOX: usize = 64;

@@ -2,7 +2,7 @@
 //! the service speaks, as far as that is known.
 //!
 //! One port is HTTPS, with the REST API, the streaming gateway and MQTT over WebSocket; the other is MQTT over TLS.
-//! Facts of the service carry the marks of [`crate::iothub`]; where the service's behaviour is not known, a comment
+//! Facts of the service carry the marks of [`crate::backend::iothub::proto`]; where the service's behaviour is not known, a comment
 //! says that what stands there is a choice. There are no quotas unless they are asked for: throttling would slow tests.
 
 mod authorization;
@@ -35,8 +35,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+use crate::backend::iothub::proto::{HubAddress, Identity};
 use crate::error::{Error, Result};
-use crate::iothub::{HubAddress, Identity};
 
 pub use client_certificate::Thumbprint;
 pub use faults::Faults;

@@ -12,8 +12,8 @@ use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::clock;
-use crate::iothub::{SUBSCRIPTIONS, parse_decision};
+use crate::backend::iothub::proto::{SUBSCRIPTIONS, parse_decision};
+use crate::time::clock;
 
 use super::Hub;
 use super::authorization::{Admission, Refusal};

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use crate::backend::iothub::proto::{HubAddress, Identity};
 use crate::error::{Error, Result};
-use crate::iothub::{HubAddress, Identity};
 use crate::secret::Secret;
 
 use super::directory::{Directory, POLICIES, Proof, new_key};

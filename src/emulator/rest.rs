@@ -10,8 +10,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use tokio::time::timeout;
 
-use crate::clock;
-use crate::iothub::{Code, ERROR_CODE, HubFailure, Identity, headers};
+use crate::backend::iothub::proto::{Code, ERROR_CODE, HubFailure, Identity, headers};
+use crate::time::clock;
 
 use super::Hub;
 use super::registry::Permission;

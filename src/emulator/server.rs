@@ -25,8 +25,8 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::clock;
-use crate::iothub::WEBSOCKET_PATH;
+use crate::backend::iothub::proto::WEBSOCKET_PATH;
+use crate::time::clock;
 
 use super::client_certificate::Thumbprint;
 use super::faults::{GatewayFault, HubFault};

@@ -12,9 +12,9 @@ use sha2::Sha256;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::clock;
-use crate::iothub::{Identity, encode};
+use crate::backend::iothub::proto::{Identity, encode};
 use crate::secret::Secret;
+use crate::time::clock;
 
 use super::pipe::{Receiver, Sender, pipe};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use crate::iothub::{Code, Decision, HubFailure, Identity, Offer};
+use crate::backend::iothub::proto::{Code, Decision, HubFailure, Identity, Offer};
 use crate::secret::Secret;
 
 use super::Hub;

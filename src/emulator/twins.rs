@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::clock;
+use crate::time::clock;
 
 type Object = Map<String, Value>;
 

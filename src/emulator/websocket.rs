@@ -55,7 +55,8 @@ pub(super) fn mqtt_subprotocol(headers: &HeaderMap) -> Result<Option<HeaderValue
     if offered.peek().is_none() {
         return Ok(None);
     }
-    let ours = offered.find(|name| name.eq_ignore_ascii_case(crate::iothub::WEBSOCKET_SUBPROTOCOL));
+    let ours =
+        offered.find(|name| name.eq_ignore_ascii_case(crate::backend::iothub::proto::WEBSOCKET_SUBPROTOCOL));
     // AMQP is offered here too [S], and is not spoken: refusing it is clearer than a stream of foreign bytes.
     ours.and_then(|name| HeaderValue::from_str(name).ok()).map(Some).ok_or_else(|| {
         let amqp = |name: &str| name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("amqp"));

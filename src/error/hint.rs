@@ -4,9 +4,9 @@ use std::env;
 use std::ffi::OsStr;
 
 use super::{Error, Skew};
-use crate::iothub::{Code, HubFailure, Identity, Refusal};
-use crate::phase::Phase;
-use crate::private_file::Exposure;
+use crate::backend::iothub::proto::{Code, HubFailure, Identity, Refusal};
+use crate::platform::private_file::Exposure;
+use crate::time::phase::Phase;
 
 /// What is right for every name, host and port, in every shell.
 const PROXY_COMMAND: &str = "ProxyCommand iotstream \"--name=%n\" -- \"%h\" \"%p\"";

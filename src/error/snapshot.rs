@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Error, Skew};
-use crate::iothub::{Code, HubFailure, Identity, Refusal};
-use crate::phase::Phase;
-use crate::private_file::{Exposure, How};
+use crate::backend::iothub::proto::{Code, HubFailure, Identity, Refusal};
+use crate::platform::private_file::{Exposure, How};
+use crate::time::phase::Phase;
 
 const HUB: &str = "contoso.azure-devices.net";
 const TEN_MINUTES: Duration = Duration::from_secs(600);

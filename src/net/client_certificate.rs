@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::pem::sections;
 use super::private_key::kind;
-use crate::content;
+use crate::text::content;
 
 /// A client certificate and its key, ready to sign with.
 #[derive(Clone)]

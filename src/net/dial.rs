@@ -15,7 +15,7 @@ use super::line;
 use super::tls_stream::TlsStream;
 use super::{ClientCertificate, Endpoint, Proxies, Tls};
 use crate::error::{Error, Result};
-use crate::phase::{Phase, Phases};
+use crate::time::phase::{Phase, Phases};
 
 /// How long each of DNS, TCP and TLS may take.
 const PHASE_LIMIT: Duration = Duration::from_secs(10);

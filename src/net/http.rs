@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Endpoint;
 use crate::error::{Error, Result};
-use crate::phase::Phase;
+use crate::time::phase::Phase;
 
 /// An answer, read to its end.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
-use crate::content;
 use crate::secret::Secret;
+use crate::text::content;
 
 /// What stands between a BEGIN and its END.
 pub(super) struct Section {

@@ -15,10 +15,10 @@ use super::dial::limited;
 use super::http::{party, switch};
 use super::socks::{self, Login, Refusal};
 use super::{Endpoint, Network};
-use crate::backoff::retry_after;
 use crate::error::{Error, Result};
-use crate::phase::{Phase, Phases};
 use crate::secret::Secret;
+use crate::time::backoff::retry_after;
+use crate::time::phase::{Phase, Phases};
 
 /// How long a proxy may take to reach a server.
 const PROXY_LIMIT: Duration = Duration::from_secs(20);

@@ -12,11 +12,11 @@ use super::tls_stream::TlsStream;
 use super::trust::{NoRoots, Trust};
 use super::untrusted::explain;
 use super::{ClientCertificate, Endpoint};
-use crate::clock::Clock;
-use crate::content;
 use crate::error::{Error, Result};
-use crate::phase::Phase;
-use crate::private_file::read_plain;
+use crate::platform::private_file::read_plain;
+use crate::text::content;
+use crate::time::clock::Clock;
+use crate::time::phase::Phase;
 
 /// What this machine trusts, ready to dial with.
 #[derive(Clone)]

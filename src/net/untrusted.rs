@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use rustls::CertificateError;
 use rustls::pki_types::UnixTime;
 
-use crate::clock::{self, iso8601};
+use crate::time::clock::{self, iso8601};
 
 /// The problem and the hint, if there is one.
 pub(super) fn explain(error: &CertificateError) -> (String, String) {

@@ -16,10 +16,10 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::dial::limited;
 use super::http::{party, switch};
 use super::{Endpoint, Network, Stream, WssUrl};
-use crate::backoff::retry_after;
 use crate::error::{Error, Result};
-use crate::phase::{Phase, Phases};
 use crate::secret::Secret;
+use crate::time::backoff::retry_after;
+use crate::time::phase::{Phase, Phases};
 
 /// How long a server may take to answer an upgrade.
 const UPGRADE_LIMIT: Duration = Duration::from_secs(15);

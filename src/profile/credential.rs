@@ -3,13 +3,15 @@
 use std::time::{Duration, SystemTime};
 
 use super::file::Profiles;
-use super::schema::{CommandLine, Profile};
-use super::source::Source;
-use super::token::{Cache, Token};
-use crate::clock::unix_seconds;
+use super::schema::Profile;
+use crate::backend::iothub::proto::{
+    ConnectionString, HubAddress, Key, Malformed, Resource, SasToken, UnixSeconds,
+};
+use crate::config::{Cache, Token};
+use crate::config::{CommandLine, Source};
 use crate::error::{Error, Result};
-use crate::iothub::{ConnectionString, HubAddress, Key, Malformed, Resource, SasToken, UnixSeconds};
 use crate::secret::Secret;
+use crate::time::clock::unix_seconds;
 
 /// How long a token of ours is good: one connection's set-up, and a clock that is somewhat behind.
 const TOKEN_LIFE: Duration = Duration::from_secs(5 * 60);

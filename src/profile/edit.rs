@@ -6,7 +6,7 @@ use toml_edit::{Array, DocumentMut, Item, Table, Value};
 
 use super::Profiles;
 use crate::error::{Error, Result};
-use crate::private_file::{Unwritable, destination, replace};
+use crate::platform::private_file::{Unwritable, destination, replace};
 use crate::secret::Secret;
 
 /// The profile file, about to be changed.

@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 
 use super::file::Profiles;
 use super::schema::{Device, Profile};
+use crate::backend::iothub::proto::Identity;
 use crate::error::{Error, Result};
-use crate::iothub::Identity;
-use crate::pattern;
+use crate::text::pattern;
 
 /// A name as ssh gives it. ssh lower-cases `%h` and rewrites numbers into IPv4 addresses; `%n` is as it was typed.
 #[derive(Clone, Debug)]
@@ -107,7 +107,10 @@ fn device(
     let id = strip(profile, full);
     let bad = |id: &str| {
         let id = id.to_owned();
-        move |problem: crate::iothub::Malformed| Error::BadName { name: id, problem: problem.0 }
+        move |problem: crate::backend::iothub::proto::Malformed| Error::BadName {
+            name: id,
+            problem: problem.0,
+        }
     };
     if let Some((alias, device)) = alias(profile, &[id, full]) {
         let (id, module, stream) = match device {

@@ -3,16 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::permissions::has_password;
-use crate::duration;
-use crate::iothub::stream_for_port;
-use crate::secret::Secret;
+use crate::backend::iothub::proto::stream_for_port;
+use crate::config::{CommandLine, Seconds, SecretText, has_password};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -87,61 +84,6 @@ impl<'de> Deserialize<'de> for Port {
     }
 }
 
-/// A program to run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CommandLine {
-    /// The program and its arguments.
-    Words(Vec<String>),
-    /// A line for `sh`.
-    Shell(String),
-}
-
-impl<'de> Deserialize<'de> for CommandLine {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Table {
-            shell: String,
-        }
-        struct Form;
-        impl<'de> Visitor<'de> for Form {
-            type Value = CommandLine;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(
-                    "a command as \"program argument\", [\"program\", \"argument\"] or { shell = \"line\" }",
-                )
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<CommandLine, E> {
-                let words =
-                    shlex::split(text).ok_or_else(|| E::custom("a quote in the command is not closed"))?;
-                checked(words)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<CommandLine, A::Error> {
-                let mut words = Vec::new();
-                while let Some(word) = list.next_element()? {
-                    words.push(word);
-                }
-                checked(words)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CommandLine, A::Error> {
-                let Table { shell } = Table::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(CommandLine::Shell(shell))
-            }
-        }
-        fn checked<E: serde::de::Error>(words: Vec<String>) -> Result<CommandLine, E> {
-            match words.first() {
-                Some(program) if !program.is_empty() => Ok(CommandLine::Words(words)),
-                _ => Err(E::custom("the command names no program")),
-            }
-        }
-        deserializer.deserialize_any(Form)
-    }
-}
-
 /// Patterns that mean the same in ssh's configuration as here.
 fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let patterns = Vec::<String>::deserialize(deserializer)?;
@@ -194,44 +136,4 @@ pub struct DeviceTable {
     pub id: Option<String>,
     pub module: Option<String>,
     pub stream: Option<String>,
-}
-
-/// A duration in a file: `"1m30s"`, or whole seconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seconds(pub Duration);
-
-impl<'de> Deserialize<'de> for Seconds {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Seconds;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a duration such as \"1m30s\"")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Seconds, E> {
-                duration::parse(text).map(Seconds).map_err(E::custom)
-            }
-
-            fn visit_i64<E: serde::de::Error>(self, seconds: i64) -> Result<Seconds, E> {
-                duration::parse(&seconds.to_string()).map(Seconds).map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(Text)
-    }
-}
-
-/// A secret in a file.
-#[derive(Clone, Debug)]
-pub struct SecretText(pub Secret);
-
-impl<'de> Deserialize<'de> for SecretText {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Whatever else stands there may be the secret, mistyped: the message does not repeat it.
-        match String::deserialize(deserializer) {
-            Ok(text) => Ok(Self(Secret::new(text))),
-            Err(_) => Err(D::Error::custom("a text in quotes is expected")),
-        }
-    }
 }

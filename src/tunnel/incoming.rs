@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::empty_run::EmptyRun;
 use super::frame::{Close, Decoder, Piece};
 use super::link::Link;
-use crate::buffer::Buffer;
+use crate::tunnel::buffer::Buffer;
 
 /// Bytes taken from the stream at a time: four full TLS records, behind what is left of the longest header and control
 /// frame.

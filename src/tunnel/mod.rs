@@ -2,6 +2,7 @@
 //! stdout as a byte stream. Knows neither Azure nor TLS.
 
 mod bridge;
+pub(crate) mod buffer;
 mod empty_run;
 mod frame;
 mod incoming;
@@ -10,7 +11,6 @@ mod meter;
 mod outgoing;
 mod paced;
 mod remote;
-mod stdio;
 mod watch;
 
 pub use bridge::{Controls, End, Settings, bridge};
@@ -18,4 +18,3 @@ pub use frame::{Close, MAX_PAYLOAD};
 pub use meter::Meter;
 pub use paced::Paced;
 pub use remote::{Keepalive, Line, Remote};
-pub use stdio::{Input, InputWatch, Output, OutputWatch, take_stdio};

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::frame::{Close, HEADER_ROOM, Opcode, seal};
-use crate::buffer::Buffer;
+use crate::tunnel::buffer::Buffer;
 
 /// Where payloads begin: behind room for a header, and where copies are fast.
 const PAYLOAD: usize = 64;

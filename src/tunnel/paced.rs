@@ -28,7 +28,7 @@ impl<R> Paced<R> {
         Self { reader, lengthen, pace: Some(Pace { taken: 0, last: Instant::now() }) }
     }
 
-    pub(super) fn get_ref(&self) -> &R {
+    pub(crate) fn get_ref(&self) -> &R {
         &self.reader
     }
 }

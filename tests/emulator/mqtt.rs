@@ -1,7 +1,7 @@
 //! MQTT: who is let in, what is granted, what ends a connection; over TLS and over a WebSocket.
 
 use futures_util::{SinkExt, StreamExt};
-use iotstream::iothub::{Identity, Resource, SasToken, UnixSeconds};
+use iotstream::backend::iothub::proto::{Identity, Resource, SasToken, UnixSeconds};
 use tokio_tungstenite::tungstenite::protocol::Message;
 
 use crate::running::{Running, in_an_hour, now, soon};
@@ -170,7 +170,7 @@ async fn mqtt_over_a_websocket() {
                 let message = websocket.next().await.unwrap().unwrap().into_data();
                 let start = message.windows(8).position(|window| window == b"$iothub/").unwrap();
                 let topic = std::str::from_utf8(&message[start..]).unwrap();
-                let offer = iotstream::iothub::Offer::parse(topic).unwrap().unwrap();
+                let offer = iotstream::backend::iothub::proto::Offer::parse(topic).unwrap().unwrap();
                 // The gateway is where the device reached the hub.
                 assert!(offer.url.starts_with(&format!("wss://{}/", hub.https)), "{}", offer.url);
                 let answer = publish(&format!("$iothub/streams/res/400/?$rid={}", offer.request_id));

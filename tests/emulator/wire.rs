@@ -1,7 +1,7 @@
 //! MQTT 3.1.1 written by hand, and WebSockets through tungstenite.
 
 use futures_util::{SinkExt, StreamExt};
-use iotstream::iothub::Offer;
+use iotstream::backend::iothub::proto::Offer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
-use iotstream::clock::iso8601;
+use iotstream::time::clock::iso8601;
 use page::Page;
 
 const REWRITE: &str = "UPDATE=1 cargo test --test man";
@@ -120,14 +120,14 @@ fn each_option_of_help_is_in_a_page_and_the_reverse() {
 
 #[test]
 fn each_exit_status_is_in_the_table() {
-    let source = include_str!("../../src/error.rs");
+    let source = include_str!("../../src/error/mod.rs");
     let (_, statuses) = source.split_once("pub enum Exit {").expect("the exit statuses");
     let (statuses, _) = statuses.split_once("\n}").expect("their end");
     let number = |line: &str| line.trim().strip_suffix(',')?.split_once(" = ")?.1.parse::<u8>().ok();
     let statuses: BTreeSet<u8> = statuses.lines().filter_map(number).chain([0]).collect();
     let table = page::terms("iotstream.1", "EXIT STATUS").remove(0).1;
     let table: BTreeSet<u8> = table.iter().map(|term| term.parse().expect("an exit status")).collect();
-    assert_eq!(table, statuses, "left is the page, right is src/error.rs");
+    assert_eq!(table, statuses, "left is the page, right is src/error/mod.rs");
 }
 
 #[test]

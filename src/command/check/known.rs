@@ -1,14 +1,14 @@
 //! What a hub tells of itself and of a device, and how it explains that a stream fails.
 
+use crate::backend::iothub::caller::{Look, Request};
+use crate::backend::iothub::proto::{Code, Device, State};
+use crate::check::{self, Outcome};
 use crate::error::{Error, Exit};
-use crate::finding::{self, Outcome};
-use crate::iothub::{Code, Device, State};
-use crate::service::{Look, Request};
 
 /// The clock here, beside the hub's.
 pub(super) fn clock(look: &Look) -> Outcome {
     match look.clocks {
-        Some((here, hub)) => finding::clock(here, hub),
+        Some((here, hub)) => check::clock(here, hub),
         None => Outcome::Warn(
             "the hub's answer does not say what time it is".into(),
             "see to it that the clock here is right: the hub allows five minutes".into(),
@@ -83,7 +83,7 @@ fn state(device: &Device) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::iothub::{HubAddress, HubFailure, Identity, Initiate};
+    use crate::backend::iothub::proto::{HubAddress, HubFailure, Identity, Initiate};
     use crate::secret::Secret;
     use std::time::Duration;
 

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::time::timeout_at;
 
-use super::connect::Plan;
 use super::output::{print, print_findings};
+use crate::backend::iothub::caller::{self, Look, Request};
+use crate::check::{Finding, Outcome, exit};
 use crate::cli;
+use crate::connect::Plan;
 use crate::error::{Error, Exit, Result};
-use crate::finding::{Finding, Outcome, exit};
 use crate::net::{Stream, WebSocket};
-use crate::phase::{Phase, Phases, Timing};
-use crate::service::{self, Look, Request};
+use crate::time::phase::{Phase, Phases, Timing};
 use crate::tunnel::{self, Close, Controls, Meter, Settings};
 
 /// How long an ssh server may take for its first words: one on a small or busy device, that looks its user's address
@@ -69,7 +69,7 @@ async fn check(args: &cli::Connect) -> Vec<Finding> {
     };
     let mut phases = Phases::default();
     let since = Instant::now();
-    let looked = service::look(&plan.network, &request, &mut phases).await;
+    let looked = caller::look(&plan.network, &request, &mut phases).await;
     findings.extend(phases.iter().map(passed));
     let look = match looked {
         Ok(look) => look,
@@ -92,10 +92,10 @@ async fn check(args: &cli::Connect) -> Vec<Finding> {
 async fn stream(plan: &Plan, request: &Request, look: &Look, mut findings: Vec<Finding>) -> Vec<Finding> {
     let mut phases = Phases::default();
     let since = Instant::now();
-    let opened = service::open(&plan.network, request, None, &mut phases).await;
+    let opened = caller::open(&plan.network, request, None, &mut phases).await;
     let credential = match &opened {
         Err(error) if known::is_refusal(error) && look.twin.is_err() => {
-            let reads_registry = service::reads_registry(&plan.network, request).await.unwrap_or(false);
+            let reads_registry = caller::reads_registry(&plan.network, request).await.unwrap_or(false);
             known::refused(error, &plan.describe_credential(), reads_registry)
         }
         Err(error) if matches!(phase(error), Phase::Hub) && look.twin.is_err() => Outcome::Skip,

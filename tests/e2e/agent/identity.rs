@@ -138,13 +138,13 @@ fn a_ready_token_serves_until_it_expires() {
     let key = connection_string(&hub, "", "").rsplit_once("SharedAccessKey=").unwrap().1.to_owned();
     let token = |seconds: i64| {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-        let resource = iotstream::iothub::Resource::identity(
-            &iotstream::iothub::HubAddress::parse("localhost").unwrap(),
-            &iotstream::iothub::Identity::new(DEVICE, None).unwrap(),
+        let resource = iotstream::backend::iothub::proto::Resource::identity(
+            &iotstream::backend::iothub::proto::HubAddress::parse("localhost").unwrap(),
+            &iotstream::backend::iothub::proto::Identity::new(DEVICE, None).unwrap(),
         );
-        let expiry = iotstream::iothub::UnixSeconds(now.checked_add_signed(seconds).unwrap());
+        let expiry = iotstream::backend::iothub::proto::UnixSeconds(now.checked_add_signed(seconds).unwrap());
         let key = iotstream::secret::Secret::new(&*key);
-        let token = iotstream::iothub::SasToken::sign(&resource, expiry, &key, None).unwrap();
+        let token = iotstream::backend::iothub::proto::SasToken::sign(&resource, expiry, &key, None).unwrap();
         let from = format!("SharedAccessKey={}", key.expose());
         connection_string(&hub, &from, &format!("SharedAccessSignature={}", token.text().expose()))
     };

@@ -341,29 +341,29 @@ impl Opener {
 
     /// As many at once as a hub carries, each with a byte there and back.
     fn open_and_close(&self, streams: usize) {
-        use iotstream::iothub::{ConnectionString, Identity, Initiate, Key, Resource, SasToken, UnixSeconds};
+        use iotstream::backend::iothub::proto::{ConnectionString, Identity, Initiate, Key, Resource, SasToken, UnixSeconds};
         use tokio::io::AsyncReadExt;
         let parsed = ConnectionString::parse(&self.connection).unwrap();
         let Key::Shared(key) = &parsed.key else { panic!("no key") };
-        let expiry = UnixSeconds(iotstream::clock::unix_seconds(std::time::SystemTime::now()).0 + 600);
+        let expiry = UnixSeconds(iotstream::time::clock::unix_seconds(std::time::SystemTime::now()).0 + 600);
         let token = SasToken::sign(&Resource::hub(&parsed.hub), expiry, key, Some("service")).unwrap();
         let carried = tokio::sync::Semaphore::new(50);
         let open = async || {
             let _carried = carried.acquire().await.unwrap();
-            let request = iotstream::service::Request {
+            let request = iotstream::backend::iothub::caller::Request {
                 hub: parsed.hub.clone(),
                 gateway: None,
                 authorization: token.text().clone(),
                 initiate: Initiate {
                     identity: Identity::new(DEVICE, None).unwrap(),
                     stream: "echo".into(),
-                    api_version: iotstream::iothub::DEFAULT_API_VERSION.into(),
+                    api_version: iotstream::backend::iothub::proto::DEFAULT_API_VERSION.into(),
                     connect_timeout: Duration::from_secs(60),
                     response_timeout: Duration::from_secs(60),
                 },
             };
-            let mut phases = iotstream::phase::Phases::default();
-            let stream = iotstream::service::open(&self.network, &request, None, &mut phases).await.unwrap();
+            let mut phases = iotstream::time::phase::Phases::default();
+            let stream = iotstream::backend::iothub::caller::open(&self.network, &request, None, &mut phases).await.unwrap();
             let (ours, theirs) = tokio::io::duplex(64);
             let settings = iotstream::tunnel::Settings {
                 keepalive: None,

@@ -1,0 +1,66 @@
+//! A request to the hub's REST API: what all of them have, and what can come of them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue, USER_AGENT};
+use hyper::http::request::Builder;
+use tokio::time::timeout;
+
+use crate::backend::iothub::proto::{HubAddress, HubFailure, Malformed};
+use crate::error::{Error, Result};
+use crate::net::{Endpoint, Reply, Stream, exchange};
+use crate::secret::Secret;
+use crate::time::phase::Phase;
+
+/// What every client of the service says it is.
+const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
+
+/// Where requests for the hub go.
+pub(crate) fn endpoint(hub: &HubAddress, gateway: Option<&HubAddress>) -> Endpoint {
+    let address = gateway.unwrap_or(hub);
+    Endpoint::new(&*address.name, address.port.unwrap_or(443))
+}
+
+/// A request that cannot be made is our own mistake.
+pub(crate) fn bug(error: hyper::http::Error) -> Error {
+    Error::Bug(format!("a request cannot be made: {error}"))
+}
+
+/// Gives a request what all of them have.
+pub(crate) fn authorized(builder: Builder, endpoint: &Endpoint, authorization: &Secret) -> Result<Builder> {
+    let mut authorization =
+        HeaderValue::try_from(authorization.expose()).map_err(|error| bug(error.into()))?;
+    authorization.set_sensitive(true);
+    Ok(builder
+        .header(HOST, endpoint.authority())
+        .header(AUTHORIZATION, authorization)
+        .header(USER_AGENT, PRODUCT)
+        .header(ACCEPT, "application/json"))
+}
+
+/// Sends `request` over a connection to `endpoint` and reads the answer, which may take `time` and have `limit` bytes.
+pub(crate) async fn answer(
+    stream: Stream,
+    endpoint: &Endpoint,
+    request: hyper::Request<Full<Bytes>>,
+    limit: usize,
+    time: Duration,
+) -> Result<Reply> {
+    timeout(time, exchange(stream, endpoint, request, limit)).await.map_err(|_| Error::Timeout {
+        phase: Phase::Hub,
+        target: endpoint.to_string(),
+        after: time,
+    })?
+}
+
+/// Why the hub did not do it.
+pub(crate) fn failure(reply: &Reply) -> HubFailure {
+    HubFailure::of(reply.status, &reply.headers, &reply.body)
+}
+
+/// What `hub` said cannot be read.
+pub(crate) fn malformed(hub: &HubAddress) -> impl FnOnce(Malformed) -> Error {
+    move |problem| Error::Protocol { target: format!("the hub {hub}"), problem: problem.0 }
+}

@@ -1,0 +1,4 @@
+//! The device's side.
+
+pub mod link;
+pub mod mqtt;

@@ -1,0 +1,191 @@
+//! Names of hubs, devices, modules and streams, and how they are written in URLs.
+
+use std::fmt;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::Malformed;
+
+/// Everything but RFC 3986's unreserved characters, in upper-case hex: ids may hold `%`, `#`, `?`, `+` [S].
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Percent-encodes one component of a URL path or of a query.
+pub fn encode(component: &str) -> impl fmt::Display + '_ {
+    utf8_percent_encode(component, COMPONENT)
+}
+
+/// The stream a port asks for: 22 asks for `ssh`, any other port N for `tcp-N`.
+pub fn stream_for_port(port: u16) -> String {
+    if port == 22 { "ssh".into() } else { format!("tcp-{port}") }
+}
+
+/// A hub's host name, and the port where one was written (the emulator's; the service is on 443 and 8883).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HubAddress {
+    /// The host name alone: the audience of tokens and the first part of MQTT user names.
+    pub name: String,
+    pub port: Option<u16>,
+}
+
+impl HubAddress {
+    /// Reads `HOST`, `HOST:PORT` or `[IPV6]:PORT`.
+    ///
+    /// # Errors
+    /// When the host has characters that no hub has (`[a-zA-Z0-9_\-.]+` [S], and IPv6 literals), or the port is none.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        let (name, port) = if let Some(rest) = text.strip_prefix('[') {
+            let (name, after) = rest.split_once(']').ok_or_else(|| Malformed::new("HostName lacks a ']'"))?;
+            if name.parse::<std::net::Ipv6Addr>().is_err() {
+                return Err(Malformed::new("HostName has no IPv6 address between its brackets"));
+            }
+            match after {
+                "" => (name, None),
+                _ => (
+                    name,
+                    Some(
+                        after
+                            .strip_prefix(':')
+                            .ok_or_else(|| Malformed::new("HostName has text after ']'"))?,
+                    ),
+                ),
+            }
+        } else {
+            let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
+            let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+            if name.is_empty() || name.len() > 253 || !name.bytes().all(allowed) {
+                return Err(Malformed::new(
+                    "HostName is not a host name: letters, digits, '-', '_' and '.' make one",
+                ));
+            }
+            (name, port)
+        };
+        let port = port
+            .map(|port| match port.parse() {
+                Ok(number @ 1u16..) if port.bytes().all(|b| b.is_ascii_digit()) => Ok(number),
+                _ => Err(Malformed::new("HostName has a ':' but no port number after it")),
+            })
+            .transpose()?;
+        Ok(Self { name: name.to_owned(), port })
+    }
+}
+
+impl fmt::Display for HubAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.name.contains(':') {
+            write!(f, "[{}]", self.name)?;
+        } else {
+            f.write_str(&self.name)?;
+        }
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
+/// A device, or a module of one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity {
+    device: String,
+    module: Option<String>,
+}
+
+impl Identity {
+    /// # Errors
+    /// When an id is not 1 to 128 of the characters a hub allows [S].
+    pub fn new(device: &str, module: Option<&str>) -> Result<Self, Malformed> {
+        check_id("device", device)?;
+        module.map(|id| check_id("module", id)).transpose()?;
+        Ok(Self { device: device.to_owned(), module: module.map(str::to_owned) })
+    }
+
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
+    pub fn module(&self) -> Option<&str> {
+        self.module.as_deref()
+    }
+
+    /// Where the REST API has it: `/twins/{id}[/modules/{id}]` [S].
+    pub(crate) fn twin(&self) -> String {
+        let mut twin = format!("/twins/{}", encode(&self.device));
+        if let Some(module) = &self.module {
+            twin += &format!("/modules/{}", encode(module));
+        }
+        twin
+    }
+
+    /// The MQTT client id: `{device}` or `{device}/{module}` [S].
+    pub fn client_id(&self) -> String {
+        self.module.as_ref().map_or_else(|| self.device.clone(), |module| format!("{}/{module}", self.device))
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.module {
+            Some(module) => write!(f, "module {}/{module}", self.device),
+            None => write!(f, "device {}", self.device),
+        }
+    }
+}
+
+/// `^[A-Za-z0-9\-:.+%_#*?!(),=@;$']{1,128}$` [S]; case matters.
+fn check_id(kind: &str, id: &str) -> Result<(), Malformed> {
+    if !(1..=128).contains(&id.len()) {
+        return Err(Malformed::new(format!(
+            "a {kind} id has 1 to 128 characters, this one has {}",
+            id.len()
+        )));
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-:.+%_#*?!(),=@;$'".contains(c);
+    match id.chars().find(|&c| !allowed(c)) {
+        Some(c) => Err(Malformed::new(format!("{c:?} cannot be part of a {kind} id"))),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn hub_addresses() {
+        let address = |text| HubAddress::parse(text).map(|a| (a.name, a.port));
+        assert_eq!(address("contoso.azure-devices.net"), Ok(("contoso.azure-devices.net".into(), None)));
+        assert_eq!(address("localhost:8443"), Ok(("localhost".into(), Some(8443))));
+        assert_eq!(address("[::1]:8443"), Ok(("::1".into(), Some(8443))));
+        for text in ["", ":1", "a b", "a:", "a:0", "a:65536", "a:+1", "a/b", "[::1", "[x]:1", "[::1]x"] {
+            assert!(address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ids_are_what_the_hub_allows() {
+        for id in ["a", "Line(3),Press", "x%y#z?", "it's", "a:b;c=d@e$f!g*h+i.j_k-l", &"x".repeat(128)] {
+            assert!(Identity::new(id, None).is_ok(), "{id}");
+        }
+        for id in ["", "a b", "a/b", "ä", "a\n", "a\"b", &"x".repeat(129)] {
+            assert!(Identity::new(id, None).is_err(), "{id}");
+            assert!(Identity::new("d", Some(id)).is_err(), "{id}");
+        }
+    }
+
+    #[test]
+    fn components_are_encoded_in_full() {
+        assert_eq!(encode("Line(3),Press").to_string(), "Line%283%29%2CPress");
+        assert_eq!(encode("a-b._~%#?+").to_string(), "a-b._~%25%23%3F%2B");
+    }
+
+    proptest! {
+        #[test]
+        fn address_round_trips(text in r"[a-z0-9.-]{1,20}(:[1-9][0-9]{0,3})?|\[::1\](:[1-9][0-9]{0,3})?") {
+            prop_assert_eq!(HubAddress::parse(&text).unwrap().to_string(), text);
+        }
+
+        #[test]
+        fn nothing_panics(text in any::<String>()) {
+            let _ = HubAddress::parse(&text);
+            let _ = Identity::new(&text, Some(&text));
+        }
+    }
+}

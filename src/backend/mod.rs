@@ -1,0 +1,3 @@
+//! How a stream is asked for and offered.
+
+pub mod iothub;

@@ -1,0 +1,5 @@
+//! Findings of a check.
+
+mod finding;
+
+pub use finding::{Finding, Outcome, clock, exit};

@@ -1,0 +1,155 @@
+//! Running the commands that profiles name: secret stores and token tools.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use super::CommandLine;
+use crate::platform::private_file::LONGEST;
+use crate::platform::process;
+use crate::secret::Secret;
+use crate::text::content::{self, BLANK};
+use crate::text::duration;
+
+/// A secret store may ask its user for a passphrase or a touch in the meantime.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The most that is shown of what a failed command says on stderr.
+const SHOWN: usize = 400;
+
+impl CommandLine {
+    /// Runs the command and gives what it prints, which nobody else sees.
+    ///
+    /// # Errors
+    /// How it failed, and what it said on stderr.
+    pub fn output(&self) -> Result<Secret, String> {
+        // In a thread of its own, for the caller may be inside a runtime already.
+        let run = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.map_err(|error| error.to_string())?.block_on(self.run(LIMIT))
+        };
+        std::thread::scope(|scope| scope.spawn(run).join())
+            .unwrap_or_else(|_| Err("running it is a bug".into()))
+    }
+
+    /// The secret that the command prints: stores such as pass keep remarks below it, and az prints JSON.
+    ///
+    /// # Errors
+    /// How it failed, and what it said on stderr.
+    pub fn secret(&self) -> Result<Secret, String> {
+        let printed = self.output()?;
+        let text = printed.expose();
+        if text.starts_with(['{', '[']) {
+            return Ok(printed);
+        }
+        Ok(Secret::new(text.lines().next().unwrap_or_default()))
+    }
+
+    async fn run(&self, limit: Duration) -> Result<Secret, String> {
+        let (program, mut command) = match self {
+            Self::Words(words) => {
+                let program = words.first().map_or("", String::as_str);
+                let mut command = Command::new(program);
+                command.args(words.iter().skip(1));
+                (program, command)
+            }
+            Self::Shell(line) => {
+                let mut command = Command::new("sh");
+                command.arg("-c").arg(line);
+                ("sh", command)
+            }
+        };
+        for name in process::withheld() {
+            command.env_remove(name);
+        }
+        // stdin is ssh's, and so is stdout.
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().map_err(|error| format!("{program} does not start: {error}"))?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let all = async { tokio::join!(read(stdout), read(stderr), child.wait()) };
+        let Ok((stdout, stderr, status)) = timeout(limit, all).await else {
+            return Err(format!("{program} has not ended after {}", duration::show(limit)));
+        };
+        let status = status.map_err(|error| format!("{program}: {error}"))?;
+        if !status.success() && stdout.len() as u64 <= LONGEST {
+            return Err(match said(&stderr) {
+                said if said.is_empty() => format!("{program} failed ({status}) and said nothing"),
+                said => format!("{program} failed ({status}): {said}"),
+            });
+        }
+        if stdout.len() as u64 > LONGEST {
+            return Err(format!("{program} prints more than {LONGEST} bytes"));
+        }
+        let text = content::text(&stdout).map_err(|_| format!("{program} prints no text"))?;
+        Ok(Secret::new(text.expose().trim_matches(BLANK)))
+    }
+}
+
+/// Reads to the end, or to the most that is taken.
+async fn read(from: Option<impl AsyncRead + Unpin>) -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    if let Some(from) = from {
+        // What came before an error is what there is.
+        let _ = from.take(LONGEST + 1).read_to_end(&mut bytes).await;
+    }
+    bytes
+}
+
+/// The end of what a command says, in one line.
+fn said(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let line = lines.join("; ");
+    match line.char_indices().rev().nth(SHOWN) {
+        Some((start, _)) => format!("…{}", &line[start..]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[&str]) -> CommandLine {
+        CommandLine::Words(words.iter().map(|&word| word.into()).collect())
+    }
+
+    #[test]
+    fn no_shell_sees_the_words() {
+        let printed = words(&["printf", "%s\\n", "$HOME;*  'x'"]).output().unwrap();
+        assert_eq!(printed.expose(), "$HOME;*  'x'");
+        let printed = CommandLine::Shell("printf a | tr a b".into()).output().unwrap();
+        assert_eq!(printed.expose(), "b");
+    }
+
+    #[test]
+    fn a_failure_shows_stderr_and_never_stdout() {
+        let failure = |line: &str| CommandLine::Shell(line.into()).output().unwrap_err();
+        let said = failure("echo hunter2; echo no such >&2; echo entry >&2; exit 3");
+        assert_eq!(said, "sh failed (exit status: 3): no such; entry");
+        assert!(failure("echo hunter2; exit 1").ends_with("said nothing"));
+        assert!(failure("printf 'hunter2\\377'") == "sh prints no text");
+        assert_eq!(failure("cat /dev/zero"), "sh prints more than 1048576 bytes");
+        let absent = words(&["/nonexistent/pass"]).output().unwrap_err();
+        assert!(absent.starts_with("/nonexistent/pass does not start: "), "{absent}");
+        assert_eq!(super::said("ä".repeat(500).as_bytes()).chars().count(), SHOWN + 2);
+    }
+
+    #[tokio::test]
+    async fn a_command_that_hangs_is_ended() {
+        let hang = words(&["sleep", "600"]);
+        let failure = hang.run(Duration::from_millis(50)).await.unwrap_err();
+        assert_eq!(failure, "sleep has not ended after 50ms");
+    }
+
+    #[test]
+    fn a_command_inside_a_runtime_runs_as_well() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let printed = runtime.block_on(async { words(&["echo", "x"]).output() });
+        assert_eq!(printed.unwrap().expose(), "x");
+    }
+}

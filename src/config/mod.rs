@@ -1,0 +1,15 @@
+//! What the configuration files of both sides share: TOML with line numbers, and sources of secrets.
+
+mod command;
+mod document;
+pub mod network;
+mod permissions;
+mod source;
+mod token;
+mod values;
+
+pub use document::parse_toml;
+pub use permissions::{Guarded, has_password, read_secret, read_secret_bytes, read_toml};
+pub use source::Source;
+pub(crate) use token::{Cache, Token};
+pub use values::{CommandLine, Seconds, SecretText};

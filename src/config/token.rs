@@ -1,0 +1,129 @@
+//! Entra ID tokens, which a command prints.
+
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
+
+use serde::Deserialize;
+
+use super::SecretText;
+use crate::secret::Secret;
+use crate::time::clock::unix_seconds;
+
+/// How long a token is used whose end is not known.
+const UNKNOWN_LIFE: Duration = Duration::from_secs(5 * 60);
+
+/// How long before its end a token is not used any more: a hub's clock may be ahead.
+const MARGIN: u64 = 2 * 60;
+
+/// A token and when to get the next one.
+#[derive(Debug)]
+pub(crate) struct Token {
+    pub(crate) text: Secret,
+    pub(crate) until: SystemTime,
+}
+
+/// What `az account get-access-token` prints, as far as it matters here.
+#[derive(Deserialize)]
+struct AzToken {
+    #[serde(rename = "accessToken")]
+    access_token: SecretText,
+    /// Unix seconds; older versions give the local time alone.
+    expires_on: Option<u64>,
+}
+
+impl Token {
+    /// Reads az's JSON or a bare token, printed at `now`.
+    ///
+    /// # Errors
+    /// When it is neither; without it.
+    pub(crate) fn parse(printed: &Secret, now: SystemTime) -> Result<Self, String> {
+        let neither = || "its command prints neither a bare token nor az's JSON with accessToken".to_owned();
+        let quoted = printed.expose().trim_matches(['"', '\'']);
+        let bare = quoted.strip_prefix("Bearer ").unwrap_or(quoted);
+        let (text, expiry) = if printed.expose().starts_with('{') {
+            // The error may repeat what is there.
+            let az: AzToken = serde_json::from_str(printed.expose()).map_err(|_| neither())?;
+            (az.access_token.0, az.expires_on)
+        } else {
+            (Secret::new(bare), None)
+        };
+        // RFC 6750, section 2.1.
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
+        if text.expose().is_empty() || !text.expose().bytes().all(allowed) {
+            return Err(neither());
+        }
+        let life = expiry.map_or(UNKNOWN_LIFE, |expiry| {
+            Duration::from_secs(expiry.saturating_sub(unix_seconds(now).0).saturating_sub(MARGIN))
+        });
+        Ok(Self { text, until: now.checked_add(life).unwrap_or(now) })
+    }
+}
+
+/// The last token, in memory and nowhere else.
+#[derive(Debug, Default)]
+pub(crate) struct Cache(Mutex<Option<Token>>);
+
+impl Cache {
+    /// The token that is good at `now`, from `get` if there is none.
+    pub(crate) fn token<E>(
+        &self,
+        now: SystemTime,
+        get: impl FnOnce() -> Result<Token, E>,
+    ) -> Result<Secret, E> {
+        let mut held = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match &*held {
+            Some(token) if now < token.until => Ok(token.text.clone()),
+            _ => Ok(held.insert(get()?).text.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn parse(text: &str) -> Result<Token, String> {
+        Token::parse(&Secret::new(text), at(1000))
+    }
+
+    #[test]
+    fn reads_azs_json_and_bare_tokens() {
+        let az = r#"{"accessToken": "eyJ0.e-_y", "expiresOn": "2026-11-23 10:00:00.000000",
+            "expires_on": 5000, "subscription": "s", "tenant": "t", "tokenType": "Bearer"}"#;
+        let token = parse(az).unwrap();
+        assert_eq!((token.text.expose(), token.until), ("eyJ0.e-_y", at(4880)));
+        let old = parse(r#"{"accessToken": "eyJ0", "expiresOn": "2026-11-23 10:00:00.000000"}"#).unwrap();
+        assert_eq!(old.until, at(1300));
+        for bare in ["eyJ0", "\"eyJ0\"", "Bearer eyJ0"] {
+            let token = parse(bare).unwrap();
+            assert_eq!((token.text.expose(), token.until), ("eyJ0", at(1300)));
+        }
+        assert!(parse(r#"{"accessToken": "x", "expires_on": 18446744073709551615}"#).is_ok());
+    }
+
+    #[test]
+    fn refuses_what_is_no_token_without_showing_it() {
+        for text in ["", "two words", "{", "{\"accessToken\": 31337}", "{}", "a\nb", "ERROR: hunter2!"] {
+            let problem = parse(text).unwrap_err();
+            assert!(!problem.contains("31337") && !problem.contains("hunter2"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_kept_for_as_long_as_it_is_good() {
+        let cache = Cache::default();
+        let get = |text: &str, until| {
+            let token = Token { text: Secret::new(text), until: at(until) };
+            move || Ok::<_, ()>(token)
+        };
+        let mut seen = Vec::new();
+        for (now, text) in [(0, "a"), (9, "b"), (10, "c")] {
+            seen.push(cache.token(at(now), get(text, now + 10)).unwrap().expose().to_owned());
+        }
+        assert_eq!(seen, ["a", "a", "c"]);
+    }
+}

@@ -1,0 +1,111 @@
+//! A connection that fails: told in band where ssh listens, on stderr, and on record.
+
+use std::io::{ErrorKind, IsTerminal};
+use std::process::ExitCode;
+
+use super::SSH;
+use super::caller::Caller;
+use crate::error::{Error, Result};
+use crate::platform::signals::HelperSignals;
+use crate::state::last_failure;
+use crate::time::phase::Phases;
+use crate::tunnel::{Close, End};
+use crate::{cli, command, logging};
+
+/// Tells of what went wrong on the way to `host`.
+pub(crate) async fn tell(
+    host: Option<&str>,
+    error: &Error,
+    phases: &Phases,
+    caller: &mut Caller,
+    in_band: bool,
+) -> ExitCode {
+    last_failure::keep(host, error, phases);
+    if in_band {
+        caller.tell(error).await;
+    }
+    // Before stdout closes, for ssh ends a helper that has closed it.
+    if in_band && caller.speaks_where_we_do() {
+        logging::record(error);
+    } else {
+        logging::report(error);
+    }
+    if in_band {
+        caller.hear_out().await;
+    } else if !matches!(error, Error::Signalled { .. }) {
+        caller.close().await;
+    }
+    ExitCode::from(error.exit() as u8)
+}
+
+/// Tells of what was wrong before a connection could be tried: with what was `asked`, or with a command line that said
+/// nothing.
+pub fn refuse(asked: Option<&cli::Connect>, error: &Error) -> ExitCode {
+    // Who types at a terminal reads stderr, and has not lost a connection.
+    if std::io::stdin().is_terminal() && asked.is_none() {
+        logging::report(error);
+        return ExitCode::from(error.exit() as u8);
+    }
+    let host = asked.and_then(|args| args.host.as_deref());
+    let told: Result<ExitCode> = command::runtime().and_then(|runtime| {
+        let code = runtime.block_on(async {
+            // ssh hangs up on a helper as soon as it has read its last words.
+            let _signals = HelperSignals::listen()?;
+            let mut caller = Caller::take()?;
+            let silent_is_ssh = asked.is_some_and(|args| args.stream_asked() == SSH);
+            let in_band = caller.is_ssh(silent_is_ssh).await;
+            Ok(tell(host, error, &Phases::default(), &mut caller, in_band).await)
+        });
+        runtime.shutdown_background();
+        code
+    });
+    told.unwrap_or_else(|_| {
+        last_failure::keep(host, error, &Phases::default());
+        logging::report(error);
+        ExitCode::from(error.exit() as u8)
+    })
+}
+
+/// What the end of a stream means on which nothing was `received`: a device half that accepts first and looks for its
+/// target later. A reason of the device's own says more.
+pub(crate) fn before_the_first_byte(end: &End, received: u64, stream: &str, is_ssh: bool) -> Option<Error> {
+    let is_meant = match end {
+        End::Peer(close) if close.is_normal() => is_ssh,
+        End::PeerEmptied => is_ssh,
+        End::Peer(close) => close.reason.is_empty() || close.reason == Close::LOST,
+        End::Cut(error) => error.kind() == ErrorKind::UnexpectedEof,
+        _ => false,
+    };
+    (received == 0 && is_meant).then(|| Error::EndedUnused { stream: stream.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn closed(code: impl Into<Option<u16>>, reason: &str) -> End {
+        End::Peer(Close { code: code.into(), reason: reason.into() })
+    }
+
+    #[test]
+    fn an_end_before_the_first_byte_is_called_that_unless_the_device_says_more() {
+        for (end, of_ssh, of_another) in [
+            (closed(1000, ""), true, false),
+            (closed(None, ""), true, false),
+            (closed(1011, Close::LOST), true, true),
+            (closed(1011, ""), true, true),
+            (closed(1011, "no route to host"), false, false),
+            (End::Cut(ErrorKind::UnexpectedEof.into()), true, true),
+            (End::Cut(ErrorKind::ConnectionReset.into()), false, false),
+            (End::Local, false, false),
+            (End::PeerEmptied, true, false),
+            (End::HungUp { whole: false }, false, false),
+        ] {
+            for (is_ssh, expected) in [(true, of_ssh), (false, of_another)] {
+                let error = before_the_first_byte(&end, 0, "x", is_ssh);
+                assert_eq!(error.is_some(), expected, "{end:?}, ssh: {is_ssh}");
+                assert!(before_the_first_byte(&end, 1, "x", is_ssh).is_none());
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What depends on the operating system.
+
+pub mod parent;
+pub mod private_file;
+pub mod process;
+pub mod service_manager;
+pub mod signals;
+pub mod stdio;

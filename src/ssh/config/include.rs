@@ -1,0 +1,224 @@
+//! The file of our own that the user's configuration includes.
+
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::{fs, str};
+
+use crate::error::{Error, Result};
+use crate::platform::private_file::{Unwritable, read_plain, replace};
+
+const OWN: &str = "iotstream.conf";
+const BACKUP: &str = "config.iotstream-backup";
+
+/// Where a user's ssh configuration is: `~/.ssh`.
+#[derive(Debug)]
+pub struct Place {
+    directory: PathBuf,
+}
+
+/// A file that is to change. `None` is one that is not there.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Change {
+    pub path: PathBuf,
+    pub before: Option<Vec<u8>>,
+    pub after: Option<Vec<u8>>,
+}
+
+impl Place {
+    pub fn new(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// What keeping `blocks` changes.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or the directory's path cannot stand in an Include.
+    pub fn write(&self, blocks: &str) -> Result<Vec<Change>> {
+        let include = self.include()?;
+        let own =
+            format!("# Kept by `iotstream ssh-config --write`: what is changed here is lost.\n\n{blocks}");
+        let config = read(&self.directory.join("config"))?;
+        let mut changes = vec![self.change(OWN, Some(own.into_bytes()))?];
+        if !config.as_deref().is_some_and(includes) {
+            let text = [include.as_bytes(), config.as_deref().unwrap_or_default()].concat();
+            changes.push(Change {
+                path: self.directory.join(BACKUP),
+                before: read(&self.directory.join(BACKUP))?,
+                after: config,
+            });
+            changes.push(self.change("config", Some(text))?);
+        }
+        Ok(meaningful(changes))
+    }
+
+    /// What undoing [`Self::write`] changes.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn remove(&self) -> Result<Vec<Change>> {
+        let mut changes = Vec::new();
+        let (config, backup) = (read(&self.directory.join("config"))?, read(&self.directory.join(BACKUP))?);
+        if let Some(config) = &config
+            && let Ok(include) = self.include()
+            && let Some(at) = config.windows(include.len()).position(|window| window == include.as_bytes())
+        {
+            let rest = [&config[..at], &config[at + include.len()..]].concat();
+            // Without a backup there was no file.
+            let rest = Some(rest).filter(|rest| backup.is_some() || !rest.is_empty());
+            if backup == rest {
+                changes.push(self.change(BACKUP, None)?);
+            }
+            changes.push(self.change("config", rest)?);
+        }
+        changes.push(self.change(OWN, None)?);
+        Ok(meaningful(changes))
+    }
+
+    fn change(&self, name: &str, after: Option<Vec<u8>>) -> Result<Change> {
+        let path = self.directory.join(name);
+        Ok(Change { before: read(&path)?, path, after })
+    }
+
+    /// What goes to the top of the user's configuration: below a `Host` line it would be that host's only.
+    fn include(&self) -> Result<String> {
+        let own = self.directory.join(OWN);
+        // Characters that some version of ssh expands, even within quotes.
+        let plain = |c: &char| !c.is_control() && !"\"\\*?[]{}$%~".contains(*c);
+        match own.to_str().filter(|path| path.chars().all(|c| plain(&c))) {
+            Some(own) => {
+                Ok(format!("# `iotstream ssh-config --remove` takes this out.\nInclude \"{own}\"\n\n"))
+            }
+            None => Err(Error::Usage {
+                problem: format!("the path {} cannot stand in ssh's Include", own.display()),
+                hint: "print the blocks with `iotstream ssh-config`, and put them where ssh finds them"
+                    .into(),
+            }),
+        }
+    }
+}
+
+impl Change {
+    /// Makes the change. A file that is there keeps its mode; a new one is its owner's.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn make(&self) -> Result<()> {
+        let make = || match &self.after {
+            Some(after) => {
+                let mode = match fs::metadata(&self.path) {
+                    Ok(metadata) => metadata.permissions().mode() & 0o777,
+                    Err(error) if error.kind() == ErrorKind::NotFound => 0o600,
+                    Err(error) => return Err(error.into()),
+                };
+                replace(&self.path, after, mode)
+            }
+            None => Ok(fs::remove_file(&self.path)?),
+        };
+        make().map_err(|problem: Unwritable| problem.into_error(self.path.display().to_string()))
+    }
+}
+
+fn meaningful(changes: Vec<Change>) -> Vec<Change> {
+    changes.into_iter().filter(|change| change.before != change.after).collect()
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    match read_plain(path) {
+        Ok(bytes) => Ok(Some(bytes.to_vec())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::local_io(path.display().to_string())(error)),
+    }
+}
+
+/// Whether a configuration includes our file, in whatever way its owner has written that.
+fn includes(config: &[u8]) -> bool {
+    config.split(|&byte| byte == b'\n').filter_map(|line| str::from_utf8(line).ok()).any(|line| {
+        let line = line.trim_start();
+        let keyword = line.get(..7).is_some_and(|word| word.eq_ignore_ascii_case("include"));
+        keyword && line.contains(OWN)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn make(changes: &[Change]) {
+        changes.iter().for_each(|change| change.make().unwrap());
+    }
+
+    fn files(directory: &Path) -> Vec<(String, Vec<u8>, u32)> {
+        let mut files: Vec<_> = fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+                (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap(), mode)
+            })
+            .collect();
+        files.sort();
+        files
+    }
+
+    #[test]
+    fn an_include_of_the_users_own_is_enough() {
+        let home = tempfile::tempdir().unwrap();
+        let place = Place::new(home.path().to_owned());
+        fs::write(home.path().join("config"), "  include ~/.ssh/iotstream.conf\nHost *\n").unwrap();
+        let changed: Vec<_> = place.write("x").unwrap().into_iter().map(|change| change.path).collect();
+        assert_eq!(changed, [home.path().join(OWN)]);
+    }
+
+    #[test]
+    fn what_was_not_there_goes_again() {
+        let home = tempfile::tempdir().unwrap();
+        let place = Place::new(home.path().join(".ssh"));
+        make(&place.write("x").unwrap());
+        let written = files(&home.path().join(".ssh"));
+        let modes: Vec<_> = written.iter().map(|(name, _, mode)| (name.as_str(), *mode)).collect();
+        assert_eq!(modes, [("config", 0o600), (OWN, 0o600)]);
+        let directory = fs::metadata(home.path().join(".ssh")).unwrap().permissions().mode() & 0o777;
+        assert_eq!(directory, 0o700);
+        make(&place.remove().unwrap());
+        assert!(files(&home.path().join(".ssh")).is_empty());
+        assert_eq!(place.remove().unwrap(), []);
+    }
+
+    #[test]
+    fn what_was_added_since_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let place = Place::new(home.path().to_owned());
+        let config = home.path().join("config");
+        fs::write(&config, "Host a\n").unwrap();
+        make(&place.write("x").unwrap());
+        let with_more = [b"# new\n".to_vec(), fs::read(&config).unwrap(), b"Host b\n".to_vec()].concat();
+        fs::write(&config, with_more).unwrap();
+        make(&place.remove().unwrap());
+        assert_eq!(fs::read(&config).unwrap(), b"# new\nHost a\nHost b\n");
+        assert_eq!(fs::read(home.path().join(BACKUP)).unwrap(), b"Host a\n");
+    }
+
+    proptest! {
+        #[test]
+        fn writing_twice_changes_nothing_and_removing_restores(
+            config in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..200)),
+            mode in prop_oneof![Just(0o600u32), Just(0o644), Just(0o400)],
+            blocks in "\\PC{0,40}",
+        ) {
+            let home = tempfile::tempdir().unwrap();
+            let place = Place::new(home.path().to_owned());
+            if let Some(config) = &config {
+                let path = home.path().join("config");
+                fs::write(&path, config).unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            }
+            let before = files(home.path());
+            make(&place.write(&blocks).unwrap());
+            prop_assert_eq!(place.write(&blocks).unwrap(), vec![]);
+            make(&place.remove().unwrap());
+            prop_assert_eq!(files(home.path()), before);
+        }
+    }
+}

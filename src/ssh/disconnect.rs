@@ -1,0 +1,139 @@
+//! The reason, in band: what a helper says to ssh in place of a server, so that ssh itself prints why there is none.
+
+use crate::backend::iothub::proto::HubFailure;
+use crate::error::{Error, Exit, escape};
+
+/// ssh shows this much of the text.
+const MAX_TEXT: usize = 400;
+
+const SSH_MSG_DISCONNECT: u8 = 1;
+
+/// The smallest padding, and what the length of a whole packet is a multiple of (RFC 4253, section 6).
+const MIN_PADDING: usize = 4;
+const BLOCK: usize = 8;
+
+/// What an ssh client says first (RFC 4253, section 4.2).
+const IDENTIFICATION: &[u8] = b"SSH-";
+
+/// Whether `opening`, from stdin, is what an ssh client says first.
+pub fn is_ssh(opening: &[u8]) -> bool {
+    opening.starts_with(IDENTIFICATION)
+}
+
+/// Whether it is too short to tell, so far.
+pub fn is_beginning(opening: &[u8]) -> bool {
+    opening.len() < IDENTIFICATION.len() && IDENTIFICATION.starts_with(opening)
+}
+
+/// An identification line and one unencrypted SSH_MSG_DISCONNECT (RFC 4253, sections 4.2, 6 and 11.1).
+///
+/// Goes to an ssh client only, and only before any byte of the remote's.
+pub fn message(error: &Error) -> Vec<u8> {
+    let text = text(error);
+    let mut payload = vec![SSH_MSG_DISCONNECT];
+    payload.extend_from_slice(&reason(error).to_be_bytes());
+    for string in [text.as_str(), ""] {
+        payload.extend_from_slice(&length(string.len()).to_be_bytes());
+        payload.extend_from_slice(string.as_bytes());
+    }
+    // The length field and the padding's own are part of what is padded.
+    let unpadded = 4 + 1 + payload.len();
+    let padding = MIN_PADDING + (BLOCK - (unpadded + MIN_PADDING) % BLOCK) % BLOCK;
+    let mut message = b"SSH-2.0-iotstream\r\n".to_vec();
+    message.extend_from_slice(&length(1 + payload.len() + padding).to_be_bytes());
+    message.push(padding.to_le_bytes()[0]);
+    message.extend_from_slice(&payload);
+    message.resize(message.len() + padding, 0);
+    message
+}
+
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// The error and, where there is room, the hint.
+fn text(error: &Error) -> String {
+    // ssh shows what is not ASCII as octal numbers.
+    let plain = |text: &str| escape(text).replace('…', "...");
+    let mut text = plain(&format!("iotstream: {error}"));
+    if let Some(hint) = error.hint().map(|hint| format!("; hint: {}", plain(&hint)))
+        && text.len() + hint.len() <= MAX_TEXT
+    {
+        text += &hint;
+    }
+    if text.len() > MAX_TEXT {
+        let cut = (0..=MAX_TEXT).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        text.truncate(cut);
+    }
+    text
+}
+
+/// The reason code of RFC 4253 that comes closest.
+fn reason(error: &Error) -> u32 {
+    const HOST_NOT_ALLOWED_TO_CONNECT: u32 = 1;
+    const SERVICE_NOT_AVAILABLE: u32 = 7;
+    const CONNECTION_LOST: u32 = 10;
+    const BY_APPLICATION: u32 = 11;
+    const TOO_MANY_CONNECTIONS: u32 = 12;
+    match error {
+        Error::Hub { failure, .. } if matches!(**failure, HubFailure { status: 429, .. }) => {
+            TOO_MANY_CONNECTIONS
+        }
+        _ => match error.exit() {
+            Exit::Denied => HOST_NOT_ALLOWED_TO_CONNECT,
+            Exit::Unavailable => SERVICE_NOT_AVAILABLE,
+            Exit::Temporary => CONNECTION_LOST,
+            _ => BY_APPLICATION,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_opening_is_told_from_another_protocols() {
+        for (opening, ssh, beginning) in [
+            (&b""[..], false, true),
+            (b"S", false, true),
+            (b"SSH-", true, false),
+            (b"SSH-2.0-OpenSSH_9.2\r\n", true, false),
+            (b"GET / HTTP/1.1", false, false),
+            (b"SSL", false, false),
+            (b"\x16\x03\x01", false, false),
+        ] {
+            assert_eq!((is_ssh(opening), is_beginning(opening)), (ssh, beginning), "{opening:?}");
+        }
+    }
+
+    #[test]
+    fn a_hint_s_own_words_are_ascii() {
+        let error = Error::Usage { problem: "HostName=…".into(), hint: "SharedAccessKey=…".into() };
+        assert_eq!(text(&error), "iotstream: HostName=...; hint: SharedAccessKey=...");
+    }
+
+    proptest! {
+        /// Taken apart as RFC 4253, section 6 says, whatever the text.
+        #[test]
+        fn the_packet_is_well_formed(problem in "\\PC{0,600}") {
+            let error = Error::Cut { problem };
+            let message = message(&error);
+            let packet = message.strip_prefix(b"SSH-2.0-iotstream\r\n").unwrap();
+            prop_assert_eq!(packet.len() % 8, 0);
+            let field = |at: usize| u32::from_be_bytes(packet[at..at + 4].try_into().unwrap());
+            prop_assert_eq!(field(0) as usize, packet.len() - 4);
+            let padding = usize::from(packet[4]);
+            prop_assert!((4..=255).contains(&padding));
+            prop_assert_eq!((packet[5], field(6)), (1, 10));
+            let length = field(10) as usize;
+            prop_assert!(length <= 400);
+            let said = std::str::from_utf8(&packet[14..14 + length]).unwrap();
+            prop_assert!(said.starts_with("iotstream: the stream was cut"));
+            prop_assert!(!said.chars().any(char::is_control));
+            prop_assert_eq!(field(14 + length), 0);
+            prop_assert_eq!(packet.len(), 14 + length + 4 + padding);
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The streaming gateway that a hub named last time: it nearly always names the same again.
+
+use super::directory;
+use crate::backend::iothub::proto::{HubAddress, encode};
+use crate::net::{Endpoint, WssUrl};
+
+fn file(hub: &HubAddress) -> String {
+    format!("gateway-{}", encode(&hub.to_string()))
+}
+
+/// The gateway that `hub` named last time. It is a guess: what the hub says decides.
+pub fn known(hub: &HubAddress) -> Option<Endpoint> {
+    let text = directory::read(&file(hub))?;
+    WssUrl::parse(&format!("wss://{}", text.trim())).ok().map(|url| url.endpoint)
+}
+
+/// Keeps a gateway for [`known`].
+pub fn keep(hub: &HubAddress, gateway: &Endpoint) {
+    // Without a place to write to, the next connection is as slow as this one.
+    if let Err(error) = directory::write(&file(hub), &format!("{gateway}\n")) {
+        log::debug!("the gateway is not remembered: {error}");
+    }
+}

@@ -1,0 +1,47 @@
+//! The record of the last failure: for whoever comes later and finds only ssh's line about it.
+
+use std::fmt::Write as _;
+use std::time::SystemTime;
+
+use super::directory;
+use crate::error::{Error, escape};
+use crate::time::clock::iso8601;
+use crate::time::phase::Phases;
+
+const FILE: &str = "last-failure";
+
+/// A record is one failure; each part of it is bounded, and so is the whole.
+const LONGEST: usize = 8 * 1024;
+
+/// Keeps what went wrong on the way to `host`. It holds no secret: no error does.
+pub fn keep(host: Option<&str>, error: &Error, phases: &Phases) {
+    let mut text = format!("time: {}\n", iso8601(SystemTime::now()));
+    if let Some(host) = host {
+        let _ = writeln!(text, "host: {}", escape(host));
+    }
+    let _ = writeln!(text, "error: {}", escape(&error.to_string()));
+    if let Some(hint) = error.hint() {
+        let _ = writeln!(text, "hint: {}", escape(&hint));
+    }
+    let _ = writeln!(text, "exit status: {}", error.exit() as u8);
+    for timing in phases.iter() {
+        let _ = writeln!(
+            text,
+            "{}: {} in {:.1} ms",
+            timing.phase,
+            timing.target,
+            timing.took.as_secs_f64() * 1e3
+        );
+    }
+    text = text.chars().filter(|&c| c == '\n' || !c.is_control()).collect();
+    let end = (0..=LONGEST.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    // Without a state directory there is no record: what matters has been said.
+    if let Err(problem) = directory::write(FILE, &text[..end]) {
+        log::debug!("no record of the failure is kept: {problem}");
+    }
+}
+
+/// The record of the last failure, if there is one.
+pub fn last() -> Option<String> {
+    directory::read(FILE)
+}

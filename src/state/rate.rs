@@ -1,0 +1,216 @@
+//! How many new streams a second all helpers of a user ask a hub for: what a hub would throttle waits its turn instead.
+//!
+//! The last few starts are in a file of the state directory, one for each hub. It is a courtesy: where it cannot be had
+//! at once, nobody waits.
+
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use tokio::time::{sleep, timeout};
+
+use super::directory;
+use crate::backend::iothub::proto::{HubAddress, encode};
+
+/// What a hub of the service lets in a second [D].
+const SERVICE: u32 = 5;
+const SERVICE_DOMAIN: &str = ".azure-devices.net";
+
+/// So many are never delayed, and so many are remembered.
+const AT_ONCE: usize = 5;
+
+/// The longest that a start waits for its turn.
+pub const LONGEST: Duration = Duration::from_secs(4);
+
+/// The longest that the file is waited for, where a slot is longer.
+const LOCK_LIMIT: Duration = Duration::from_millis(200);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
+/// More than the file ever has.
+const MAX_TEXT: u64 = 1024;
+
+/// The rate of new streams at one hub.
+#[derive(Clone, Debug)]
+pub struct Rate {
+    file: String,
+    slot: Duration,
+}
+
+impl Rate {
+    /// The rate at `hub`: `given` streams a second, else the service's own, or none elsewhere. 0 is none.
+    pub fn of(hub: &HubAddress, given: Option<u32>) -> Option<Self> {
+        let rate = given.unwrap_or_else(|| default(&hub.name));
+        let slot = Duration::from_secs(1).checked_div(rate)?;
+        Some(Self { file: format!("rate-{}", encode(&hub.to_string())), slot })
+    }
+
+    /// Waits for a turn to ask for a stream, for `limit` at the most.
+    pub async fn turn(&self, limit: Duration) {
+        let Self { file, slot } = self.clone();
+        let lock_limit = slot.min(LOCK_LIMIT);
+        // In a thread of its own: a file system that hangs is to hang nobody.
+        let booking = tokio::task::spawn_blocking(move || book(&file, slot, lock_limit, limit));
+        match timeout(lock_limit, booking).await {
+            Ok(Ok(Ok(wait))) if wait.is_zero() => {}
+            Ok(Ok(Ok(wait))) => {
+                log::info!("waiting {:.1} s for a turn (streams-per-second)", wait.as_secs_f64());
+                sleep(wait).await;
+            }
+            Ok(Ok(Err(error))) => log::debug!("new streams are not paced: {error}"),
+            Ok(Err(_)) | Err(_) => log::debug!("new streams are not paced: their file is not to be had"),
+        }
+    }
+}
+
+/// The rate of a hub whose profile does not say.
+fn default(host: &str) -> u32 {
+    if host.to_ascii_lowercase().ends_with(SERVICE_DOMAIN) { SERVICE } else { 0 }
+}
+
+/// Books the next free slot and gives the time until then; beyond `limit` there is none to book.
+fn book(name: &str, slot: Duration, lock_limit: Duration, limit: Duration) -> io::Result<Duration> {
+    let file = directory::open(name).map_err(|problem| io::Error::other(problem.to_string()))?;
+    if is_remote(&file)? {
+        return Err(io::Error::other("the state directory is on another machine"));
+    }
+    lock(&file, lock_limit)?;
+    let mut text = Vec::new();
+    (&file).take(MAX_TEXT).read_to_end(&mut text)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
+    let mut starts = read(&text, now);
+    let at = next(&starts, now, slot);
+    let wait = at.saturating_sub(now);
+    if wait > limit {
+        return Ok(limit);
+    }
+    starts.push(at);
+    let kept = &starts[starts.len().saturating_sub(AT_ONCE)..];
+    let text: String = kept.iter().map(|start| format!("{:013}\n", start.as_millis())).collect();
+    file.write_all_at(text.as_bytes(), 0)?;
+    file.set_len(text.len() as u64)?;
+    Ok(wait)
+}
+
+/// Whether locks may have to be asked for over a network.
+fn is_remote(file: &std::fs::File) -> io::Result<bool> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        // NFS, SMB (three of them), AFS, Ceph, 9P and FUSE, which is sshfs: linux/magic.h.
+        const REMOTE: [u32; 8] =
+            [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x5346_414F, 0x00C3_6400, 0x0102_1997, 0x6573_5546];
+        let kind = rustix::fs::fstatfs(file)?.f_type;
+        Ok(REMOTE.iter().any(|remote| i128::from(*remote) == i128::from(kind)))
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    Ok(false)
+}
+
+/// Locks the file until it is closed. Whoever holds it may have been stopped.
+fn lock(file: &std::fs::File, limit: Duration) -> io::Result<()> {
+    let since = std::time::Instant::now();
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if since.elapsed() < limit => std::thread::sleep(LOCK_PAUSE),
+            locked => return Ok(locked?),
+        }
+    }
+}
+
+/// The starts in a file's text, since 1970. What is not of our making, or lies in the future, is as good as none.
+fn read(text: &[u8], now: Duration) -> Vec<Duration> {
+    let start = |line: &str| {
+        let start = Duration::from_millis(line.parse().ok()?);
+        (start <= now + LONGEST).then_some(start)
+    };
+    let text = std::str::from_utf8(text).unwrap_or("garbage");
+    text.lines().map(start).collect::<Option<_>>().unwrap_or_default()
+}
+
+/// When the next may start: at once after less than five in the time of five slots, else a slot after the last one.
+/// However the hub counts, within any second or with some saved up, it is not asked for more than it lets in.
+fn next(starts: &[Duration], now: Duration, slot: Duration) -> Duration {
+    let Some(fifth_last) = starts.len().checked_sub(AT_ONCE).map(|at| starts[at]) else { return now };
+    let window = slot * u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
+    let last = starts.last().copied().unwrap_or_default();
+    if fifth_last + window <= now { now } else { (fifth_last + window).max(last + slot).max(now) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SLOT: Duration = Duration::from_millis(200);
+
+    fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn five_start_at_once_and_the_others_one_after_the_other() {
+        let now = millis(1_000_000);
+        let mut starts = Vec::new();
+        for _ in 0..12 {
+            starts.push(next(&starts, now, SLOT));
+        }
+        let after: Vec<u128> = starts.iter().map(|start| (*start - now).as_millis()).collect();
+        assert_eq!(after, [0, 0, 0, 0, 0, 1000, 1200, 1400, 1600, 1800, 2000, 2200]);
+        // And anew after a second without.
+        assert_eq!(next(&starts, now + millis(3200), SLOT), now + millis(3200));
+    }
+
+    #[test]
+    fn what_is_not_ours_delays_nobody() {
+        let now = millis(1_700_000_000_000);
+        let line = |at: Duration| format!("{:013}\n", at.as_millis());
+        let five = |at| line(at).repeat(5);
+        assert_eq!(read(five(now + LONGEST).as_bytes(), now).len(), 5);
+        for text in [
+            five(now + LONGEST + millis(1)),
+            format!("{}{}", five(now), line(now + Duration::from_secs(3600))),
+            format!("{}x\n", five(now)),
+            "99999999999999999999\n".repeat(5),
+            "\u{0}".repeat(70),
+            String::new(),
+        ] {
+            assert!(read(text.as_bytes(), now).is_empty(), "{text}");
+        }
+        assert!(read(b"\xff\xfe", now).is_empty());
+    }
+
+    #[test]
+    fn the_service_s_hubs_have_a_rate_and_others_none() {
+        let slot = |hub: &str, given| Rate::of(&HubAddress::parse(hub).unwrap(), given).map(|rate| rate.slot);
+        assert_eq!(slot("contoso.azure-devices.net", None), Some(SLOT));
+        assert_eq!(slot("contoso.service.Azure-Devices.NET", None), Some(SLOT));
+        assert_eq!(slot("contoso.azure-devices.net", Some(0)), None);
+        assert_eq!(slot("azure-devices.net.example", None), None);
+        assert_eq!(slot("localhost:8443", None), None);
+        assert_eq!(slot("localhost:8443", Some(10)), Some(millis(100)));
+        assert!(slot("localhost:8443", Some(u32::MAX)).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn never_more_than_the_rate_and_never_before_now(steps in prop::collection::vec(0u64..400, 1..60)) {
+            let (mut now, mut starts) = (millis(1_000_000), Vec::new());
+            for step in steps {
+                now += millis(step);
+                let at = next(&starts, now, SLOT);
+                prop_assert!(at >= now);
+                starts.push(at);
+            }
+            for six in starts.windows(6) {
+                prop_assert!(six[5] - six[0] >= Duration::from_secs(1));
+            }
+        }
+
+        #[test]
+        fn foreign_text_does_no_harm(text in any::<Vec<u8>>(), now in 0u64..u64::MAX) {
+            let starts = read(&text, millis(now));
+            let _ = next(&starts, millis(now), SLOT);
+        }
+    }
+}
