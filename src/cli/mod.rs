@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use clap_complete::ArgValueCandidates;
 
-use crate::backend::iothub::proto::stream_for_port;
+use crate::profile::stream_for_port;
 use crate::text::duration;
 
 pub mod complete;

@@ -123,11 +123,12 @@ pub(crate) async fn open(
         }
     };
     let (_, hub) = plan.ends();
-    let last = gateways::known(hub);
+    let hub = hub.to_string();
+    let last = gateways::known(&hub);
     let (network, rate, guess) = (&plan.network, plan.rate.as_ref(), last.as_ref());
     let opened = service::open_waiting(network, request, patience, rate, guess, phases, notice).await?;
     if last.as_ref() != Some(&opened.server) {
-        gateways::keep(hub, &opened.server);
+        gateways::keep(&hub, &opened.server);
     }
     Ok(opened)
 }

@@ -73,7 +73,9 @@ impl Plan {
         let proxy = profile.proxy.as_ref().map(|url| &url.0);
         let network = network(ca_file.as_deref(), service.proxy.as_deref(), &profiles.path, proxy)?;
         let wait = or(way.wait, profile.wait, Duration::ZERO);
-        let rate = Rate::of(&credential.hub, profile.streams_per_second);
+        let service = &credential.hub;
+        let per_second = profile.streams_per_second.or(crate::backend::iothub::streams_per_second(service));
+        let rate = per_second.and_then(|rate| Rate::of(&service.to_string(), rate));
         let plan = Self { network, credential, initiate, wait, rate };
         log::info!("profile {profile_name}: {}", plan.describe());
         Ok(plan)

@@ -1,5 +1,6 @@
 //! Every failure a user can meet: what they are told, what they can do, and the exit status, in one place.
 
+mod fault;
 mod hint;
 
 use std::fmt;
@@ -11,6 +12,8 @@ use crate::backend::iothub::proto::{Code, HubFailure, Identity, Refusal};
 use crate::platform::private_file::Exposure;
 use crate::text::duration;
 use crate::time::phase::Phase;
+
+pub use fault::Fault;
 
 pub type Result<T> = std::result::Result<T, Error>;
 

@@ -10,4 +10,4 @@ pub use credential::Credential;
 pub use edit::{Editor, NewProfile};
 pub use file::{Profiles, default_path};
 pub use host::{Destination, Name, fits};
-pub use schema::{Device, Port, Profile, is_pattern};
+pub use schema::{Device, Port, Profile, is_pattern, stream_for_port};

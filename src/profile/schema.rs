@@ -8,7 +8,6 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::backend::iothub::proto::stream_for_port;
 use crate::config::{CommandLine, Seconds, SecretText, has_password};
 
 #[derive(Debug, Deserialize)]
@@ -136,4 +135,9 @@ pub struct DeviceTable {
     pub id: Option<String>,
     pub module: Option<String>,
     pub stream: Option<String>,
+}
+
+/// The stream a port asks for: 22 asks for `ssh`, any other port N for `tcp-N`.
+pub fn stream_for_port(port: u16) -> String {
+    if port == 22 { "ssh".into() } else { format!("tcp-{port}") }
 }

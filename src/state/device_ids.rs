@@ -5,8 +5,8 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use super::directory;
-use crate::backend::iothub::proto::encode;
 use crate::platform::private_file::Unwritable;
+use crate::text::percent::encode;
 
 /// Profiles of different files may have the same name.
 fn file(profiles: &Path, profile: &str) -> String {

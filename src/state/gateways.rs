@@ -1,23 +1,23 @@
-//! The streaming gateway that a hub named last time: it nearly always names the same again.
+//! The gateway that a service named last time: it nearly always names the same one again.
 
 use super::directory;
-use crate::backend::iothub::proto::{HubAddress, encode};
 use crate::net::{Endpoint, WssUrl};
+use crate::text::percent::encode;
 
-fn file(hub: &HubAddress) -> String {
-    format!("gateway-{}", encode(&hub.to_string()))
+fn file(service: &str) -> String {
+    format!("gateway-{}", encode(service))
 }
 
-/// The gateway that `hub` named last time. It is a guess: what the hub says decides.
-pub fn known(hub: &HubAddress) -> Option<Endpoint> {
-    let text = directory::read(&file(hub))?;
+/// The gateway that `service` named last time. It is a guess: what the service says decides.
+pub fn known(service: &str) -> Option<Endpoint> {
+    let text = directory::read(&file(service))?;
     WssUrl::parse(&format!("wss://{}", text.trim())).ok().map(|url| url.endpoint)
 }
 
 /// Keeps a gateway for [`known`].
-pub fn keep(hub: &HubAddress, gateway: &Endpoint) {
+pub fn keep(service: &str, gateway: &Endpoint) {
     // Without a place to write to, the next connection is as slow as this one.
-    if let Err(error) = directory::write(&file(hub), &format!("{gateway}\n")) {
+    if let Err(error) = directory::write(&file(service), &format!("{gateway}\n")) {
         log::debug!("the gateway is not remembered: {error}");
     }
 }

@@ -12,11 +12,7 @@ use rustix::io::Errno;
 use tokio::time::{sleep, timeout};
 
 use super::directory;
-use crate::backend::iothub::proto::{HubAddress, encode};
-
-/// What a hub of the service lets in a second [D].
-const SERVICE: u32 = 5;
-const SERVICE_DOMAIN: &str = ".azure-devices.net";
+use crate::text::percent::encode;
 
 /// So many are never delayed, and so many are remembered.
 const AT_ONCE: usize = 5;
@@ -31,7 +27,22 @@ const LOCK_PAUSE: Duration = Duration::from_millis(5);
 /// More than the file ever has.
 const MAX_TEXT: u64 = 1024;
 
-/// The rate of new streams at one hub.
+/// A turn to ask for a new stream, which is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn<'a> {
+    pub rate: &'a Rate,
+    /// The longest wait.
+    pub limit: Duration,
+}
+
+impl Turn<'_> {
+    /// Waits for the turn.
+    pub async fn wait(self) {
+        self.rate.turn(self.limit).await;
+    }
+}
+
+/// The rate of new streams at one service.
 #[derive(Clone, Debug)]
 pub struct Rate {
     file: String,
@@ -39,11 +50,10 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// The rate at `hub`: `given` streams a second, else the service's own, or none elsewhere. 0 is none.
-    pub fn of(hub: &HubAddress, given: Option<u32>) -> Option<Self> {
-        let rate = given.unwrap_or_else(|| default(&hub.name));
-        let slot = Duration::from_secs(1).checked_div(rate)?;
-        Some(Self { file: format!("rate-{}", encode(&hub.to_string())), slot })
+    /// The rate of `streams_per_second` at `service`; `None`, which is no limit, for 0.
+    pub fn of(service: &str, streams_per_second: u32) -> Option<Self> {
+        let slot = Duration::from_secs(1).checked_div(streams_per_second)?;
+        Some(Self { file: format!("rate-{}", encode(service)), slot })
     }
 
     /// Waits for a turn to ask for a stream, for `limit` at the most.
@@ -62,11 +72,6 @@ impl Rate {
             Ok(Err(_)) | Err(_) => log::debug!("new streams are not paced: their file is not to be had"),
         }
     }
-}
-
-/// The rate of a hub whose profile does not say.
-fn default(host: &str) -> u32 {
-    if host.to_ascii_lowercase().ends_with(SERVICE_DOMAIN) { SERVICE } else { 0 }
 }
 
 /// Books the next free slot and gives the time until then; beyond `limit` there is none to book.
@@ -178,18 +183,6 @@ mod tests {
             assert!(read(text.as_bytes(), now).is_empty(), "{text}");
         }
         assert!(read(b"\xff\xfe", now).is_empty());
-    }
-
-    #[test]
-    fn the_service_s_hubs_have_a_rate_and_others_none() {
-        let slot = |hub: &str, given| Rate::of(&HubAddress::parse(hub).unwrap(), given).map(|rate| rate.slot);
-        assert_eq!(slot("contoso.azure-devices.net", None), Some(SLOT));
-        assert_eq!(slot("contoso.service.Azure-Devices.NET", None), Some(SLOT));
-        assert_eq!(slot("contoso.azure-devices.net", Some(0)), None);
-        assert_eq!(slot("azure-devices.net.example", None), None);
-        assert_eq!(slot("localhost:8443", None), None);
-        assert_eq!(slot("localhost:8443", Some(10)), Some(millis(100)));
-        assert!(slot("localhost:8443", Some(u32::MAX)).is_some());
     }
 
     proptest! {

@@ -3,4 +3,5 @@
 pub mod content;
 pub mod duration;
 pub mod pattern;
+pub mod percent;
 pub mod size;

@@ -7,8 +7,8 @@ use std::process::Command;
 use std::sync::{Arc, mpsc};
 use std::time::SystemTime;
 
-use iotstream::time::clock::unix_seconds;
 use iotstream::backend::iothub::proto::{ConnectionString, Key, Resource, SasToken, UnixSeconds};
+use iotstream::time::clock::unix_seconds;
 
 use crate::support::{Bench, DEVICE, Hub, LIMIT, Stdin, run, serve};
 

@@ -8,8 +8,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper::{HeaderMap, Request};
 use hyper_util::rt::TokioIo;
-use iotstream::emulator::{Emulator, Faults, Options};
 use iotstream::backend::iothub::proto::{ConnectionString, Identity, Key, Resource, SasToken, UnixSeconds};
+use iotstream::emulator::{Emulator, Faults, Options};
 use iotstream::secret::Secret;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::net::{TcpListener, TcpStream};
@@ -166,7 +166,8 @@ impl Running {
 
     pub fn device_token(&self, device: &str, module: Option<&str>, expiry: UnixSeconds) -> String {
         let identity = Identity::new(device, module).unwrap();
-        let file = format!("devices/{}.conn", iotstream::backend::iothub::proto::encode(&identity.client_id()));
+        let file =
+            format!("devices/{}.conn", iotstream::backend::iothub::proto::encode(&identity.client_id()));
         let hub = self.connection_string(&file).hub;
         let token = SasToken::sign(&Resource::identity(&hub, &identity), expiry, &self.key(&file), None);
         token.unwrap().text().expose().to_owned()

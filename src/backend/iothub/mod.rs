@@ -3,3 +3,28 @@
 pub mod caller;
 pub mod listener;
 pub mod proto;
+
+use self::proto::HubAddress;
+
+/// New streams that a hub of the service accepts in a second [D].
+const STREAMS_PER_SECOND: u32 = 5;
+const SERVICE_DOMAIN: &str = ".azure-devices.net";
+
+/// The limit of new streams a second at `hub`; an emulator has none.
+pub(crate) fn streams_per_second(hub: &HubAddress) -> Option<u32> {
+    hub.name.to_ascii_lowercase().ends_with(SERVICE_DOMAIN).then_some(STREAMS_PER_SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hubs_of_the_service_have_a_rate_and_others_none() {
+        let rate = |hub: &str| streams_per_second(&HubAddress::parse(hub).unwrap());
+        assert_eq!(rate("contoso.azure-devices.net"), Some(5));
+        assert_eq!(rate("contoso.service.Azure-Devices.NET"), Some(5));
+        assert_eq!(rate("azure-devices.net.example"), None);
+        assert_eq!(rate("localhost:8443"), None);
+    }
+}

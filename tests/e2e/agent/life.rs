@@ -341,7 +341,9 @@ impl Opener {
 
     /// As many at once as a hub carries, each with a byte there and back.
     fn open_and_close(&self, streams: usize) {
-        use iotstream::backend::iothub::proto::{ConnectionString, Identity, Initiate, Key, Resource, SasToken, UnixSeconds};
+        use iotstream::backend::iothub::proto::{
+            ConnectionString, Identity, Initiate, Key, Resource, SasToken, UnixSeconds,
+        };
         use tokio::io::AsyncReadExt;
         let parsed = ConnectionString::parse(&self.connection).unwrap();
         let Key::Shared(key) = &parsed.key else { panic!("no key") };
@@ -363,7 +365,9 @@ impl Opener {
                 },
             };
             let mut phases = iotstream::time::phase::Phases::default();
-            let stream = iotstream::backend::iothub::caller::open(&self.network, &request, None, &mut phases).await.unwrap();
+            let stream = iotstream::backend::iothub::caller::open(&self.network, &request, None, &mut phases)
+                .await
+                .unwrap();
             let (ours, theirs) = tokio::io::duplex(64);
             let settings = iotstream::tunnel::Settings {
                 keepalive: None,

@@ -12,7 +12,7 @@ use crate::backend::iothub::proto::{Answer, HubAddress, Initiate, Malformed};
 use crate::error::{Error, Result, Skew};
 use crate::net::{Endpoint, Network, Stream, WebSocket, WssUrl, join_over};
 use crate::secret::Secret;
-use crate::state::rate::Rate;
+use crate::state::rate::Turn;
 use crate::time::phase::{Phase, Phases};
 
 /// What the hub may take beyond the time it waits for the device: C# gives it as much [S].
@@ -33,13 +33,6 @@ pub struct Request {
     /// The value of the `Authorization` header: a token's text, without a further scheme word [S][M].
     pub authorization: Secret,
     pub initiate: Initiate,
-}
-
-/// The rate of new streams that a request goes by, and the most that it waits for its turn.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Turn<'a> {
-    pub(crate) rate: &'a Rate,
-    pub(crate) most: Duration,
 }
 
 /// Asks for a stream and joins it. `guess` is the gateway that the hub may name: it is dialled in the meantime, and
@@ -99,8 +92,8 @@ async fn ask(
     let endpoint = endpoint(hub, gateway.as_ref());
     let stream = network.connect(&endpoint, phases).await?;
     // Not before: what a connection takes is not the same for all, and the turns would come together.
-    if let Some(Turn { rate, most }) = turn {
-        rate.turn(most).await;
+    if let Some(turn) = turn {
+        turn.wait().await;
     }
     let since = Instant::now();
     let waits = [initiate.connect_timeout, initiate.response_timeout];

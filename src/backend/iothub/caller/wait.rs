@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::Request;
-use super::open::{Turn, open_in_turn};
+use super::open::open_in_turn;
 use crate::error::{Error, Result};
 use crate::net::{Endpoint, Network, Stream, WebSocket};
-use crate::state::rate::{self, Rate};
+use crate::state::rate::{self, Rate, Turn};
 use crate::time::backoff::{Backoff, chance};
 use crate::time::phase::Phases;
 
@@ -69,7 +69,7 @@ pub async fn open_waiting(
     let mut backoff = Backoff::default();
     loop {
         let most = rate::LONGEST.min(patience.throttled.saturating_duration_since(Instant::now()));
-        let turn = rate.map(|rate| Turn { rate, most });
+        let turn = rate.map(|rate| Turn { rate, limit: most });
         let error = match open_in_turn(network, &request().await?, turn, guess, phases).await {
             Ok(websocket) => return Ok(websocket),
             Err(error) => error,

@@ -13,10 +13,11 @@ mod registry;
 mod sas;
 mod session;
 
+pub use crate::text::percent::encode;
 pub use connection_string::{ConnectionString, Key};
 pub use failure::{Code, ERROR_CODE, HubFailure};
 pub use initiate::{Answer, DEFAULT_API_VERSION, Initiate, headers};
-pub use names::{HubAddress, Identity, encode, stream_for_port};
+pub use names::{HubAddress, Identity};
 pub use offer::{BadOffer, Decision, Offer, SUBSCRIPTIONS, parse_decision};
 pub use registry::{
     ALL_DEVICES, CONTINUATION, Device, MAX_ITEM_COUNT, State, device_path, devices_page, twin, twin_path,

@@ -2,22 +2,8 @@
 
 use std::fmt;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-
 use super::Malformed;
-
-/// Everything but RFC 3986's unreserved characters, in upper-case hex: ids may hold `%`, `#`, `?`, `+` [S].
-const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// Percent-encodes one component of a URL path or of a query.
-pub fn encode(component: &str) -> impl fmt::Display + '_ {
-    utf8_percent_encode(component, COMPONENT)
-}
-
-/// The stream a port asks for: 22 asks for `ssh`, any other port N for `tcp-N`.
-pub fn stream_for_port(port: u16) -> String {
-    if port == 22 { "ssh".into() } else { format!("tcp-{port}") }
-}
+use crate::text::percent::encode;
 
 /// A hub's host name, and the port where one was written (the emulator's; the service is on 443 and 8883).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

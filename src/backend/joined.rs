@@ -1,0 +1,24 @@
+//! A stream that both ends have joined.
+
+use std::fmt;
+use std::pin::Pin;
+
+use bytes::Bytes;
+
+use crate::tunnel::Remote;
+
+/// A future behind a trait object.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// An established WebSocket to the other end of a stream, whatever carries it.
+pub struct Joined {
+    pub io: Box<dyn Remote + Send>,
+    /// Bytes that arrived with the answer to the upgrade.
+    pub early: Bytes,
+}
+
+impl fmt::Debug for Joined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Joined").finish_non_exhaustive()
+    }
+}

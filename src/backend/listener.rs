@@ -1,0 +1,142 @@
+//! The device's side of a backend: waits for offers of streams.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::joined::{Joined, Pending};
+use crate::check::Finding;
+use crate::error::Result;
+use crate::net::Network;
+use crate::platform::private_file::Exposure;
+
+/// A device's access to its service.
+pub trait Listener: Any + Debug + Send + Sync {
+    /// The device as logs name it, such as `gw-07` or `gw-07/camera`.
+    fn device(&self) -> String;
+
+    /// The service, as `HOST` or `HOST:PORT`.
+    fn service(&self) -> String;
+
+    /// Files of the credential that other users can read or change, where that is no reason to refuse them.
+    fn warnings(&self) -> &[Exposure];
+
+    /// Listens from now on, in a task of its own, until [`Offers`] is dropped or stopped. Losing the service is not an
+    /// end: the task dials again, and renews what expires. A credential that the service refuses is read again with
+    /// `reread`.
+    ///
+    /// # Errors
+    /// What no later try can change, such as a ready token that has expired.
+    fn listen(self: Arc<Self>, network: Network, reread: Option<Reread>) -> Result<Offers>;
+
+    /// Diagnoses the connection to the service, and the login.
+    fn check<'a>(&'a self, network: &'a Network) -> Pending<'a, Vec<Finding>>;
+}
+
+/// Reads the configuration again, for a credential that has been corrected.
+pub type Reread = Arc<dyn Fn() -> Result<Arc<dyn Listener>> + Send + Sync>;
+
+/// The offers of a service, as they come.
+#[derive(Debug)]
+pub struct Offers {
+    events: mpsc::Receiver<Event>,
+    orders: mpsc::Sender<Order>,
+}
+
+impl Offers {
+    /// The two ends of a listener: what the agent holds, and what the listener's task holds.
+    pub fn channel() -> (Self, Source) {
+        let (event, events) = mpsc::channel(EVENTS);
+        let (order, orders) = mpsc::channel(1);
+        (Self { events, orders: order }, Source { events: event, orders })
+    }
+
+    /// The next event; `None` once the listener has ended. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+
+    /// Tells the listener what to do. Does nothing where it has ended. Cancel-safe: not told when dropped.
+    pub async fn order(&self, order: Order) {
+        // Its end is seen by `next`.
+        let _ = self.orders.send(order).await;
+    }
+}
+
+/// The listener's end of [`Offers`].
+#[derive(Debug)]
+pub struct Source {
+    /// Closed once nobody listens any more.
+    pub events: mpsc::Sender<Event>,
+    /// Closed once nobody gives orders any more, which is the order to stop.
+    pub orders: mpsc::Receiver<Order>,
+}
+
+/// Events that wait for the agent: it takes each at once, and a service that floods it has to wait.
+const EVENTS: usize = 1;
+
+/// What a listener is told to do.
+#[derive(Debug)]
+pub enum Order {
+    /// Use another configuration of the same device. A listener of another backend stops instead.
+    Reload(Arc<dyn Listener>, Network),
+    /// Take no more offers, and end once every answer has been sent.
+    Stop,
+}
+
+/// What happens at a listener.
+#[derive(Debug)]
+pub enum Event {
+    /// The service offers streams to the device from now on.
+    InService,
+    /// The service is lost or refuses the device: why, and when the next try is.
+    Trouble(String),
+    Offer(Offer),
+    /// An offer that no stream can come of; it has been answered where that is possible.
+    Unusable {
+        stream: String,
+        problem: String,
+    },
+}
+
+/// A user asks for a stream.
+#[derive(Debug)]
+pub struct Offer {
+    pub stream: String,
+    /// The service's own id of the request, where its support can look it up.
+    pub id: Option<String>,
+    /// The user's address, as far as the service tells.
+    pub asker: Option<String>,
+    pub reply: Box<dyn Reply>,
+}
+
+/// The answer to an offer. Dropped without one, the user waits until the service gives up.
+pub trait Reply: Debug + Send {
+    /// Accepts the stream and joins it.
+    fn accept(self: Box<Self>) -> Pending<'static, Result<Joined>>;
+
+    /// Rejects the stream. The answer is sent in the background.
+    fn reject(self: Box<Self>, rejection: &Rejection);
+
+    /// Resolves once an answer can no longer reach the user. Cancel-safe.
+    fn withdrawn(&self) -> Pending<'_, ()>;
+}
+
+/// Why a stream is rejected. A backend without room for a reason drops it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    pub cause: Cause,
+    pub reason: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// No target has the stream's name, or the target cannot be reached.
+    Target,
+    /// Nobody approved, or approval was refused.
+    Approval,
+    /// A limit of the agent's.
+    Limit,
+}
