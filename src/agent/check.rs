@@ -12,7 +12,7 @@ use super::environment::{Facts, PATH};
 use super::install::LOGS;
 use super::target::{Address, Target};
 use crate::backend::iothub::listener::link;
-use crate::check::{self, Finding, Outcome};
+use crate::check::{Finding, Outcome};
 use crate::error::{Error, Result};
 use crate::net::Network;
 use crate::platform::private_file::log_exposures;
@@ -42,7 +42,7 @@ pub async fn check(place: &str, read: Result<(Config, Network)>) -> Vec<Finding>
     if reached {
         let since = Instant::now();
         let outcome = match link::clock(&config, &network).await {
-            Ok(hub) => check::clock(SystemTime::now(), hub),
+            Ok(hub) => crate::backend::iothub::clock::clock(SystemTime::now(), hub),
             Err(error) => Err(error).into(),
         };
         findings.push(Finding { what: "clock".into(), outcome, took: since.elapsed() });
@@ -76,12 +76,10 @@ async fn reach(config: &Config, network: &Network, findings: &mut Vec<Finding>) 
         findings.push(Finding { what: timing.phase.to_string(), outcome, took: timing.took });
     }
     let Err(error) = connected else { return true };
-    let phase = match &error {
-        Error::Network { phase, .. } | Error::Timeout { phase, .. } => *phase,
-        _ => Phase::Tls,
-    };
+    let phase = error.phase().unwrap_or(Phase::TLS);
     findings.push(Finding::new(phase.name(), since, Err(error)));
-    let later = [Phase::Dns, Phase::Tcp, Phase::Tls].into_iter().filter(|later| *later > phase);
+    let later =
+        [Phase::DNS, Phase::TCP, Phase::TLS].into_iter().skip_while(|earlier| *earlier != phase).skip(1);
     findings.extend(later.map(|phase| Finding::skipped(phase.name())));
     false
 }

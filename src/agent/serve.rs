@@ -18,14 +18,15 @@ use super::flood::Flood;
 use super::sessions::Sessions;
 use super::stream::{self, Shared, Surroundings};
 use super::traffic::Traffic;
+use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::listener::link::{self, Link};
 use crate::backend::iothub::listener::mqtt::{Session, SessionError};
+use crate::backend::iothub::phase;
 use crate::backend::iothub::proto::{BadOffer, Decision, Offer};
 use crate::error::{Error, Exit, Result};
 use crate::net::{Network, WssUrl};
 use crate::platform::service_manager;
 use crate::time::backoff::{Backoff, chance};
-use crate::time::phase::Phase;
 
 /// Part of a token's life after which it is renewed, as .NET and Java do [S]; and after which even pending offers are
 /// put at risk.
@@ -216,7 +217,7 @@ impl Agent {
     fn wait_after(&mut self, error: &Error) -> Duration {
         let is_away = match error {
             // It was there, and has ended it.
-            Error::Network { phase, .. } => *phase != Phase::Hub,
+            Error::Network { phase, .. } => *phase != phase::HUB,
             error => matches!(error, Error::Timeout { .. }),
         };
         let is_quick = is_away || self.well.elapsed() < NEW;
@@ -477,7 +478,8 @@ impl Agent {
 
 /// Whether another credential may be what is missing.
 fn is_refusal(error: &Error) -> bool {
-    matches!(error, Error::MqttRefused { .. }) || matches!(error.exit(), Exit::Denied | Exit::Config)
+    matches!(error.fault(), Some(HubError::Login { .. }))
+        || matches!(error.exit(), Exit::Denied | Exit::Config)
 }
 
 /// A stream is joined over TLS, or not at all.
@@ -531,6 +533,7 @@ mod tests {
     use super::*;
     use crate::agent::{Address, Builtin, Target};
     use crate::backend::iothub::caller;
+    use crate::backend::iothub::error::Upgrade;
     use crate::backend::iothub::proto::{
         ConnectionString, DEFAULT_API_VERSION, Identity, Initiate, Key, Refusal, Resource, SasToken,
         UnixSeconds,
@@ -538,6 +541,7 @@ mod tests {
     use crate::emulator::{Emulator, Options};
     use crate::net::{Proxies, Tls};
     use crate::secret::Secret;
+    use crate::time::phase::Phase;
     use crate::time::phase::Phases;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
     use tokio::net::TcpListener;
@@ -587,7 +591,9 @@ mod tests {
         let mut before = open("echo", 20).await.unwrap().io;
         echo(&mut before).await;
         // Nobody answers for it any more.
-        assert!(matches!(open("bug", 1).await, Err(Error::Hub { failure, .. }) if failure.status == 504));
+        assert!(
+            matches!(open("bug", 1).await, Err(error) if matches!(error.fault(), Some(HubError::Hub { failure, .. }) if failure.status == 504))
+        );
         echo(&mut before).await;
         echo(&mut open("echo", 20).await.unwrap().io).await;
     }
@@ -675,13 +681,14 @@ mod tests {
         let config = Config::new("a test", &text, vec![]).unwrap();
         let network = Network::new(Tls::new(None).unwrap(), Proxies::none());
         let mut agent = Agent::new(config, network, None);
-        let away = || Error::Network { phase: Phase::Tcp, target: "hub".into(), problem: "refused".into() };
-        let cut = || Error::Network { phase: Phase::Hub, target: "hub".into(), problem: "cut".into() };
-        let refused = |seconds| Error::Upgrade {
-            phase: Phase::Hub,
-            target: "hub".into(),
-            status: 503,
-            retry_after: Some(Duration::from_secs(seconds)),
+        let away = || Error::Network { phase: Phase::TCP, target: "hub".into(), problem: "refused".into() };
+        let cut = || Error::Network { phase: phase::HUB, target: "hub".into(), problem: "cut".into() };
+        let refused = |seconds| {
+            Error::from(HubError::WebSocket(Upgrade {
+                server: "hub".into(),
+                status: 503,
+                retry_after: Some(Duration::from_secs(seconds)),
+            }))
         };
         // However often it is restarted.
         assert!((0..50).all(|_| agent.wait_after(&cut()) <= QUICK_WAIT));
@@ -712,9 +719,10 @@ mod tests {
                     hub.write_all(&suback).await.unwrap();
                 }
             });
-            match session.map(|_| ()).unwrap_err() {
-                Error::MqttRefused { refusal, .. } => refusal,
-                error => panic!("{error}"),
+            let error = session.map(|_| ()).unwrap_err();
+            match error.fault() {
+                Some(HubError::Login { refusal, .. }) => *refusal,
+                _ => panic!("{error}"),
             }
         };
         for (code, refusal) in [(1, Refusal::NoMqtt311), (2, Refusal::UnknownId), (3, Refusal::Unavailable)] {

@@ -74,7 +74,7 @@ pub(super) async fn run(offer: Offer, answers: mpsc::Sender<String>, surrounding
     let mut phases = Phases::default();
     let join = async {
         let url = WssUrl::of_stream(&offer.url)?;
-        network.join(&url, &offer.token, &mut phases).await
+        crate::backend::iothub::gateway::join(&network, &url, &offer.token, &mut phases).await
     };
     let (_, joined) = tokio::join!(accept, join);
     let websocket = match joined {

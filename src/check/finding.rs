@@ -1,15 +1,12 @@
 //! What a check finds: one thing after the other, passed, failed with what to do, or not looked at.
 
 use std::borrow::Borrow;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::error::{Error, Exit, Result, Skew, escape};
+use crate::error::{Error, Exit, Result, escape};
 use crate::text::duration::show_measured;
-
-/// A clock that is off by so much is on its way out of what a hub allows.
-const WORTH_A_WARNING: Duration = Duration::from_secs(60);
 
 /// How one thing was found.
 #[derive(Debug)]
@@ -33,7 +30,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// How it is called, what there is to say, and what to do.
-    fn parts(&self) -> (&'static str, Option<&str>, Option<&str>) {
+    pub(crate) fn parts(&self) -> (&'static str, Option<&str>, Option<&str>) {
         match self {
             Outcome::Pass(detail) => ("pass", Some(detail), None),
             Outcome::Warn(detail, hint) => ("warn", Some(detail), Some(hint)),
@@ -100,20 +97,6 @@ impl Finding {
     }
 }
 
-/// What there is to say of the clock `here`, beside the hub's, whose answers tell the time in whole seconds.
-pub fn clock(here: SystemTime, hub: SystemTime) -> Outcome {
-    let skew = Skew::measured(here, hub);
-    match skew.by() {
-        _ if skew.is_too_far() => Err(Error::Skewed { skew }).into(),
-        by if by >= WORTH_A_WARNING => Outcome::Warn(
-            format!("{skew} the hub's"),
-            "at five minutes the hub refuses what is signed here: set it right".into(),
-        ),
-        by if by.as_secs() > 1 => Outcome::Pass(format!("{skew} the hub's")),
-        _ => Outcome::Pass("as the hub's, to the second".into()),
-    }
-}
-
 /// The exit status of a check: that of the first failure.
 pub fn exit(findings: &[Finding]) -> Option<Exit> {
     findings.iter().find_map(|finding| match finding.outcome {
@@ -125,27 +108,6 @@ pub fn exit(findings: &[Finding]) -> Option<Exit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_clock_is_warned_of_before_the_hub_minds() {
-        let hub = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        let at = |seconds: i64| {
-            let by = Duration::from_secs(seconds.unsigned_abs());
-            clock(if seconds < 0 { hub - by } else { hub + by }, hub)
-        };
-        for (seconds, status, detail) in [
-            (0, "pass", "as the hub's, to the second"),
-            (-1, "pass", "as the hub's, to the second"),
-            (30, "pass", "30s ahead of the hub's"),
-            (-90, "warn", "1m30s behind the hub's"),
-            (300, "warn", "5m ahead of the hub's"),
-            (-301, "fail", "the clock here is 5m1s behind the hub's"),
-        ] {
-            let outcome = at(seconds);
-            assert_eq!((outcome.parts().0, outcome.parts().1), (status, Some(detail)), "{seconds}");
-            assert_eq!(outcome.parts().2.is_some(), status != "pass");
-        }
-    }
 
     #[test]
     fn colours_are_for_terminals() {

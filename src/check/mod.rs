@@ -2,4 +2,4 @@
 
 mod finding;
 
-pub use finding::{Finding, Outcome, clock, exit};
+pub use finding::{Finding, Outcome, exit};

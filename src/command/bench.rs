@@ -107,7 +107,7 @@ async fn bench(args: &cli::Bench, plans: &[(Way, Arc<Plan>)]) -> Result<ExitCode
                 run.measure(args, session, &mut interrupt).await
             }
             Some(Err(error)) => {
-                ended = Err(connect::unless_offered(error, way.builtin()));
+                ended = Err(connect::unless_offered(error, plan.stream(), way.builtin()));
                 break;
             }
             None => Ok(false),

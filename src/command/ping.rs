@@ -31,7 +31,7 @@ async fn ping(args: &cli::Ping, plan: &Arc<Plan>) -> Result<ExitCode> {
     report.begins()?;
     let mut phases = Phases::default();
     let opened = connect::open(plan, Instant::now(), &mut phases).await;
-    let websocket = opened.map_err(|error| connect::unless_offered(error, "echo"))?;
+    let websocket = opened.map_err(|error| connect::unless_offered(error, plan.stream(), "echo"))?;
     // Before this, Ctrl-C ends the command as it ends any other.
     let mut interrupt = signals::listen(SignalKind::interrupt())?;
     report.is_set_up(&phases)?;

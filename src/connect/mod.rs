@@ -134,9 +134,11 @@ pub(crate) async fn open(
 }
 
 /// The same error, where the stream is for measuring and the device would have to offer `builtin`.
-pub(crate) fn unless_offered(error: Error, builtin: &'static str) -> Error {
+pub(crate) fn unless_offered(error: Error, stream: &str, builtin: &'static str) -> Error {
     match error {
-        Error::Rejected { identity, stream, hub } => Error::NotOffered { identity, stream, hub, builtin },
+        Error::Backend(rejection) if rejection.is_rejection() => {
+            Error::NotOffered { rejection, stream: stream.to_owned(), builtin }
+        }
         error => error,
     }
 }

@@ -1,32 +1,35 @@
-//! What a failure of another room brings along: its message is `Display`, its cause is `source()`.
+//! What a failure of a backend brings along: its message is `Display`, its cause is `source()`.
 
 use std::any::Any;
+use std::time::Duration;
 
 use super::{Exit, Retry};
 use crate::time::phase::Phase;
 
-/// A failure that knows how it is reported. A backend's errors are such, and only the backend knows their types.
+/// A failure that knows how it is reported. Only its backend knows its type.
 pub trait Fault: std::error::Error + Any + Send + Sync {
     /// The exit status of a command that ends with it.
     fn exit(&self) -> Exit;
 
     /// What to do about it, as an imperative.
-    fn hint(&self) -> Option<String> {
-        None
-    }
+    fn hint(&self) -> Option<String>;
 
     /// Whether a later try may succeed.
-    fn retry(&self) -> Option<Retry> {
-        None
-    }
+    fn retry(&self) -> Option<Retry>;
+
+    /// The server's own word on when to try again, whether or not that is worth it.
+    fn retry_after(&self) -> Option<Duration>;
 
     /// The phase of the set-up that failed.
-    fn phase(&self) -> Option<Phase> {
-        None
-    }
+    fn phase(&self) -> Phase;
 
     /// Whether the device refused the stream.
-    fn is_rejection(&self) -> bool {
-        false
+    fn is_rejection(&self) -> bool;
+}
+
+impl dyn Fault {
+    /// The failure itself, for the backend that it is of.
+    pub fn downcast_ref<T: Fault>(&self) -> Option<&T> {
+        (self as &dyn Any).downcast_ref()
     }
 }

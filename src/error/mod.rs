@@ -6,14 +6,14 @@ mod hint;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use crate::backend::iothub::proto::{Code, HubFailure, Identity, Refusal};
 use crate::platform::private_file::Exposure;
 use crate::text::duration;
 use crate::time::phase::Phase;
 
 pub use fault::Fault;
+pub(crate) use hint::{CAPTIVE_PORTAL, CAPTIVE_PORTAL_HINT};
 
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -80,28 +80,12 @@ pub enum Error {
         problem: String,
     },
 
-    /// The hub answered with an error. `skew` is how far the local clock is from the hub's, where that is far.
-    Hub {
-        hub: String,
-        identity: Identity,
-        failure: Box<HubFailure>,
-        skew: Option<Skew>,
-    },
-    /// The hub does not list its devices.
-    Listing {
-        hub: String,
-        failure: Box<HubFailure>,
-    },
-    Rejected {
-        identity: Identity,
-        stream: String,
-        hub: String,
-    },
-    /// The same of a stream for measuring, behind which one of the agent's own services is to be.
+    /// A backend's own failure.
+    Backend(Box<dyn Fault>),
+    /// A device rejected a stream for measuring, which needs the agent's `builtin` at its other end.
     NotOffered {
-        identity: Identity,
+        rejection: Box<dyn Fault>,
         stream: String,
-        hub: String,
         builtin: &'static str,
     },
 
@@ -126,29 +110,16 @@ pub enum Error {
         proxy: String,
         problem: String,
     },
-    /// The gateway, the hub's MQTT front or a proxy answered another status than the one that begins a connection:
-    /// `phase` tells which.
-    Upgrade {
-        phase: Phase,
-        target: String,
+    /// A proxy says when to try again.
+    ProxyBusy {
+        proxy: String,
         status: u16,
-        retry_after: Option<Duration>,
+        after: Duration,
     },
     /// The other side broke its protocol.
     Protocol {
         target: String,
         problem: String,
-    },
-    /// MQTT's own refusal of a device.
-    MqttRefused {
-        hub: String,
-        identity: Identity,
-        refusal: Refusal,
-        skew: Option<Skew>,
-    },
-    /// The local clock, beside the hub's.
-    Skewed {
-        skew: Skew,
     },
     /// A service or program on the device that streams lead to.
     Target {
@@ -198,49 +169,6 @@ pub struct Retry {
     pub after: Option<Duration>,
 }
 
-/// How far the local clock is off, seen from the hub's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Skew {
-    Behind(Duration),
-    Ahead(Duration),
-}
-
-impl Skew {
-    /// Clocks that differ by more make the hub refuse tokens [D].
-    const LIMIT: Duration = Duration::from_secs(5 * 60);
-
-    /// How far the clock `here` is from the hub's.
-    pub fn measured(here: SystemTime, hub: SystemTime) -> Self {
-        match here.duration_since(hub) {
-            Ok(ahead) => Self::Ahead(ahead),
-            Err(behind) => Self::Behind(behind.duration()),
-        }
-    }
-
-    /// The same, when that is too far.
-    pub fn between(here: SystemTime, hub: SystemTime) -> Option<Self> {
-        Some(Self::measured(here, hub)).filter(|skew| skew.is_too_far())
-    }
-
-    pub fn by(self) -> Duration {
-        let (Self::Ahead(by) | Self::Behind(by)) = self;
-        by
-    }
-
-    pub fn is_too_far(self) -> bool {
-        self.by() > Self::LIMIT
-    }
-}
-
-impl fmt::Display for Skew {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Skew::Behind(by) => write!(f, "{} behind", duration::show(Duration::from_secs(by.as_secs()))),
-            Skew::Ahead(by) => write!(f, "{} ahead of", duration::show(Duration::from_secs(by.as_secs()))),
-        }
-    }
-}
-
 impl Error {
     pub fn local_io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
@@ -257,62 +185,59 @@ impl Error {
             | Error::Credential { .. }
             | Error::AmbiguousName { .. }
             | Error::BadName { .. } => Exit::Config,
-            Error::Hub { failure, .. } | Error::Listing { failure, .. } => {
-                match (failure.status, failure.code) {
-                    (_, Some(Code::QUOTA_EXCEEDED | Code::NOT_IN_TIER | Code::DEVICE_DISABLED)) => {
-                        Exit::Unavailable
-                    }
-                    (_, Some(Code::HUB_NOT_FOUND)) => Exit::Config,
-                    (401 | 403, _) => Exit::Denied,
-                    (404 | 429 | 503, _) => Exit::Unavailable,
-                    (408 | 500..=599, _) => Exit::Temporary,
-                    _ => Exit::Protocol,
-                }
-            }
-            Error::Rejected { .. } | Error::NotOffered { .. } | Error::Target { .. } => Exit::Unavailable,
-            Error::Skewed { .. } => Exit::Denied,
+            Error::Backend(fault) | Error::NotOffered { rejection: fault, .. } => fault.exit(),
+            Error::Target { .. } => Exit::Unavailable,
             Error::Network { .. }
             | Error::Timeout { .. }
+            | Error::ProxyBusy { .. }
             | Error::Signalled { .. }
             | Error::Ended { .. }
             | Error::EndedUnused { .. }
             | Error::Cut { .. }
             | Error::Silent { .. } => Exit::Temporary,
-            Error::MqttRefused { refusal: Refusal::NoMqtt311, .. } => Exit::Protocol,
-            Error::MqttRefused { refusal: Refusal::Unavailable | Refusal::NoStreams, .. } => {
-                Exit::Unavailable
-            }
-            Error::Untrusted { .. } | Error::ProxyDenied { .. } | Error::MqttRefused { .. } => Exit::Denied,
-            Error::Upgrade { status: 401 | 403, .. } => Exit::Denied,
-            Error::Upgrade { status: 404 | 408 | 409 | 429 | 500..=599, .. } => Exit::Temporary,
-            Error::Upgrade { .. } | Error::Protocol { .. } => Exit::Protocol,
+            Error::Untrusted { .. } | Error::ProxyDenied { .. } => Exit::Denied,
+            Error::Protocol { .. } => Exit::Protocol,
             Error::LocalIo { .. } => Exit::LocalIo,
             Error::MissingProgram { .. } | Error::Other(_) => Exit::Other,
             Error::Bug(_) => Exit::Bug,
         }
     }
 
-    /// Whether a later try may well succeed, for whoever is ready to wait.
+    /// Whether a later try may succeed, for a user who is ready to wait.
     pub fn retry(&self) -> Option<Retry> {
-        let (status, is_offline) = match self {
-            Error::Hub { failure, .. } => {
-                let code = failure.code;
-                (failure.status, matches!(code, Some(Code::DEVICE_NOT_ONLINE | Code::DEVICE_CLOSED)))
+        match self {
+            Error::Backend(fault) => fault.retry(),
+            Error::ProxyBusy { status, after, .. } => {
+                Some(Retry { is_throttled: *status == 429, after: Some(*after) })
             }
-            Error::Upgrade { status, .. } => (*status, false),
-            _ => return None,
-        };
-        let worth = is_offline || matches!(status, 429 | 503);
-        worth.then(|| Retry { is_throttled: status == 429, after: self.retry_after() })
+            _ => None,
+        }
     }
 
     /// The server's own word on when to try again.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Error::Hub { failure, .. } | Error::Listing { failure, .. } => {
-                failure.retry_after.map(|seconds| Duration::from_secs(seconds.into()))
-            }
-            Error::Upgrade { retry_after, .. } => *retry_after,
+            Error::Backend(fault) => fault.retry_after(),
+            Error::ProxyBusy { after, .. } => Some(*after),
+            _ => None,
+        }
+    }
+
+    /// The phase of the set-up that failed; `None` where it was not the set-up that failed.
+    pub fn phase(&self) -> Option<Phase> {
+        Some(match self {
+            Error::Network { phase, .. } | Error::Timeout { phase, .. } => *phase,
+            Error::ProxyDenied { .. } | Error::ProxyBusy { .. } => Phase::PROXY,
+            Error::Untrusted { .. } => Phase::TLS,
+            Error::Backend(fault) | Error::NotOffered { rejection: fault, .. } => fault.phase(),
+            _ => return None,
+        })
+    }
+
+    /// The error of a backend, for that backend.
+    pub fn fault<T: Fault>(&self) -> Option<&T> {
+        match self {
+            Error::Backend(fault) => fault.downcast_ref(),
             _ => None,
         }
     }
@@ -352,61 +277,8 @@ impl fmt::Display for Error {
                 write!(f, "'{name}' may be any of {}: they differ only in case", candidates.join(", "))
             }
             Error::BadName { name, problem } => write!(f, "'{name}' cannot be a device's name: {problem}"),
-            Error::Hub { hub, identity, failure, .. } => {
-                let mut says_status = false;
-                match (failure.status, failure.code) {
-                    (_, Some(Code::DEVICE_NOT_ONLINE | Code::DEVICE_CLOSED)) => {
-                        write!(f, "{identity} is not connected to {hub}")?;
-                    }
-                    (_, Some(Code::DEVICE_NOT_FOUND | Code::MODULE_NOT_FOUND)) => {
-                        write!(f, "{identity} is not registered at {hub}")?;
-                    }
-                    (_, Some(Code::DEVICE_DISABLED)) => write!(f, "{identity} is disabled at {hub}")?,
-                    (_, Some(Code::QUOTA_EXCEEDED)) => write!(f, "the daily quota of {hub} is used up")?,
-                    (_, Some(Code::NOT_IN_TIER)) => write!(f, "{hub} has no device streams")?,
-                    (_, Some(Code::HUB_NOT_FOUND)) => write!(f, "there is no hub {hub}")?,
-                    (401 | 403, _) => write!(f, "{hub} refuses the credential")?,
-                    (429, _) => write!(f, "{hub} throttles new streams")?,
-                    (hint::CAPTIVE_PORTAL, _) => {
-                        return write!(f, "a captive portal answers in place of {hub} (511)");
-                    }
-                    (504, _) => write!(f, "{identity} did not answer in time through {hub}")?,
-                    _ => {
-                        says_status = true;
-                        write!(f, "{hub} answered {}", failure.status)?;
-                        if let Some(message) = &failure.message {
-                            write!(f, ": {message}")?;
-                        }
-                    }
-                }
-                // A status that has been said is not said again.
-                let number = match failure.code {
-                    Some(code) => Some(format!("{code:?}")),
-                    None => Some(failure.status.to_string()).filter(|_| !says_status),
-                };
-                let id = failure.tracking_id.as_ref().map(|id| format!("tracking id {id}"));
-                match number.into_iter().chain(id).collect::<Vec<_>>().join(", ") {
-                    details if details.is_empty() => Ok(()),
-                    details => write!(f, " ({details})"),
-                }
-            }
-            Error::Listing { hub, failure } => {
-                write!(f, "{hub} does not list its devices: {}", failure.status)?;
-                if let Some(message) = &failure.message {
-                    write!(f, ", {message}")?;
-                }
-                match &failure.tracking_id {
-                    Some(id) => write!(f, " (tracking id {id})"),
-                    None => Ok(()),
-                }
-            }
-            Error::Rejected { identity, stream, hub } | Error::NotOffered { identity, stream, hub, .. } => {
-                write!(f, "{identity} rejected the stream '{stream}' through {hub}")
-            }
+            Error::Backend(fault) | Error::NotOffered { rejection: fault, .. } => fault.fmt(f),
             Error::Network { phase, target, problem } => write!(f, "{phase}: {target}: {problem}"),
-            Error::Timeout { phase: Phase::Device, target, after } => {
-                write!(f, "device: no answer through {target} in {}", duration::show(*after))
-            }
             Error::Timeout { phase, target, after } => {
                 write!(f, "{phase}: no answer from {target} in {}", duration::show(*after))
             }
@@ -414,19 +286,10 @@ impl fmt::Display for Error {
                 write!(f, "tls: the certificate of {target} is not trusted: {problem}")
             }
             Error::ProxyDenied { proxy, problem } => write!(f, "proxy: {proxy}: {problem}"),
-            Error::Upgrade { phase, target, status, .. } => {
-                let what = match phase {
-                    Phase::Gateway => "the stream",
-                    Phase::Proxy => "the connection",
-                    _ => "the agent's WebSocket",
-                };
-                write!(f, "{phase}: {target} refused {what} with {status}")
+            Error::ProxyBusy { proxy, status, .. } => {
+                write!(f, "proxy: {proxy} refused the connection with {status}")
             }
             Error::Protocol { target, problem } => write!(f, "{target} broke the protocol: {problem}"),
-            Error::MqttRefused { hub, identity, refusal, .. } => {
-                write!(f, "{hub} refuses {identity}: {refusal}")
-            }
-            Error::Skewed { skew } => write!(f, "the clock here is {skew} the hub's"),
             Error::Target { target, problem } => write!(f, "target {target}: {problem}"),
             Error::Signalled { signal } => write!(f, "{signal} ended the stream before its end"),
             Error::Ended { reason } => write!(f, "the other side ended the stream: {}", escape(reason)),
@@ -467,7 +330,7 @@ pub fn escape(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod snapshot;
+pub(crate) mod snapshot;
 
 #[cfg(test)]
 mod tests {

@@ -6,89 +6,52 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Error, Skew};
-use crate::backend::iothub::proto::{Code, HubFailure, Identity, Refusal};
+use super::{Error, Exit, Fault, Retry};
 use crate::platform::private_file::{Exposure, How};
 use crate::time::phase::Phase;
 
-const HUB: &str = "contoso.azure-devices.net";
-const TEN_MINUTES: Duration = Duration::from_secs(600);
-const PHASES: [Phase; 7] =
-    [Phase::Dns, Phase::Tcp, Phase::Proxy, Phase::Tls, Phase::Hub, Phase::Device, Phase::Gateway];
+const PHASES: [Phase; 5] = [Phase::DNS, Phase::TCP, Phase::PROXY, Phase::TLS, Phase::named("a backend's")];
+
+/// A failure of a backend's.
+#[derive(Debug)]
+struct Backend;
+
+impl std::fmt::Display for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("what a backend says")
+    }
+}
+
+impl std::error::Error for Backend {}
+
+impl Fault for Backend {
+    fn exit(&self) -> Exit {
+        Exit::Unavailable
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("what a backend suggests".into())
+    }
+
+    fn retry(&self) -> Option<Retry> {
+        None
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        None
+    }
+
+    fn phase(&self) -> Phase {
+        Phase::named("a backend's")
+    }
+
+    fn is_rejection(&self) -> bool {
+        true
+    }
+}
 
 fn text(text: &str) -> String {
     text.to_owned()
-}
-
-fn device() -> Identity {
-    Identity::new("gw-07", None).unwrap()
-}
-
-fn failure(status: u16, code: Option<Code>) -> Box<HubFailure> {
-    Box::new(HubFailure {
-        status,
-        code,
-        message: Some(text("what the hub says\u{1b}")),
-        tracking_id: Some(text("0f3e")),
-        retry_after: (status == 429 && code.is_some()).then_some(4),
-    })
-}
-
-fn hub(status: u16, code: Option<Code>, skew: Option<Skew>) -> Error {
-    Error::Hub { hub: text(HUB), identity: device(), failure: failure(status, code), skew }
-}
-
-fn hub_failures() -> Vec<Error> {
-    let mut failures: Vec<Error> = [
-        (400, Some(Code::ARGUMENT_INVALID)),
-        (401, Some(Code::HUB_NOT_FOUND)),
-        (401, Some(Code::UNAUTHORIZED_ACCESS)),
-        (401, Some(Code::UNAUTHORIZED)),
-        (401, None),
-        (403, Some(Code::QUOTA_EXCEEDED)),
-        (403, Some(Code::NOT_IN_TIER)),
-        (403, Some(Code::DEVICE_DISABLED)),
-        (403, None),
-        (404, Some(Code::DEVICE_NOT_FOUND)),
-        (404, Some(Code::MODULE_NOT_FOUND)),
-        (404, Some(Code::DEVICE_NOT_ONLINE)),
-        (404, Some(Code::DEVICE_CLOSED)),
-        (302, None),
-        (404, None),
-        (408, None),
-        (429, Some(Code::THROTTLED)),
-        (429, None),
-        (500, None),
-        (503, None),
-        (504, Some(Code::GATEWAY_TIMEOUT)),
-        (511, None),
-    ]
-    .into_iter()
-    .map(|(status, code)| hub(status, code, None))
-    .collect();
-    failures.push(hub(401, Some(Code::UNAUTHORIZED), Some(Skew::Behind(TEN_MINUTES))));
-    failures.push(hub(401, Some(Code::UNAUTHORIZED), Some(Skew::Ahead(TEN_MINUTES))));
-    failures
-}
-
-fn upgrades() -> Vec<Error> {
-    let refused = |phase, target: &str| {
-        let target = text(target);
-        move |(status, seconds): (u16, Option<u64>)| Error::Upgrade {
-            phase,
-            target: target.clone(),
-            status,
-            retry_after: seconds.map(Duration::from_secs),
-        }
-    };
-    let gateway = [401, 403, 404, 409, 429, 500, 511, 200].map(|status| (status, None));
-    let gateway = gateway.into_iter().chain([(429, Some(4))]);
-    let hub = [(401, None), (403, None), (404, None), (429, None), (503, Some(4))];
-    gateway
-        .map(refused(Phase::Gateway, "gateway.azure-devices.net:443"))
-        .chain(hub.map(refused(Phase::Hub, "contoso.azure-devices.net:443")))
-        .chain([(503, Some(4))].map(refused(Phase::Proxy, "proxy:3128")))
-        .collect()
 }
 
 fn first() -> Vec<Error> {
@@ -132,19 +95,10 @@ fn following(error: &Error) -> Vec<Error> {
         Error::AmbiguousName { .. } => {
             vec![Error::BadName { name: text("a b"), problem: text("what is wrong") }]
         }
-        Error::BadName { .. } => hub_failures(),
-        Error::Hub { .. } => [401, 429, 500, 511]
-            .map(|status| Error::Listing { hub: text(HUB), failure: failure(status, None) })
-            .into(),
-        Error::Listing { .. } => {
-            vec![Error::Rejected { identity: device(), stream: text("ssh"), hub: text(HUB) }]
+        Error::BadName { .. } => vec![Error::Backend(Box::new(Backend))],
+        Error::Backend(_) => {
+            vec![Error::NotOffered { rejection: Box::new(Backend), stream: text("echo"), builtin: "echo" }]
         }
-        Error::Rejected { .. } => vec![Error::NotOffered {
-            identity: device(),
-            stream: text("echo"),
-            hub: text(HUB),
-            builtin: "echo",
-        }],
         Error::NotOffered { .. } => PHASES
             .map(|phase| Error::Network {
                 phase,
@@ -169,29 +123,16 @@ fn following(error: &Error) -> Vec<Error> {
         Error::Untrusted { .. } => {
             vec![Error::ProxyDenied { proxy: text("http://proxy:3128"), problem: text("what is wrong") }]
         }
-        Error::ProxyDenied { .. } => upgrades(),
-        Error::Upgrade { .. } => vec![Error::Protocol {
+        Error::ProxyDenied { .. } => vec![Error::ProxyBusy {
+            proxy: text("http://proxy:3128"),
+            status: 503,
+            after: Duration::from_secs(4),
+        }],
+        Error::ProxyBusy { .. } => vec![Error::Protocol {
             target: text("the gateway gateway.azure-devices.net:443"),
             problem: text("it sent what no gateway may"),
         }],
-        Error::Protocol { .. } => [
-            (Refusal::NoMqtt311, None),
-            (Refusal::UnknownId, None),
-            (Refusal::Unavailable, None),
-            (Refusal::BadCredential, None),
-            (Refusal::NotAuthorized, None),
-            (Refusal::NotAuthorized, Some(Skew::Ahead(TEN_MINUTES))),
-            (Refusal::NoStreams, None),
-        ]
-        .map(|(refusal, skew)| Error::MqttRefused {
-            hub: text(HUB),
-            identity: Identity::new("gw-07", Some("camera")).unwrap(),
-            refusal,
-            skew,
-        })
-        .into(),
-        Error::MqttRefused { .. } => vec![Error::Skewed { skew: Skew::Behind(TEN_MINUTES) }],
-        Error::Skewed { .. } => {
+        Error::Protocol { .. } => {
             vec![Error::Target { target: text("127.0.0.1:22"), problem: text("what is wrong") }]
         }
         Error::Target { .. } => vec![Error::Signalled { signal: "SIGTERM" }],
@@ -225,9 +166,14 @@ fn every_error_says_what_it_said() {
         }
         samples = next;
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots/errors.txt");
+    same("errors.txt", &seen);
+}
+
+/// Compares with the file `name` of `tests/snapshots`.
+pub(crate) fn same(name: &str, seen: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots").join(name);
     if std::env::var_os("IOTSTREAM_REWRITE").is_some() {
-        std::fs::write(&path, &seen).unwrap();
+        std::fs::write(&path, seen).unwrap();
     }
     let expected = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(seen, expected, "{} is rewritten with IOTSTREAM_REWRITE=1", path.display());

@@ -63,8 +63,8 @@ impl Network {
 
     /// A TCP connection to `endpoint` itself.
     pub(super) async fn tcp(&self, endpoint: &Endpoint, phases: &mut Phases) -> Result<TcpStream> {
-        let addresses = limited(Phase::Dns, endpoint, phases, PHASE_LIMIT, resolve(endpoint)).await?;
-        let tcp = limited(Phase::Tcp, endpoint, phases, PHASE_LIMIT, race(endpoint, addresses)).await?;
+        let addresses = limited(Phase::DNS, endpoint, phases, PHASE_LIMIT, resolve(endpoint)).await?;
+        let tcp = limited(Phase::TCP, endpoint, phases, PHASE_LIMIT, race(endpoint, addresses)).await?;
         prepare(&tcp);
         Ok(tcp)
     }
@@ -74,7 +74,7 @@ impl Network {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        limited(Phase::Tls, endpoint, phases, PHASE_LIMIT, self.tls.handshake(io, endpoint)).await
+        limited(Phase::TLS, endpoint, phases, PHASE_LIMIT, self.tls.handshake(io, endpoint)).await
     }
 }
 
@@ -98,7 +98,7 @@ pub(super) async fn limited<T>(
 
 async fn resolve(endpoint: &Endpoint) -> Result<Vec<SocketAddr>> {
     let failed =
-        |problem: String| Error::Network { phase: Phase::Dns, target: endpoint.host.clone(), problem };
+        |problem: String| Error::Network { phase: Phase::DNS, target: endpoint.host.clone(), problem };
     let found = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port)).await;
     let found: Vec<_> = found.map_err(|error| failed(error.to_string()))?.collect();
     if found.is_empty() {
@@ -135,7 +135,7 @@ async fn race(endpoint: &Endpoint, addresses: Vec<SocketAddr>) -> Result<TcpStre
         } else if attempts.is_empty() {
             let problem =
                 first_failure.map_or_else(|| "no address".into(), |error: io::Error| error.to_string());
-            return Err(Error::Network { phase: Phase::Tcp, target: endpoint.to_string(), problem });
+            return Err(Error::Network { phase: Phase::TCP, target: endpoint.to_string(), problem });
         }
         tokio::select! {
             Some(attempt) = attempts.join_next() => match attempt {

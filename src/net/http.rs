@@ -31,7 +31,7 @@ impl Reply {
     }
 }
 
-/// Sends `request` and reads the answer, whose body may have `limit` bytes.
+/// Sends `request` to a server, which is `phase`, and reads the answer, whose body may have `limit` bytes.
 ///
 /// Not cancel-safe: dropping the future drops the connection.
 ///
@@ -39,6 +39,7 @@ impl Reply {
 /// [`Error::Protocol`] when what comes back is not HTTP or too long, [`Error::Network`] when nothing does.
 pub async fn exchange<S>(
     io: S,
+    phase: Phase,
     target: &Endpoint,
     request: Request<Full<Bytes>>,
     limit: usize,
@@ -47,19 +48,19 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) =
-        client().handshake(TokioIo::new(io)).await.map_err(|error| failure(Phase::Hub, target, &error))?;
+        client().handshake(TokioIo::new(io)).await.map_err(|error| failure(phase, target, &error))?;
     let talk = async {
         let response = sender.send_request(request).await;
-        let response = response.map_err(|error| failure(Phase::Hub, target, &error))?;
+        let response = response.map_err(|error| failure(phase, target, &error))?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, limit).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
                 return Error::Protocol {
-                    target: party(Phase::Hub, target),
+                    target: party(phase, target),
                     problem: format!("it answers with over {limit} bytes"),
                 };
             }
-            Error::Network { phase: Phase::Hub, target: target.to_string(), problem: error.to_string() }
+            Error::Network { phase, target: target.to_string(), problem: error.to_string() }
         })?;
         Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body: body.to_bytes() })
     };
@@ -171,7 +172,13 @@ mod tests {
             let _ = far.write_all(format!("{head}\r\n").as_bytes()).await;
         };
         let target = Endpoint::new("hub", 443);
-        let ask = exchange(near, &target, Request::get("/").body(Full::default()).unwrap(), 100);
+        let ask = exchange(
+            near,
+            Phase::named("hub"),
+            &target,
+            Request::get("/").body(Full::default()).unwrap(),
+            100,
+        );
         tokio::join!(ask, serve).0
     }
 

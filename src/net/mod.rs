@@ -22,4 +22,4 @@ pub use endpoint::{Endpoint, WssUrl};
 pub use http::{Reply, exchange};
 pub use proxy::{FORM as PROXY_FORM, Proxies};
 pub use tls::{Tls, read_certificates};
-pub use websocket::{Upgrade, WebSocket, join_over};
+pub use websocket::{Opened, Refusal, Upgrade, WebSocket, open_over};

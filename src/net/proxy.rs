@@ -191,12 +191,12 @@ impl Network {
                 Carrier::Tcp(tcp)
             };
             let ask = ask(io, &endpoint, &kind, target);
-            limited(Phase::Proxy, &endpoint, phases, PROXY_LIMIT, ask).await
+            limited(Phase::PROXY, &endpoint, phases, PROXY_LIMIT, ask).await
         };
         // Wherever it fails on the way to the proxy or in it: it is the proxy that is to be looked at.
         connected.await.map_err(|error| match error {
-            Error::Network { target, problem, .. } => Error::Network { phase: Phase::Proxy, target, problem },
-            Error::Timeout { target, after, .. } => Error::Timeout { phase: Phase::Proxy, target, after },
+            Error::Network { target, problem, .. } => Error::Network { phase: Phase::PROXY, target, problem },
+            Error::Timeout { target, after, .. } => Error::Timeout { phase: Phase::PROXY, target, after },
             other => other,
         })
     }
@@ -204,7 +204,7 @@ impl Network {
 
 /// Asks a proxy for a connection to `target`.
 async fn ask(mut io: Carrier, proxy: &Endpoint, kind: &Kind, target: &Endpoint) -> Result<Carrier> {
-    let failed = |problem| Error::Network { phase: Phase::Proxy, target: proxy.to_string(), problem };
+    let failed = |problem| Error::Network { phase: Phase::PROXY, target: proxy.to_string(), problem };
     match kind {
         Kind::Http { authorization, .. } => tunnel(io, proxy, authorization.as_ref(), target).await,
         Kind::Socks(login) => match socks::connect(&mut io, login.as_ref(), target).await {
@@ -228,7 +228,7 @@ async fn tunnel(
         request = request.header(PROXY_AUTHORIZATION, authorization);
     }
     let request = request.body(Empty::<Bytes>::new()).map_err(|error| Error::Bug(error.to_string()))?;
-    let (io, early) = switch(io, Phase::Proxy, proxy, request, |answer| {
+    let (io, early) = switch(io, Phase::PROXY, proxy, request, |answer| {
         check(answer, proxy, authorization.is_some(), target)
     })
     .await?;
@@ -237,7 +237,7 @@ async fn tunnel(
     }
     // In TLS, clients speak first.
     Err(Error::Protocol {
-        target: party(Phase::Proxy, proxy),
+        target: party(Phase::PROXY, proxy),
         problem: "it sends data before it is asked for any".into(),
     })
 }
@@ -262,15 +262,14 @@ fn check<B>(answer: &Response<B>, proxy: &Endpoint, had_login: bool, target: &En
                 format!("it wants a user name and a password ({code})")
             })
         }
-        code @ (429 | 503) if answer.headers().contains_key(RETRY_AFTER) => Err(Error::Upgrade {
-            phase: Phase::Proxy,
-            target: proxy.to_string(),
+        code @ (429 | 503) if answer.headers().contains_key(RETRY_AFTER) => Err(Error::ProxyBusy {
+            proxy: proxy.to_string(),
             status: code,
-            retry_after: retry_after(answer.headers()),
+            after: retry_after(answer.headers()).unwrap_or_default(),
         }),
         403 => denied(format!("it does not let {target} through (403)")),
         code => Err(Error::Network {
-            phase: Phase::Proxy,
+            phase: Phase::PROXY,
             target: proxy.to_string(),
             problem: format!("it did not connect to {target} ({code})"),
         }),

@@ -62,7 +62,7 @@ impl Tls {
     {
         let target = endpoint.to_string();
         let name = ServerName::try_from(endpoint.host.clone()).map_err(|_| Error::Network {
-            phase: Phase::Tls,
+            phase: Phase::TLS,
             target: target.clone(),
             problem: "this host name cannot be in a certificate".into(),
         })?;
@@ -92,9 +92,9 @@ impl Tls {
                         }
                         other => other.to_string(),
                     };
-                    Error::Network { phase: Phase::Tls, target, problem }
+                    Error::Network { phase: Phase::TLS, target, problem }
                 }
-                None => Error::Network { phase: Phase::Tls, target, problem: error.to_string() },
+                None => Error::Network { phase: Phase::TLS, target, problem: error.to_string() },
             }
         })
     }

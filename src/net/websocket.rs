@@ -1,24 +1,24 @@
 //! The client's side of a WebSocket upgrade (RFC 6455, section 4).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper::header::{
     CONNECTION, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::{HeaderMap, Request, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::dial::limited;
 use super::http::{party, switch};
 use super::{Endpoint, Network, Stream, WssUrl};
 use crate::error::{Error, Result};
-use crate::secret::Secret;
-use crate::time::backoff::retry_after;
 use crate::time::phase::{Phase, Phases};
 
 /// How long a server may take to answer an upgrade.
@@ -35,51 +35,58 @@ pub struct WebSocket<S> {
 
 /// What an upgrade asks for besides the URL. permessage-deflate is never offered: ssh compresses or encrypts already.
 #[derive(Clone, Debug)]
-pub struct Upgrade<'a> {
-    /// What it is for, which tells who answers: the hub or the gateway.
+pub struct Upgrade {
+    /// What it is done for, which tells who answers.
     pub phase: Phase,
-    /// Goes into `Authorization: Bearer`.
-    pub bearer: Option<&'a Secret>,
-    pub subprotocol: Option<&'a str>,
+    /// Headers beside those of every upgrade. A subprotocol that is offered is among them.
+    pub headers: HeaderMap,
 }
+
+/// The answer of a server that does not switch to a WebSocket.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    pub server: Endpoint,
+    pub status: u16,
+    /// The reason phrase of the status line as the server wrote it.
+    pub reason: String,
+    pub headers: HeaderMap,
+}
+
+/// A WebSocket, or the server's refusal.
+pub type Opened<S> = std::result::Result<WebSocket<S>, Refusal>;
 
 impl Network {
-    /// Joins a stream at its gateway; the token is good for one use [S].
+    /// Connects to the server of `url` and opens a WebSocket.
     ///
     /// # Errors
-    /// When the gateway cannot be reached or refuses.
-    pub async fn join(&self, url: &WssUrl, token: &Secret, phases: &mut Phases) -> Result<WebSocket<Stream>> {
+    /// When the server cannot be reached or breaks the protocol.
+    pub async fn open(&self, url: &WssUrl, asked: &Upgrade, phases: &mut Phases) -> Result<Opened<Stream>> {
         let stream = self.connect(&url.endpoint, phases).await?;
-        join_over(stream, url, token, phases).await
-    }
-
-    /// Opens a WebSocket.
-    ///
-    /// # Errors
-    /// When its server cannot be reached or refuses.
-    pub async fn open(
-        &self,
-        url: &WssUrl,
-        asked: Upgrade<'_>,
-        phases: &mut Phases,
-    ) -> Result<WebSocket<Stream>> {
-        let stream = self.connect(&url.endpoint, phases).await?;
-        limited(asked.phase, &url.endpoint, phases, UPGRADE_LIMIT, upgrade(stream, url, asked)).await
+        open_over(stream, url, asked, phases).await
     }
 }
 
-/// Joins a stream over a connection to its gateway.
+/// Opens a WebSocket over a connection to its server.
 ///
 /// # Errors
-/// When the gateway refuses, or has closed the connection.
-pub async fn join_over(
+/// When the server breaks the protocol, or has closed the connection.
+pub async fn open_over(
     stream: Stream,
     url: &WssUrl,
-    token: &Secret,
+    asked: &Upgrade,
     phases: &mut Phases,
-) -> Result<WebSocket<Stream>> {
-    let asked = Upgrade { phase: Phase::Gateway, bearer: Some(token), subprotocol: None };
-    limited(asked.phase, &url.endpoint, phases, UPGRADE_LIMIT, upgrade(stream, url, asked)).await
+) -> Result<Opened<Stream>> {
+    let since = Instant::now();
+    let upgrading = timeout(UPGRADE_LIMIT, upgrade(stream, url, asked)).await;
+    let opened = upgrading.map_err(|_| Error::Timeout {
+        phase: asked.phase,
+        target: url.endpoint.to_string(),
+        after: UPGRADE_LIMIT,
+    })??;
+    if opened.is_ok() {
+        phases.done(asked.phase, &url.endpoint, since);
+    }
+    Ok(opened)
 }
 
 /// Upgrades a connection to `url.endpoint`.
@@ -87,72 +94,83 @@ pub async fn join_over(
 /// Not cancel-safe: dropping the future drops the connection.
 ///
 /// # Errors
-/// [`Error::Upgrade`] when the server answers anything but 101, [`Error::Protocol`] when its 101 is not right.
-async fn upgrade<S>(io: S, url: &WssUrl, asked: Upgrade<'_>) -> Result<WebSocket<S>>
+/// [`Error::Protocol`] when the server's 101 is invalid, [`Error::Network`] when there is no answer.
+async fn upgrade<S>(io: S, url: &WssUrl, asked: &Upgrade) -> Result<Opened<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let target = &url.endpoint;
+    let server = &url.endpoint;
     let key = generate_key();
-    let request = request(url, &key, &asked)?;
-    let (io, early) =
-        switch(io, asked.phase, target, request, |response| check(response, target, &key, &asked)).await?;
-    Ok(WebSocket { io, early, server: target.clone() })
+    let mut refusal = None;
+    let check = |response: &hyper::Response<Incoming>| {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return check(response.headers(), &key, asked).map_err(|problem| Error::Protocol {
+                target: party(asked.phase, server),
+                problem: problem.into(),
+            });
+        }
+        refusal = Some(Refusal::of(server, response));
+        Err(Error::Bug("a refusal is not a switch".into()))
+    };
+    let switched = switch(io, asked.phase, server, request(url, &key, asked)?, check).await;
+    if let Some(refusal) = refusal {
+        return Ok(Err(refusal));
+    }
+    let (io, early) = switched?;
+    Ok(Ok(WebSocket { io, early, server: server.clone() }))
 }
 
-fn request(url: &WssUrl, key: &str, asked: &Upgrade<'_>) -> Result<Request<Empty<Bytes>>> {
-    let unusable = |_| Error::Protocol {
-        target: party(asked.phase, &url.endpoint),
-        problem: "it names a URL or a token that cannot be put into a request".into(),
-    };
+impl Refusal {
+    fn of<B>(server: &Endpoint, response: &hyper::Response<B>) -> Self {
+        let status = response.status();
+        // hyper keeps a phrase that is not the status's usual one.
+        let phrase = response.extensions().get::<ReasonPhrase>();
+        let phrase = phrase.map(|phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned());
+        Self {
+            server: server.clone(),
+            status: status.as_u16(),
+            reason: phrase.unwrap_or_else(|| status.canonical_reason().unwrap_or_default().to_owned()),
+            headers: response.headers().clone(),
+        }
+    }
+}
+
+fn request(url: &WssUrl, key: &str, asked: &Upgrade) -> Result<Request<Empty<Bytes>>> {
     let mut request = Request::get(&url.path)
         .header(HOST, url.endpoint.authority())
         .header(UPGRADE, "websocket")
         .header(CONNECTION, "Upgrade")
         .header(SEC_WEBSOCKET_KEY, key)
         .header(SEC_WEBSOCKET_VERSION, "13");
-    if let Some(subprotocol) = asked.subprotocol {
-        request = request.header(SEC_WEBSOCKET_PROTOCOL, subprotocol);
+    for (name, value) in &asked.headers {
+        request = request.header(name, value);
     }
-    if let Some(token) = asked.bearer {
-        let bearer = HeaderValue::try_from(format!("Bearer {}", token.expose()));
-        let mut bearer = bearer.map_err(|error| unusable(error.into()))?;
-        bearer.set_sensitive(true);
-        request = request.header(hyper::header::AUTHORIZATION, bearer);
-    }
-    request.body(Empty::new()).map_err(unusable)
+    request.body(Empty::new()).map_err(|_| Error::Protocol {
+        target: party(asked.phase, &url.endpoint),
+        problem: "its URL cannot be requested".into(),
+    })
 }
 
-/// Whether the answer is the 101 that belongs to this request.
-fn check<B>(response: &hyper::Response<B>, target: &Endpoint, key: &str, asked: &Upgrade<'_>) -> Result<()> {
-    let headers = response.headers();
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Error::Upgrade {
-            phase: asked.phase,
-            target: target.to_string(),
-            status: response.status().as_u16(),
-            retry_after: retry_after(headers),
-        });
-    }
-    let problem = if !has_token(headers, &UPGRADE, "websocket") || !has_token(headers, &CONNECTION, "upgrade")
-    {
-        "its answer to the upgrade is not one to a WebSocket"
+/// Whether a 101 is the answer to this request.
+fn check(headers: &HeaderMap, key: &str, asked: &Upgrade) -> std::result::Result<(), &'static str> {
+    if !has_token(headers, &UPGRADE, "websocket") || !has_token(headers, &CONNECTION, "upgrade") {
+        Err("its answer to the upgrade is not one to a WebSocket")
     } else if headers.get(SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes)
         != Some(derive_accept_key(key.as_bytes()).as_bytes())
     {
-        "its answer to the upgrade is not one to our key"
+        Err("its answer to the upgrade is not one to our key")
     } else if headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
-        "it uses an extension that was not offered"
+        Err("it uses an extension that was not offered")
     } else if let Some(chosen) = headers.get(SEC_WEBSOCKET_PROTOCOL)
         && !asked
-            .subprotocol
+            .headers
+            .get(SEC_WEBSOCKET_PROTOCOL)
             .is_some_and(|offered| chosen.as_bytes().eq_ignore_ascii_case(offered.as_bytes()))
     {
-        "it uses a subprotocol that was not offered"
+        Err("it uses a subprotocol that was not offered")
     } else {
-        return Ok(());
-    };
-    Err(Error::Protocol { target: party(asked.phase, target), problem: problem.into() })
+        Ok(())
+    }
 }
 
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
@@ -167,16 +185,21 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hyper::header::AUTHORIZATION;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     /// Upgrades against a server that reads the request and answers `answer`, with `{accept}` filled in.
     async fn upgraded(
         answer: &str,
-        subprotocol: Option<&str>,
-    ) -> (String, Result<WebSocket<tokio::io::DuplexStream>>) {
+        subprotocol: Option<&'static str>,
+    ) -> (String, Result<Opened<tokio::io::DuplexStream>>) {
         let (client, mut server) = duplex(4096);
         let url = WssUrl::parse("wss://gateway:8443/bridges/x?y=z").unwrap();
-        let token = Secret::new("eyJ0eX");
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer eyJ0eX"));
+        if let Some(subprotocol) = subprotocol {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+        }
         let serve = async move {
             let mut request = Vec::new();
             while !request.ends_with(b"\r\n\r\n") {
@@ -188,8 +211,8 @@ mod tests {
             server.write_all(answer.replace("{accept}", &accept).as_bytes()).await.unwrap();
             request
         };
-        let asked = Upgrade { phase: Phase::Gateway, bearer: Some(&token), subprotocol };
-        let ask = upgrade(client, &url, asked);
+        let asked = Upgrade { phase: Phase::named("gateway"), headers };
+        let ask = upgrade(client, &url, &asked);
         tokio::join!(serve, ask)
     }
 
@@ -201,22 +224,25 @@ mod tests {
         assert!(request.starts_with("GET /bridges/x?y=z HTTP/1.1\r\nHost: gateway:8443\r\n"), "{request}");
         assert!(request.contains("\r\nAuthorization: Bearer eyJ0eX\r\n"), "{request}");
         assert!(!request.to_lowercase().contains("extensions"), "{request}");
-        let WebSocket { mut io, early, .. } = websocket.unwrap();
+        let WebSocket { mut io, early, .. } = websocket.unwrap().unwrap();
         let mut all = early.to_vec();
         io.read_to_end(&mut all).await.unwrap();
         assert_eq!(all, b"\x02early");
     }
 
     #[tokio::test]
-    async fn refusals_carry_their_status() {
-        for status in [200, 401, 404, 500] {
-            let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\nRetry-After: 7\r\n\r\n");
-            let (_, result) = upgraded(&answer, None).await;
-            let after = Some(Duration::from_secs(7));
-            assert!(
-                matches!(result, Err(Error::Upgrade { phase: Phase::Gateway, status: s, retry_after, .. }) if s == status && retry_after == after),
-                "{result:?}"
-            );
+    async fn a_refusal_has_its_status_its_reason_phrase_and_its_headers() {
+        for (line, status, reason) in [
+            ("200 OK", 200, "OK"),
+            ("401 ", 401, ""),
+            ("404 Endpoint does not exist. TrackingId:1_G2", 404, "Endpoint does not exist. TrackingId:1_G2"),
+            ("500 Internal Server Error", 500, "Internal Server Error"),
+        ] {
+            let answer = format!("HTTP/1.1 {line}\r\nContent-Length: 0\r\nRetry-After: 7\r\n\r\n");
+            let (_, opened) = upgraded(&answer, None).await;
+            let refusal = opened.unwrap().unwrap_err();
+            assert_eq!((refusal.status, &*refusal.reason), (status, reason));
+            assert_eq!(refusal.headers["retry-after"], "7");
         }
     }
 
@@ -234,7 +260,7 @@ mod tests {
             assert!(result.is_err(), "{answer}");
         }
         let (_, result) = upgraded(&with("Sec-WebSocket-Protocol: MQTT"), Some("mqtt")).await;
-        assert!(result.is_ok(), "{result:?}");
+        assert!(result.is_ok_and(|opened| opened.is_ok()));
         let (_, result) = upgraded("SSH-2.0-OpenSSH_9.2\r\n", None).await;
         let said = result.unwrap_err().to_string();
         assert!(said.starts_with("the gateway gateway:8443 broke the protocol"), "{said}");

@@ -1,6 +1,5 @@
 //! The reason, in band: what a helper says to ssh in place of a server, so that ssh itself prints why there is none.
 
-use crate::backend::iothub::proto::HubFailure;
 use crate::error::{Error, Exit, escape};
 
 /// ssh shows this much of the text.
@@ -76,9 +75,7 @@ fn reason(error: &Error) -> u32 {
     const BY_APPLICATION: u32 = 11;
     const TOO_MANY_CONNECTIONS: u32 = 12;
     match error {
-        Error::Hub { failure, .. } if matches!(**failure, HubFailure { status: 429, .. }) => {
-            TOO_MANY_CONNECTIONS
-        }
+        _ if error.retry().is_some_and(|retry| retry.is_throttled) => TOO_MANY_CONNECTIONS,
         _ => match error.exit() {
             Exit::Denied => HOST_NOT_ALLOWED_TO_CONNECT,
             Exit::Unavailable => SERVICE_NOT_AVAILABLE,

@@ -132,7 +132,7 @@ fn each_exit_status_is_in_the_table() {
 
 #[test]
 fn each_message_that_is_explained_is_one_of_the_program_s() {
-    let messages = include_str!("../snapshots/errors.txt");
+    let messages = [include_str!("../snapshots/errors.txt"), include_str!("../snapshots/iothub-errors.txt")].concat();
     let explained = page::terms("iotstream.1", "DIAGNOSTICS").pop().expect("messages").1;
     for explained in explained {
         let said = |message: &str| {

@@ -1,7 +1,11 @@
 //! Azure IoT Hub device streams.
 
 pub mod caller;
+pub mod clock;
+pub mod error;
+pub(crate) mod gateway;
 pub mod listener;
+pub(crate) mod phase;
 pub mod proto;
 
 use self::proto::HubAddress;

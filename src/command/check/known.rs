@@ -1,14 +1,15 @@
 //! What a hub tells of itself and of a device, and how it explains that a stream fails.
 
 use crate::backend::iothub::caller::{Look, Request};
+use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::proto::{Code, Device, State};
-use crate::check::{self, Outcome};
+use crate::check::Outcome;
 use crate::error::{Error, Exit};
 
 /// The clock here, beside the hub's.
 pub(super) fn clock(look: &Look) -> Outcome {
     match look.clocks {
-        Some((here, hub)) => check::clock(here, hub),
+        Some((here, hub)) => crate::backend::iothub::clock::clock(here, hub),
         None => Outcome::Warn(
             "the hub's answer does not say what time it is".into(),
             "see to it that the clock here is right: the hub allows five minutes".into(),
@@ -18,7 +19,7 @@ pub(super) fn clock(look: &Look) -> Outcome {
 
 /// Whether the hub refuses the credential itself, and not the device.
 pub(super) fn is_refusal(error: &Error) -> bool {
-    matches!(error, Error::Hub { failure, .. } if matches!(failure.status, 401 | 403) && error.exit() == Exit::Denied)
+    matches!(error.fault(), Some(HubError::Hub { failure, .. }) if matches!(failure.status, 401 | 403) && error.exit() == Exit::Denied)
 }
 
 /// Why the hub refuses `credential`: one that it lets read the registry is the right one for something else.
@@ -45,8 +46,8 @@ pub(super) fn accepted(request: &Request, look: &Look) -> Outcome {
 /// Why the device cannot be had, where the hub knows more than the error says.
 pub(super) fn device(error: &Error, request: &Request, look: &Look) -> Option<Outcome> {
     let device = look.twin.as_ref().ok()?;
-    let code = match error {
-        Error::Hub { failure, .. } => failure.code,
+    let code = match error.fault() {
+        Some(HubError::Hub { failure, .. }) => failure.code,
         _ => None,
     };
     let (identity, hub) = (&request.initiate.identity, &request.hub);
@@ -103,12 +104,13 @@ mod tests {
     }
 
     fn refusal(status: u16, code: Code) -> Error {
-        Error::Hub {
+        HubError::Hub {
             hub: "contoso.azure-devices.net".into(),
             identity: request().initiate.identity,
             failure: Box::new(HubFailure { status, code: Some(code), ..HubFailure::default() }),
             skew: None,
         }
+        .into()
     }
 
     fn look(state: State, last_activity: Option<&str>) -> Look {

@@ -10,6 +10,7 @@ use tokio::time::timeout_at;
 
 use super::output::{print, print_findings};
 use crate::backend::iothub::caller::{self, Look, Request};
+use crate::backend::iothub::phase;
 use crate::check::{Finding, Outcome, exit};
 use crate::cli;
 use crate::connect::Plan;
@@ -98,7 +99,7 @@ async fn stream(plan: &Plan, request: &Request, look: &Look, mut findings: Vec<F
             let reads_registry = caller::reads_registry(&plan.network, request).await.unwrap_or(false);
             known::refused(error, &plan.describe_credential(), reads_registry)
         }
-        Err(error) if matches!(phase(error), Phase::Hub) && look.twin.is_err() => Outcome::Skip,
+        Err(error) if matches!(phase(error), phase::HUB) && look.twin.is_err() => Outcome::Skip,
         _ => Outcome::Pass(format!("{}: it may ask for streams", plan.describe_credential())),
     };
     let refused = matches!(credential, Outcome::Fail(..));
@@ -108,11 +109,11 @@ async fn stream(plan: &Plan, request: &Request, look: &Look, mut findings: Vec<F
         return with_the_rest(findings);
     }
     // The way to the hub has been looked at.
-    let later = || phases.iter().skip_while(|timing| timing.phase < Phase::Hub);
+    let later = || phases.iter().skip_while(|timing| timing.phase.is_connecting());
     match opened {
         Ok(websocket) => {
             findings.extend(later().map(|timing| match timing.phase {
-                Phase::Device => Finding { outcome: known::accepted(request, look), ..passed(timing) },
+                phase::DEVICE => Finding { outcome: known::accepted(request, look), ..passed(timing) },
                 _ => passed(timing),
             }));
             let since = Instant::now();
@@ -124,10 +125,10 @@ async fn stream(plan: &Plan, request: &Request, look: &Look, mut findings: Vec<F
             let at = phase(&error);
             // Its answer was one: what that says is the failure, not that it came.
             findings.extend(later().filter(|timing| timing.phase != at).map(|timing| match timing.phase {
-                Phase::Device => Finding { outcome: known::accepted(request, look), ..passed(timing) },
+                phase::DEVICE => Finding { outcome: known::accepted(request, look), ..passed(timing) },
                 _ => passed(timing),
             }));
-            let explained = if at == Phase::Device { known::device(&error, request, look) } else { None };
+            let explained = if at == phase::DEVICE { known::device(&error, request, look) } else { None };
             let mut finding = failed(error, since, &phases);
             if let Some(outcome) = explained {
                 finding.outcome = outcome;
@@ -164,15 +165,11 @@ fn failed(error: Error, since: Instant, done: &Phases) -> Finding {
     Finding { took, ..finding }
 }
 
-/// The phase in which an error of the set-up belongs.
+/// The phase in which an error of the set-up belongs; a token that cannot be had is asked for after TLS.
 fn phase(error: &Error) -> Phase {
     match error {
-        Error::Network { phase, .. } | Error::Timeout { phase, .. } | Error::Upgrade { phase, .. } => *phase,
-        Error::Untrusted { .. } | Error::Credential { .. } => Phase::Tls,
-        Error::ProxyDenied { .. } => Phase::Proxy,
-        Error::Rejected { .. } => Phase::Device,
-        Error::Hub { failure, .. } if failure.is_the_devices() => Phase::Device,
-        _ => Phase::Hub,
+        Error::Credential { .. } => Phase::TLS,
+        error => error.phase().unwrap_or(phase::HUB),
     }
 }
 

@@ -8,6 +8,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use tokio::time::sleep;
 
 use super::rest::{answer, authorized, bug, endpoint, failure, malformed};
+use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::proto::{ALL_DEVICES, CONTINUATION, Device, MAX_ITEM_COUNT, devices_page};
 use crate::error::{Error, Result};
 use crate::net::{Endpoint, Network, Reply};
@@ -106,7 +107,7 @@ async fn page(
         }
         let failure = failure(&reply);
         if failure.status != 429 || tries == TRIES {
-            return Err(Error::Listing { hub: hub.to_string(), failure: Box::new(failure) });
+            return Err(HubError::Listing { hub: hub.to_string(), failure: Box::new(failure) }.into());
         }
         let pause = failure.retry_after.map_or(PAUSE, |seconds| Duration::from_secs(seconds.into()));
         let pause = pause.min(LONGEST_PAUSE);

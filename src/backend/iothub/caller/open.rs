@@ -8,12 +8,16 @@ use hyper::header::CONTENT_LENGTH;
 use tokio::task::JoinSet;
 
 use super::rest::{answer, authorized, bug, endpoint, malformed};
+use crate::backend::iothub::clock::Skew;
+use crate::backend::iothub::error::Error as HubError;
+use crate::backend::iothub::gateway::{join, join_over};
+use crate::backend::iothub::phase;
 use crate::backend::iothub::proto::{Answer, HubAddress, Initiate, Malformed};
-use crate::error::{Error, Result, Skew};
-use crate::net::{Endpoint, Network, Stream, WebSocket, WssUrl, join_over};
+use crate::error::{Error, Result};
+use crate::net::{Endpoint, Network, Stream, WebSocket, WssUrl};
 use crate::secret::Secret;
 use crate::state::rate::Turn;
-use crate::time::phase::{Phase, Phases};
+use crate::time::phase::Phases;
 
 /// What the hub may take beyond the time it waits for the device: C# gives it as much [S].
 const HUB_SLACK: Duration = Duration::from_secs(15);
@@ -78,7 +82,7 @@ pub(crate) async fn open_in_turn(
             joined => return joined,
         }
     }
-    network.join(&url, &token, phases).await
+    join(network, &url, &token, phases).await
 }
 
 /// Asks the hub for the stream: where to join it, and with which token.
@@ -103,18 +107,19 @@ async fn ask(
     let answer = Answer::parse(reply.status, &reply.headers, &reply.body).map_err(malformed(hub))?;
     // The hub's own part cannot be told from the device's, except where the hub fails before it asks.
     let phase = match &answer {
-        Answer::Failed(failure) if !failure.is_the_devices() => Phase::Hub,
-        _ => Phase::Device,
+        Answer::Failed(failure) if !failure.is_the_devices() => phase::HUB,
+        _ => phase::DEVICE,
     };
     phases.done(phase, &endpoint, since);
     match answer {
         Answer::Accepted { url, token } => Ok((url, token)),
-        Answer::Rejected => Err(Error::Rejected {
+        Answer::Rejected => Err(HubError::Rejected {
             identity: initiate.identity.clone(),
             stream: initiate.stream.clone(),
             hub: hub.to_string(),
-        }),
-        Answer::Failed(failure) => Err(Error::Hub {
+        }
+        .into()),
+        Answer::Failed(failure) => Err(HubError::Hub {
             hub: hub.to_string(),
             identity: initiate.identity.clone(),
             skew: reply
@@ -122,7 +127,8 @@ async fn ask(
                 .filter(|_| failure.status == 401)
                 .and_then(|hub| Skew::between(SystemTime::now(), hub)),
             failure: Box::new(failure),
-        }),
+        }
+        .into()),
     }
 }
 

@@ -8,11 +8,11 @@ use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue, USER_AGENT};
 use hyper::http::request::Builder;
 use tokio::time::timeout;
 
+use crate::backend::iothub::phase;
 use crate::backend::iothub::proto::{HubAddress, HubFailure, Malformed};
 use crate::error::{Error, Result};
 use crate::net::{Endpoint, Reply, Stream, exchange};
 use crate::secret::Secret;
-use crate::time::phase::Phase;
 
 /// What every client of the service says it is.
 const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
@@ -48,11 +48,9 @@ pub(crate) async fn answer(
     limit: usize,
     time: Duration,
 ) -> Result<Reply> {
-    timeout(time, exchange(stream, endpoint, request, limit)).await.map_err(|_| Error::Timeout {
-        phase: Phase::Hub,
-        target: endpoint.to_string(),
-        after: time,
-    })?
+    timeout(time, exchange(stream, phase::HUB, endpoint, request, limit))
+        .await
+        .map_err(|_| Error::Timeout { phase: phase::HUB, target: endpoint.to_string(), after: time })?
 }
 
 /// Why the hub did not do it.

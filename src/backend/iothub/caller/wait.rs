@@ -89,15 +89,17 @@ pub async fn open_waiting(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::iothub::error::Error as HubError;
     use crate::backend::iothub::proto::{Code, HubFailure, Identity};
 
     fn failure(status: u16, code: Option<Code>) -> Error {
-        Error::Hub {
+        HubError::Hub {
             hub: "hub".into(),
             identity: Identity::new("d", None).unwrap(),
             failure: Box::new(HubFailure { status, code, ..HubFailure::default() }),
             skew: None,
         }
+        .into()
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::HOST;
+use hyper::HeaderMap;
+use hyper::header::{HOST, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -17,11 +18,14 @@ use tokio::time::timeout;
 use super::mqtt::{Session, SessionError};
 use crate::agent::config::Config;
 use crate::agent::schema::Transport;
+use crate::backend::iothub::clock::Skew;
+use crate::backend::iothub::error::Error as HubError;
+use crate::backend::iothub::phase;
 use crate::backend::iothub::proto::{Login, Refusal, WEBSOCKET_PATH, WEBSOCKET_SUBPROTOCOL};
-use crate::error::{Error, Result, Skew};
+use crate::error::{Error, Result};
 use crate::net::{Endpoint, Network, Upgrade, WssUrl, exchange};
 use crate::secret::Secret;
-use crate::time::phase::{Phase, Phases};
+use crate::time::phase::Phases;
 use crate::tunnel::{self, Close, Controls, End, Meter, Settings};
 
 const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
@@ -70,8 +74,10 @@ pub(crate) async fn dial(config: Arc<Config>, network: Network) -> Result<Link> 
         return Ok(Box::new(network.connect(&endpoint, &mut phases).await?));
     }
     let url = WssUrl { endpoint: https, path: WEBSOCKET_PATH.into() };
-    let asked = Upgrade { phase: Phase::Hub, bearer: None, subprotocol: Some(WEBSOCKET_SUBPROTOCOL) };
-    let websocket = network.open(&url, asked, &mut phases).await?;
+    let subprotocol = (SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(WEBSOCKET_SUBPROTOCOL));
+    let asked = Upgrade { phase: phase::HUB, headers: HeaderMap::from_iter([subprotocol]) };
+    let opened = network.open(&url, &asked, &mut phases).await?;
+    let websocket = opened.map_err(|refusal| HubError::WebSocket(refusal.into()))?;
     // Frames carry MQTT as a byte stream [S]: the same bridge serves, with a pipe for its local side.
     let (io, theirs) = tokio::io::duplex(16 * 1024);
     let (tell, end) = oneshot::channel();
@@ -151,7 +157,7 @@ pub(crate) async fn log_in(
     let login = Login::new(config.hub(), config.identity(), PRODUCT);
     match Session::begin(link, &login, password, config.keepalive).await {
         Ok(session) => Ok(session),
-        Err(SessionError::Refused(refusal)) => Err(Error::MqttRefused {
+        Err(SessionError::Refused(refusal)) => Err(HubError::Login {
             hub: config.hub().to_string(),
             identity: config.identity().clone(),
             refusal,
@@ -161,7 +167,8 @@ pub(crate) async fn log_in(
                 }
                 _ => None,
             },
-        }),
+        }
+        .into()),
         Err(error) => Err(session_error(config, error)),
     }
 }
@@ -176,9 +183,9 @@ pub(crate) async fn clock(config: &Config, network: &Network) -> Result<SystemTi
     let request = request.map_err(|error| Error::Bug(format!("a request cannot be made: {error}")))?;
     let asking = async {
         let stream = network.connect(&endpoint, &mut Phases::default()).await?;
-        exchange(stream, &endpoint, request, TIME_LENGTH).await
+        exchange(stream, phase::HUB, &endpoint, request, TIME_LENGTH).await
     };
-    let timed_out = |_| Error::Timeout { phase: Phase::Hub, target: endpoint.to_string(), after: TIME_LIMIT };
+    let timed_out = |_| Error::Timeout { phase: phase::HUB, target: endpoint.to_string(), after: TIME_LIMIT };
     let reply = timeout(TIME_LIMIT, asking).await.map_err(timed_out)??;
     reply.date().ok_or_else(|| Error::Protocol {
         target: format!("the hub {endpoint}"),
@@ -188,10 +195,10 @@ pub(crate) async fn clock(config: &Config, network: &Network) -> Result<SystemTi
 
 pub(crate) fn session_error(config: &Config, error: SessionError) -> Error {
     let hub = config.hub().to_string();
-    let lost = |problem: String| Error::Network { phase: Phase::Hub, target: hub.clone(), problem };
+    let lost = |problem: String| Error::Network { phase: phase::HUB, target: hub.clone(), problem };
     match error {
         SessionError::Refused(refusal) => {
-            Error::MqttRefused { hub, identity: config.identity().clone(), refusal, skew: None }
+            HubError::Login { hub, identity: config.identity().clone(), refusal, skew: None }.into()
         }
         SessionError::Protocol(problem) => Error::Protocol { target: format!("the hub {hub}"), problem },
         SessionError::Network(error)

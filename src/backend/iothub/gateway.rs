@@ -1,0 +1,51 @@
+//! Joining a stream at the streaming gateway that the hub has named.
+
+use hyper::HeaderMap;
+use hyper::header::{AUTHORIZATION, HeaderValue};
+
+use super::error::Error as HubError;
+use super::phase::GATEWAY;
+use crate::error::{Error, Result};
+use crate::net::{Network, Opened, Stream, Upgrade, WebSocket, WssUrl, open_over};
+use crate::secret::Secret;
+use crate::time::phase::Phases;
+
+/// Joins the stream at `url`. The token is good for one use [S].
+///
+/// # Errors
+/// When the gateway cannot be reached or refuses.
+pub(crate) async fn join(
+    network: &Network,
+    url: &WssUrl,
+    token: &Secret,
+    phases: &mut Phases,
+) -> Result<WebSocket<Stream>> {
+    joined(network.open(url, &upgrade(url, token)?, phases).await?)
+}
+
+/// Joins the stream over a connection to its gateway.
+///
+/// # Errors
+/// When the gateway refuses, or has closed the connection.
+pub(crate) async fn join_over(
+    stream: Stream,
+    url: &WssUrl,
+    token: &Secret,
+    phases: &mut Phases,
+) -> Result<WebSocket<Stream>> {
+    joined(open_over(stream, url, &upgrade(url, token)?, phases).await?)
+}
+
+fn upgrade(url: &WssUrl, token: &Secret) -> Result<Upgrade> {
+    let mut bearer =
+        HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| Error::Protocol {
+            target: format!("the gateway {}", url.endpoint),
+            problem: "its token cannot be put into a request".into(),
+        })?;
+    bearer.set_sensitive(true);
+    Ok(Upgrade { phase: GATEWAY, headers: HeaderMap::from_iter([(AUTHORIZATION, bearer)]) })
+}
+
+fn joined(opened: Opened<Stream>) -> Result<WebSocket<Stream>> {
+    opened.map_err(|refusal| HubError::Gateway(refusal.into()).into())
+}
