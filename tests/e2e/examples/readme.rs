@@ -12,7 +12,7 @@ const README: &str = include_str!("../../../README.md");
 const LEFT_OUT: [(&str, &str); 5] = [
     ("tests/demo", "builds for release; tests/e2e/ssh.rs runs the demo that it ends in"),
     ("tests/run", "is what runs this test"),
-    ("cargo install --path .", "builds for release, and installs for the user who runs the tests"),
+    ("cargo install --locked --path .", "builds for release, and installs for the user who runs the tests"),
     ("rustup target add x86_64-unknown-linux-musl", "downloads, and builds for release"),
     (
         "rustup target add aarch64-unknown-linux-gnu",
