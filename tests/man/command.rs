@@ -1,4 +1,4 @@
-//! What the command line's definition says of a page.
+//! The regions of a page that the command line's definition fills.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,9 +8,6 @@ use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 use iotstream::cli::Cli;
-
-use crate::markdown;
-use crate::page::Page;
 
 /// The program and each of its commands.
 pub fn all() -> Vec<Command> {
@@ -25,23 +22,25 @@ pub fn file(command: &Command) -> String {
     format!("{}.1", command.get_display_name().unwrap_or(command.get_name()))
 }
 
-pub fn page(command: &Command) -> Page {
+pub fn is_program(command: &Command) -> bool {
+    command.get_name() == env!("CARGO_PKG_NAME")
+}
+
+pub fn regions(command: &Command) -> BTreeMap<&'static str, String> {
     let about = command.get_about().expect("a command says what it does");
     let name = format!("{} - {about}", command.get_display_name().unwrap_or(command.get_name()));
-    let mut generated = BTreeMap::from([
+    let mut regions = BTreeMap::from([
         ("NAME", Roff::from(name).to_roff()),
         ("SYNOPSIS", synopsis(command)),
         ("OPTIONS", options(command)),
-        ("ENVIRONMENT", markdown::set(&environment(command), true)),
     ]);
-    let is_program = command.get_name() == env!("CARGO_PKG_NAME");
-    if is_program {
-        generated
-            .insert("COMMANDS", section(|out| Man::new(command.clone()).render_subcommands_section(out)));
+    if is_program(command) {
+        let commands = section(|out| Man::new(command.clone()).render_subcommands_section(out));
+        regions.insert("COMMANDS", commands);
     } else if command.has_subcommands() {
-        generated.insert("COMMANDS", command.get_subcommands().map(nested).collect());
+        regions.insert("COMMANDS", command.get_subcommands().map(nested).collect());
     }
-    Page::new(&file(command), &generated)
+    regions.into_iter().map(|(name, text)| (name, exactly(&text))).collect()
 }
 
 /// How the command is called, as `--help` has it.
@@ -53,8 +52,9 @@ fn synopsis(command: &Command) -> String {
             roff.control("br", []);
         }
         let line = line.trim();
-        let words = line.find(['[', '<', '-']).unwrap_or(line.len());
-        roff.text([bold(line[..words].trim_end()), roman(" "), roman(&line[words..])]);
+        let mut spaces = line.match_indices(' ').map(|(at, _)| at);
+        let words = spaces.find(|at| line[at + 1..].starts_with(['[', '<', '-'])).unwrap_or(line.len());
+        roff.text([bold(&line[..words]), roman(&line[words..])]);
     }
     roff.to_roff()
 }
@@ -63,7 +63,7 @@ fn options(command: &Command) -> String {
     section(|out| Man::new(command.clone()).render_options_section(out))
 }
 
-/// A command's command, which is told of on the same page.
+/// A command of a command, which is on the same page.
 fn nested(command: &Command) -> String {
     let usage = command.clone().render_usage().to_string();
     let mut roff = Roff::new();
@@ -72,40 +72,31 @@ fn nested(command: &Command) -> String {
     roff.to_roff() + &options(command)
 }
 
-/// The text of a section, without its title and what goes before.
+/// The text of a section, without its title and what precedes it.
 fn section(render: impl Fn(&mut dyn io::Write) -> io::Result<()>) -> String {
     let mut rendered = Vec::new();
     render(&mut rendered).expect("memory takes all");
     let rendered = String::from_utf8(rendered).expect("UTF-8");
     let (_, text) = rendered.split_once(".SH ").expect("a section");
     let (_, text) = text.split_once('\n').expect("a title");
-    // No help leaves an empty line, and possible values have one before them: mandoc finds that wrong.
-    let mends =
+    // An option without help leaves an empty line and possible values begin with one: mandoc warns of both.
+    let fixes =
         [("\\*(Aq", "'"), (".br\n\n.br\n", ".br\n"), ("\n\n.br\n", "\n"), ("\n\n", "\n"), (" \n", "\n")];
-    mends.iter().fold(text.to_owned(), |text, (wrong, right)| text.replace(wrong, right))
+    fixes.iter().fold(text.to_owned(), |text, (wrong, right)| text.replace(wrong, right))
 }
 
-/// The variables that stand for options: the command's own, and those of its commands.
-fn environment(command: &Command) -> String {
-    let mut variables = Vec::new();
-    collect(command, "", &mut variables);
-    let mut text = "Each of these stands for an option, which goes before it:\n".to_owned();
-    for (variable, option) in variables {
-        let _ = write!(text, "\n`{variable}`\n: {option}\n");
-    }
-    text
-}
-
-fn collect(command: &Command, of: &str, variables: &mut Vec<(String, String)>) {
-    for argument in command.get_arguments() {
-        let (Some(variable), Some(option)) = (argument.get_env(), argument.get_long()) else { continue };
-        let variable = variable.to_string_lossy().into_owned();
-        if variables.iter().all(|(known, _)| *known != variable) {
-            variables.push((variable, format!("`--{option}`{of}")));
+/// Escapes the characters that typesetters replace by others, and those beyond ASCII.
+fn exactly(roff: &str) -> String {
+    let mut exact = String::with_capacity(roff.len());
+    for c in roff.chars() {
+        match c {
+            '\'' => exact += "\\(aq",
+            '`' => exact += "\\(ga",
+            '^' => exact += "\\(ha",
+            '~' => exact += "\\(ti",
+            c if c.is_ascii() => exact.push(c),
+            c => drop(write!(exact, "\\[u{:04X}]", u32::from(c))),
         }
     }
-    for command in command.get_subcommands() {
-        let of = format!(" of `{}`", command.get_bin_name().unwrap_or(command.get_name()));
-        collect(command, &of, variables);
-    }
+    exact
 }

@@ -1,4 +1,4 @@
-//! The keys of the two files: each one that the program knows is on its page, and the reverse.
+//! Each key of the two configuration files is on its page, and each key of a page is one of the program's.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -9,9 +9,9 @@ use iotstream::agent;
 use iotstream::error::Result;
 use iotstream::profile::Profiles;
 
-use crate::page;
+use crate::page::Page;
 
-/// A key that is like no other, so that the program lists those there are.
+/// A key that is unlike all others, so that the program's hint lists the known ones.
 const UNKNOWN: &str = "\"?\" = 1";
 
 const PROFILES: (&str, &[(&str, &str)]) = (
@@ -32,7 +32,7 @@ fn known(head: &str, read: impl Fn(&Path) -> Result<()>) -> BTreeSet<String> {
     let text = if head.contains("KEY") { head.replace("KEY", UNKNOWN) } else { format!("{head}{UNKNOWN}\n") };
     fs::write(&file, text).expect("a file");
     fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("its mode");
-    let hint = read(&file).expect_err("a key that nobody knows").hint().expect("a hint");
+    let hint = read(&file).expect_err("an unknown key").hint().expect("a hint");
     let keys = hint.strip_prefix("the keys here are ").unwrap_or_else(|| panic!("no list of keys: {hint}"));
     keys.split(", ").map(str::to_owned).collect()
 }
@@ -40,9 +40,9 @@ fn known(head: &str, read: impl Fn(&Path) -> Result<()>) -> BTreeSet<String> {
 fn compare((file, tables): (&str, &[(&str, &str)]), read: impl Fn(&Path) -> Result<()>) {
     let known: Vec<_> =
         tables.iter().map(|(title, head)| ((*title).to_owned(), known(head, &read))).collect();
-    let described = page::terms(file, "FILE FORMAT").into_iter().skip(1);
+    let described = Page::read(file).terms("FILE FORMAT").into_iter().skip(1);
     let described: Vec<_> = described.map(|(title, keys)| (title, BTreeSet::from_iter(keys))).collect();
-    assert_eq!(described, known, "left is tests/man/prose/{file}.md, right is what the program takes");
+    assert_eq!(described, known, "left is man/{file}, right is what the program takes");
 }
 
 #[test]

@@ -1,67 +1,88 @@
-//! The manual pages in `man/`: made of the command line's definition and of the prose beside this file.
+//! The manual pages in `man/` agree with the program: with its options, keys, exit statuses and messages.
 
 mod command;
 mod keys;
-mod markdown;
 mod page;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
 use iotstream::time::clock::iso8601;
 use page::Page;
 
-const REWRITE: &str = "UPDATE=1 cargo test --test man";
+const FORMATS: [&str; 2] = ["iotstream-agent.toml.5", "iotstream-profiles.5"];
+
+/// What a page may have, in this order, and which of it the pages of section 1 and of section 5 must have.
+const SECTIONS: [(&str, &str); 14] = [
+    ("NAME", "15"),
+    ("SYNOPSIS", "15"),
+    ("DESCRIPTION", "15"),
+    ("OPTIONS", "1"),
+    ("COMMANDS", ""),
+    ("FILE FORMAT", "5"),
+    ("FILES", "15"),
+    ("ENVIRONMENT", "15"),
+    ("EXIT STATUS", "1"),
+    ("HOW A STREAM ENDS", ""),
+    ("DIAGNOSTICS", ""),
+    ("EXAMPLES", "15"),
+    ("SECURITY", "15"),
+    ("SEE ALSO", "15"),
+];
 
 fn pages() -> Vec<Page> {
-    let formats = ["iotstream-profiles.5", "iotstream-agent.toml.5"];
-    let formats = formats.map(|file| Page::new(file, &BTreeMap::new()));
-    command::all().iter().map(command::page).chain(formats).collect()
-}
-
-fn directory(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
-
-fn files(name: &str) -> BTreeSet<String> {
-    let entries = fs::read_dir(directory(name)).expect("a directory");
-    entries.map(|entry| entry.expect("a file").file_name().into_string().expect("UTF-8")).collect()
-}
-
-/// The day on which a page was last changed.
-fn date(page: &str) -> &str {
-    page.lines().find(|line| line.starts_with(".TH")).and_then(|title| title.split(' ').nth(3)).unwrap_or("")
+    let commands = command::all().iter().map(command::file).collect::<Vec<_>>();
+    commands.iter().map(String::as_str).chain(FORMATS).map(Page::read).collect()
 }
 
 #[test]
-fn the_committed_pages_are_what_the_source_says() {
-    let update = std::env::var_os("UPDATE").is_some();
-    let pages = pages();
-    for page in &pages {
-        let path = directory("man").join(&page.file);
-        let committed = fs::read_to_string(&path).unwrap_or_default();
-        if committed == page.dated(date(&committed)) {
+fn there_is_a_page_for_each_command_and_file_and_no_other() {
+    let files = fs::read_dir(page::directory()).expect("the pages");
+    let files: BTreeSet<_> =
+        files.map(|file| file.expect("a file").file_name().into_string().expect("UTF-8")).collect();
+    let pages: BTreeSet<_> = pages().into_iter().map(|page| page.file).collect();
+    assert_eq!(files, pages, "left is what is in man, right is what there should be");
+}
+
+#[test]
+fn the_title_and_the_marked_regions_are_what_the_program_says() {
+    let commands =
+        command::all().into_iter().map(|command| (command::file(&command), command::regions(&command)));
+    let formats = FORMATS.map(|file| (file.to_owned(), BTreeMap::new()));
+    for (file, regions) in commands.chain(formats) {
+        let page = Page::read(&file);
+        let filled = page.filled(regions);
+        let (_, body) = filled.split_once('\n').expect("a title line");
+        if page.text == page.title(page.day()) + body {
             continue;
         }
-        assert!(update, "man/{} is stale: run {REWRITE}", page.file);
+        assert!(
+            std::env::var_os("UPDATE").is_some(),
+            "man/{file} is stale: run UPDATE=1 cargo test --test man"
+        );
         let today = iso8601(SystemTime::now());
-        fs::write(path, page.dated(&today[.."2026-01-01".len()])).expect("the page can be written");
+        let text = page.title(&today[.."2026-01-01".len()]) + body;
+        fs::write(page::directory().join(file), text).expect("the page can be written");
     }
-    let all: BTreeSet<_> = pages.into_iter().map(|page| page.file).collect();
-    assert_eq!(files("man"), all, "left is what is in man, right is what there are pages for");
-    let prose = all.iter().map(|file| format!("{file}.md")).collect();
-    assert_eq!(files("tests/man/prose"), prose, "left is the prose, right is what there are pages for");
 }
 
 #[test]
-fn mandoc_and_groff_have_nothing_to_say() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
+fn each_page_has_the_sections_it_must_have_in_order() {
     for page in pages() {
-        let file = directory.path().join(&page.file);
-        fs::write(&file, page.dated("2026-01-01")).expect("the page can be written");
+        let has = page.sections();
+        let must = |pages: &str| pages.contains(&page.file[page.file.len() - 1..]);
+        let should = SECTIONS.iter().filter(|(section, pages)| must(pages) || has.contains(section));
+        let should: Vec<_> = should.map(|(section, _)| *section).collect();
+        assert_eq!(has, should, "left is what man/{} has, right is what it should have", page.file);
+    }
+}
+
+#[test]
+fn mandoc_and_groff_do_not_warn() {
+    for page in pages() {
+        let file = page::directory().join(&page.file);
         let lints =
             [("mandoc", &["-T", "lint", "-W", "warning"][..]), ("groff", &["-man", "-ww", "-Tutf8", "-z"])];
         for (program, arguments) in lints {
@@ -74,46 +95,47 @@ fn mandoc_and_groff_have_nothing_to_say() {
     }
 }
 
-/// The arguments and options that are told of in lines such as `-v, --verbose` or `<HOST>`.
-fn told<'a>(lines: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
-    let mut told = BTreeSet::new();
+/// The arguments and options in lines such as `-v, --verbose` or `<HOST>`.
+fn options<'a>(lines: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+    let mut options = BTreeSet::new();
     for line in lines {
         let words = line.split([' ', ',']).filter(|word| !word.is_empty());
         let words: Vec<_> = words.map(|word| word.trim_end_matches("...")).collect();
-        let options = words.iter().copied().filter(|word| word.starts_with('-'));
+        let flags = words.iter().copied().filter(|word| word.starts_with('-'));
         let argument = words.first().copied().filter(|word| word.starts_with(['<', '[']));
-        told.extend(options.chain(argument).map(str::to_owned));
+        options.extend(flags.chain(argument).map(str::to_owned));
     }
-    told
+    options
 }
 
-/// What `--help` tells of: descriptions are indented further.
+/// The options that `--help` lists: their descriptions are indented further.
 fn helped(command: &clap::Command) -> BTreeSet<String> {
     let words = command.get_bin_name().unwrap_or_default().split(' ').skip(1);
     let output = Command::new(env!("CARGO_BIN_EXE_iotstream")).args(words).arg("--help").output();
     let text = String::from_utf8(output.expect("iotstream").stdout).expect("UTF-8");
     let indented = |line: &&str| (2..8).contains(&(line.len() - line.trim_start().len()));
     let starts = |line: &&str| line.starts_with(['-', '<', '[']);
-    told(text.lines().filter(indented).map(str::trim_start).filter(starts))
+    options(text.lines().filter(indented).map(str::trim_start).filter(starts))
 }
 
-/// What a page tells of from the line that begins with `title` to the next title: the terms of its lists.
-fn documented(page: &Page, title: &str) -> BTreeSet<String> {
-    let plain = page.body.replace("\\fB", "").replace("\\fI", "").replace("\\fR", "").replace("\\-", "-");
-    let mut lines = plain.lines().skip_while(|line| !line.starts_with(title)).skip(1);
-    let lines: Vec<_> = lines.by_ref().take_while(|line| !line.starts_with(".S")).collect();
-    told(lines.windows(2).filter(|pair| pair[0] == ".TP").map(|pair| pair[1]))
+fn documented(terms: &[String]) -> BTreeSet<String> {
+    options(terms.iter().map(String::as_str))
 }
 
 #[test]
 fn each_option_of_help_is_in_a_page_and_the_reverse() {
     for command in command::all() {
-        let page = command::page(&command);
-        assert_eq!(documented(&page, ".SH \"OPTIONS\""), helped(&command), "{}", page.file);
-        let is_program = command.get_name() == env!("CARGO_PKG_NAME");
-        for nested in command.get_subcommands().filter(|_| !is_program) {
+        let page = Page::read(&command::file(&command));
+        assert_eq!(documented(&page.terms("OPTIONS")[0].1), helped(&command), "{}", page.file);
+        if command::is_program(&command) {
+            continue;
+        }
+        let commands = page.terms("COMMANDS");
+        for nested in command.get_subcommands() {
             let name = nested.get_bin_name().expect("a built command");
-            assert_eq!(documented(&page, &format!(".SS \"{name} ")), helped(nested), "{name}");
+            let found = commands.iter().find(|(title, _)| title.starts_with(&format!("{name} ")));
+            let (_, terms) = found.unwrap_or_else(|| panic!("man/{} has no {name}", page.file));
+            assert_eq!(documented(terms), helped(nested), "{name}");
         }
     }
 }
@@ -125,20 +147,22 @@ fn each_exit_status_is_in_the_table() {
     let (statuses, _) = statuses.split_once("\n}").expect("their end");
     let number = |line: &str| line.trim().strip_suffix(',')?.split_once(" = ")?.1.parse::<u8>().ok();
     let statuses: BTreeSet<u8> = statuses.lines().filter_map(number).chain([0]).collect();
-    let table = page::terms("iotstream.1", "EXIT STATUS").remove(0).1;
+    let (_, table) = Page::read("iotstream.1").terms("EXIT STATUS").remove(0);
     let table: BTreeSet<u8> = table.iter().map(|term| term.parse().expect("an exit status")).collect();
     assert_eq!(table, statuses, "left is the page, right is src/error/mod.rs");
 }
 
 #[test]
-fn each_message_that_is_explained_is_one_of_the_program_s() {
-    let messages = [include_str!("../snapshots/errors.txt"), include_str!("../snapshots/iothub-errors.txt")].concat();
-    let explained = page::terms("iotstream.1", "DIAGNOSTICS").pop().expect("messages").1;
+fn each_message_in_diagnostics_is_one_of_the_program_s() {
+    let messages =
+        [include_str!("../snapshots/errors.txt"), include_str!("../snapshots/iothub-errors.txt")].concat();
+    let (_, explained) = Page::read("iotstream.1").terms("DIAGNOSTICS").pop().expect("messages");
+    assert!(!explained.is_empty(), "the last part of DIAGNOSTICS explains messages");
     for explained in explained {
-        let said = |message: &str| {
+        let is_said = |message: &str| {
             let mut parts = explained.split('\u{2026}').map(str::trim);
             parts.try_fold(message, |rest, part| Some(rest.split_once(part)?.1)).is_some()
         };
-        assert!(messages.lines().any(said), "no error says '{explained}'");
+        assert!(messages.lines().any(is_said), "no error says '{explained}'");
     }
 }

@@ -1,105 +1,93 @@
-//! A page: what is generated and what is written, section by section.
+//! A page of `man/`: its title line, its sections and the terms of its lists.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::markdown;
-
-/// What a page may have, in this order, and which of it the pages of section 1 and of section 5 must have.
-const SECTIONS: [(&str, &str); 14] = [
-    ("NAME", "15"),
-    ("SYNOPSIS", "15"),
-    ("DESCRIPTION", "15"),
-    ("OPTIONS", "1"),
-    ("COMMANDS", ""),
-    ("FILE FORMAT", "5"),
-    ("FILES", "15"),
-    ("ENVIRONMENT", "15"),
-    ("EXIT STATUS", "1"),
-    ("HOW A STREAM ENDS", ""),
-    ("DIAGNOSTICS", ""),
-    ("EXAMPLES", "15"),
-    ("SECURITY", "15"),
-    ("SEE ALSO", "15"),
-];
+const BEGIN: &str = ".\\\" begin ";
+const END: &str = ".\\\" end\n";
 
 pub struct Page {
     /// As a file: `iotstream-agent.1`.
     pub file: String,
-    /// All below the title line.
-    pub body: String,
+    pub text: String,
 }
 
-/// The prose of a page.
-///
-/// # Panics
-/// When nobody has written it.
-pub fn prose(file: &str) -> String {
-    let name = format!("tests/man/prose/{file}.md");
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&name))
-        .unwrap_or_else(|error| panic!("{name}: {error}: write it, man/{file} is made from it"))
-}
-
-/// What a page's prose defines in a section, as [`markdown::terms`] has it.
-pub fn terms(file: &str, section: &str) -> Vec<(String, Vec<String>)> {
-    let prose = prose(file);
-    let sections = markdown::sections(&prose);
-    let found = sections.iter().find(|(title, _)| *title == section);
-    markdown::terms(found.unwrap_or_else(|| panic!("{file} has no {section}")).1)
+pub fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("man")
 }
 
 impl Page {
-    /// Makes a page of its prose and of what is generated for its sections, which goes first.
-    ///
     /// # Panics
-    /// When the prose has a section that no page has, or lacks one that each has.
-    pub fn new(file: &str, generated: &BTreeMap<&str, String>) -> Self {
-        let prose = prose(file);
-        let mut written: BTreeMap<_, _> = markdown::sections(&prose).into_iter().collect();
-        let mut body = String::new();
-        for (section, must) in SECTIONS {
-            let (generated, written) = (generated.get(section), written.remove(section));
-            if generated.is_none() && written.is_none() {
-                let optional = !must.contains(&file[file.len() - 1..]);
-                assert!(optional, "man/{file} has no {section}: write it in tests/man/prose/{file}.md");
-                continue;
-            }
-            let _ = writeln!(body, ".SH \"{section}\"");
-            body += generated.map_or("", String::as_str);
-            body += &markdown::set(written.unwrap_or_default(), generated.is_none());
-        }
-        let unknown: Vec<_> = written.into_keys().collect();
-        assert!(unknown.is_empty(), "tests/man/prose/{file}.md has {unknown:?}, which no page has");
-        Self { file: file.into(), body: exactly(&body) }
+    /// When `man/` has no such page.
+    pub fn read(file: &str) -> Self {
+        let text = fs::read_to_string(directory().join(file));
+        let text = text.unwrap_or_else(|error| panic!("man/{file}: {error}: write it"));
+        Self { file: file.into(), text }
     }
 
-    /// The page as it was on `date`.
-    pub fn dated(&self, date: &str) -> String {
+    /// The title line: the day is that of the last change.
+    pub fn title(&self, day: &str) -> String {
         let (name, section) = self.file.rsplit_once('.').expect("a section");
-        let name = name.to_uppercase();
-        let version = env!("CARGO_PKG_VERSION");
-        format!(
-            ".\\\" Written by the test that checks it: UPDATE=1 cargo test --test man\n\
-             .TH \"{name}\" {section} {date} \"iotstream {version}\" \"iotstream manual\"\n.nh\n{}",
-            self.body
-        )
+        let (name, version) = (name.to_uppercase(), env!("CARGO_PKG_VERSION"));
+        format!(".TH {name} {section} {day} \"iotstream {version}\" \"iotstream manual\"\n")
+    }
+
+    pub fn day(&self) -> &str {
+        self.text.strip_prefix(".TH ").and_then(|title| title.split(' ').nth(2)).unwrap_or_default()
+    }
+
+    /// The page's text with `regions` in place of what stands between `.\" begin NAME, …` and `.\" end`.
+    ///
+    /// # Panics
+    /// When the page lacks a region, or has one that is not given.
+    pub fn filled(&self, mut regions: BTreeMap<&str, String>) -> String {
+        let mut parts = self.text.split(BEGIN);
+        let mut filled = parts.next().expect("a first part").to_owned();
+        for part in parts {
+            let (line, rest) = part.split_once('\n').expect("a whole line");
+            let (name, _) = line.split_once(',').unwrap_or((line, ""));
+            let (_, rest) =
+                rest.split_once(END).unwrap_or_else(|| panic!("{}: {name} has no end", self.file));
+            let text = regions.remove(name).unwrap_or_else(|| panic!("{}: nothing fills {name}", self.file));
+            filled += &[BEGIN, line, "\n", &text, END, rest].concat();
+        }
+        assert!(regions.is_empty(), "man/{} lacks the regions {:?}", self.file, regions.keys());
+        filled
+    }
+
+    pub fn sections(&self) -> Vec<&str> {
+        self.text.lines().filter_map(|line| Some(line.strip_prefix(".SH ")?.trim_matches('"'))).collect()
+    }
+
+    /// The terms that a section defines, by subsection; those before the first subsection have no title.
+    pub fn terms(&self, section: &str) -> Vec<(String, Vec<String>)> {
+        let is_section =
+            |line: &&str| line.strip_prefix(".SH ").is_some_and(|title| title.trim_matches('"') == section);
+        let mut lines = self.text.lines().skip_while(|line| !is_section(line)).skip(1);
+        let mut terms = vec![(String::new(), Vec::new())];
+        while let Some(line) = lines.next().filter(|line| !line.starts_with(".SH ")) {
+            if let Some(title) = line.strip_prefix(".SS ") {
+                terms.push((plain(title.trim_matches('"')), Vec::new()));
+            } else if line == ".TP" {
+                let (_, words) = terms.last_mut().expect("the section's own");
+                words.extend(plain(lines.next().expect("a term")).split(", ").map(str::to_owned));
+            }
+        }
+        terms
     }
 }
 
-/// Characters that typesetters take for others, and those beyond ASCII, as themselves.
-fn exactly(roff: &str) -> String {
-    let mut exact = String::with_capacity(roff.len());
-    for c in roff.chars() {
-        match c {
-            '\'' => exact += "\\(aq",
-            '`' => exact += "\\(ga",
-            '^' => exact += "\\(ha",
-            '~' => exact += "\\(ti",
-            c if c.is_ascii() => exact.push(c),
-            c => drop(write!(exact, "\\[u{:04X}]", u32::from(c))),
-        }
-    }
-    exact
+/// A line's text, without fonts and escapes.
+fn plain(line: &str) -> String {
+    let escapes = [
+        ("\\fB", ""),
+        ("\\fI", ""),
+        ("\\fR", ""),
+        ("\\-", "-"),
+        ("\\(aq", "'"),
+        ("\\(ti", "~"),
+        ("\\[u2026]", "\u{2026}"),
+    ];
+    escapes.iter().fold(line.to_owned(), |line, (escape, character)| line.replace(escape, character))
 }

@@ -12,7 +12,7 @@ const README: &str = include_str!("../../../README.md");
 const LEFT_OUT: [(&str, &str); 5] = [
     ("tests/demo", "builds for release; tests/e2e/ssh.rs runs the demo that it ends in"),
     ("tests/run", "is what runs this test"),
-    ("cargo install --path .", "builds for release, and installs for the user who runs the tests"),
+    ("cargo install --locked --path .", "builds for release, and installs for the user who runs the tests"),
     ("rustup target add x86_64-unknown-linux-musl", "downloads, and builds for release"),
     (
         "rustup target add aarch64-unknown-linux-gnu",
@@ -91,9 +91,9 @@ fn each_phase_of_check_has_a_row_of_its_own_and_each_row_a_phase() {
     let rows = rows("When it does not work");
     let told: BTreeSet<_> = rows.iter().map(|row| row[1].0.clone()).collect();
     assert_eq!(told, BTreeSet::from_iter(phases), "left is README.md, right is what check knows");
-    let page = include_str!("../../man/prose/iotstream-check.1.md");
+    let page = include_str!("../../../man/iotstream-check.1");
     for phase in told {
-        assert!(page.contains(&format!("`{phase}`")), "iotstream-check(1) does not tell of {phase}");
+        assert!(page.contains(&format!("\\fB{phase}\\fR")), "iotstream-check(1) does not tell of {phase}");
     }
 }
 
