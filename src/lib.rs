@@ -1,24 +1,64 @@
 //! `ssh`, `scp`, `sftp`, `rsync` and `git` through an Azure IoT Hub device stream.
 //!
-//! The library is what the binary is made of; it is open to the project's own tests and keeps no promise to others.
+//! The modules of this file are the rooms of the house, from the top down: a room imports only rooms below it, and
+//! `.ci/arrows` checks that. The library is open to the binary and the project's own tests, and keeps no promise to others.
 
-pub mod agent;
-pub mod backend;
-pub mod check;
-pub mod cli;
+/// One file for each command: resolves its inputs and calls the rooms below.
 pub mod command;
-pub mod config;
+
+/// The command line: clap's types, help, completion candidates.
+pub mod cli;
+
+/// The caller's side of a stream: what to ask for, asking and trying again, stdin and stdout.
 pub mod connect;
-pub mod emulator;
-pub mod error;
-pub mod logging;
+
+/// The device's side: streams, targets, approval, limits, the audit log.
+pub mod agent;
+
+/// What `ping` and `bench` measure.
 pub mod measure;
-pub mod net;
-pub mod platform;
-pub mod profile;
-pub mod secret;
+
+/// A local IoT Hub.
+pub mod emulator;
+
+/// How a stream is asked for and offered: one folder for each service.
+pub mod backend;
+
+/// The findings of a check.
+pub mod check;
+
+/// What concerns OpenSSH: its configuration, and the message that a client shows.
 pub mod ssh;
+
+/// The profile file, and which device a host name means.
+pub mod profile;
+
+/// What both configuration files share: TOML with line numbers, sources of secrets.
+pub mod config;
+
+/// The user's state directory.
 pub mod state;
-pub mod text;
-pub mod time;
+
+/// DNS, TCP, proxies, TLS, HTTP and WebSocket upgrades.
+pub mod net;
+
+/// The pumps between a byte stream and a WebSocket.
 pub mod tunnel;
+
+/// The log: stderr, a file, the system's log.
+pub mod logging;
+
+/// What depends on the operating system.
+pub mod platform;
+
+/// What a user is told, and the exit status.
+pub mod error;
+
+/// Clocks, phases of a set-up, back-off.
+pub mod time;
+
+/// Durations, sizes, patterns, encodings.
+pub mod text;
+
+/// Text that no log or error shows.
+pub mod secret;

@@ -5,8 +5,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 
-use crate::backend::iothub::proto::UnixSeconds;
-
 /// 2026-11-01, a time that is over: a clock that is before it is wrong.
 const PAST: Duration = Duration::from_secs(1_793_491_200);
 
@@ -35,6 +33,10 @@ struct Calendar {
     second: u64,
     millis: u32,
 }
+
+/// A point in time: whole seconds since 1970, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnixSeconds(pub u64);
 
 /// Whole seconds since 1970; a clock before that is 1970.
 pub fn unix_seconds(time: SystemTime) -> UnixSeconds {

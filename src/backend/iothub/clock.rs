@@ -1,62 +1,13 @@
 //! The clock here beside the hub's: a hub refuses tokens of a clock that is off by more than five minutes [D].
 
-use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use super::error::Error;
+use super::skew::Skew;
 use crate::check::Outcome;
-use crate::text::duration;
 
 /// A clock that is off by so much is on its way out of what a hub allows.
 const WORTH_A_WARNING: Duration = Duration::from_secs(60);
-
-/// How far the local clock is off, seen from the hub's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Skew {
-    Behind(Duration),
-    Ahead(Duration),
-}
-
-impl Skew {
-    /// Clocks that differ by more make the hub refuse tokens [D].
-    const LIMIT: Duration = Duration::from_secs(5 * 60);
-
-    /// How far the clock `here` is from the hub's.
-    pub fn measured(here: SystemTime, hub: SystemTime) -> Self {
-        match here.duration_since(hub) {
-            Ok(ahead) => Self::Ahead(ahead),
-            Err(behind) => Self::Behind(behind.duration()),
-        }
-    }
-
-    /// The same, when that is too far.
-    pub fn between(here: SystemTime, hub: SystemTime) -> Option<Self> {
-        Some(Self::measured(here, hub)).filter(|skew| skew.is_too_far())
-    }
-
-    pub fn by(self) -> Duration {
-        let (Self::Ahead(by) | Self::Behind(by)) = self;
-        by
-    }
-
-    /// What to do about it.
-    pub fn hint(self) -> String {
-        format!("the clock here is {self} the hub's, which allows five minutes: set it right")
-    }
-
-    pub fn is_too_far(self) -> bool {
-        self.by() > Self::LIMIT
-    }
-}
-
-impl fmt::Display for Skew {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Skew::Behind(by) => write!(f, "{} behind", duration::show(Duration::from_secs(by.as_secs()))),
-            Skew::Ahead(by) => write!(f, "{} ahead of", duration::show(Duration::from_secs(by.as_secs()))),
-        }
-    }
-}
 
 /// What there is to say of the clock `here`, beside the hub's, whose answers tell the time in whole seconds.
 pub fn clock(here: SystemTime, hub: SystemTime) -> Outcome {

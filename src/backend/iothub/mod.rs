@@ -7,6 +7,7 @@ pub(crate) mod gateway;
 pub mod listener;
 pub(crate) mod phase;
 pub mod proto;
+pub mod skew;
 
 use self::proto::HubAddress;
 

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::clock::Skew;
 use super::phase;
 use super::proto::{Code, HubFailure, Identity, Refusal};
+use super::skew::Skew;
 use crate::error::{CAPTIVE_PORTAL, CAPTIVE_PORTAL_HINT, Exit, Fault, Retry};
 use crate::net;
 use crate::time::backoff::retry_after;

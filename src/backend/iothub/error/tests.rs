@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::{Error, Upgrade};
-use crate::backend::iothub::clock::Skew;
 use crate::backend::iothub::proto::{Code, HubFailure, Identity, Refusal};
+use crate::backend::iothub::skew::Skew;
 use crate::error::snapshot::same;
 
 const HUB: &str = "contoso.azure-devices.net";

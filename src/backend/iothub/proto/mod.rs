@@ -14,6 +14,7 @@ mod sas;
 mod session;
 
 pub use crate::text::percent::encode;
+pub use crate::time::clock::UnixSeconds;
 pub use connection_string::{ConnectionString, Key};
 pub use failure::{Code, ERROR_CODE, HubFailure};
 pub use initiate::{Answer, DEFAULT_API_VERSION, Initiate, headers};
@@ -22,7 +23,7 @@ pub use offer::{BadOffer, Decision, Offer, SUBSCRIPTIONS, parse_decision};
 pub use registry::{
     ALL_DEVICES, CONTINUATION, Device, MAX_ITEM_COUNT, State, device_path, devices_page, twin, twin_path,
 };
-pub use sas::{Resource, SasToken, UnixSeconds};
+pub use sas::{Resource, SasToken};
 pub use session::{Login, Refusal, WEBSOCKET_PATH, WEBSOCKET_SUBPROTOCOL};
 
 /// Foreign or hand-written text that is not of the form it should have: what is wrong, never the text of a secret.

@@ -9,12 +9,9 @@ use sha2::Sha256;
 
 use super::{Malformed, encode, names::HubAddress, names::Identity};
 use crate::secret::Secret;
+use crate::time::clock::UnixSeconds;
 
 const SCHEME: &str = "SharedAccessSignature ";
-
-/// A point in time as the wire has it: whole seconds since 1970, UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct UnixSeconds(pub u64);
 
 /// What a token gives access to, encoded as it appears in `sr=`.
 #[derive(Clone, Debug, PartialEq, Eq)]
