@@ -18,7 +18,7 @@ use super::builtin::Builtin;
 use super::command_exit::Process;
 use super::environment::Facts;
 use super::said::Said;
-use crate::tunnel::Paced;
+use crate::platform::AutoTuned;
 
 /// How long a target may take to take a connection: the hub, and the user, are waiting.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -104,7 +104,7 @@ impl Address {
                         return Err(io::ErrorKind::ConnectionRefused.into());
                     }
                     let (read, write) = stream.into_split();
-                    Connection::new((Paced::new(read, lengthen), write))
+                    Connection::new((AutoTuned::new(read, grow), write))
                 }
                 Self::Unix(path) => Connection::new(UnixStream::connect(path).await?.into_split()),
                 Self::Command(words) => start(words, facts)?,
@@ -146,7 +146,7 @@ fn keep_little(socket: &TcpSocket) {
 }
 
 /// Has it hold more, for one that has been kept short.
-fn lengthen(read: &OwnedReadHalf) {
+fn grow(read: &OwnedReadHalf) {
     if read.peer_addr().is_ok_and(|peer| peer.ip().is_loopback()) {
         let _ = socket2::SockRef::from(read.as_ref()).set_recv_buffer_size(LONG_WAITING);
     }

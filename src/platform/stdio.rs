@@ -14,14 +14,14 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::time::sleep;
 
-use crate::tunnel::Paced;
+use super::AutoTuned;
 
 /// Capacity asked of the pipe on stdout: the more fits, the fewer wake-ups, as long as the processor's cache holds it.
 const STDOUT_PIPE: usize = 256 * 1024;
 
 /// The same of the pipe on stdin, first, and on a fast line.
 const STDIN_PIPE: usize = 16 * 1024;
-const LONG_STDIN_PIPE: usize = 64 * 1024;
+const LARGE_STDIN_PIPE: usize = 64 * 1024;
 
 /// How often a socket is looked at whose reader may have gone.
 const LOOK: Duration = Duration::from_millis(250);
@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(250);
 /// stdin.
 #[derive(Debug)]
 pub enum Input {
-    Polled(Paced<Polled>),
+    Polled(AutoTuned<Polled>),
     /// A file or a device that is always ready, which epoll refuses.
     Direct(File),
     /// A terminal: O_NONBLOCK on it would reach every other program that has it open.
@@ -58,7 +58,7 @@ pub fn take_stdio() -> io::Result<(Input, Output)> {
         rustix::stdio::dup2_stdin(&null)?;
         resize(&fd, STDIN_PIPE);
         match Polled::new(fd)? {
-            Ok(polled) => Input::Polled(Paced::new(polled, lengthen)),
+            Ok(polled) => Input::Polled(AutoTuned::new(polled, grow)),
             Err(fd) => Input::Direct(fd.into()),
         }
     };
@@ -81,9 +81,9 @@ fn resize(pipe: impl AsFd, size: usize) {
     let _ = rustix::pipe::fcntl_setpipe_size(pipe, size);
 }
 
-fn lengthen(stdin: &Polled) {
+fn grow(stdin: &Polled) {
     if let Some(fd) = &stdin.fd {
-        resize(fd.get_ref(), LONG_STDIN_PIPE);
+        resize(fd.get_ref(), LARGE_STDIN_PIPE);
     }
 }
 
@@ -248,8 +248,8 @@ impl Input {
     /// When the descriptor cannot be duplicated.
     pub fn watch(&self) -> io::Result<InputWatch> {
         Ok(InputWatch(match self {
-            Self::Polled(paced) => {
-                paced.get_ref().fd.as_ref().map(|fd| fd.get_ref().try_clone()).transpose()?
+            Self::Polled(polled) => {
+                polled.get_ref().fd.as_ref().map(|fd| fd.get_ref().try_clone()).transpose()?
             }
             _ => None,
         }))
@@ -281,7 +281,7 @@ fn has(fd: &OwnedFd, asked: PollFlags, flags: PollFlags) -> bool {
 impl AsyncRead for Input {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Polled(paced) => Pin::new(paced).poll_read(cx, buf),
+            Self::Polled(polled) => Pin::new(polled).poll_read(cx, buf),
             Self::Direct(file) => {
                 let count = file.read(buf.initialize_unfilled())?;
                 buf.advance(count);
