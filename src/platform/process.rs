@@ -1,27 +1,18 @@
 //! What concerns this process as a whole.
 
-use std::sync::OnceLock;
-use std::time::Instant;
-
 use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+pub use super::system::process::no_core_dumps;
 
 static STARTED: OnceLock<Instant> = OnceLock::new();
 
 /// When this process started, as soon as it could tell: the first call is in `main`.
 pub fn started() -> Instant {
     *STARTED.get_or_init(Instant::now)
-}
-
-/// Keeps keys out of core dumps. One byte, not none: the kernel heeds a limit of none only where dumps are files, and
-/// one byte also where a program takes them.
-pub fn no_core_dumps() {
-    // A limit that is lower already cannot be raised, and is as good.
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(1), maximum: Some(1) });
 }
 
 /// Variables that hold a key, as the user's files say.

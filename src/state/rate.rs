@@ -3,16 +3,15 @@
 //! The last few starts are in a file of the state directory, one for each hub. It is a courtesy: where it cannot be had
 //! at once, nobody waits.
 
-use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Seek, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 use tokio::time::{sleep, timeout};
 
 use super::directory;
 use crate::backend::iothub::proto::{HubAddress, encode};
+use crate::platform::is_remote;
 
 /// What a hub of the service lets in a second [D].
 const SERVICE: u32 = 5;
@@ -71,7 +70,7 @@ fn default(host: &str) -> u32 {
 
 /// Books the next free slot and gives the time until then; beyond `limit` there is none to book.
 fn book(name: &str, slot: Duration, lock_limit: Duration, limit: Duration) -> io::Result<Duration> {
-    let file = directory::open(name).map_err(|problem| io::Error::other(problem.to_string()))?;
+    let mut file = directory::open(name).map_err(|problem| io::Error::other(problem.to_string()))?;
     if is_remote(&file)? {
         return Err(io::Error::other("the state directory is on another machine"));
     }
@@ -88,31 +87,18 @@ fn book(name: &str, slot: Duration, lock_limit: Duration, limit: Duration) -> io
     starts.push(at);
     let kept = &starts[starts.len().saturating_sub(AT_ONCE)..];
     let text: String = kept.iter().map(|start| format!("{:013}\n", start.as_millis())).collect();
-    file.write_all_at(text.as_bytes(), 0)?;
+    file.rewind()?;
+    file.write_all(text.as_bytes())?;
     file.set_len(text.len() as u64)?;
     Ok(wait)
 }
 
-/// Whether locks may have to be asked for over a network.
-fn is_remote(file: &std::fs::File) -> io::Result<bool> {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        // NFS, SMB (three of them), AFS, Ceph, 9P and FUSE, which is sshfs: linux/magic.h.
-        const REMOTE: [u32; 8] =
-            [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x5346_414F, 0x00C3_6400, 0x0102_1997, 0x6573_5546];
-        let kind = rustix::fs::fstatfs(file)?.f_type;
-        Ok(REMOTE.iter().any(|remote| i128::from(*remote) == i128::from(kind)))
-    }
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    Ok(false)
-}
-
 /// Locks the file until it is closed. Whoever holds it may have been stopped.
-fn lock(file: &std::fs::File, limit: Duration) -> io::Result<()> {
+fn lock(file: &File, limit: Duration) -> io::Result<()> {
     let since = std::time::Instant::now();
     loop {
-        match flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) if since.elapsed() < limit => std::thread::sleep(LOCK_PAUSE),
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if since.elapsed() < limit => std::thread::sleep(LOCK_PAUSE),
             locked => return Ok(locked?),
         }
     }

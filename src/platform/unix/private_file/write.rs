@@ -1,6 +1,5 @@
 //! Writing with care.
 
-use std::fmt;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -8,43 +7,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::exposure::{Exposure, How, Walked, walk};
 use super::owners::Owners;
 use super::read::flags;
-use crate::error::Error;
-
-/// Why a file is not written.
-#[derive(Debug)]
-pub enum Unwritable {
-    Io(io::Error),
-    /// Another user has a hand in it.
-    Exposed(Exposure),
-}
-
-impl From<io::Error> for Unwritable {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl Unwritable {
-    /// What a user is told of it; `what` is the file.
-    pub fn into_error(self, what: impl Into<String>) -> Error {
-        match self {
-            Self::Io(source) => Error::LocalIo { what: what.into(), source },
-            Self::Exposed(exposure) => Error::Permissions(exposure),
-        }
-    }
-}
-
-impl fmt::Display for Unwritable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => error.fmt(f),
-            Self::Exposed(exposure) => exposure.fmt(f),
-        }
-    }
-}
+use super::walk::{Walked, walk};
+use crate::platform::exposure::{Exposure, How, Unwritable};
 
 /// Where writing to `path` leads, once nobody else has a hand in the directories and links on the way.
 ///

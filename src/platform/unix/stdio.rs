@@ -14,7 +14,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::time::sleep;
 
-use super::AutoTuned;
+use crate::platform::AutoTuned;
+use crate::platform::extra::pipe::{RDHUP, set_capacity};
 
 /// Capacity asked of the pipe on stdout: the more fits, the fewer wake-ups, as long as the processor's cache holds it.
 const STDOUT_PIPE: usize = 256 * 1024;
@@ -56,7 +57,7 @@ pub fn take_stdio() -> io::Result<(Input, Output)> {
     } else {
         let fd = rustix::stdio::stdin().try_clone_to_owned()?;
         rustix::stdio::dup2_stdin(&null)?;
-        resize(&fd, STDIN_PIPE);
+        set_capacity(&fd, STDIN_PIPE);
         match Polled::new(fd)? {
             Ok(polled) => Input::Polled(AutoTuned::new(polled, grow)),
             Err(fd) => Input::Direct(fd.into()),
@@ -67,7 +68,7 @@ pub fn take_stdio() -> io::Result<(Input, Output)> {
     } else {
         let fd = rustix::stdio::stdout().try_clone_to_owned()?;
         rustix::stdio::dup2_stdout(&null)?;
-        resize(&fd, STDOUT_PIPE);
+        set_capacity(&fd, STDOUT_PIPE);
         match Polled::new(fd)? {
             Ok(polled) => Output::Polled(polled),
             Err(fd) => Output::Direct(fd.into()),
@@ -76,14 +77,9 @@ pub fn take_stdio() -> io::Result<(Input, Output)> {
     Ok((input, output))
 }
 
-fn resize(pipe: impl AsFd, size: usize) {
-    // Refused for what is no pipe, for less than waits in it, and beyond the user's limit: then it stays as it is.
-    let _ = rustix::pipe::fcntl_setpipe_size(pipe, size);
-}
-
 fn grow(stdin: &Polled) {
     if let Some(fd) = &stdin.fd {
-        resize(fd.get_ref(), LARGE_STDIN_PIPE);
+        set_capacity(fd.get_ref(), LARGE_STDIN_PIPE);
     }
 }
 
@@ -263,7 +259,7 @@ pub struct InputWatch(Option<OwnedFd>);
 impl InputWatch {
     /// Whether all of its writers have gone, also where what they wrote has not been read yet.
     pub fn is_ended(&self) -> bool {
-        self.0.as_ref().is_some_and(|fd| has(fd, PollFlags::RDHUP, PollFlags::HUP | PollFlags::RDHUP))
+        self.0.as_ref().is_some_and(|fd| has(fd, RDHUP, PollFlags::HUP | RDHUP))
     }
 }
 

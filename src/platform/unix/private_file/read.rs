@@ -10,8 +10,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
-use super::exposure::{Exposure, How, walk};
 use super::owners::Owners;
+use super::walk::walk;
+use crate::platform::exposure::{Exposure, How};
+use crate::platform::extra::file::is_descriptor;
 
 /// Far longer than any connection string, key or profile file.
 pub const LONGEST: u64 = 1024 * 1024;
@@ -68,16 +70,6 @@ pub fn read(path: &Path) -> io::Result<Read> {
         found.bytes = content(&file, &metadata, LONGEST)?;
         return Ok(found);
     }
-}
-
-/// Whether `path` names a descriptor of this process, such as /dev/stdin: what is open is nobody else's to replace, and
-/// its name may be one of another mount namespace, or behind a directory that is closed to us.
-fn is_descriptor(path: &Path) -> bool {
-    let directory = path.parent().and_then(|parent| parent.canonicalize().ok());
-    let of_link = |path: &Path| std::fs::read_link(path).ok().filter(|to| to.starts_with("/proc/self/fd"));
-    of_link(path).is_some()
-        || directory
-            .is_some_and(|directory| directory == Path::new(&format!("/proc/{}/fd", std::process::id())))
 }
 
 /// The bytes of a file that is no secret, as a certificate is none.

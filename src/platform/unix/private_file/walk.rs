@@ -1,81 +1,17 @@
-//! How other users can get at a file: by its mode, by its owner, or by a directory or a link on the way to it.
+//! Resolves a path component by component, and finds what other users can change on it.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::owners::Owners;
+use crate::platform::exposure::{Exposure, How};
+use crate::platform::extra::file::has_access_list;
 
 /// As many links as the kernel follows.
 const MOST_LINKS: usize = 40;
-
-/// A file, or a directory or link on the way to one, that another user has a hand in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exposure {
-    pub path: PathBuf,
-    pub how: How,
-}
-
-/// What other users can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
-    /// Read a secret; the mode that lets them.
-    Read(u32),
-    /// Write to the file, or replace what is in the directory.
-    Write(u32),
-    /// All that an owner can: whose it is, and whose it might be.
-    Own { owner: u32, us: u32 },
-}
-
-impl fmt::Display for Exposure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ", self.path.display())?;
-        match self.how {
-            How::Read(mode) => {
-                write!(f, "holds secrets and is accessible to other users (mode {:04o})", mode & 0o7777)
-            }
-            How::Write(mode) => write!(f, "is writable by other users (mode {:04o})", mode & 0o7777),
-            How::Own { owner, us: 0 } => write!(f, "belongs to another user (uid {owner}, not to root)"),
-            How::Own { owner, us } => write!(f, "belongs to another user (uid {owner}, not {us} or root)"),
-        }
-    }
-}
-
-impl Exposure {
-    /// What closes it.
-    pub fn fix(&self) -> String {
-        let path = quoted(&self.path);
-        match self.how {
-            How::Read(_) if self.path.with_file_name("..data").is_symlink() => {
-                format!("{path} is of a Kubernetes volume: give the volume defaultMode: 0400")
-            }
-            How::Read(_) => format!("chmod 600 {path}"),
-            How::Write(_) => format!("chmod go-w {path}"),
-            How::Own { owner, us } => {
-                let of_link = if self.path.is_symlink() { "-h " } else { "" };
-                let chown = format!("if you trust what it holds, chown {of_link}{us} {path}");
-                match (us, self.path.is_dir()) {
-                    // Whoever it belongs to is not to lose it, and may be the only one who could give it away.
-                    (0, true) => {
-                        format!("run this as uid {owner}, or keep the file below a directory of root's")
-                    }
-                    (_, true) => "keep the file below a directory of your own, or of root's".into(),
-                    // An administrator may look at the files of a service's own user.
-                    (0, false) => format!("run this as uid {owner}, or {chown}"),
-                    (_, false) => format!("make a copy of your own, or as root, {chown}"),
-                }
-            }
-        }
-    }
-}
-
-/// A path as one word of a shell's.
-pub fn quoted(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
-}
 
 /// Where a path leads.
 #[derive(Debug)]
@@ -161,9 +97,8 @@ fn writable(path: &Path, metadata: &Metadata, owners: &Owners, secret: bool) -> 
     if mode & 0o022 == 0 || (metadata.is_dir() && mode & 0o1000 != 0) {
         return false;
     }
-    // With an access list, the mode shows what a group can do and not who else.
-    let listed = || rustix::fs::lgetxattr(path, "system.posix_acl_access", &mut [0_u8; 0]).is_ok();
-    mode & 0o002 != 0 || !owners.is_private(metadata.gid(), metadata.uid(), secret) || listed()
+    // With an access list, the mode shows what the group can do, but not which other users can.
+    mode & 0o002 != 0 || !owners.is_private(metadata.gid(), metadata.uid(), secret) || has_access_list(path)
 }
 
 /// Puts the parts of a path on a stack, the first one on top.

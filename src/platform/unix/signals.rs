@@ -7,6 +7,7 @@ use rustix::process::{Pid, getppid};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::{Error, Result};
+use crate::platform::extra::signals::inherited_ignored;
 
 /// Resolves when whoever runs a command wants it to end: SIGHUP or SIGTERM.
 pub(crate) fn hangup() -> Result<impl Future<Output = ()>> {
@@ -95,11 +96,4 @@ async fn received(signal: &mut Option<Signal>) {
         }
         None => pending().await,
     }
-}
-
-/// The set of signals that were ignored when this process was started, as a mask. Elsewhere than on Linux it is empty.
-fn inherited_ignored() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }

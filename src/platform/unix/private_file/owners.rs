@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::platform::extra::users::unmapped_user;
+
 /// Users below this number are the system's own: `SYS_UID_MAX` of every distribution.
 const FIRST_PERSON: u32 = 1000;
 
@@ -22,7 +24,7 @@ impl Owners {
     pub(crate) fn here() -> Self {
         Self {
             us: rustix::process::geteuid().as_raw(),
-            unmapped: unmapped(),
+            unmapped: unmapped_user(),
             passwd: "/etc/passwd".into(),
             group: "/etc/group".into(),
         }
@@ -79,17 +81,6 @@ pub(crate) fn home(passwd: &Path) -> Option<PathBuf> {
     let text = fs::read_to_string(passwd).ok()?;
     let line = text.lines().find(|line| user(line).is_some_and(|user| user.1 == us))?;
     line.split(':').nth(5).map(PathBuf::from).filter(|home| home.is_absolute())
-}
-
-/// How the users show that are not mapped into our user namespace, if we are in one.
-fn unmapped() -> Option<u32> {
-    let map = fs::read_to_string("/proc/self/uid_map").ok()?;
-    let mut fields = map.split_whitespace().map(str::parse::<u32>);
-    let whole = [Ok(0), Ok(0), Ok(u32::MAX)];
-    if whole.iter().all(|number| fields.next().as_ref() == Some(number)) {
-        return None;
-    }
-    fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]

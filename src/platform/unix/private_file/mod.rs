@@ -1,14 +1,14 @@
 //! Files that hold secrets, and files that this program writes: other users must have no hand in them. The one place
 //! that opens them, for the caller's side and for the device's.
 
-mod exposure;
 mod owners;
 mod read;
+mod walk;
 mod write;
 
-pub use exposure::{Exposure, How, quoted};
+pub use crate::platform::exposure::{Exposure, How, Unwritable, quoted};
 pub use read::{LONGEST, Read, is_credential, read, read_own, read_plain};
-pub use write::{Log, Unwritable, destination, log_exposures, log_if_possible, open_log, open_own, replace};
+pub use write::{Log, destination, log_exposures, log_if_possible, open_log, open_own, replace};
 
 use std::path::PathBuf;
 
