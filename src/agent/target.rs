@@ -18,7 +18,7 @@ use super::builtin::Builtin;
 use super::command_exit::Process;
 use super::environment::Facts;
 use super::said::Said;
-use crate::platform::AutoTuned;
+use crate::platform::{AutoTuned, tcp};
 
 /// How long a target may take to take a connection: the hub, and the user, are waiting.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -29,10 +29,6 @@ const WAITING: u16 = 32 * 1024;
 
 /// The same on a fast line.
 const LONG_WAITING: usize = 256 * 1024;
-
-/// What goes in one piece on loopback, in bytes: the service's own part of what waits goes by it, 64 KiB as it is.
-#[cfg(target_os = "linux")]
-const SEGMENT: u32 = 1460;
 
 /// Streams, and where they lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,7 +123,7 @@ async fn connect(address: &str) -> io::Result<TcpStream> {
     for address in tokio::net::lookup_host(address).await? {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         if address.ip().is_loopback() {
-            keep_little(&socket);
+            tcp::limit_received(&socket, WAITING.into());
         }
         match socket.connect(address).await {
             Ok(stream) => return Ok(stream),
@@ -137,18 +133,10 @@ async fn connect(address: &str) -> io::Result<TcpStream> {
     Err(failure)
 }
 
-/// Has the kernel hold little of what a service on this machine sends.
-fn keep_little(socket: &TcpSocket) {
-    // Each is an improvement only.
-    let _ = socket.set_recv_buffer_size(WAITING.into());
-    #[cfg(target_os = "linux")]
-    let _ = socket2::SockRef::from(socket).set_tcp_mss(SEGMENT);
-}
-
 /// Has it hold more, for one that has been kept short.
 fn grow(read: &OwnedReadHalf) {
     if read.peer_addr().is_ok_and(|peer| peer.ip().is_loopback()) {
-        let _ = socket2::SockRef::from(read.as_ref()).set_recv_buffer_size(LONG_WAITING);
+        tcp::set_receive_buffer(read.as_ref(), LONG_WAITING);
     }
 }
 

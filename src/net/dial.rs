@@ -11,10 +11,10 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::carrier::Carrier;
-use super::line;
 use super::tls_stream::TlsStream;
 use super::{ClientCertificate, Endpoint, Proxies, Tls};
 use crate::error::{Error, Result};
+use crate::platform::tcp;
 use crate::time::phase::{Phase, Phases};
 
 /// How long each of DNS, TCP and TLS may take.
@@ -22,9 +22,6 @@ const PHASE_LIMIT: Duration = Duration::from_secs(10);
 
 /// The head start of an address over the next one (RFC 8305, section 5).
 const HEAD_START: Duration = Duration::from_millis(250);
-
-/// Unsent bytes that the kernel takes on: more only puts data in front of the next keystroke.
-const UNSENT_LIMIT: u32 = 32 * 1024;
 
 /// An established connection with TLS.
 pub type Stream = TlsStream<Carrier>;
@@ -64,9 +61,9 @@ impl Network {
     /// A TCP connection to `endpoint` itself.
     pub(super) async fn tcp(&self, endpoint: &Endpoint, phases: &mut Phases) -> Result<TcpStream> {
         let addresses = limited(Phase::Dns, endpoint, phases, PHASE_LIMIT, resolve(endpoint)).await?;
-        let tcp = limited(Phase::Tcp, endpoint, phases, PHASE_LIMIT, race(endpoint, addresses)).await?;
-        prepare(&tcp);
-        Ok(tcp)
+        let stream = limited(Phase::Tcp, endpoint, phases, PHASE_LIMIT, race(endpoint, addresses)).await?;
+        tcp::set_interactive(&stream);
+        Ok(stream)
     }
 
     /// TLS with `endpoint` over a connection to it.
@@ -148,17 +145,6 @@ async fn race(endpoint: &Endpoint, addresses: Vec<SocketAddr>) -> Result<TcpStre
             () = sleep(HEAD_START), if waiting.len() > 0 => {}
         }
     }
-}
-
-/// What ssh would set on its own socket, and cannot set on ours.
-fn prepare(stream: &TcpStream) {
-    let socket = socket2::SockRef::from(stream);
-    // Each is an improvement only: a stream without it is better than none.
-    let _ = socket.set_tcp_nodelay(true);
-    let _ = socket.set_keepalive(true);
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let _ = socket.set_tcp_notsent_lowat(UNSENT_LIMIT);
-    line::retry_soon(stream);
 }
 
 #[cfg(test)]

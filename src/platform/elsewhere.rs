@@ -62,6 +62,28 @@ pub mod signals {
     }
 }
 
+pub mod tcp {
+    use std::time::Duration;
+
+    use tokio::net::{TcpSocket, TcpStream};
+
+    use crate::platform::tcp::TcpInfo;
+
+    pub fn info(_: &TcpStream) -> Option<TcpInfo> {
+        None
+    }
+
+    pub fn limit_unsent(_: &TcpStream, _: u32) {}
+
+    pub fn retransmit_within(_: &TcpStream, _: Duration) {}
+
+    pub fn set_segment_size(_: &TcpSocket, _: u32) {}
+
+    pub fn unacknowledged(_: &TcpStream) -> Option<u64> {
+        None
+    }
+}
+
 pub mod users {
     pub fn unmapped_user() -> Option<u32> {
         None

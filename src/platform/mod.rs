@@ -4,6 +4,7 @@
 mod auto_tuned;
 mod exposure;
 pub mod process;
+pub(crate) mod tcp;
 
 #[cfg(unix)]
 mod unix;
@@ -25,3 +26,4 @@ pub(crate) use extra::file::is_remote;
 pub(crate) use extra::parent;
 pub use system::{private_file, stdio};
 pub(crate) use system::{service_manager, signals};
+pub use tcp::TcpInfo;

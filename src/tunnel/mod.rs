@@ -15,4 +15,4 @@ mod watch;
 pub use bridge::{Controls, End, Settings, bridge};
 pub use frame::{Close, MAX_PAYLOAD};
 pub use meter::Meter;
-pub use remote::{Keepalive, Line, Remote};
+pub use remote::{Keepalive, Remote};

@@ -5,4 +5,5 @@ pub mod file;
 pub mod parent;
 pub mod pipe;
 pub mod signals;
+pub mod tcp;
 pub mod users;
