@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::process::Child;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use super::said::Said;
+use crate::platform::child::Group;
 
 /// How long a program may take to end once its stream has.
 const EXIT_LIMIT: Duration = Duration::from_secs(5);
@@ -53,15 +53,15 @@ impl Process {
     ) -> (Output<R>, Input<W>, Self) {
         let (tell, exit) = watch::channel(None);
         let (kill, killed) = oneshot::channel::<()>();
-        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let group = Group::of(&child);
         tokio::spawn(async move {
             let status = tokio::select! {
                 status = child.wait() => status,
                 _ = killed => {
-                    // It may have ended just now.
                     if let Some(group) = group {
-                        let _ = kill_process_group(group, Signal::KILL);
+                        group.kill();
                     }
+                    // It may have ended just now.
                     let _ = child.start_kill();
                     child.wait().await
                 }

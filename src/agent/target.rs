@@ -2,14 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -18,7 +17,8 @@ use super::builtin::Builtin;
 use super::command_exit::Process;
 use super::environment::Facts;
 use super::said::Said;
-use crate::platform::{AutoTuned, tcp};
+use crate::platform::child::{Group, attach_stdio};
+use crate::platform::{AutoTuned, local_socket, tcp};
 
 /// How long a target may take to take a connection: the hub, and the user, are waiting.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -102,7 +102,7 @@ impl Address {
                     let (read, write) = stream.into_split();
                     Connection::new((AutoTuned::new(read, grow), write))
                 }
-                Self::Unix(path) => Connection::new(UnixStream::connect(path).await?.into_split()),
+                Self::Unix(path) => Connection::new(local_socket::connect(path).await?),
                 Self::Command(words) => start(words, facts)?,
                 Self::Builtin(builtin) => {
                     let (read, write) = builtin.connect();
@@ -151,33 +151,20 @@ impl fmt::Display for Address {
     }
 }
 
-/// Starts a program with a socket as stdin and stdout, which can be shut down one way, as sshd's inetd mode expects.
+/// Starts a program whose stdin and stdout are the stream.
 fn start(words: &[String], facts: &Facts<'_>) -> io::Result<Connection> {
     let [program, arguments @ ..] = words else { return Err(io::ErrorKind::InvalidInput.into()) };
-    let (ours, theirs) = pair()?;
-    let theirs: OwnedFd = theirs.into();
-    let mut child = Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .envs(facts.environment())
-        .stdin(Stdio::from(theirs.try_clone()?))
-        .stdout(Stdio::from(theirs))
-        .stderr(Stdio::piped())
-        // So that what a script has started ends with it.
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()?;
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(facts.environment());
+    command.stderr(Stdio::piped()).kill_on_drop(true);
+    // What a script has started ends with it.
+    Group::create(&mut command);
+    let ours = attach_stdio(&mut command, WAITING.into())?;
+    let mut child = command.spawn()?;
+    drop(command);
     let said = child.stderr.take().map(|stderr| Said::by(program, facts.stream, stderr));
-    let (read, write, process) = Process::watch(child, said, ours.into_split());
+    let (read, write, process) = Process::watch(child, said, ours);
     Ok(Connection { read: Box::new(read), write: Box::new(write), process })
-}
-
-/// The agent's end and the program's, which blocks.
-fn pair() -> io::Result<(UnixStream, std::os::unix::net::UnixStream)> {
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-    socket2::SockRef::from(&theirs).set_send_buffer_size(WAITING.into())?;
-    ours.set_nonblocking(true)?;
-    Ok((UnixStream::from_std(ours)?, theirs))
 }
 
 /// A connection to a target.
@@ -211,22 +198,6 @@ mod tests {
         for text in ["", "host", ":22", "host:", "host:0", "host:99999", "x.sock"] {
             assert!(Address::parse(text).is_err(), "{text}");
         }
-    }
-
-    #[tokio::test]
-    async fn little_of_what_a_command_sends_waits_for_the_agent() {
-        let (_ours, mut theirs) = pair().unwrap();
-        theirs.set_nonblocking(true).unwrap();
-        let mut waiting = 0;
-        let full = loop {
-            match std::io::Write::write(&mut theirs, &[0; 4096]) {
-                Ok(count) => waiting += count,
-                Err(error) => break error,
-            }
-        };
-        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
-        // What goes with each piece counts as well.
-        assert!((usize::from(WAITING) / 2..=usize::from(WAITING) * 2).contains(&waiting), "{waiting}");
     }
 
     #[tokio::test]

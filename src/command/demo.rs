@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
@@ -20,6 +19,7 @@ use crate::cli;
 use crate::emulator::{Emulator, Options};
 use crate::error::{Error, Result};
 use crate::net::{Network, Proxies, Tls};
+use crate::platform::child::shell_status;
 use crate::platform::signals;
 use crate::secret::Secret;
 use crate::ssh::config::Helper;
@@ -60,7 +60,7 @@ pub(super) fn run(args: &cli::Demo) -> Result<ExitCode> {
         // The device's sshd ends with its stream: nothing of the demo stays behind.
         drop(orders);
         agent.await.map_err(|error| Error::Bug(error.to_string()))??;
-        let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+        let code = shell_status(status);
         Ok(ExitCode::from(u8::try_from(code.unwrap_or(255)).unwrap_or(255)))
     })
 }
