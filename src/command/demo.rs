@@ -10,7 +10,6 @@ use std::process::{ExitCode, Stdio};
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::process::Command;
-use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 
 use crate::agent::{self, Address, Config, Target};
@@ -40,7 +39,7 @@ pub(super) fn run(args: &cli::Demo) -> Result<ExitCode> {
     runtime.block_on(async {
         let stop = signals::hangup()?;
         // A terminal sends Ctrl-C to ssh as well, and ssh decides what it means.
-        let _interrupts = signals::listen(SignalKind::interrupt())?;
+        let _interrupts = signals::Interrupts::listen()?;
         let session = Session::prepare(directory.path(), &keygen, &sshd).await?;
         let hub = session.hub;
         let (orders, taken) = mpsc::channel(1);
