@@ -24,6 +24,6 @@ use elsewhere as extra;
 pub use auto_tuned::AutoTuned;
 pub(crate) use extra::file::is_remote;
 pub(crate) use extra::parent;
-pub(crate) use system::{child, local_socket, service_manager, signals, terminal};
+pub(crate) use system::{child, local_socket, service_manager, signals, system_log, terminal};
 pub use system::{private_file, stdio};
 pub use tcp::TcpInfo;

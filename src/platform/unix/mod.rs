@@ -7,4 +7,5 @@ pub mod process;
 pub mod service_manager;
 pub mod signals;
 pub mod stdio;
+pub mod system_log;
 pub mod terminal;

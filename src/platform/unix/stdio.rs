@@ -27,6 +27,33 @@ const LARGE_STDIN_PIPE: usize = 64 * 1024;
 /// How often a socket is looked at whose reader may have gone.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// Points stderr at /dev/null if it is a pipe or a socket, whose reader would otherwise wait for its end; a terminal or a
+/// file has no such reader. Returns whether it did.
+pub fn release_stderr() -> bool {
+    let has_reader = fstat(rustix::stdio::stderr()).is_ok_and(|stderr| {
+        matches!(FileType::from_raw_mode(stderr.st_mode), FileType::Fifo | FileType::Socket)
+    });
+    let null = has_reader.then(|| File::options().write(true).open("/dev/null").ok()).flatten();
+    null.is_some_and(|null| rustix::stdio::dup2_stderr(null).is_ok())
+}
+
+/// Another handle of stdout, for writing to it as to a file.
+///
+/// # Errors
+/// When the descriptor cannot be duplicated.
+pub fn stdout_file() -> io::Result<File> {
+    Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
+}
+
+/// Whether `file` takes bytes at once: always for a regular file, for a pipe while its reader keeps up.
+///
+/// # Errors
+/// When the system cannot tell.
+pub fn is_writable_now(file: &File) -> io::Result<bool> {
+    let mut polled = [PollFd::new(file, PollFlags::OUT)];
+    Ok(rustix::event::poll(&mut polled, Some(&Timespec::default()))? > 0)
+}
+
 /// stdin.
 #[derive(Debug)]
 pub enum Input {
