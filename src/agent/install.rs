@@ -1,12 +1,12 @@
 //! A systemd unit for the agent, hardened as far as its targets allow.
 
 use std::fmt::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::config::{STOP_TIMEOUT, read_document};
 use crate::error::{Error, Result};
+use crate::platform::private_file::is_readable_by_everyone;
 
 /// The unit's name.
 pub const UNIT: &str = "iotstream-agent.service";
@@ -126,7 +126,7 @@ pub fn unit(program: &Path, config: &Path) -> Result<String> {
         );
     }
     for file in std::iter::once(config.to_owned()).chain(document.ca_file.as_ref().map(relative)) {
-        if !is_roots && !open_to_all(&file) {
+        if !is_roots && !is_readable_by_everyone(&file) {
             let path = file.display();
             log::warn!(
                 "{path}: the service's user cannot read it: chmod o+r '{path}', for it holds no secret"
@@ -186,11 +186,6 @@ pub fn unit(program: &Path, config: &Path) -> Result<String> {
     }
     unit += "\n[Install]\nWantedBy=multi-user.target\n";
     Ok(unit)
-}
-
-/// Whether a user that nobody knows yet can read `file`, as far as its own mode says. What is not there is told of later.
-fn open_to_all(file: &Path) -> bool {
-    file.metadata().map_or(true, |file| file.permissions().mode() & 0o004 != 0)
 }
 
 /// A path as one word of a unit's line.

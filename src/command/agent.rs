@@ -12,7 +12,7 @@ use crate::agent::{self, Config, Order};
 use crate::config::network::network;
 use crate::error::{Error, Result};
 use crate::net::Network;
-use crate::platform::private_file::replace;
+use crate::platform::private_file::{Access, replace};
 use crate::platform::signals::{ServiceSignal, ServiceSignals};
 use crate::{check, cli};
 
@@ -105,7 +105,7 @@ fn install(args: &cli::Agent) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let path = directory.join(agent::UNIT);
-    replace(&path, unit.as_bytes(), 0o644)
+    replace(&path, unit.as_bytes(), Access::Everyone)
         .map_err(|problem| problem.into_error(path.display().to_string()))?;
     say(&format!(
         "{} is written; to run it now and at each start:\nsystemctl daemon-reload\nsystemctl enable --now {}\n",

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
@@ -19,7 +18,8 @@ use crate::emulator::{Emulator, Options};
 use crate::error::{Error, Result};
 use crate::net::{Network, Proxies, Tls};
 use crate::platform::child::shell_status;
-use crate::platform::signals;
+use crate::platform::private_file::{Access, create_directories};
+use crate::platform::{process, signals};
 use crate::secret::Secret;
 use crate::ssh::config::Helper;
 
@@ -160,10 +160,10 @@ async fn write_ssh_files(directory: &Path, keygen: &Path) -> Result<PathBuf> {
 /// sshd insists on its empty directory, which Debian makes only when the service starts.
 fn privilege_separation_directory() -> Result<()> {
     let directory = Path::new("/run/sshd");
-    if !rustix::process::geteuid().is_root() || directory.exists() {
+    if !process::is_root() || directory.exists() {
         return Ok(());
     }
-    fs::DirBuilder::new().mode(0o755).create(directory).map_err(Error::local_io("/run/sshd"))
+    create_directories(directory, Access::Everyone).map_err(Error::local_io("/run/sshd"))
 }
 
 fn ssh_command(ssh: &Path, directory: &Path, args: &cli::Demo) -> Command {

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 
-use crate::platform::private_file::{Unwritable, open_own, read_own, replace};
+use crate::platform::private_file::{Access, Unwritable, open_own, read_own, replace};
 
 /// The most that is read of one: the ids of a million devices, which have 128 characters at most.
 const LONGEST: u64 = 130 * 1024 * 1024;
@@ -26,7 +26,7 @@ pub fn read(name: &str) -> Option<String> {
 /// When there is no place to write to, or another user has a hand in it.
 pub fn write(name: &str, text: &str) -> Result<(), Unwritable> {
     let directory = directory().ok_or(std::io::Error::other("there is no home directory"))?;
-    replace(&directory.join(name), text.as_bytes(), 0o600)
+    replace(&directory.join(name), text.as_bytes(), Access::Owner)
 }
 
 /// Opens the file `name` to be read and written in place, made where it is not there, for nobody else to read.
