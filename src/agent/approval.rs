@@ -1,4 +1,4 @@
-//! Who decides whether a stream is let in: nobody, a person at the device's terminal, or a program.
+//! Whether a target's streams are approved: always, never, by a person at the device's terminal, or by a program.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::environment::Facts;
-use super::said::Said;
+use super::stderr_log::StderrLog;
 use crate::error::escape;
 use crate::platform::child::Group;
 use crate::platform::terminal;
@@ -27,12 +27,12 @@ pub enum Approve {
     Command(Vec<String>),
 }
 
-/// The device's terminal, at which one question is asked at a time.
+/// The device's terminal, which asks one question at a time.
 #[derive(Debug, Default)]
 pub(super) struct Terminal(Mutex<()>);
 
 impl Approve {
-    /// The name of the way, for the audit log.
+    /// The name in the configuration and in the audit log.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Approve::Always => "always",
@@ -45,7 +45,7 @@ impl Approve {
     /// Decides within `limit`.
     ///
     /// # Errors
-    /// Why the stream is not let in.
+    /// Why the stream is not approved.
     pub(super) async fn decide(
         &self,
         facts: &Facts<'_>,
@@ -60,8 +60,8 @@ impl Approve {
                 .unwrap_or_else(|_| Err(format!("nobody answered within {}", duration::show(limit)))),
             Approve::Command(words) => run(words, facts, limit).await.inspect_err(|_| {
                 log::warn!(
-                    "hint: an approve command finds little of the agent's environment: what it needs more of, such as \
-                     HTTPS_PROXY, the target's pass-environment names"
+                    "hint: an approve command gets few of the agent's environment variables: the target's pass-environment \
+                     names those it needs as well, such as HTTPS_PROXY"
                 );
             }),
         }
@@ -87,7 +87,7 @@ impl Terminal {
     }
 }
 
-/// Runs a program that decides. It has the facts in its environment, and as JSON on its stdin.
+/// Runs a program that decides. It gets the facts in its environment, and as JSON on stdin.
 async fn run(words: &[String], facts: &Facts<'_>, limit: Duration) -> Result<(), String> {
     let [program, arguments @ ..] = words else { return Err("the approve command is empty".into()) };
     let failed = |error: std::io::Error| format!("approve command {program}: {error}");
@@ -98,10 +98,10 @@ async fn run(words: &[String], facts: &Facts<'_>, limit: Duration) -> Result<(),
     Group::create(&mut command);
     let mut child = command.spawn().map_err(failed)?;
     let mut unfinished = KillOnDrop(Group::of(&child));
-    let _said = child.stderr.take().map(|stderr| Said::by(program, facts.stream, stderr));
+    let _stderr = child.stderr.take().map(|stderr| StderrLog::start(program, facts.stream, stderr));
     let deciding = async {
         if let Some(mut stdin) = child.stdin.take() {
-            // A program that goes by its environment need not read.
+            // A program that uses its environment need not read stdin.
             let _ = stdin.write_all(format!("{}\n", facts.json()).as_bytes()).await;
         }
         child.wait().await

@@ -1,4 +1,4 @@
-//! Where streams lead on the device's side.
+//! The targets of streams on the device.
 
 use std::fmt;
 use std::io;
@@ -16,21 +16,21 @@ use super::approval::Approve;
 use super::builtin::Builtin;
 use super::command_exit::Process;
 use super::environment::Facts;
-use super::said::Said;
+use super::stderr_log::StderrLog;
 use crate::platform::child::{Group, attach_stdio};
 use crate::platform::{AutoTuned, local_socket, tcp};
 
-/// How long a target may take to take a connection: the hub, and the user, are waiting.
+/// How long connecting to a target may take: the hub and the user are waiting.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
-/// What a service on this machine may have waiting for the agent, in bytes: all of it is in front of the next keystroke's
-/// echo, and by itself the kernel takes on megabytes.
-const WAITING: u16 = 32 * 1024;
+/// What the kernel may hold of a local service's output, in bytes: all of it delays the echo of the next keystroke, and
+/// by default the kernel holds megabytes.
+const RECEIVE_BUFFER: u16 = 32 * 1024;
 
-/// The same on a fast line.
-const LONG_WAITING: usize = 256 * 1024;
+/// The same for a fast service.
+const LARGE_RECEIVE_BUFFER: usize = 256 * 1024;
 
-/// Streams, and where they lead.
+/// The streams with certain names, and what they are connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// A stream's name, or a pattern of names.
@@ -38,7 +38,7 @@ pub struct Target {
     pub address: Address,
     pub approve: Approve,
     pub max_sessions: Option<usize>,
-    /// Variables of the agent's environment that the programs of its streams find in theirs.
+    /// Further variables of the agent's environment for the programs of its streams.
     pub pass_environment: Vec<String>,
 }
 
@@ -60,14 +60,14 @@ pub enum Address {
     /// `host:port`.
     Tcp(String),
     Unix(PathBuf),
-    /// A program with its arguments, started for each stream, with the stream as its stdin and stdout.
+    /// A program and its arguments, started for each stream, with the stream as stdin and stdout.
     Command(Vec<String>),
-    /// A service of the agent's own.
+    /// A service in the agent itself.
     Builtin(Builtin),
 }
 
 impl Address {
-    /// Reads `host:port`, or a path that begins with a slash.
+    /// Parses `host:port`, or a path that begins with a slash.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -85,7 +85,7 @@ impl Address {
         }
     }
 
-    /// Connects. The connection is there when this returns: a service that is down is known before a stream is accepted.
+    /// Connects to the target, before the stream is accepted: a service that is down rejects it.
     ///
     /// # Errors
     /// Why the target cannot be reached, for the log.
@@ -95,7 +95,7 @@ impl Address {
                 Self::Tcp(address) => {
                     let stream = connect(address).await?;
                     stream.set_nodelay(true)?;
-                    // A port nobody listens on can be connected to itself, if it is one the kernel hands out.
+                    // A connection to an unused ephemeral port may connect to itself.
                     if stream.peer_addr()? == stream.local_addr()? {
                         return Err(io::ErrorKind::ConnectionRefused.into());
                     }
@@ -123,7 +123,7 @@ async fn connect(address: &str) -> io::Result<TcpStream> {
     for address in tokio::net::lookup_host(address).await? {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         if address.ip().is_loopback() {
-            tcp::limit_received(&socket, WAITING.into());
+            tcp::limit_received(&socket, RECEIVE_BUFFER.into());
         }
         match socket.connect(address).await {
             Ok(stream) => return Ok(stream),
@@ -133,10 +133,10 @@ async fn connect(address: &str) -> io::Result<TcpStream> {
     Err(failure)
 }
 
-/// Has it hold more, for one that has been kept short.
+/// Enlarges the receive buffer of a local service.
 fn grow(read: &OwnedReadHalf) {
     if read.peer_addr().is_ok_and(|peer| peer.ip().is_loopback()) {
-        tcp::set_receive_buffer(read.as_ref(), LONG_WAITING);
+        tcp::set_receive_buffer(read.as_ref(), LARGE_RECEIVE_BUFFER);
     }
 }
 
@@ -159,11 +159,11 @@ fn start(words: &[String], facts: &Facts<'_>) -> io::Result<Connection> {
     command.stderr(Stdio::piped()).kill_on_drop(true);
     // What a script has started ends with it.
     Group::create(&mut command);
-    let ours = attach_stdio(&mut command, WAITING.into())?;
+    let ours = attach_stdio(&mut command, RECEIVE_BUFFER.into())?;
     let mut child = command.spawn()?;
     drop(command);
-    let said = child.stderr.take().map(|stderr| Said::by(program, facts.stream, stderr));
-    let (read, write, process) = Process::watch(child, said, ours);
+    let stderr = child.stderr.take().map(|stderr| StderrLog::start(program, facts.stream, stderr));
+    let (read, write, process) = Process::watch(child, stderr, ours);
     Ok(Connection { read: Box::new(read), write: Box::new(write), process })
 }
 
