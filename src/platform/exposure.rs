@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
-/// A file, or a directory or link on the way to one, that another user has a hand in.
+/// A file, or a directory or link on its path, that other users can read or change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exposure {
     pub path: PathBuf,
@@ -16,11 +16,11 @@ pub struct Exposure {
 /// What other users can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// Read a secret; the mode that lets them.
+    /// Read a secret, by this mode.
     Read(u32),
-    /// Write to the file, or replace what is in the directory.
+    /// Write to the file, or replace files in the directory, by this mode.
     Write(u32),
-    /// All that an owner can: whose it is, and whose it might be.
+    /// Everything that an owner can: `owner` is another user than `us`, who runs this program.
     Own { owner: u32, us: u32 },
 }
 
@@ -39,25 +39,25 @@ impl fmt::Display for Exposure {
 }
 
 impl Exposure {
-    /// What closes it.
+    /// The command or the action that closes the exposure.
     pub fn fix(&self) -> String {
         let path = quoted(&self.path);
         match self.how {
             How::Read(_) if self.path.with_file_name("..data").is_symlink() => {
-                format!("{path} is of a Kubernetes volume: give the volume defaultMode: 0400")
+                format!("{path} is in a Kubernetes volume: give the volume defaultMode: 0400")
             }
             How::Read(_) => format!("chmod 600 {path}"),
             How::Write(_) => format!("chmod go-w {path}"),
             How::Own { owner, us } => {
                 let of_link = if self.path.is_symlink() { "-h " } else { "" };
-                let chown = format!("if you trust what it holds, chown {of_link}{us} {path}");
+                let chown = format!("if you trust its content, chown {of_link}{us} {path}");
                 match (us, self.path.is_dir()) {
-                    // Whoever it belongs to is not to lose it, and may be the only one who could give it away.
+                    // Not chown: the owner needs the directory, and only root could change it.
                     (0, true) => {
-                        format!("run this as uid {owner}, or keep the file below a directory of root's")
+                        format!("run this as uid {owner}, or keep the file in a directory of root's")
                     }
-                    (_, true) => "keep the file below a directory of your own, or of root's".into(),
-                    // An administrator may look at the files of a service's own user.
+                    (_, true) => "keep the file in a directory of your own, or of root's".into(),
+                    // An administrator may be looking at the files of a service's user.
                     (0, false) => format!("run this as uid {owner}, or {chown}"),
                     (_, false) => format!("make a copy of your own, or as root, {chown}"),
                 }
@@ -66,7 +66,7 @@ impl Exposure {
     }
 }
 
-/// A path as one word of a shell's.
+/// A path, quoted for a shell.
 pub fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
@@ -75,7 +75,7 @@ pub fn quoted(path: &Path) -> String {
 #[derive(Debug)]
 pub enum Unwritable {
     Io(io::Error),
-    /// Another user has a hand in it.
+    /// Other users can change it, or a directory or link on its path.
     Exposed(Exposure),
 }
 
@@ -86,7 +86,7 @@ impl From<io::Error> for Unwritable {
 }
 
 impl Unwritable {
-    /// What a user is told of it; `what` is the file.
+    /// The error for the user; `what` names the file.
     pub fn into_error(self, what: impl Into<String>) -> Error {
         match self {
             Self::Io(source) => Error::LocalIo { what: what.into(), source },

@@ -1,4 +1,4 @@
-//! The streaming gateway that a hub named last time: it nearly always names the same again.
+//! The streaming gateway that a hub named last time, which it nearly always names again.
 
 use super::directory;
 use crate::backend::iothub::proto::{HubAddress, encode};
@@ -8,7 +8,7 @@ fn file(hub: &HubAddress) -> String {
     format!("gateway-{}", encode(&hub.to_string()))
 }
 
-/// The gateway that `hub` named last time. It is a guess: what the hub says decides.
+/// The gateway that `hub` named last time. It is a guess: the hub's answer decides.
 pub fn known(hub: &HubAddress) -> Option<Endpoint> {
     let text = directory::read(&file(hub))?;
     WssUrl::parse(&format!("wss://{}", text.trim())).ok().map(|url| url.endpoint)
@@ -16,8 +16,8 @@ pub fn known(hub: &HubAddress) -> Option<Endpoint> {
 
 /// Keeps a gateway for [`known`].
 pub fn keep(hub: &HubAddress, gateway: &Endpoint) {
-    // Without a place to write to, the next connection is as slow as this one.
+    // Without it the next connection is only slower.
     if let Err(error) = directory::write(&file(hub), &format!("{gateway}\n")) {
-        log::debug!("the gateway is not remembered: {error}");
+        log::debug!("cannot keep the gateway's name: {error}");
     }
 }

@@ -1,7 +1,7 @@
-//! How many new streams a second all helpers of a user ask a hub for: what a hub would throttle waits its turn instead.
+//! Limits how many new streams a second all helpers of a user ask a hub for, so that they wait instead of being throttled.
 //!
-//! The last few starts are in a file of the state directory, one for each hub. It is a courtesy: where it cannot be had
-//! at once, nobody waits.
+//! A file of the state directory keeps the last starts, one file for each hub. A helper that cannot get it at once does
+//! not wait.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -13,21 +13,21 @@ use super::directory;
 use crate::backend::iothub::proto::{HubAddress, encode};
 use crate::platform::is_remote;
 
-/// What a hub of the service lets in a second [D].
+/// New streams a second that a hub of the service accepts [D].
 const SERVICE: u32 = 5;
 const SERVICE_DOMAIN: &str = ".azure-devices.net";
 
-/// So many are never delayed, and so many are remembered.
+/// How many streams start without a delay, and how many starts are kept.
 const AT_ONCE: usize = 5;
 
 /// The longest that a start waits for its turn.
 pub const LONGEST: Duration = Duration::from_secs(4);
 
-/// The longest that the file is waited for, where a slot is longer.
+/// How long a helper waits for the file at most.
 const LOCK_LIMIT: Duration = Duration::from_millis(200);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
-/// More than the file ever has.
+/// The longest file that is read, in bytes.
 const MAX_TEXT: u64 = 1024;
 
 /// The rate of new streams at one hub.
@@ -38,18 +38,18 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// The rate at `hub`: `given` streams a second, else the service's own, or none elsewhere. 0 is none.
+    /// The rate of `hub`: `given` streams a second, else the service's for its own hubs; `None` for others, and for 0.
     pub fn of(hub: &HubAddress, given: Option<u32>) -> Option<Self> {
         let rate = given.unwrap_or_else(|| default(&hub.name));
         let slot = Duration::from_secs(1).checked_div(rate)?;
         Some(Self { file: format!("rate-{}", encode(&hub.to_string())), slot })
     }
 
-    /// Waits for a turn to ask for a stream, for `limit` at the most.
+    /// Waits for a turn to ask for a stream, for at most `limit`.
     pub async fn turn(&self, limit: Duration) {
         let Self { file, slot } = self.clone();
         let lock_limit = slot.min(LOCK_LIMIT);
-        // In a thread of its own: a file system that hangs is to hang nobody.
+        // In a thread of its own, since a network file system may hang.
         let booking = tokio::task::spawn_blocking(move || book(&file, slot, lock_limit, limit));
         match timeout(lock_limit, booking).await {
             Ok(Ok(Ok(wait))) if wait.is_zero() => {}
@@ -58,17 +58,17 @@ impl Rate {
                 sleep(wait).await;
             }
             Ok(Ok(Err(error))) => log::debug!("new streams are not paced: {error}"),
-            Ok(Err(_)) | Err(_) => log::debug!("new streams are not paced: their file is not to be had"),
+            Ok(Err(_)) | Err(_) => log::debug!("new streams are not paced: their file is not available"),
         }
     }
 }
 
-/// The rate of a hub whose profile does not say.
+/// The rate of a hub whose profile sets none.
 fn default(host: &str) -> u32 {
     if host.to_ascii_lowercase().ends_with(SERVICE_DOMAIN) { SERVICE } else { 0 }
 }
 
-/// Books the next free slot and gives the time until then; beyond `limit` there is none to book.
+/// Books the next free slot, and returns how long to wait for it. A slot later than `limit` is not booked.
 fn book(name: &str, slot: Duration, lock_limit: Duration, limit: Duration) -> io::Result<Duration> {
     let mut file = directory::open(name).map_err(|problem| io::Error::other(problem.to_string()))?;
     if is_remote(&file)? {
@@ -93,7 +93,7 @@ fn book(name: &str, slot: Duration, lock_limit: Duration, limit: Duration) -> io
     Ok(wait)
 }
 
-/// Locks the file until it is closed. Whoever holds it may have been stopped.
+/// Locks the file until it is closed. It gives up after `limit`: the process that holds the lock may be stopped.
 fn lock(file: &File, limit: Duration) -> io::Result<()> {
     let since = std::time::Instant::now();
     loop {
@@ -104,7 +104,7 @@ fn lock(file: &File, limit: Duration) -> io::Result<()> {
     }
 }
 
-/// The starts in a file's text, since 1970. What is not of our making, or lies in the future, is as good as none.
+/// The starts in a file's text, as times since 1970. A file with anything else, or with a time in the future, has none.
 fn read(text: &[u8], now: Duration) -> Vec<Duration> {
     let start = |line: &str| {
         let start = Duration::from_millis(line.parse().ok()?);
@@ -114,8 +114,8 @@ fn read(text: &[u8], now: Duration) -> Vec<Duration> {
     text.lines().map(start).collect::<Option<_>>().unwrap_or_default()
 }
 
-/// When the next may start: at once after less than five in the time of five slots, else a slot after the last one.
-/// However the hub counts, within any second or with some saved up, it is not asked for more than it lets in.
+/// When the next stream may start: at once if fewer than five have started within the last five slots, else a slot after the
+/// last one. That keeps to the hub's rate whether it counts in seconds or in a token bucket.
 fn next(starts: &[Duration], now: Duration, slot: Duration) -> Duration {
     let Some(fifth_last) = starts.len().checked_sub(AT_ONCE).map(|at| starts[at]) else { return now };
     let window = slot * u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn five_start_at_once_and_the_others_one_after_the_other() {
+    fn five_start_at_once_and_the_others_one_by_one() {
         let now = millis(1_000_000);
         let mut starts = Vec::new();
         for _ in 0..12 {
@@ -143,12 +143,12 @@ mod tests {
         }
         let after: Vec<u128> = starts.iter().map(|start| (*start - now).as_millis()).collect();
         assert_eq!(after, [0, 0, 0, 0, 0, 1000, 1200, 1400, 1600, 1800, 2000, 2200]);
-        // And anew after a second without.
+        // At once again after a second without a start.
         assert_eq!(next(&starts, now + millis(3200), SLOT), now + millis(3200));
     }
 
     #[test]
-    fn what_is_not_ours_delays_nobody() {
+    fn a_corrupt_file_delays_nobody() {
         let now = millis(1_700_000_000_000);
         let line = |at: Duration| format!("{:013}\n", at.as_millis());
         let five = |at| line(at).repeat(5);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_service_s_hubs_have_a_rate_and_others_none() {
+    fn only_the_service_s_hubs_have_a_default_rate() {
         let slot = |hub: &str, given| Rate::of(&HubAddress::parse(hub).unwrap(), given).map(|rate| rate.slot);
         assert_eq!(slot("contoso.azure-devices.net", None), Some(SLOT));
         assert_eq!(slot("contoso.service.Azure-Devices.NET", None), Some(SLOT));

@@ -1,4 +1,4 @@
-//! What systemd is told (`sd_notify`). Without it, or another that understands it, nobody is.
+//! Notifications to systemd (`sd_notify`). Without a service manager that reads them they do nothing.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -9,21 +9,21 @@ use tokio::time::interval;
 
 use crate::error::escape;
 
-/// The agent has come as far as it will: in service, or else trying for ever.
-pub(crate) fn ready() {
-    tell(&[NotifyState::Ready]);
+/// The agent has started: it is in service, or keeps trying to be.
+pub fn ready() {
+    notify(&[NotifyState::Ready]);
 }
 
-/// What the status says: what the agent is at, and what is wrong beside that.
+/// The status: what the agent is doing, and a problem besides.
 static STATUS: Mutex<(String, Option<String>)> = Mutex::new((String::new(), None));
 
-/// What the agent is at, in words.
-pub(crate) fn status(text: &str) {
+/// Reports what the agent is doing.
+pub fn status(text: &str) {
     show(|status| text.clone_into(&mut status.0));
 }
 
-/// What is wrong, whatever the agent is at.
-pub(crate) fn trouble(what: Option<String>) {
+/// Reports a problem that does not change what the agent is doing; `None` once it is over.
+pub fn trouble(what: Option<String>) {
     show(|status| status.1 = what);
 }
 
@@ -32,35 +32,37 @@ fn show(change: impl FnOnce(&mut (String, Option<String>))) {
     change(&mut status);
     let (text, trouble) = &*status;
     let all: Vec<&str> = [Some(text.as_str()), trouble.as_deref()].into_iter().flatten().collect();
-    tell(&[NotifyState::Status(&escape(&all.join("; ")))]);
+    notify(&[NotifyState::Status(&escape(&all.join("; ")))]);
 }
 
-pub(crate) fn reloading() {
-    // Units of Type=notify-reload want to know since when.
+/// The agent reads its configuration again.
+pub fn reloading() {
+    // Units of Type=notify-reload need the time.
     match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(_) => tell(&[NotifyState::Reloading]),
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(_) => notify(&[NotifyState::Reloading]),
     }
 }
 
-pub(crate) fn stopping() {
-    tell(&[NotifyState::Stopping]);
+/// The agent is stopping.
+pub fn stopping() {
+    notify(&[NotifyState::Stopping]);
 }
 
-/// Says that whoever polls this is alive, twice as often as systemd wants to hear it.
-pub(crate) async fn watchdog() -> Infallible {
-    let Some(patience) = sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero()) else {
+/// Reports, while it is polled, that the process is alive: twice as often as systemd requires.
+pub async fn watchdog() -> Infallible {
+    let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) else {
         return pending().await;
     };
-    let mut ticks = interval(patience / 2);
+    let mut ticks = interval(limit / 2);
     loop {
         ticks.tick().await;
-        tell(&[NotifyState::Watchdog]);
+        notify(&[NotifyState::Watchdog]);
     }
 }
 
-fn tell(states: &[NotifyState<'_>]) {
+fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        log::debug!("the service manager cannot be told: {error}");
+        log::debug!("cannot notify the service manager: {error}");
     }
 }

@@ -1,4 +1,4 @@
-//! stdin and stdout as a byte stream: through epoll where the kernel can wait for them, which is pipes and sockets.
+//! stdin and stdout as a byte stream. Pipes and sockets are polled; files and terminals cannot be.
 
 use std::fs::File;
 use std::future::pending;
@@ -17,15 +17,15 @@ use tokio::time::sleep;
 use crate::platform::AutoTuned;
 use crate::platform::extra::pipe::{RDHUP, set_capacity};
 
-/// Capacity asked of the pipe on stdout: the more fits, the fewer wake-ups, as long as the processor's cache holds it.
+/// The capacity of the pipe on stdout, in bytes: a larger one saves wake-ups as long as it fits the processor's cache.
 const STDOUT_PIPE: usize = 256 * 1024;
 
-/// The same of the pipe on stdin, first, and on a fast line.
+/// The capacity of the pipe on stdin, in bytes: at first, and for a fast connection.
 const STDIN_PIPE: usize = 16 * 1024;
 const LARGE_STDIN_PIPE: usize = 64 * 1024;
 
-/// How often a socket is looked at whose reader may have gone.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often a socket is checked for a reader.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
 
 /// Points stderr at /dev/null if it is a pipe or a socket, whose reader would otherwise wait for its end; a terminal or a
 /// file has no such reader. Returns whether it did.
@@ -58,9 +58,9 @@ pub fn is_writable_now(file: &File) -> io::Result<bool> {
 #[derive(Debug)]
 pub enum Input {
     Polled(AutoTuned<Polled>),
-    /// A file or a device that is always ready, which epoll refuses.
+    /// A file or a device that is always ready. epoll refuses it.
     Direct(File),
-    /// A terminal: O_NONBLOCK on it would reach every other program that has it open.
+    /// A terminal. O_NONBLOCK would also apply to every other program that has it open.
     Terminal(tokio::io::Stdin),
 }
 
@@ -72,8 +72,8 @@ pub enum Output {
     Terminal(tokio::io::Stdout),
 }
 
-/// Takes stdin and stdout over for the stream. From then on descriptors 0 and 1 are /dev/null, so that no stray print
-/// can get into the stream and dropping the [`Output`] is what its reader sees as EOF.
+/// Takes over stdin and stdout. Descriptors 0 and 1 become /dev/null, so that no stray print ends up in the stream, and
+/// the reader of stdout sees EOF when the [`Output`] is dropped.
 ///
 /// # Errors
 /// When the descriptors cannot be duplicated, or /dev/null cannot be opened.
@@ -110,7 +110,7 @@ fn grow(stdin: &Polled) {
     }
 }
 
-/// A pipe or a socket, without blocking. Its flags are put back when it is dropped: somebody else may have it open.
+/// A non-blocking pipe or socket. Dropping it restores the flags, since another process may have it open.
 #[derive(Debug)]
 pub struct Polled {
     /// `None` once shut down.
@@ -120,7 +120,7 @@ pub struct Polled {
 }
 
 impl Polled {
-    /// `Err` gives the descriptor back when it is neither pipe nor socket.
+    /// `Err` returns a descriptor that is neither a pipe nor a socket.
     fn new(fd: OwnedFd) -> io::Result<Result<Self, OwnedFd>> {
         let kind = FileType::from_raw_mode(fstat(&fd)?.st_mode);
         if !matches!(kind, FileType::Fifo | FileType::Socket) {
@@ -147,7 +147,8 @@ impl Polled {
         }
     }
 
-    /// For a pipe, EOF at its reader comes with the last descriptor; for a socket, which may be stdin too, by shutdown.
+    /// Makes the reader see EOF: closing the last descriptor does for a pipe, and shutdown for a socket, which may be stdin
+    /// as well.
     fn close(&mut self) -> io::Result<()> {
         if let Some(fd) = &self.fd
             && self.is_socket
@@ -160,7 +161,7 @@ impl Polled {
 
     fn restore(&mut self) {
         if let Some(fd) = self.fd.take() {
-            // Whoever shares the description may be gone with it; there is nothing to do about that.
+            // If it fails, no other process has it open any more.
             let _ = fcntl_setfl(fd.get_ref(), self.flags);
         }
     }
@@ -176,7 +177,7 @@ impl AsyncRead for Polled {
             match guard.try_io(|fd| rustix::io::read(fd, room).map_err(io::Error::from)) {
                 Ok(result) => {
                     let count = result?;
-                    // A short read has emptied the pipe: the next read need not ask the kernel to learn that.
+                    // A short read has emptied the pipe: this saves the read that would find it empty.
                     if count > 0 && count < wanted {
                         guard.clear_ready();
                     }
@@ -196,7 +197,7 @@ impl Drop for Polled {
 }
 
 impl Output {
-    /// Whether nobody can read any more what would be written.
+    /// Whether the reader has gone.
     pub fn is_broken(&self) -> bool {
         match self {
             Self::Polled(Polled { fd: Some(fd), .. }) => is_broken(fd.get_ref()),
@@ -204,8 +205,8 @@ impl Output {
         }
     }
 
-    /// As [`Self::is_broken`], for whoever watches while the output is in use. It has to be dropped before the output, whose
-    /// reader would not see an end.
+    /// Watches for the reader to go while the output is in use. It must be dropped before the output, or the reader would
+    /// see no EOF.
     ///
     /// # Errors
     /// When the descriptor cannot be duplicated.
@@ -228,18 +229,18 @@ impl Output {
     }
 }
 
-/// Tells when nobody reads an [`Output`] any more.
+/// Tells when the reader of an [`Output`] has gone.
 #[derive(Debug)]
 pub enum OutputWatch {
     Pipe(AsyncFd<OwnedFd>),
-    /// Which may be stdin, too, so that its readiness says nothing.
+    /// It may be stdin as well, so that its readiness means nothing.
     Socket(OwnedFd),
     /// A file or a terminal.
     Whole,
 }
 
 impl OutputWatch {
-    /// Whether nobody can read any more what would be written.
+    /// Whether the reader has gone.
     pub fn is_broken(&self) -> bool {
         match self {
             Self::Pipe(fd) => is_broken(fd.get_ref()),
@@ -248,16 +249,16 @@ impl OutputWatch {
         }
     }
 
-    /// Resolves once nobody can read any more what would be written. Cancel-safe.
+    /// Resolves once the reader has gone. Cancel-safe.
     pub async fn broken(&self) {
         while !self.is_broken() {
             match self {
-                // The writing end of a pipe becomes readable only by its error.
+                // The writing end of a pipe becomes readable only when the reader has gone.
                 Self::Pipe(fd) => match fd.readable().await {
                     Ok(mut ready) => ready.clear_ready(),
                     Err(_) => return,
                 },
-                Self::Socket(_) => sleep(LOOK).await,
+                Self::Socket(_) => sleep(CHECK_EVERY).await,
                 Self::Whole => pending().await,
             }
         }
@@ -265,7 +266,7 @@ impl OutputWatch {
 }
 
 impl Input {
-    /// For whoever watches while the input is in use.
+    /// Watches for the writers to go while the input is in use.
     ///
     /// # Errors
     /// When the descriptor cannot be duplicated.
@@ -279,12 +280,12 @@ impl Input {
     }
 }
 
-/// Tells whether anybody can still write to an [`Input`].
+/// Tells whether the writers of an [`Input`] have gone.
 #[derive(Debug)]
 pub struct InputWatch(Option<OwnedFd>);
 
 impl InputWatch {
-    /// Whether all of its writers have gone, also where what they wrote has not been read yet.
+    /// Whether all writers have gone, even if not all they wrote has been read.
     pub fn is_ended(&self) -> bool {
         self.0.as_ref().is_some_and(|fd| has(fd, RDHUP, PollFlags::HUP | RDHUP))
     }
@@ -294,11 +295,11 @@ fn is_broken(fd: &OwnedFd) -> bool {
     has(fd, PollFlags::empty(), PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL)
 }
 
-/// Whether any of `flags` is so, of which `asked` are those that are not told without being asked for.
-fn has(fd: &OwnedFd, asked: PollFlags, flags: PollFlags) -> bool {
-    let mut ask = [PollFd::new(fd, asked)];
+/// Whether polling shows any of `flags`. `requested` are those of them that poll reports only on request.
+fn has(fd: &OwnedFd, requested: PollFlags, flags: PollFlags) -> bool {
+    let mut polled = [PollFd::new(fd, requested)];
     let now = Timespec::default();
-    rustix::event::poll(&mut ask, Some(&now)).is_ok() && ask[0].revents().intersects(flags)
+    rustix::event::poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().intersects(flags)
 }
 
 impl AsyncRead for Input {

@@ -10,30 +10,30 @@ use super::owners::Owners;
 use crate::platform::exposure::{Exposure, How};
 use crate::platform::extra::file::has_access_list;
 
-/// As many links as the kernel follows.
+/// The most links on a path, as in the kernel.
 const MOST_LINKS: usize = 40;
 
 /// Where a path leads.
 #[derive(Debug)]
 pub(crate) struct Walked {
-    /// The path without links.
+    /// The absolute path without links.
     pub(crate) resolved: PathBuf,
-    /// What is there, if anything.
+    /// The file or directory at its end; `None` if it is missing.
     pub(crate) found: Option<Metadata>,
     pub(crate) exposures: Vec<Exposure>,
 }
 
-/// Follows `path` from the root, and looks at each directory and link on the way and at what it leads to. Where nobody
-/// else has a hand in any of them, nobody else can change what was found.
+/// Resolves `path` from the root, and examines each directory and link on it and the file at its end. If there are no
+/// exposures, no other user can change what the path leads to.
 ///
 /// # Errors
-/// When the way cannot be followed. What is not there is no error.
+/// When the path cannot be resolved. A missing file or directory is no error.
 pub(crate) fn walk(path: &Path, owners: &Owners, secret: bool) -> io::Result<Walked> {
     let mut walked = Walked { resolved: "/".into(), found: None, exposures: Vec::new() };
     let mut left = Vec::new();
     push(&mut left, &std::path::absolute(path)?);
     let mut links = 0;
-    walked.look("/".into(), &fs::symlink_metadata("/")?, owners, secret);
+    walked.examine("/".into(), &fs::symlink_metadata("/")?, owners, secret);
     while let Some(part) = left.pop() {
         if part == ".." {
             walked.resolved.pop();
@@ -55,13 +55,13 @@ pub(crate) fn walk(path: &Path, owners: &Owners, secret: bool) -> io::Result<Wal
                 return Err(rustix::io::Errno::LOOP.into());
             }
             let target = fs::read_link(&next)?;
-            walked.look(next, &metadata, owners, secret);
+            walked.examine(next, &metadata, owners, secret);
             if target.is_absolute() {
                 walked.resolved = "/".into();
             }
             push(&mut left, &target);
         } else {
-            walked.look(next.clone(), &metadata, owners, secret);
+            walked.examine(next.clone(), &metadata, owners, secret);
             walked.resolved = next;
             walked.found = left.is_empty().then_some(metadata);
         }
@@ -73,7 +73,7 @@ pub(crate) fn walk(path: &Path, owners: &Owners, secret: bool) -> io::Result<Wal
 }
 
 impl Walked {
-    fn look(&mut self, path: PathBuf, metadata: &Metadata, owners: &Owners, secret: bool) {
+    fn examine(&mut self, path: PathBuf, metadata: &Metadata, owners: &Owners, secret: bool) {
         let (owner, mode) = (metadata.uid(), metadata.mode());
         let how = if !owners.trusts(owner) {
             How::Own { owner, us: owners.us() }
@@ -83,17 +83,17 @@ impl Walked {
             return;
         };
         let exposure = Exposure { path, how };
-        // A way may lead through a directory twice.
+        // A path may lead through a directory twice.
         if !self.exposures.contains(&exposure) {
             self.exposures.push(exposure);
         }
     }
 }
 
-/// Whether others can write a file, or replace what is in a directory.
+/// Whether other users can write to a file, or replace files in a directory.
 fn writable(path: &Path, metadata: &Metadata, owners: &Owners, secret: bool) -> bool {
     let mode = metadata.mode();
-    // In a sticky directory, such as /tmp, files are replaced by their owners only.
+    // In a sticky directory, such as /tmp, only a file's owner can replace it.
     if mode & 0o022 == 0 || (metadata.is_dir() && mode & 0o1000 != 0) {
         return false;
     }
@@ -101,7 +101,7 @@ fn writable(path: &Path, metadata: &Metadata, owners: &Owners, secret: bool) -> 
     mode & 0o002 != 0 || !owners.is_private(metadata.gid(), metadata.uid(), secret) || has_access_list(path)
 }
 
-/// Puts the parts of a path on a stack, the first one on top.
+/// Pushes the components of a path on a stack, the first one on top.
 fn push(stack: &mut Vec<OsString>, path: &Path) {
     let parts = path.components().rev().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),
@@ -122,7 +122,7 @@ mod tests {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    /// What is found on the way to `path`, as our own user sees it, below `directory`.
+    /// The exposures of `path` below `directory`, as our own user sees them.
     fn exposed(directory: &Path, path: &str, group: &str) -> Vec<(String, How)> {
         let us = rustix::process::geteuid().as_raw();
         let users = format!("me:x:{us}:{us}::/:/bin/sh\nann:x:7001:7001::/:/bin/sh\n");
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn every_directory_and_link_on_the_way_counts() {
+    fn every_directory_and_link_on_the_path_counts() {
         let temporary = tempfile::tempdir().unwrap();
         let directory = temporary.path().canonicalize().unwrap();
         fs::create_dir_all(directory.join("a/b/c")).unwrap();
@@ -152,7 +152,7 @@ mod tests {
             ("a/b/c", 0o775, &shared, Some(How::Write(0o40_775))),
             ("a/b/c", 0o775, &private, None),
             ("a/b/c", 0o1777, &shared, None),
-            // Not only the directory that the file is in.
+            // Directories above the file's own count as well.
             ("a/b", 0o777, &private, Some(How::Write(0o40_777))),
         ] {
             let path = directory.join(changed);
@@ -172,12 +172,12 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_another_user_counts() {
+    fn files_of_another_user_are_exposed() {
         let temporary = tempfile::tempdir().unwrap();
         let directory = temporary.path().canonicalize().unwrap();
         fs::write(directory.join("file"), "").unwrap();
         let mine = fs::metadata(&directory).unwrap().uid();
-        // Seen by somebody else, all of it is another's: only root's own directories are not.
+        // To another user, everything of ours is exposed, unless we are root.
         let owners = machine(mine + 1, &directory, "", "");
         let walked = walk(&directory.join("file"), &owners, true).unwrap();
         let seen = walked.exposures.iter().any(|exposure| {
