@@ -101,7 +101,7 @@ impl Demo {
     }
 }
 
-/// Writes keys and configurations for ssh and sshd, apart from the system's. Returns the path of sshd's.
+/// Writes keys and configurations for ssh and sshd, independent of the system's. Returns the path of sshd's.
 async fn write_ssh_files(directory: &Path, keygen: &Path) -> Result<PathBuf> {
     for name in ["host_key", "user_key"] {
         let output = Command::new(keygen)

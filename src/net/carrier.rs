@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::tls_stream::TlsStream;
-use crate::platform::tcp::{self, TcpInfo};
+use crate::platform::{TcpInfo, tcp};
 use crate::tunnel::{Keepalive, Remote};
 
 /// A connection on which a server or, through a proxy, the far end of a tunnel speaks.

@@ -5,6 +5,7 @@ mod auto_tuned;
 mod exposure;
 pub mod process;
 pub(crate) mod tcp;
+mod tcp_info;
 
 #[cfg(unix)]
 mod unix;
@@ -26,4 +27,4 @@ pub(crate) use extra::file::is_remote;
 pub(crate) use extra::parent;
 pub(crate) use system::{child, local_socket, service_manager, signals, system_log, terminal};
 pub use system::{private_file, stdio};
-pub use tcp::TcpInfo;
+pub use tcp_info::TcpInfo;

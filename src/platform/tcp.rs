@@ -24,19 +24,6 @@ const UNSENT_LIMIT: u32 = 32 * 1024;
 /// default.
 const LOOPBACK_SEGMENT: u32 = 1460;
 
-/// The state of a TCP connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TcpInfo {
-    /// The peer has closed its side, or the connection is lost.
-    pub closed: bool,
-    /// The peer has not acknowledged data or a window probe yet.
-    pub unacknowledged: bool,
-    /// The peer has not acknowledged all of our data, whether it was sent or not.
-    pub queued: bool,
-    /// Time since the last acknowledgement.
-    pub last_ack: Duration,
-}
-
 /// Sets what ssh would set on a socket of its own.
 pub(crate) fn set_interactive(stream: &TcpStream) {
     let socket = SockRef::from(stream);

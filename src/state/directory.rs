@@ -16,7 +16,7 @@ fn directory() -> Option<PathBuf> {
 }
 
 /// Reads the file `name`; `None` if it is missing, cannot be read, or other users can change it.
-pub fn read(name: &str) -> Option<String> {
+pub(super) fn read(name: &str) -> Option<String> {
     read_own(&directory()?.join(name), LONGEST)
 }
 
@@ -24,7 +24,7 @@ pub fn read(name: &str) -> Option<String> {
 ///
 /// # Errors
 /// When there is no state directory, it cannot be written, or other users can change it.
-pub fn write(name: &str, text: &str) -> Result<(), Unwritable> {
+pub(super) fn write(name: &str, text: &str) -> Result<(), Unwritable> {
     let directory = directory().ok_or(std::io::Error::other("there is no home directory"))?;
     replace(&directory.join(name), text.as_bytes(), Access::Owner)
 }
@@ -33,7 +33,7 @@ pub fn write(name: &str, text: &str) -> Result<(), Unwritable> {
 ///
 /// # Errors
 /// When there is no state directory, other users can change it, or `name` is not a file.
-pub fn open(name: &str) -> Result<File, Unwritable> {
+pub(super) fn open(name: &str) -> Result<File, Unwritable> {
     let directory = directory().ok_or(std::io::Error::other("there is no home directory"))?;
     open_own(&directory.join(name))
 }

@@ -11,7 +11,7 @@ use rustix::fs::{Stat, fstat};
 use rustix::process::{Pid, PidfdFlags, getppid, pidfd_open};
 use tokio::io::unix::AsyncFd;
 
-pub struct Parent {
+pub(crate) struct Parent {
     pid: Pid,
     /// Becomes readable when the parent ends.
     pidfd: OwnedFd,
@@ -19,7 +19,7 @@ pub struct Parent {
 
 impl Parent {
     /// The parent, unless it has ended or cannot be seen.
-    pub fn find() -> Option<Self> {
+    pub(crate) fn find() -> Option<Self> {
         let pid = getppid()?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
         // Had the parent ended before, its pid could name another process by now.
@@ -27,7 +27,7 @@ impl Parent {
     }
 
     /// Whether the parent is OpenSSH's client.
-    pub fn is_ssh(&self) -> bool {
+    pub(crate) fn is_ssh(&self) -> bool {
         let program = fs::read_link(self.proc("exe")).unwrap_or_default();
         let name = program.file_name().unwrap_or_default().to_string_lossy();
         // The kernel adds the suffix when the program was replaced, as by an upgrade.
@@ -35,7 +35,7 @@ impl Parent {
     }
 
     /// Whether the parent is an ssh that prints an in-band disconnect message on the terminal that is also our stderr.
-    pub fn shows_disconnect_on_our_stderr(&self) -> bool {
+    pub(crate) fn shows_disconnect_on_our_stderr(&self) -> bool {
         let Ok(stderr) = fstat(rustix::stdio::stderr()) else { return false };
         let has_our_stderr = fs::metadata(self.proc("fd/2")).is_ok_and(|its| is_same(&its, &stderr));
         has_our_stderr
@@ -58,7 +58,7 @@ impl Parent {
     }
 
     /// Watches for the parent to hand over to a child of its own. To be called while stdin is still the parent's.
-    pub fn watch_hand_over(self) -> Option<HandOver> {
+    pub(crate) fn watch_hand_over(self) -> Option<HandOver> {
         let stdin = rustix::stdio::stdin().try_clone_to_owned().ok()?;
         Some(HandOver { pidfd: self.pidfd, stdin })
     }
@@ -69,14 +69,14 @@ impl Parent {
 }
 
 /// Tells when the parent has ended and left the other end of stdin to a child of its own, as `ssh -f` does.
-pub struct HandOver {
+pub(crate) struct HandOver {
     pidfd: OwnedFd,
     stdin: OwnedFd,
 }
 
 impl HandOver {
     /// Resolves once the parent has handed over; never if it ends in another way.
-    pub async fn done(self) {
+    pub(crate) async fn done(self) {
         #[expect(deprecated, reason = "an OwnedFd keeps the promise that the unsafe successor asks for")]
         let end = AsyncFd::new(self.pidfd);
         let Ok(end) = end else { return pending().await };

@@ -7,10 +7,10 @@ use nix::sys::socket::{getsockopt, setsockopt};
 use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::platform::tcp::TcpInfo;
+use crate::platform::tcp_info::TcpInfo;
 
 /// The state of the connection.
-pub fn info(stream: &TcpStream) -> Option<TcpInfo> {
+pub(crate) fn info(stream: &TcpStream) -> Option<TcpInfo> {
     // linux/include/net/tcp_states.h
     const ESTABLISHED: u8 = 1;
     const FIN_WAIT: [u8; 2] = [4, 5];
@@ -29,24 +29,24 @@ pub fn info(stream: &TcpStream) -> Option<TcpInfo> {
 }
 
 /// Limits the unsent bytes that the kernel accepts.
-pub fn limit_unsent(stream: &TcpStream, bytes: u32) {
+pub(crate) fn limit_unsent(stream: &TcpStream, bytes: u32) {
     let _ = SockRef::from(stream).set_tcp_notsent_lowat(bytes);
 }
 
 /// Limits the pause between two retransmissions.
-pub fn retransmit_within(stream: &TcpStream, longest: Duration) {
+pub(crate) fn retransmit_within(stream: &TcpStream, longest: Duration) {
     let longest = u32::try_from(longest.as_millis()).unwrap_or(u32::MAX);
     // Kernels before 6.15 refuse it.
     let _ = setsockopt(stream, option::RtoMax, &longest);
 }
 
 /// Sets the size of the segments that the peer sends. To be called before the socket connects.
-pub fn set_segment_size(socket: &TcpSocket, bytes: u32) {
+pub(crate) fn set_segment_size(socket: &TcpSocket, bytes: u32) {
     let _ = SockRef::from(socket).set_tcp_mss(bytes);
 }
 
 /// How many bytes the peer's kernel has not acknowledged. The ioctl that tells it has no safe binding.
-pub fn unacknowledged(stream: &TcpStream) -> Option<u64> {
+pub(crate) fn unacknowledged(stream: &TcpStream) -> Option<u64> {
     let inode = rustix::fs::fstat(stream).ok()?.st_ino.to_string();
     ["/proc/self/net/tcp", "/proc/self/net/tcp6"].iter().find_map(|table| {
         let table = fs::read_to_string(table).ok()?;
@@ -62,6 +62,7 @@ mod option {
     use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 
     /// The first part of the kernel's `tcp_info`, which every kernel has (linux/include/uapi/linux/tcp.h).
+    #[allow(unreachable_pub, reason = "the macro makes the option public, and with it this")]
     #[repr(C)]
     #[derive(Clone, Copy, Debug)]
     pub struct Info {

@@ -3,7 +3,7 @@
 use std::fs;
 
 /// The uid that stands for every user who is not mapped into this process's user namespace; `None` where all are.
-pub fn unmapped_user() -> Option<u32> {
+pub(crate) fn unmapped_user() -> Option<u32> {
     let map = fs::read_to_string("/proc/self/uid_map").ok()?;
     let mut fields = map.split_whitespace().map(str::parse::<u32>);
     let whole = [Ok(0), Ok(0), Ok(u32::MAX)];

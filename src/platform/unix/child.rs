@@ -16,21 +16,21 @@ use tokio::process::{Child, Command};
 
 /// A program and everything it has started, as far as that stays in the program's process group.
 #[derive(Debug)]
-pub struct Group(Pid);
+pub(crate) struct Group(Pid);
 
 impl Group {
     /// Has `command` start a group of its own.
-    pub fn create(command: &mut Command) {
+    pub(crate) fn create(command: &mut Command) {
         command.process_group(0);
     }
 
     /// The group of a child that was started after [`Self::create`]; `None` once the child has been waited for.
-    pub fn of(child: &Child) -> Option<Self> {
+    pub(crate) fn of(child: &Child) -> Option<Self> {
         child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).map(Self)
     }
 
     /// Kills the group. To be called only while the child has not been waited for: its number may be reused later.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         // The processes may have ended just now.
         let _ = kill_process_group(self.0, Signal::KILL);
     }
@@ -43,7 +43,7 @@ impl Group {
 ///
 /// # Errors
 /// When the system makes no sockets.
-pub fn attach_stdio(
+pub(crate) fn attach_stdio(
     command: &mut Command,
     send_buffer: usize,
 ) -> io::Result<(OwnedReadHalf, OwnedWriteHalf)> {
@@ -62,12 +62,12 @@ fn pair(send_buffer: usize) -> io::Result<(UnixStream, StdUnixStream)> {
 }
 
 /// The exit status as a shell shows it: 128 and the signal's number for a program that a signal killed.
-pub fn shell_status(status: ExitStatus) -> Option<i32> {
+pub(crate) fn shell_status(status: ExitStatus) -> Option<i32> {
     status.code().or_else(|| status.signal().map(|signal| 128 + signal))
 }
 
 /// Whether `path` is a program that somebody may execute.
-pub fn is_executable(path: &Path) -> bool {
+pub(crate) fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 

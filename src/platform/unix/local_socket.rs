@@ -10,6 +10,6 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 ///
 /// # Errors
 /// When no service listens there.
-pub async fn connect(path: &Path) -> io::Result<(OwnedReadHalf, OwnedWriteHalf)> {
+pub(crate) async fn connect(path: &Path) -> io::Result<(OwnedReadHalf, OwnedWriteHalf)> {
     Ok(UnixStream::connect(path).await?.into_split())
 }

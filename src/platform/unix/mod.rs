@@ -1,11 +1,11 @@
 //! What every supported system must provide, for Unix.
 
-pub mod child;
-pub mod local_socket;
+pub(crate) mod child;
+pub(crate) mod local_socket;
 pub mod private_file;
-pub mod process;
-pub mod service_manager;
-pub mod signals;
+pub(crate) mod process;
+pub(crate) mod service_manager;
+pub(crate) mod signals;
 pub mod stdio;
-pub mod system_log;
-pub mod terminal;
+pub(crate) mod system_log;
+pub(crate) mod terminal;

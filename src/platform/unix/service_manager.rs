@@ -10,7 +10,7 @@ use tokio::time::interval;
 use crate::error::escape;
 
 /// The agent has started: it is in service, or keeps trying to be.
-pub fn ready() {
+pub(crate) fn ready() {
     notify(&[NotifyState::Ready]);
 }
 
@@ -18,12 +18,12 @@ pub fn ready() {
 static STATUS: Mutex<(String, Option<String>)> = Mutex::new((String::new(), None));
 
 /// Reports what the agent is doing.
-pub fn status(text: &str) {
+pub(crate) fn status(text: &str) {
     show(|status| text.clone_into(&mut status.0));
 }
 
 /// Reports a problem that does not change what the agent is doing; `None` once it is over.
-pub fn trouble(what: Option<String>) {
+pub(crate) fn trouble(what: Option<String>) {
     show(|status| status.1 = what);
 }
 
@@ -36,7 +36,7 @@ fn show(change: impl FnOnce(&mut (String, Option<String>))) {
 }
 
 /// The agent reads its configuration again.
-pub fn reloading() {
+pub(crate) fn reloading() {
     // Units of Type=notify-reload need the time.
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
@@ -45,12 +45,12 @@ pub fn reloading() {
 }
 
 /// The agent is stopping.
-pub fn stopping() {
+pub(crate) fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
 /// Reports, while it is polled, that the process is alive: twice as often as systemd requires.
-pub async fn watchdog() -> Infallible {
+pub(crate) async fn watchdog() -> Infallible {
     let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) else {
         return pending().await;
     };

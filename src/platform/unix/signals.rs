@@ -14,17 +14,17 @@ fn listen(kind: SignalKind) -> Result<Signal> {
 }
 
 /// Ctrl-C. Once this is made, it does nothing else in this process.
-pub struct Interrupts(Signal);
+pub(crate) struct Interrupts(Signal);
 
 impl Interrupts {
     /// # Errors
     /// When the system refuses the handler.
-    pub fn listen() -> Result<Self> {
+    pub(crate) fn listen() -> Result<Self> {
         listen(SignalKind::interrupt()).map(Self)
     }
 
     /// Resolves at the next Ctrl-C. Cancel-safe.
-    pub async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         self.0.recv().await;
     }
 }
@@ -33,7 +33,7 @@ impl Interrupts {
 ///
 /// # Errors
 /// When the system refuses the handlers.
-pub fn hangup() -> Result<impl Future<Output = ()>> {
+pub(crate) fn hangup() -> Result<impl Future<Output = ()>> {
     either(SignalKind::hangup(), SignalKind::terminate())
 }
 
@@ -41,7 +41,7 @@ pub fn hangup() -> Result<impl Future<Output = ()>> {
 ///
 /// # Errors
 /// When the system refuses the handlers.
-pub fn stop() -> Result<impl Future<Output = ()>> {
+pub(crate) fn stop() -> Result<impl Future<Output = ()>> {
     either(SignalKind::interrupt(), SignalKind::terminate())
 }
 
@@ -56,14 +56,14 @@ fn either(one: SignalKind, other: SignalKind) -> Result<impl Future<Output = ()>
 }
 
 /// Makes the limit of a file's size an error like any other. Unhandled, its signal ends the process.
-pub fn survive_file_size_limit() {
+pub(crate) fn survive_file_size_limit() {
     const SIGXFSZ: i32 = rustix::process::Signal::XFSZ.as_raw();
     // The handler stays when the listener is dropped; without it nothing else changes.
     let _ = signal(SignalKind::from_raw(SIGXFSZ));
 }
 
 /// The signals of a service.
-pub struct ServiceSignals {
+pub(crate) struct ServiceSignals {
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
@@ -71,7 +71,7 @@ pub struct ServiceSignals {
 
 /// What a signal asks of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServiceSignal {
+pub(crate) enum ServiceSignal {
     /// SIGHUP: read the configuration again.
     Reload,
     /// SIGTERM or SIGINT.
@@ -81,7 +81,7 @@ pub enum ServiceSignal {
 impl ServiceSignals {
     /// # Errors
     /// When the system refuses the handlers.
-    pub fn listen() -> Result<Self> {
+    pub(crate) fn listen() -> Result<Self> {
         Ok(Self {
             hangup: listen(SignalKind::hangup())?,
             terminate: listen(SignalKind::terminate())?,
@@ -90,7 +90,7 @@ impl ServiceSignals {
     }
 
     /// Resolves at the next signal. Cancel-safe.
-    pub async fn next(&mut self) -> ServiceSignal {
+    pub(crate) async fn next(&mut self) -> ServiceSignal {
         tokio::select! {
             _ = self.hangup.recv() => ServiceSignal::Reload,
             _ = self.terminate.recv() => ServiceSignal::Stop,
@@ -101,7 +101,7 @@ impl ServiceSignals {
 
 /// The signals of a helper that shares a process group, and perhaps a terminal, with ssh. Signals that were ignored when
 /// the helper started, as under nohup and sftp, stay ignored: a handler would undo that.
-pub struct HelperSignals {
+pub(crate) struct HelperSignals {
     hangup: Option<Signal>,
     terminate: Option<Signal>,
     stats: Option<Signal>,
@@ -114,7 +114,7 @@ pub struct HelperSignals {
 
 /// What a signal asks of a helper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HelperSignal {
+pub(crate) enum HelperSignal {
     Hangup,
     Terminate,
     Stats,
@@ -123,7 +123,7 @@ pub enum HelperSignal {
 impl HelperSignals {
     /// # Errors
     /// When the system refuses the handlers.
-    pub fn listen() -> Result<Self> {
+    pub(crate) fn listen() -> Result<Self> {
         let ignored = inherited_ignored();
         let unless_ignored = |kind: SignalKind| {
             let is_ignored = ignored >> (kind.as_raw_value() - 1) & 1 == 1;
@@ -146,12 +146,12 @@ impl HelperSignals {
     }
 
     /// Resolves at SIGHUP or SIGTERM. Cancel-safe.
-    pub async fn hangup(&mut self) {
+    pub(crate) async fn hangup(&mut self) {
         while self.next().await == HelperSignal::Stats {}
     }
 
     /// Resolves at the next signal. Cancel-safe.
-    pub async fn next(&mut self) -> HelperSignal {
+    pub(crate) async fn next(&mut self) -> HelperSignal {
         tokio::select! {
             () = received(&mut self.hangup) => HelperSignal::Hangup,
             () = received(&mut self.terminate) => HelperSignal::Terminate,
@@ -161,7 +161,7 @@ impl HelperSignals {
 
     /// Whether the process that started the helper has ended. Under `-f` and ControlPersist that is an ssh whose child
     /// goes on.
-    pub fn is_orphan(&self) -> bool {
+    pub(crate) fn is_orphan(&self) -> bool {
         getppid() != self.parent
     }
 }

@@ -14,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::time::sleep;
 
-use crate::platform::AutoTuned;
+use crate::platform::auto_tuned::AutoTuned;
 use crate::platform::extra::pipe::{RDHUP, set_capacity};
 
 /// The capacity of the pipe on stdout, in bytes: a larger one saves wake-ups as long as it fits the processor's cache.

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixDatagram;
 use log::Level;
 
 /// Sends a message to the system log. It is lost where there is none.
-pub fn send(level: Level, text: &str) {
+pub(crate) fn send(level: Level, text: &str) {
     const USER_FACILITY: u8 = 1 << 3;
     let severity = match level {
         Level::Error => 3,

@@ -46,7 +46,7 @@ impl Drop for NoEcho {
 ///
 /// # Errors
 /// When the terminal cannot be read or written.
-pub fn ask_secret(prompt: &str, is_complete: impl Fn(&str) -> bool) -> io::Result<Zeroizing<Vec<u8>>> {
+pub(crate) fn ask_secret(prompt: &str, is_complete: impl Fn(&str) -> bool) -> io::Result<Zeroizing<Vec<u8>>> {
     let no_echo = NoEcho::new()?;
     let mut stderr = io::stderr();
     stderr.write_all(prompt.as_bytes())?;
@@ -88,7 +88,7 @@ fn more_follows() -> bool {
 ///
 /// # Errors
 /// When there is no such terminal, this process is in its background, or it cannot be read or written.
-pub async fn ask(question: &str) -> io::Result<String> {
+pub(crate) async fn ask(question: &str) -> io::Result<String> {
     let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     let mut terminal = File::options().read(true).write(true).custom_flags(nonblocking).open("/dev/tty")?;
     // A background process that reads the terminal is stopped.

@@ -121,8 +121,8 @@ fn exposures(path: &Path, file: &Metadata, owners: &Owners) -> io::Result<Vec<Ex
 }
 
 /// Whether other users can read the file. The directory of systemd's credentials protects them, and their access list
-/// shows in the mode as the group's right. A file of root's may be readable by a group of ours: Kubernetes hands secrets
-/// to a service so.
+/// shows in the mode as the group's right. A group may read a file of root's: that is how Kubernetes hands a secret to a
+/// service.
 fn readable(path: &Path, file: &Metadata, owners: &Owners) -> Option<Exposure> {
     let mode = file.mode();
     let by_group = file.uid() != owners.us() && owners.trusts(file.uid());
@@ -166,7 +166,7 @@ fn content(file: &File, metadata: &Metadata, longest: u64) -> io::Result<Zeroizi
     Ok(bytes)
 }
 
-/// A pipe that has had no writer yet reads as ended, but is not: it is as if it blocked.
+/// A pipe reads as ended until it has its first writer: that is `WouldBlock` instead.
 fn ended(file: &File, metadata: &Metadata, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::FileTypeExt;
     if !metadata.file_type().is_fifo() || !bytes.is_empty() {
