@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         }
     };
     let asked = cli.connection().cloned();
-    logging::start(cli.log(), matches!(cli.command, Some(Command::Agent(_))));
+    logging::start(cli.log().options(matches!(cli.command, Some(Command::Agent(_)))));
     match command::run(cli) {
         Ok(code) => code,
         Err(error) if asked.is_some() => connect::refuse(asked.as_ref(), &error),

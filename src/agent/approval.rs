@@ -1,25 +1,19 @@
-//! Who decides whether a stream is let in: nobody, a person at the device's terminal, or a program.
+//! Whether a target's streams are approved: always, never, by a person at the device's terminal, or by a program.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, getpgrp, kill_process_group};
-use rustix::termios::{QueueSelector, tcflush, tcgetpgrp};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::unix::pipe;
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::environment::Facts;
-use super::said::Said;
+use super::stderr_log::StderrLog;
 use crate::error::escape;
+use crate::platform::child::Group;
+use crate::platform::terminal;
 use crate::text::duration;
-
-/// What a line typed at the terminal may have.
-const MAX_LINE: u64 = 1024;
 
 /// How a target's streams are approved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,12 +27,12 @@ pub enum Approve {
     Command(Vec<String>),
 }
 
-/// The device's terminal, at which one question is asked at a time.
+/// The device's terminal, which asks one question at a time.
 #[derive(Debug, Default)]
 pub(super) struct Terminal(Mutex<()>);
 
 impl Approve {
-    /// The name of the way, for the audit log.
+    /// The name in the configuration and in the audit log.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Approve::Always => "always",
@@ -51,7 +45,7 @@ impl Approve {
     /// Decides within `limit`.
     ///
     /// # Errors
-    /// Why the stream is not let in.
+    /// Why the stream is not approved.
     pub(super) async fn decide(
         &self,
         facts: &Facts<'_>,
@@ -66,8 +60,8 @@ impl Approve {
                 .unwrap_or_else(|_| Err(format!("nobody answered within {}", duration::show(limit)))),
             Approve::Command(words) => run(words, facts, limit).await.inspect_err(|_| {
                 log::warn!(
-                    "hint: an approve command finds little of the agent's environment: what it needs more of, such as \
-                     HTTPS_PROXY, the target's pass-environment names"
+                    "hint: an approve command gets few of the agent's environment variables: the target's pass-environment \
+                     names those it needs as well, such as HTTPS_PROXY"
                 );
             }),
         }
@@ -75,73 +69,53 @@ impl Approve {
 }
 
 impl Terminal {
-    /// Asks; what is not a yes is a no.
+    /// Asks; anything but a yes is a no.
     async fn ask(&self, facts: &Facts<'_>) -> Result<(), String> {
         let _turn = self.0.lock().await;
-        let no_terminal = |error: std::io::Error| format!("there is no terminal to ask at: {error}");
-        let open = std::fs::File::options()
-            .read(true)
-            .write(true)
-            .custom_flags(i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default())
-            .open("/dev/tty");
-        let mut terminal = open.map_err(no_terminal)?;
-        // Whoever asks from the background is stopped, and every stream with it.
-        if tcgetpgrp(&terminal).ok() != Some(getpgrp()) {
-            return Err("there is no terminal to ask at: the agent is in its background".into());
-        }
-        // What was typed before the question is no answer to it.
-        let _ = tcflush(&terminal, QueueSelector::IFlush);
         let question = format!(
             "\r\niotstream: let the stream '{}' in to {}? [y/N] ",
             escape(facts.stream),
             escape(&facts.target)
         );
-        terminal.write_all(question.as_bytes()).map_err(no_terminal)?;
-        // A terminal is no pipe, and is waited for in the same way.
-        let terminal = pipe::Receiver::from_file_unchecked(terminal).map_err(no_terminal)?;
-        let mut line = Vec::new();
-        let mut terminal = BufReader::new(terminal.take(MAX_LINE));
-        terminal.read_until(b'\n', &mut line).await.map_err(no_terminal)?;
-        let answer = String::from_utf8_lossy(&line).trim().to_ascii_lowercase();
-        if matches!(answer.as_str(), "y" | "yes") { Ok(()) } else { Err("declined at the terminal".into()) }
+        let answer = terminal::ask(&question)
+            .await
+            .map_err(|error| format!("there is no terminal to ask at: {error}"))?;
+        match answer.trim().to_ascii_lowercase().as_str() {
+            "y" | "yes" => Ok(()),
+            _ => Err("declined at the terminal".into()),
+        }
     }
 }
 
-/// Runs a program that decides. It has the facts in its environment, and as JSON on its stdin.
+/// Runs a program that decides. It gets the facts in its environment, and as JSON on stdin.
 async fn run(words: &[String], facts: &Facts<'_>, limit: Duration) -> Result<(), String> {
     let [program, arguments @ ..] = words else { return Err("the approve command is empty".into()) };
     let failed = |error: std::io::Error| format!("approve command {program}: {error}");
-    let mut child = Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .envs(facts.environment())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        // A group of its own, so that what it starts ends with it.
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(failed)?;
-    let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
-    let _said = child.stderr.take().map(|stderr| Said::by(program, facts.stream, stderr));
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(facts.environment());
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    // What the program starts ends with it.
+    Group::create(&mut command);
+    let mut child = command.spawn().map_err(failed)?;
+    let mut unfinished = KillOnDrop(Group::of(&child));
+    let _stderr = child.stderr.take().map(|stderr| StderrLog::start(program, facts.stream, stderr));
     let deciding = async {
         if let Some(mut stdin) = child.stdin.take() {
-            // A program that goes by its environment need not read.
+            // A program that uses its environment need not read stdin.
             let _ = stdin.write_all(format!("{}\n", facts.json()).as_bytes()).await;
         }
         child.wait().await
     };
     let decided = timeout(limit, deciding).await;
     if decided.is_ok() {
-        group.0 = None;
+        unfinished.0 = None;
     }
     match decided {
         Ok(Ok(status)) if status.success() => Ok(()),
         Ok(Ok(status)) => Err(format!("approve command {program}: {status}")),
         Ok(Err(error)) => Err(failed(error)),
         Err(_elapsed) => {
-            drop(group);
+            drop(unfinished);
             // It may have ended just now.
             let _ = child.wait().await;
             Err(format!(
@@ -152,14 +126,13 @@ async fn run(words: &[String], facts: &Facts<'_>, limit: Duration) -> Result<(),
     }
 }
 
-/// The processes of a program that has not ended, which are killed when this is dropped.
-struct Group(Option<Pid>);
+/// Kills the processes of a program that has not ended when it is dropped.
+struct KillOnDrop(Option<Group>);
 
-impl Drop for Group {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // They may have ended just now.
-            let _ = kill_process_group(group, Signal::KILL);
+        if let Some(group) = &self.0 {
+            group.kill();
         }
     }
 }

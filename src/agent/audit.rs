@@ -1,100 +1,78 @@
-//! The audit log: one JSON line for each thing that happens to a stream.
+//! The audit log: one JSON line for each event of a stream.
 
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use tokio::time::sleep;
 
-use super::audit_output::{AGAIN, Output};
-use super::audit_sink::probe;
+use super::audit_file::probe;
+use super::audit_line::line;
+use super::audit_queue::{Queue, RETRY_EVERY};
 use crate::error::{Error, Result, escape};
 use crate::text::duration;
-use crate::time::clock::iso8601;
 use crate::tunnel::Meter;
 
 /// The log of all streams.
 #[derive(Debug)]
 pub(super) struct Audit {
-    output: Mutex<Output>,
+    queue: Mutex<Queue>,
     next_stream: AtomicU64,
 }
 
 impl Audit {
-    /// Lines go to the file at `path`, or to stdout where that is `-`. A file that cannot be written is tried again: a
-    /// device must stay within reach, all the more when its disk is full.
+    /// Opens the log at `path`; `-` is stdout. A file that cannot be written is tried again, and streams go on: a device
+    /// must stay reachable, most of all when its disk is full.
     pub(super) fn open(path: Option<&Path>) -> Arc<Self> {
-        Arc::new(Self { output: Mutex::new(Output::open(path)), next_stream: AtomicU64::new(1) })
+        Arc::new(Self { queue: Mutex::new(Queue::open(path)), next_stream: AtomicU64::new(1) })
     }
 
-    fn output(&self) -> MutexGuard<'_, Output> {
-        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens the file by its name again, or another one: who rotates logs has moved it away.
+    /// Opens the file at `path`, also if it is the same path: log rotation has moved the open file away.
     pub(super) fn reopen(&self, path: Option<&Path>) {
-        self.output().reopen(path);
+        self.queue().reopen(path);
     }
 
-    /// Tries for ever to write what could not be written.
+    /// Retries, for as long as it is polled, to write what could not be written.
     pub(super) async fn keep_trying(&self) -> Infallible {
         loop {
-            sleep(AGAIN).await;
-            let mut output = self.output();
-            if output.is_in_trouble() {
-                output.flush();
+            sleep(RETRY_EVERY).await;
+            let mut queue = self.queue();
+            if queue.is_in_trouble() {
+                queue.flush();
             }
         }
     }
 
-    /// Begins the record of a stream that `stream` names.
-    pub(super) fn stream(self: &Arc<Self>, stream: &str) -> Trail {
+    /// Begins the record of a stream named `stream`.
+    pub(super) fn stream(self: &Arc<Self>, stream: &str) -> AuditRecord {
         let id = self.next_stream.fetch_add(1, Relaxed);
         let (stream, meter) = (escape(stream), Meter::default());
-        Trail { audit: self.clone(), id, stream, meter, since: Instant::now(), over: false }
-    }
-
-    fn write(&self, fields: Map<String, Value>) {
-        self.output().write(line(fields));
+        AuditRecord { audit: self.clone(), id, stream, meter, since: Instant::now(), over: false }
     }
 }
 
-/// A line for an event of the log's own.
-fn event(name: &str, more: Map<String, Value>) -> Map<String, Value> {
-    let mut fields = Map::new();
-    fields.insert("time".into(), iso8601(SystemTime::now()).into());
-    fields.insert("event".into(), name.into());
-    fields.extend(more);
-    fields
-}
-
-fn line(fields: Map<String, Value>) -> String {
-    format!("{}\n", Value::Object(fields))
-}
-
-/// Tells that `count` lines are missing here.
-pub(super) fn lost(count: u64) -> String {
-    line(event("lost", Map::from_iter([("lines".to_owned(), count.into())])))
-}
-
-/// Writes a line to the file at `path`, as the agent would, and tells that it can be done.
+/// Checks that a line can be written to the log at `path`, and returns the log's name.
 ///
 /// # Errors
-/// Why it cannot.
+/// Why it cannot be written.
 pub(super) fn check(path: &Path) -> Result<String> {
     if path == Path::new("-") {
         return Ok("stdout".into());
     }
-    probe(path, &line(event("check", Map::new()))).map_err(Error::local_io(path.display().to_string()))?;
+    probe(path, &line("check", Map::new())).map_err(Error::local_io(path.display().to_string()))?;
     Ok(path.display().to_string())
 }
 
-/// The record of one stream. Every one that was begun has an end, whatever happens.
+/// The record of one stream. Dropping it writes the end of a stream that has none yet.
 #[derive(Debug)]
-pub(super) struct Trail {
+pub(super) struct AuditRecord {
     audit: Arc<Audit>,
     id: u64,
     stream: String,
@@ -103,8 +81,8 @@ pub(super) struct Trail {
     over: bool,
 }
 
-impl Trail {
-    /// The stream's number.
+impl AuditRecord {
+    /// The stream's number in the log.
     pub(super) fn id(&self) -> u64 {
         self.id
     }
@@ -119,7 +97,7 @@ impl Trail {
         fields.insert("id".into(), self.id.into());
         fields.insert("stream".into(), self.stream.as_str().into());
         fields.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        self.audit.write(event(name, fields));
+        self.audit.queue().write(line(name, fields));
     }
 
     pub(super) fn offered(&self, identity: &str, hub: &str) {
@@ -142,7 +120,7 @@ impl Trail {
         self.event("start", &[]);
     }
 
-    /// The stream, once accepted, has ended.
+    /// Records the end of a stream that was accepted.
     pub(super) fn ended(mut self, why: &str) {
         self.end(why);
     }
@@ -167,7 +145,7 @@ impl Trail {
     }
 }
 
-impl Drop for Trail {
+impl Drop for AuditRecord {
     fn drop(&mut self) {
         if !self.over {
             self.end(if std::thread::panicking() { "a bug of the agent's" } else { "the agent was stopped" });
@@ -197,16 +175,16 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (path, old) = (directory.path().join("audit.log"), directory.path().join("audit.log.1"));
         let audit = Audit::open(Some(&path));
-        let mut trail = audit.stream(STREAM);
-        trail.offered("dev-1", "hub");
+        let mut record = audit.stream(STREAM);
+        record.offered("dev-1", "hub");
         std::fs::rename(&path, &old).unwrap();
-        trail.accepted("127.0.0.1:22", "always");
+        record.accepted("127.0.0.1:22", "always");
         audit.reopen(Some(&path));
-        trail.started();
-        drop(trail);
+        record.started();
+        drop(record);
         assert_eq!(events(&old), ["offer", "accepted"]);
         assert_eq!(events(&path), ["start", "end"]);
-        // Where the new one cannot be opened, lines go where they went, until it can.
+        // Until the new file can be opened, lines go to the old one.
         let later = directory.path().join("later");
         audit.reopen(Some(&later.join("x")));
         audit.stream(STREAM).rejected("no");

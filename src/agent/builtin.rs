@@ -1,4 +1,4 @@
-//! Services of the agent's own, for measuring: what is sent comes back, is counted, or comes in the amount asked for.
+//! Services in the agent itself, for measuring: echo, discard and source.
 
 use std::io::Result;
 use std::pin::Pin;
@@ -8,20 +8,20 @@ use std::task::{Context, Poll, Waker};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, simplex};
 
-/// What echo holds between its two sides.
+/// What echo holds between its input and its output, in bytes.
 const ECHO_BUFFER: usize = 64 * 1024;
 
-/// A service without a server.
+/// A service that needs no server.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Builtin {
-    /// Gives back what it gets (RFC 862).
+    /// Sends back what it receives (RFC 862).
     Echo,
-    /// Takes all (RFC 863), and says how many bytes these were: a decimal number on a line, anew when it has grown.
+    /// Discards what it receives (RFC 863), and sends the number of bytes: in decimal on a line, again when it has grown.
     Discard,
-    /// Sends as many zeros as it is asked for, with a decimal number on a line: what nobody wants would cost quota, too.
+    /// Sends as many zero bytes as a decimal number on the first line asks for. Unlimited output would waste quota.
     Source,
-    /// A bug, for a test of what it costs.
+    /// Panics, for a test of what a bug ends.
     #[cfg(test)]
     Bug,
 }
@@ -37,12 +37,12 @@ impl Builtin {
         }
     }
 
-    /// The service of that name.
+    /// The service with that name.
     pub(super) fn named(name: &str) -> Option<Self> {
         [Builtin::Echo, Builtin::Discard, Builtin::Source].into_iter().find(|builtin| builtin.name() == name)
     }
 
-    /// The two sides of a new connection.
+    /// A new connection: its output and its input.
     pub(crate) fn connect(self) -> (Box<dyn AsyncRead + Send + Unpin>, Box<dyn AsyncWrite + Send + Unpin>) {
         match self {
             Builtin::Echo => {
@@ -52,13 +52,13 @@ impl Builtin {
             Builtin::Discard => {
                 let shared = Shared::default();
                 (
-                    Box::new(Counts { shared: shared.clone(), told: None, line: Vec::new() }),
-                    Box::new(Taker(shared)),
+                    Box::new(Counts { shared: shared.clone(), reported: None, line: Vec::new() }),
+                    Box::new(Input(shared)),
                 )
             }
             Builtin::Source => {
                 let shared = Shared::default();
-                (Box::new(Zeros { shared: shared.clone(), sent: 0 }), Box::new(Taker(shared)))
+                (Box::new(Zeros { shared: shared.clone(), sent: 0 }), Box::new(Input(shared)))
             }
             #[cfg(test)]
             Builtin::Bug => panic!("a bug in a stream, which the test wants"),
@@ -66,26 +66,26 @@ impl Builtin {
     }
 }
 
-/// What the two sides of a connection have in common.
+/// The state that both sides of a connection share.
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    /// Bytes that the user has sent.
-    taken: u64,
-    /// The first of them, as far as they may be a number.
+    /// Bytes received from the user.
+    received: u64,
+    /// The first of them, which may be a number.
     opening: Vec<u8>,
     ended: bool,
-    /// Whoever waits for a change.
+    /// The reader that waits for a change.
     reader: Option<Waker>,
 }
 
-/// The digits of the largest number, and a line feed.
+/// The length of the largest number with its line feed.
 const LONGEST_NUMBER: usize = 21;
 
 impl State {
-    /// The number on the user's first line, once it is there; a line without one asks for nothing.
+    /// The number on the user's first line, once it is complete; 0 for any other line.
     fn wanted(&self) -> Option<u64> {
         match self.opening.iter().position(|byte| *byte == b'\n') {
             Some(end) => Some(number(&self.opening[..end]).unwrap_or(0)),
@@ -112,15 +112,15 @@ impl Shared {
     }
 }
 
-/// Takes what is written, and the end.
-struct Taker(Shared);
+/// The input of discard and source.
+struct Input(Shared);
 
-impl AsyncWrite for Taker {
+impl AsyncWrite for Input {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         self.0.change(|state| {
             let room = LONGEST_NUMBER.saturating_sub(state.opening.len());
             state.opening.extend_from_slice(&bytes[..bytes.len().min(room)]);
-            state.taken = state.taken.saturating_add(bytes.len() as u64);
+            state.received = state.received.saturating_add(bytes.len() as u64);
         });
         Poll::Ready(Ok(bytes.len()))
     }
@@ -135,11 +135,11 @@ impl AsyncWrite for Taker {
     }
 }
 
-/// How much was taken, whenever that is more than was told.
+/// The output of discard: the number of bytes received, whenever it has grown.
 struct Counts {
     shared: Shared,
-    told: Option<u64>,
-    /// What is left of a line.
+    reported: Option<u64>,
+    /// The rest of a line.
     line: Vec<u8>,
 }
 
@@ -147,17 +147,17 @@ impl AsyncRead for Counts {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
         if self.line.is_empty() {
             let mut state = self.shared.lock();
-            let (taken, ended) = (state.taken, state.ended);
-            if self.told.unwrap_or(0) == taken && !ended {
+            let (received, ended) = (state.received, state.ended);
+            if self.reported.unwrap_or(0) == received && !ended {
                 state.reader = Some(cx.waker().clone());
                 return Poll::Pending;
             }
             drop(state);
-            if self.told == Some(taken) {
+            if self.reported == Some(received) {
                 return Poll::Ready(Ok(()));
             }
-            self.told = Some(taken);
-            self.line = format!("{taken}\n").into_bytes();
+            self.reported = Some(received);
+            self.line = format!("{received}\n").into_bytes();
         }
         let count = self.line.len().min(buf.remaining());
         buf.put_slice(&self.line[..count]);
@@ -166,7 +166,7 @@ impl AsyncRead for Counts {
     }
 }
 
-/// Zeros, as many as are wanted.
+/// The output of source.
 struct Zeros {
     shared: Shared,
     sent: u64,
@@ -198,7 +198,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test]
-    async fn each_does_what_it_is_named_for() {
+    async fn echo_discard_and_source_do_what_they_are_named_for() {
         let (mut read, mut write) = Builtin::Echo.connect();
         write.write_all(b"and back").await.unwrap();
         write.shutdown().await.unwrap();
@@ -224,13 +224,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn discard_tells_what_it_has_taken_before_the_end() {
+    async fn discard_reports_its_count_before_the_end() {
         let (mut read, mut write) = Builtin::Discard.connect();
         let mut line = [0; 2];
         for expected in [b"3\n", b"8\n"] {
             let count = if expected[0] == b'3' { 3 } else { 5 };
             write.write_all(&[7; 5][..count]).await.unwrap();
-            // A byte at a time: a line may come in pieces.
+            // A byte at a time: a line may arrive in pieces.
             for byte in &mut line {
                 *byte = read.read_u8().await.unwrap();
             }
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn source_sends_what_it_is_asked_for() {
+    async fn source_sends_what_is_asked_for() {
         for (asked, sent) in [
             ("100000\n", 100_000),
             ("7\r\n12", 7),
@@ -259,7 +259,7 @@ mod tests {
             let (mut read, mut write) = Builtin::Source.connect();
             let mut zeros = Vec::new();
             let (all, ()) = tokio::join!(read.read_to_end(&mut zeros), async {
-                // It comes in pieces, and is waited for.
+                // The number arrives in pieces.
                 for byte in asked.bytes() {
                     tokio::task::yield_now().await;
                     write.write_all(&[byte]).await.unwrap();

@@ -1,6 +1,5 @@
 //! Looks at everything an agent needs, one thing after the other, and says what to do about what is wrong.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -15,6 +14,7 @@ use crate::backend::iothub::listener::link;
 use crate::check::{Finding, Outcome};
 use crate::error::{Error, Result};
 use crate::net::Network;
+use crate::platform::child::is_executable;
 use crate::platform::private_file::log_exposures;
 use crate::time::phase::{Phase, Phases};
 
@@ -128,9 +128,6 @@ async fn reachable(target: &Target, config: &Config) -> Result<String> {
 /// Whether there is such a program, by its path or in PATH.
 fn executable(words: &[String]) -> std::result::Result<(), String> {
     let program = words.first().map_or("", String::as_str);
-    let is_executable = |path: &Path| {
-        path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-    };
     let found = if program.contains('/') {
         is_executable(Path::new(program))
     } else {

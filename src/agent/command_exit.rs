@@ -1,4 +1,4 @@
-//! How the program behind a command target ended: an ordinary end of its stream, or a failure.
+//! The program of a command target, and whether its exit is an ordinary end of the stream or a failure.
 
 use std::io;
 use std::pin::Pin;
@@ -8,24 +8,24 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::process::Child;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 
-use super::said::Said;
+use super::stderr_log::StderrLog;
+use crate::platform::child::Group;
 
-/// How long a program may take to end once its stream has.
+/// How long a program may take to exit once its stream has ended.
 const EXIT_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long its exit is waited for once it has closed stdout: the stream's end is to say how it went.
+/// How long the stream's end waits for the exit status once the program has closed stdout.
 const STATUS_LIMIT: Duration = Duration::from_millis(250);
 
-/// How long something that a program has started may go on with the stream's other end once the program itself has ended.
+/// How long another process may keep the stream open once the program that started it has exited.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The program behind a stream, if the target is a command. Dropped, it is killed.
+/// The program of a stream, if its target is a command. Dropping this kills it.
 #[derive(Debug)]
 pub(super) struct Process(Option<Running>);
 
@@ -33,35 +33,34 @@ pub(super) struct Process(Option<Running>);
 struct Running {
     exit: Exit,
     kill: oneshot::Sender<()>,
-    /// What it says on stderr.
-    _said: Option<Said>,
+    _stderr: Option<StderrLog>,
 }
 
 type Exit = watch::Receiver<Option<ExitStatus>>;
 
 impl Process {
-    /// Of a target that is no command.
+    /// For a target that is not a command.
     pub(super) fn none() -> Self {
         Self(None)
     }
 
-    /// Looks after a program that was started with the far end of a socket as stdin and stdout, whose near end is `socket`.
+    /// Watches a program whose stdin and stdout are the other end of `stdio`.
     pub(super) fn watch<R, W>(
         mut child: Child,
-        said: Option<Said>,
-        socket: (R, W),
+        stderr: Option<StderrLog>,
+        stdio: (R, W),
     ) -> (Output<R>, Input<W>, Self) {
         let (tell, exit) = watch::channel(None);
         let (kill, killed) = oneshot::channel::<()>();
-        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let group = Group::of(&child);
         tokio::spawn(async move {
             let status = tokio::select! {
                 status = child.wait() => status,
                 _ = killed => {
-                    // It may have ended just now.
                     if let Some(group) = group {
-                        let _ = kill_process_group(group, Signal::KILL);
+                        group.kill();
                     }
+                    // It may have ended just now.
                     let _ = child.start_kill();
                     child.wait().await
                 }
@@ -71,23 +70,28 @@ impl Process {
                 Err(error) => log::warn!("target command: {error}"),
             }
         });
-        let seen = Arc::new(Seen::default());
-        let output =
-            Output { inner: socket.0, exit: exit.clone(), seen: seen.clone(), left: None, ending: None };
-        (output, Input { inner: socket.1, seen }, Self(Some(Running { exit, kill, _said: said })))
+        let activity = Arc::new(Activity::default());
+        let output = Output {
+            inner: stdio.0,
+            exit: exit.clone(),
+            activity: activity.clone(),
+            left: None,
+            ending: None,
+        };
+        (output, Input { inner: stdio.1, activity }, Self(Some(Running { exit, kill, _stderr: stderr })))
     }
 
-    /// How the program ended, if it has.
+    /// The exit status, if the program has exited.
     pub(super) fn status(&self) -> Option<ExitStatus> {
         self.0.as_ref().and_then(|running| *running.exit.borrow())
     }
 
-    /// Waits for the program, whose stdin and stdout have ended, kills it if it stays, and logs how it ended.
+    /// Waits for the program, whose stdin and stdout have ended, kills it if it does not exit, and logs its exit status.
     pub(super) async fn end(self, stream: &str) {
-        let Some(Running { mut exit, kill, _said }) = self.0 else { return };
+        let Some(Running { mut exit, kill, _stderr }) = self.0 else { return };
         if timeout(EXIT_LIMIT, exit.wait_for(Option::is_some)).await.is_err() {
             log::warn!(
-                "stream '{stream}': the target command did not end within {} s of its stream, and is killed",
+                "stream '{stream}': the target command is still running {} s after the end of its stream: killing it",
                 EXIT_LIMIT.as_secs()
             );
             drop(kill);
@@ -99,51 +103,53 @@ impl Process {
     }
 }
 
-/// What was seen of a program's stdin and stdout.
+/// What the program has done with its stdin and stdout.
 #[derive(Debug, Default)]
-struct Seen {
-    said: AtomicBool,
-    heard: AtomicBool,
-    /// It ended with something unread.
-    unread: AtomicBool,
-    /// The end of what it says has been passed on.
-    over: AtomicBool,
+struct Activity {
+    has_written: AtomicBool,
+    /// It was sent input.
+    has_input: AtomicBool,
+    /// It exited with input unread.
+    left_unread: AtomicBool,
+    /// The end of its output has been passed on.
+    output_ended: AtomicBool,
 }
 
-impl Seen {
-    /// Whether an exit status other than 0 is a failure. `sshd -i` ends with 255 after ordinary sessions.
-    fn is_idle(&self) -> bool {
-        !self.said.load(Relaxed) && (!self.heard.load(Relaxed) || self.unread.load(Relaxed))
+impl Activity {
+    /// Whether the program did nothing: then an exit status other than 0 is a failure. `sshd -i` exits with 255 after
+    /// ordinary sessions.
+    fn is_none(&self) -> bool {
+        !self.has_written.load(Relaxed) && (!self.has_input.load(Relaxed) || self.left_unread.load(Relaxed))
     }
 }
 
-/// What a program writes.
+/// The program's output.
 pub(super) struct Output<R> {
     inner: R,
     exit: Exit,
-    seen: Arc<Seen>,
-    /// Resolves once it has ended and there is nothing more to read.
+    activity: Arc<Activity>,
+    /// Resolves a moment after the exit, while nothing can be read.
     left: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// The wait for its exit, once it has closed stdout.
+    /// Waits for the exit status, once the output has ended.
     ending: Option<Pin<Box<dyn Future<Output = Option<ExitStatus>> + Send>>>,
 }
 
 impl<R: AsyncRead + Unpin> AsyncRead for Output<R> {
-    /// Fails at the end if the program did: if it died of a signal, or had said nothing, and not read what it was told, when
-    /// it ended with a status other than 0.
+    /// Fails at the end if the program failed: if a signal killed it, or if it exited with a status other than 0 without
+    /// having written anything, or read its input.
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.ending.is_none() {
             let before = buf.filled().len();
             match Pin::new(&mut this.inner).poll_read(cx, buf) {
                 Poll::Ready(Ok(())) if buf.filled().len() > before => {
-                    this.seen.said.store(true, Relaxed);
+                    this.activity.has_written.store(true, Relaxed);
                     this.left = None;
                     return Poll::Ready(Ok(()));
                 }
-                // A program that ends with something unread resets its socket.
+                // The socket of a program that exits with input unread is reset.
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
-                    this.seen.unread.store(true, Relaxed);
+                    this.activity.left_unread.store(true, Relaxed);
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(_) => {}
@@ -167,11 +173,11 @@ impl<R: AsyncRead + Unpin> AsyncRead for Output<R> {
             })
         });
         let status = ready!(ending.as_mut().poll(cx));
-        // For whoever reads again.
+        // For the next read.
         this.ending = Some(Box::pin(std::future::ready(status)));
-        this.seen.over.store(true, Relaxed);
+        this.activity.output_ended.store(true, Relaxed);
         let has_failed = |status: ExitStatus| match status.code() {
-            Some(code) => code != 0 && this.seen.is_idle(),
+            Some(code) => code != 0 && this.activity.is_none(),
             None => true,
         };
         Poll::Ready(match status.filter(|status| has_failed(*status)) {
@@ -181,27 +187,27 @@ impl<R: AsyncRead + Unpin> AsyncRead for Output<R> {
     }
 }
 
-/// What a program reads.
+/// The program's input.
 pub(super) struct Input<W> {
     inner: W,
-    seen: Arc<Seen>,
+    activity: Arc<Activity>,
 }
 
 impl<W: AsyncWrite + Unpin> AsyncWrite for Input<W> {
-    /// What a program that has ended does not read is dropped until its own end has been passed on, for that says how the
-    /// stream ended.
+    /// Drops what a program that has exited does not read, until the end of its output has been passed on: that tells how
+    /// the stream ended.
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         match ready!(Pin::new(&mut this.inner).poll_write(cx, bytes)) {
             Ok(count) => {
-                this.seen.heard.fetch_or(count > 0, Relaxed);
+                this.activity.has_input.fetch_or(count > 0, Relaxed);
                 Poll::Ready(Ok(count))
             }
-            Err(error) if this.seen.over.load(Relaxed) => Poll::Ready(Err(error)),
+            Err(error) if this.activity.output_ended.load(Relaxed) => Poll::Ready(Err(error)),
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
             {
-                this.seen.unread.fetch_or(error.kind() == io::ErrorKind::ConnectionReset, Relaxed);
+                this.activity.left_unread.fetch_or(error.kind() == io::ErrorKind::ConnectionReset, Relaxed);
                 Poll::Ready(Ok(bytes.len()))
             }
             Err(error) => Poll::Ready(Err(error)),

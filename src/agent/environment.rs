@@ -1,5 +1,5 @@
-//! What a program that the agent starts for a stream finds in its environment: little of the agent's, which may hold the
-//! device's key, and the facts of its stream.
+//! The environment of a program that the agent starts for a stream: the facts of the stream, and few of the agent's own
+//! variables, which may hold the device's key.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use crate::backend::iothub::proto::{HubAddress, Identity};
 
-/// What any program may need, and no secret is kept in; and every LC_*.
+/// Variables that any program may need and that hold no secret. Every LC_* is kept as well.
 const KEPT: [&str; 7] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ"];
 
-/// A service's, where the agent has none itself.
+/// The PATH of a program if the agent has none.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What there is to know about a stream that wants in.
+/// What is known about an offered stream.
 #[derive(Debug)]
 pub(super) struct Facts<'a> {
     /// The stream's number in the audit log.
@@ -23,12 +23,12 @@ pub(super) struct Facts<'a> {
     pub(super) target: String,
     pub(super) identity: &'a Identity,
     pub(super) hub: &'a HubAddress,
-    /// Further variables of the agent's that the target's programs find.
+    /// Further variables of the agent's that the target's programs get.
     pub(super) pass_environment: &'a [String],
 }
 
 impl Facts<'_> {
-    /// All that a program finds in its environment.
+    /// The whole environment of a program.
     pub(super) fn environment(&self) -> Vec<(OsString, OsString)> {
         let kept = |name: &OsStr| {
             name.to_str().is_some_and(|name| {
@@ -56,7 +56,7 @@ impl Facts<'_> {
         variables
     }
 
-    /// The same facts for a program's stdin.
+    /// The facts for a program's stdin.
     pub(super) fn json(&self) -> Value {
         json!({
             "id": self.id,

@@ -1,36 +1,37 @@
-//! Offers that come faster than it is worth to tell of each.
+//! Limits how many rejected offers are logged.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often it is told that offers are rejected at once.
-const FLOOD_NOTICE: Duration = Duration::from_secs(10);
+/// The time in which a certain number of rejections are logged.
+const PERIOD: Duration = Duration::from_secs(10);
 
-/// Offers that were rejected at once. A line for each would fill a disk as fast as the hub can send.
+/// Offers that are rejected without a decision. Logging each would fill a disk as fast as the hub can send.
 pub(super) struct Flood {
-    /// How many are told of singly.
-    at_once: u32,
-    told: u32,
+    /// How many are logged in a period.
+    burst: u32,
+    logged: u32,
     since: Instant,
-    untold: u64,
+    /// Since the last one that was logged.
+    unlogged: u64,
 }
 
 impl Flood {
-    pub(super) fn new(at_once: u32) -> Self {
-        Self { at_once, told: 0, since: Instant::now(), untold: 0 }
+    pub(super) fn new(burst: u32) -> Self {
+        Self { burst, logged: 0, since: Instant::now(), unlogged: 0 }
     }
 
-    /// Counts one more, and gives how many there were if they are to be told of now.
+    /// Counts a rejection. If it is to be logged, returns how many there were since the last one that was.
     pub(super) fn rejected(&mut self) -> Option<u64> {
-        if self.since.elapsed() >= FLOOD_NOTICE {
-            (self.told, self.since) = (0, Instant::now());
+        if self.since.elapsed() >= PERIOD {
+            (self.logged, self.since) = (0, Instant::now());
         }
-        self.untold += 1;
-        if self.told == self.at_once {
+        self.unlogged += 1;
+        if self.logged == self.burst {
             return None;
         }
-        self.told += 1;
-        Some(std::mem::take(&mut self.untold))
+        self.logged += 1;
+        Some(std::mem::take(&mut self.unlogged))
     }
 }

@@ -1,24 +1,24 @@
 //! A systemd unit for the agent, hardened as far as its targets allow.
 
 use std::fmt::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::config::{STOP_TIMEOUT, read_document};
 use crate::error::{Error, Result};
+use crate::platform::private_file::is_readable_by_everyone;
 
 /// The unit's name.
 pub const UNIT: &str = "iotstream-agent.service";
 
-/// Where a connection string is kept that the configuration does not speak of.
+/// The connection string's file where the configuration names no credential.
 const CONNECTION_STRING: &str = "/etc/iotstream/connection-string";
-/// What `LogsDirectory=` makes.
+/// The directory that `LogsDirectory=` creates.
 pub(super) const LOGS: &str = "/var/log/iotstream";
-/// What systemd waits beyond `stop-timeout` before it kills.
+/// How long after `stop-timeout` systemd kills the agent.
 const STOP_SLACK: Duration = Duration::from_secs(15);
 
-/// All that systemd offers and an agent can do without. It needs the network and the sockets of its targets.
+/// Everything that systemd can restrict for an agent, which needs the network and the sockets of its targets.
 const HARDENING: &str = "\
 DynamicUser=yes
 CapabilityBoundingSet=
@@ -49,9 +49,9 @@ SystemCallFilter=~@privileged @resources
 UMask=0077
 ";
 
-/// What is left of it where a target is a command, such as `sshd -i`: what starts there has all that the unit takes away.
-/// Each was tried under systemd 252, with sessions that log in with and without a terminal, scp to any path, become
-/// another user with su and sudo, and restart a service. With these they fail:
+/// The restrictions that remain if a target is a command, such as `sshd -i`, because they apply to its sessions too. Each was
+/// tried under systemd 252 with sessions that log in with and without a terminal, scp to any path, become another user
+/// with su and sudo, and restart a service. These break such sessions:
 ///
 /// - `User=`, `DynamicUser=`, `NoNewPrivileges=`, `PrivateUsers=`, the filter `@privileged`: su and sudo
 /// - the filters `@resources` and `@mount` with its chroot, and without `CAP_SYS_CHROOT`: any login; without `CAP_CHOWN`:
@@ -60,16 +60,17 @@ UMask=0077
 ///   for /usr/lib/modules, and without the capability it adds nothing: scp
 /// - `UMask=`: modes of new files
 ///
-/// And with these, what the same people do next:
+/// These break what such users do next:
 ///
 /// - `RestrictSUIDSGID=`: scp -p and rsync of a group's directories, and upgrades of packages
 /// - `ProtectProc=`, `ProcSubset=`: ps, which shows neither other users' processes nor memory
 /// - `MemoryDenyWriteExecute=`: node, java and dotnet
 /// - `DevicePolicy=`, and `ProtectClock=`, which implies it: serial lines
-/// - `ProtectHostname=`: prompts, which go on with an old name; without `CAP_SYS_ADMIN` nobody changes it anyway
+/// - `ProtectHostname=`: prompts, which keep showing an old name; only `CAP_SYS_ADMIN` may change it anyway
 /// - without `CAP_KILL`, `CAP_NET_RAW`, `CAP_SYS_RESOURCE`: kill of another user's process, ping, the limits of a login
 ///
-/// `CAP_AUDIT_WRITE` is there for kernels that audit. What is refused is an error, for no program expects to be killed.
+/// `CAP_AUDIT_WRITE` is for kernels with auditing. A refused system call returns an error, since no program expects to be
+/// killed.
 const SESSIONS: &str = "\
 CapabilityBoundingSet=CAP_AUDIT_WRITE CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_KILL
 CapabilityBoundingSet=CAP_NET_BIND_SERVICE CAP_NET_RAW CAP_SETFCAP CAP_SETGID CAP_SETUID
@@ -89,48 +90,46 @@ SystemCallFilter=~@clock @cpu-emulation @debug @module @mount @obsolete @raw-io 
 SystemCallFilter=chroot
 ";
 
-/// Where sshd locks up what has no rights yet. Debian's own unit makes it, which need not run.
+/// sshd's privilege separation directory. Debian's ssh.service creates it, but need not be running.
 const SSHD_DIRECTORY: &str = "RuntimeDirectory=sshd\nRuntimeDirectoryPreserve=yes\n";
 
-/// Writes the unit that runs `program` with the configuration at `config`.
+/// Returns the unit that runs `program` with the configuration at `config`.
 ///
 /// # Errors
-/// When the configuration cannot be read, or could not be by the service's user.
+/// When the configuration cannot be read, or the service's user could not read it.
 pub fn unit(program: &Path, config: &Path) -> Result<String> {
     if ["/home", "/root", "/tmp"].iter().any(|hidden| program.starts_with(hidden)) {
         log::warn!(
-            "the service sees nothing in {}: copy the program to /usr/local/bin, and run `iotstream agent --install` there",
+            "the service cannot see {}: copy the program to /usr/local/bin, and run `iotstream agent --install` from there",
             program.display()
         );
     }
     let document = read_document(config, &mut Vec::new())?;
     let directory = config.parent().unwrap_or(Path::new(""));
     let relative = |file: &PathBuf| directory.join(file);
-    // A target that is a command makes it root's.
-    let is_roots = document.target.iter().any(|target| target.command.is_some());
+    // With a command target the service runs as root.
+    let runs_as_root = document.target.iter().any(|target| target.command.is_some());
     let wrong = |path: &Path, problem: &str, hint: String| {
         Err(Error::File { path: path.to_owned(), line: None, problem: problem.into(), hint })
     };
-    if !is_roots && document.connection_string.is_some() {
+    if !runs_as_root && document.connection_string.is_some() {
         return wrong(
             config,
-            "it holds the connection string itself, and the service's user could not read it",
+            "it holds the connection string, and the service's user cannot read it",
             format!("move the connection string to {CONNECTION_STRING}: systemd hands it to the service"),
         );
     }
-    if !is_roots && document.holds_secret() {
+    if !runs_as_root && document.holds_secret() {
         return wrong(
             config,
-            "it holds the proxy's password, and the service's user could not read it",
-            format!("leave proxy out, and set HTTPS_PROXY for the service: systemctl edit {UNIT}"),
+            "it holds the proxy's password, and the service's user cannot read it",
+            format!("remove proxy, and set HTTPS_PROXY for the service: systemctl edit {UNIT}"),
         );
     }
     for file in std::iter::once(config.to_owned()).chain(document.ca_file.as_ref().map(relative)) {
-        if !is_roots && !open_to_all(&file) {
+        if !runs_as_root && !is_readable_by_everyone(&file) {
             let path = file.display();
-            log::warn!(
-                "{path}: the service's user cannot read it: chmod o+r '{path}', for it holds no secret"
-            );
+            log::warn!("{path}: the service's user cannot read it; it holds no secret: chmod o+r '{path}'");
         }
     }
     let mut credentials = Vec::new();
@@ -146,11 +145,11 @@ pub fn unit(program: &Path, config: &Path) -> Result<String> {
     let stop = document.stop_timeout.map_or(STOP_TIMEOUT, |limit| limit.0) + STOP_SLACK;
 
     let mut unit = format!(
-        "# Written by `iotstream agent --install`. What is to be otherwise belongs in a drop-in: systemctl edit {UNIT}\n\
+        "# Written by `iotstream agent --install`. Make changes in a drop-in: systemctl edit {UNIT}\n\
          [Unit]\nDescription=iotstream agent: reaches this device through Azure IoT Hub device streams\n\
          After=network.target\n\n\
          [Service]\nType=notify\nExecStart={} agent -v --config {}\nExecReload=/bin/kill -HUP $MAINPID\n\
-         Restart=always\nRestartSec=5s\n# The command line or the configuration: another start would not help.\n\
+         Restart=always\nRestartSec=5s\n# An error in the command line or the configuration: a restart would not help.\n\
          RestartPreventExitStatus=2 78\nTimeoutStopSec={}s\nWatchdogSec=60s\n",
         word(program),
         word(config),
@@ -164,7 +163,7 @@ pub fn unit(program: &Path, config: &Path) -> Result<String> {
             Some(logs) if logs == Path::new(LOGS) => {
                 unit += "LogsDirectory=iotstream\nLogsDirectoryMode=0700\n";
             }
-            // A device is to be reached without its logs as well.
+            // The minus sign: a device stays reachable without its log.
             Some(logs) => drop(writeln!(unit, "ReadWritePaths=-{}", word(logs))),
             None => {}
         }
@@ -180,20 +179,15 @@ pub fn unit(program: &Path, config: &Path) -> Result<String> {
         if commands.iter().any(is_sshd) {
             unit += SSHD_DIRECTORY;
         }
-        unit += "\n# A target is a command. Sessions in it log in, become other users, write any file and restart services.\n\
-                 # What else root does, such as to mount a disk, takes `systemd-run`, or a drop-in that has less of this.\n";
+        unit += "\n# A target is a command. Its sessions log in, become other users, write any file and restart services.\n\
+                 # Other work of root's, such as mounting a disk, needs `systemd-run` or a drop-in that restricts less.\n";
         unit += SESSIONS;
     }
     unit += "\n[Install]\nWantedBy=multi-user.target\n";
     Ok(unit)
 }
 
-/// Whether a user that nobody knows yet can read `file`, as far as its own mode says. What is not there is told of later.
-fn open_to_all(file: &Path) -> bool {
-    file.metadata().map_or(true, |file| file.permissions().mode() & 0o004 != 0)
-}
-
-/// A path as one word of a unit's line.
+/// A path, quoted for a unit file.
 fn word(path: &Path) -> String {
     let text = path.display().to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
     format!("\"{text}\"")
@@ -211,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn hardened_as_far_as_the_targets_allow() {
+    fn hardening_depends_on_the_targets() {
         let tcp = "[[target]]\nstream = \"ssh\"\nconnect = \"127.0.0.1:22\"\n";
         let sshd = "[[target]]\nstream = \"ssh\"\ncommand = [\"/usr/sbin/sshd\", \"-i\"]\n";
         let unit = unit_for(tcp).unwrap();
@@ -224,7 +218,7 @@ mod tests {
         for line in ["RuntimeDirectory=sshd", "ProtectKernelTunables=yes", "SystemCallFilter=chroot"] {
             assert!(sessions.contains(&format!("\n{line}\n")), "{sessions}");
         }
-        // Each of them breaks sessions.
+        // Each of these breaks sessions.
         for key in [
             "DynamicUser",
             "User",

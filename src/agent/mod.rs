@@ -2,8 +2,9 @@
 
 mod approval;
 mod audit;
-mod audit_output;
-mod audit_sink;
+mod audit_file;
+mod audit_line;
+mod audit_queue;
 mod builtin;
 mod check;
 mod command_exit;
@@ -12,10 +13,10 @@ mod credential;
 mod environment;
 mod flood;
 mod install;
-mod said;
 pub(crate) mod schema;
 mod serve;
 mod sessions;
+mod stderr_log;
 mod stream;
 mod target;
 mod traffic;

@@ -5,8 +5,6 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustix::process::Signal;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -25,7 +23,7 @@ use crate::backend::iothub::phase;
 use crate::backend::iothub::proto::{BadOffer, Decision, Offer};
 use crate::error::{Error, Exit, Result};
 use crate::net::{Network, WssUrl};
-use crate::platform::service_manager;
+use crate::platform::{service_manager, signals};
 use crate::time::backoff::{Backoff, chance};
 
 /// Part of a token's life after which it is renewed, as .NET and Java do [S]; and after which even pending offers are
@@ -124,8 +122,7 @@ pub async fn serve(
     mut orders: mpsc::Receiver<Order>,
 ) -> Result<()> {
     config.credential.pass(SystemTime::now(), config.token_life)?;
-    // A file that may not grow any more is an error like any other, and no reason to die.
-    let _size_limit = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
+    signals::survive_file_size_limit();
     let agent = Agent::new(config, network, reread);
     let audit = agent.shared.audit.clone();
     tokio::select! {

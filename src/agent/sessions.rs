@@ -1,15 +1,15 @@
-//! How many streams there are, and how many there may be.
+//! The limits on the number of streams.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The streams from offer to end, by target. The counts outlive a change of the configuration.
+/// The number of streams of each target, from offer to end. The counts outlive a change of the configuration.
 #[derive(Debug, Default)]
 pub(super) struct Sessions(Mutex<HashMap<String, usize>>);
 
-/// A stream's place among them; dropping it gives the place back.
+/// Counts one stream until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Permit {
     sessions: Arc<Sessions>,
     target: String,
 }
@@ -19,7 +19,7 @@ impl Sessions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place, unless there are `most` already, or `most_of_target` of this target.
+    /// Counts a stream of `target`, unless there are `most` streams already, or `most_of_target` of this target.
     ///
     /// # Errors
     /// Which limit is reached.
@@ -28,7 +28,7 @@ impl Sessions {
         target: &str,
         most: usize,
         most_of_target: Option<usize>,
-    ) -> Result<Place, String> {
+    ) -> Result<Permit, String> {
         let mut counts = self.lock();
         if counts.values().sum::<usize>() >= most {
             return Err(format!("there are {most} streams already (max-sessions)"));
@@ -38,11 +38,11 @@ impl Sessions {
             return Err(format!("there are {most} streams of this target already (its max-sessions)"));
         }
         *count += 1;
-        Ok(Place { sessions: self.clone(), target: target.to_owned() })
+        Ok(Permit { sessions: self.clone(), target: target.to_owned() })
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         let mut counts = self.sessions.lock();
         if let Some(count) = counts.get_mut(&self.target) {
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_given_back() {
+    fn a_dropped_permit_frees_its_stream() {
         let sessions = Arc::new(Sessions::default());
         let ssh = sessions.enter("ssh", 2, Some(1)).unwrap();
         assert!(sessions.enter("ssh", 2, Some(1)).unwrap_err().contains("of this target"));

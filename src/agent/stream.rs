@@ -12,7 +12,7 @@ use super::approval::Terminal;
 use super::audit::Audit;
 use super::config::Config;
 use super::environment::Facts;
-use super::sessions::{Place, Sessions};
+use super::sessions::{Permit, Sessions};
 use super::target::{Connection, Target};
 use super::traffic::{Charged, Traffic};
 use crate::backend::iothub::proto::{Decision, Offer};
@@ -59,7 +59,7 @@ pub(super) async fn run(offer: Offer, answers: mpsc::Sender<String>, surrounding
         admitted = admit(trail.id(), &offer.stream, &config, &shared) => admitted,
         () = answers.closed() => Err("the session with the hub ended before the answer".into()),
     };
-    let (target, _place, connection) = match admitted {
+    let (target, _permit, connection) = match admitted {
         Ok(admitted) => admitted,
         Err(why) => {
             trail.rejected(&why);
@@ -118,7 +118,7 @@ pub(super) async fn run(offer: Offer, answers: mpsc::Sender<String>, surrounding
     connection.process.end(&offer.stream).await;
 }
 
-/// Takes a place, asks for approval and connects the target.
+/// Counts the stream, asks for approval and connects the target.
 ///
 /// # Errors
 /// Why the stream is rejected.
@@ -127,12 +127,12 @@ async fn admit<'a>(
     stream: &str,
     config: &'a Config,
     shared: &Shared,
-) -> Result<(&'a Target, Place, Connection), String> {
+) -> Result<(&'a Target, Permit, Connection), String> {
     let target = config.target(stream).ok_or("no target has that name")?;
     if shared.traffic.is_spent(config.allowance) {
         return Err("today's bytes are used up (daily-bytes)".into());
     }
-    let place = shared.sessions.enter(&target.stream, config.max_sessions, target.max_sessions)?;
+    let permit = shared.sessions.enter(&target.stream, config.max_sessions, target.max_sessions)?;
     let facts = Facts {
         id,
         stream,
@@ -144,7 +144,7 @@ async fn admit<'a>(
     target.approve.decide(&facts, &shared.terminal, config.approve_timeout).await?;
     let connection = target.address.connect(&facts).await;
     let connection = connection.map_err(|problem| format!("target {}: {problem}", target.address))?;
-    Ok((target, place, connection))
+    Ok((target, permit, connection))
 }
 
 /// Resolves once a live stream has reached a limit: which.

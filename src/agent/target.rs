@@ -1,15 +1,14 @@
-//! Where streams lead on the device's side.
+//! The targets of streams on the device.
 
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::net::{TcpSocket, TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -17,24 +16,21 @@ use super::approval::Approve;
 use super::builtin::Builtin;
 use super::command_exit::Process;
 use super::environment::Facts;
-use super::said::Said;
-use crate::tunnel::Paced;
+use super::stderr_log::StderrLog;
+use crate::platform::child::{Group, attach_stdio};
+use crate::platform::{AutoTuned, local_socket, tcp};
 
-/// How long a target may take to take a connection: the hub, and the user, are waiting.
+/// How long connecting to a target may take: the hub and the user are waiting.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
-/// What a service on this machine may have waiting for the agent, in bytes: all of it is in front of the next keystroke's
-/// echo, and by itself the kernel takes on megabytes.
-const WAITING: u16 = 32 * 1024;
+/// What the kernel may hold of a local service's output, in bytes: all of it delays the echo of the next keystroke, and
+/// by default the kernel holds megabytes.
+const RECEIVE_BUFFER: u16 = 32 * 1024;
 
-/// The same on a fast line.
-const LONG_WAITING: usize = 256 * 1024;
+/// The same for a fast service.
+const LARGE_RECEIVE_BUFFER: usize = 256 * 1024;
 
-/// What goes in one piece on loopback, in bytes: the service's own part of what waits goes by it, 64 KiB as it is.
-#[cfg(target_os = "linux")]
-const SEGMENT: u32 = 1460;
-
-/// Streams, and where they lead.
+/// The streams with certain names, and what they are connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// A stream's name, or a pattern of names.
@@ -42,7 +38,7 @@ pub struct Target {
     pub address: Address,
     pub approve: Approve,
     pub max_sessions: Option<usize>,
-    /// Variables of the agent's environment that the programs of its streams find in theirs.
+    /// Further variables of the agent's environment for the programs of its streams.
     pub pass_environment: Vec<String>,
 }
 
@@ -64,14 +60,14 @@ pub enum Address {
     /// `host:port`.
     Tcp(String),
     Unix(PathBuf),
-    /// A program with its arguments, started for each stream, with the stream as its stdin and stdout.
+    /// A program and its arguments, started for each stream, with the stream as stdin and stdout.
     Command(Vec<String>),
-    /// A service of the agent's own.
+    /// A service in the agent itself.
     Builtin(Builtin),
 }
 
 impl Address {
-    /// Reads `host:port`, or a path that begins with a slash.
+    /// Parses `host:port`, or a path that begins with a slash.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -89,7 +85,7 @@ impl Address {
         }
     }
 
-    /// Connects. The connection is there when this returns: a service that is down is known before a stream is accepted.
+    /// Connects to the target, before the stream is accepted: a service that is down rejects it.
     ///
     /// # Errors
     /// Why the target cannot be reached, for the log.
@@ -99,14 +95,14 @@ impl Address {
                 Self::Tcp(address) => {
                     let stream = connect(address).await?;
                     stream.set_nodelay(true)?;
-                    // A port nobody listens on can be connected to itself, if it is one the kernel hands out.
+                    // A connection to an unused ephemeral port may connect to itself.
                     if stream.peer_addr()? == stream.local_addr()? {
                         return Err(io::ErrorKind::ConnectionRefused.into());
                     }
                     let (read, write) = stream.into_split();
-                    Connection::new((Paced::new(read, lengthen), write))
+                    Connection::new((AutoTuned::new(read, grow), write))
                 }
-                Self::Unix(path) => Connection::new(UnixStream::connect(path).await?.into_split()),
+                Self::Unix(path) => Connection::new(local_socket::connect(path).await?),
                 Self::Command(words) => start(words, facts)?,
                 Self::Builtin(builtin) => {
                     let (read, write) = builtin.connect();
@@ -127,7 +123,7 @@ async fn connect(address: &str) -> io::Result<TcpStream> {
     for address in tokio::net::lookup_host(address).await? {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         if address.ip().is_loopback() {
-            keep_little(&socket);
+            tcp::limit_received(&socket, RECEIVE_BUFFER.into());
         }
         match socket.connect(address).await {
             Ok(stream) => return Ok(stream),
@@ -137,18 +133,10 @@ async fn connect(address: &str) -> io::Result<TcpStream> {
     Err(failure)
 }
 
-/// Has the kernel hold little of what a service on this machine sends.
-fn keep_little(socket: &TcpSocket) {
-    // Each is an improvement only.
-    let _ = socket.set_recv_buffer_size(WAITING.into());
-    #[cfg(target_os = "linux")]
-    let _ = socket2::SockRef::from(socket).set_tcp_mss(SEGMENT);
-}
-
-/// Has it hold more, for one that has been kept short.
-fn lengthen(read: &OwnedReadHalf) {
+/// Enlarges the receive buffer of a local service.
+fn grow(read: &OwnedReadHalf) {
     if read.peer_addr().is_ok_and(|peer| peer.ip().is_loopback()) {
-        let _ = socket2::SockRef::from(read.as_ref()).set_recv_buffer_size(LONG_WAITING);
+        tcp::set_receive_buffer(read.as_ref(), LARGE_RECEIVE_BUFFER);
     }
 }
 
@@ -163,33 +151,20 @@ impl fmt::Display for Address {
     }
 }
 
-/// Starts a program with a socket as stdin and stdout, which can be shut down one way, as sshd's inetd mode expects.
+/// Starts a program whose stdin and stdout are the stream.
 fn start(words: &[String], facts: &Facts<'_>) -> io::Result<Connection> {
     let [program, arguments @ ..] = words else { return Err(io::ErrorKind::InvalidInput.into()) };
-    let (ours, theirs) = pair()?;
-    let theirs: OwnedFd = theirs.into();
-    let mut child = Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .envs(facts.environment())
-        .stdin(Stdio::from(theirs.try_clone()?))
-        .stdout(Stdio::from(theirs))
-        .stderr(Stdio::piped())
-        // So that what a script has started ends with it.
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()?;
-    let said = child.stderr.take().map(|stderr| Said::by(program, facts.stream, stderr));
-    let (read, write, process) = Process::watch(child, said, ours.into_split());
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(facts.environment());
+    command.stderr(Stdio::piped()).kill_on_drop(true);
+    // What a script has started ends with it.
+    Group::create(&mut command);
+    let ours = attach_stdio(&mut command, RECEIVE_BUFFER.into())?;
+    let mut child = command.spawn()?;
+    drop(command);
+    let stderr = child.stderr.take().map(|stderr| StderrLog::start(program, facts.stream, stderr));
+    let (read, write, process) = Process::watch(child, stderr, ours);
     Ok(Connection { read: Box::new(read), write: Box::new(write), process })
-}
-
-/// The agent's end and the program's, which blocks.
-fn pair() -> io::Result<(UnixStream, std::os::unix::net::UnixStream)> {
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
-    socket2::SockRef::from(&theirs).set_send_buffer_size(WAITING.into())?;
-    ours.set_nonblocking(true)?;
-    Ok((UnixStream::from_std(ours)?, theirs))
 }
 
 /// A connection to a target.
@@ -223,22 +198,6 @@ mod tests {
         for text in ["", "host", ":22", "host:", "host:0", "host:99999", "x.sock"] {
             assert!(Address::parse(text).is_err(), "{text}");
         }
-    }
-
-    #[tokio::test]
-    async fn little_of_what_a_command_sends_waits_for_the_agent() {
-        let (_ours, mut theirs) = pair().unwrap();
-        theirs.set_nonblocking(true).unwrap();
-        let mut waiting = 0;
-        let full = loop {
-            match std::io::Write::write(&mut theirs, &[0; 4096]) {
-                Ok(count) => waiting += count,
-                Err(error) => break error,
-            }
-        };
-        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
-        // What goes with each piece counts as well.
-        assert!((usize::from(WAITING) / 2..=usize::from(WAITING) * 2).contains(&waiting), "{waiting}");
     }
 
     #[tokio::test]

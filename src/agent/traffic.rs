@@ -1,4 +1,4 @@
-//! How fast, and how much a day, all streams together may carry.
+//! The limits on the bandwidth and the daily bytes of all streams together.
 
 use std::io;
 use std::num::NonZeroU64;
@@ -13,21 +13,21 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::time::clock::unix_seconds;
 
-/// Under a bandwidth limit no stream takes more at a time than an eighth of a second carries, so that they take turns.
+/// Under a bandwidth limit a stream carries at most an eighth of a second's bytes at a time, so that streams take turns.
 const TURNS_A_SECOND: u64 = 8;
-/// But a turn is worth its system call.
+/// A turn of fewer bytes is not worth its system call.
 const SMALLEST_TURN: u64 = 256;
 
-/// What streams may carry. Both directions count: a hub's quota counts them so [D].
+/// What streams may carry. Both directions count, as in a hub's quota [D].
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Allowance {
     /// Bytes a second.
     pub(super) bandwidth: Option<NonZeroU64>,
-    /// Bytes a day, which begins at 00:00 UTC as the hub's does [D].
+    /// Bytes a day. The day begins at 00:00 UTC, like the hub's [D].
     pub(super) daily_bytes: Option<u64>,
 }
 
-/// The account of all streams.
+/// The bytes of all streams.
 #[derive(Debug)]
 pub(super) struct Traffic {
     account: Mutex<Account>,
@@ -37,7 +37,7 @@ pub(super) struct Traffic {
 
 #[derive(Debug)]
 struct Account {
-    /// When the line will be free again.
+    /// When the bandwidth limit allows the next byte.
     free_at: Instant,
     day: u64,
     today: u64,
@@ -53,7 +53,7 @@ impl Traffic {
         self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters `bytes`, and gives the time before which their stream is to carry no more.
+    /// Counts `bytes`, and returns the time until which their stream must pause.
     fn charge(&self, bytes: u64, allowance: Allowance) -> Option<Instant> {
         let mut account = self.lock();
         let day = unix_seconds(SystemTime::now()).0 / 86_400;
@@ -84,7 +84,7 @@ impl Traffic {
     }
 }
 
-/// One half of a connection, whose bytes are charged to the account.
+/// One half of a connection, whose bytes are counted and limited.
 #[derive(Debug)]
 pub(super) struct Charged<T> {
     inner: T,
@@ -98,7 +98,7 @@ impl<T: Unpin> Charged<T> {
         Self { inner, traffic: traffic.clone(), allowance, wait: None }
     }
 
-    /// The most that may be carried now, once it is this half's turn.
+    /// The most that may be carried now. Pending while this half must pause.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         if let Some(wait) = &mut self.wait {
             ready!(wait.as_mut().poll(cx));
@@ -153,7 +153,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[tokio::test(start_paused = true)]
-    async fn all_streams_together_keep_to_the_bandwidth() {
+    async fn streams_share_the_bandwidth() {
         let traffic = Traffic::new();
         let allowance = Allowance { bandwidth: NonZeroU64::new(10_000), daily_bytes: None };
         let begin = Instant::now();
@@ -171,14 +171,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_spent_day_is_known_to_all() {
+    async fn streams_share_the_daily_bytes() {
         let traffic = Traffic::new();
         let allowance = Allowance { bandwidth: None, daily_bytes: Some(1000) };
         assert!(!traffic.is_spent(allowance));
         Charged::new(tokio::io::sink(), &traffic, allowance).write_all(&[0; 1000]).await.unwrap();
         traffic.spent().await;
         assert!(traffic.is_spent(allowance));
-        // The configuration may allow more by now, and the day may be over.
+        // More is allowed after a reload, and on the next day.
         assert!(!traffic.is_spent(Allowance { daily_bytes: Some(2000), ..allowance }));
         traffic.lock().day -= 1;
         assert!(!traffic.is_spent(allowance));

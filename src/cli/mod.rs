@@ -7,7 +7,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use clap_complete::ArgValueCandidates;
+use log::LevelFilter;
 
+use crate::logging;
 use crate::profile::stream_for_port;
 use crate::text::duration;
 
@@ -150,6 +152,19 @@ pub struct Log {
     /// Append messages to this file as well
     #[arg(long, value_name = "FILE", env = "IOTSTREAM_LOG_FILE")]
     pub log_file: Option<PathBuf>,
+}
+
+impl Log {
+    /// The options of the log: `-v` prints information, `-vv` everything, `-q` nothing.
+    pub fn options(&self, is_agent: bool) -> logging::Options {
+        let stderr = match (self.quiet, self.verbose) {
+            (true, _) => LevelFilter::Off,
+            (_, 0) => LevelFilter::Warn,
+            (_, 1) => LevelFilter::Info,
+            _ => LevelFilter::Debug,
+        };
+        logging::Options { stderr, file: self.log_file.clone(), is_agent }
+    }
 }
 
 #[derive(Args, Clone, Debug, Default)]

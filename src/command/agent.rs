@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 
 use super::output::print_findings;
@@ -13,8 +12,8 @@ use crate::agent::{self, Config, Order};
 use crate::config::network::network;
 use crate::error::{Error, Result};
 use crate::net::Network;
-use crate::platform::private_file::replace;
-use crate::platform::signals;
+use crate::platform::private_file::{Access, replace};
+use crate::platform::signals::{ServiceSignal, ServiceSignals};
 use crate::{check, cli};
 
 const DEFAULT_CONFIG: &str = "/etc/iotstream/agent.toml";
@@ -66,14 +65,12 @@ fn read(args: &cli::Agent) -> Result<(Config, Network)> {
 
 /// Turns signals into orders: SIGHUP reloads, SIGTERM and SIGINT stop, and stop at once the second time.
 fn give_orders(args: &cli::Agent, orders: mpsc::Sender<Order>) -> Result<impl Future<Output = ()>> {
-    let mut hangup = signals::listen(SignalKind::hangup())?;
-    let mut terminate = signals::listen(SignalKind::terminate())?;
-    let mut interrupt = signals::listen(SignalKind::interrupt())?;
+    let mut signals = ServiceSignals::listen()?;
     let args = args.clone();
     Ok(async move {
         loop {
-            let order = tokio::select! {
-                _ = hangup.recv() => {
+            let order = match signals.next().await {
+                ServiceSignal::Reload => {
                     let args = args.clone();
                     // A command may take its time, and streams are not to wait.
                     let reading = tokio::task::spawn_blocking(move || read(&args)).await;
@@ -83,8 +80,7 @@ fn give_orders(args: &cli::Agent, orders: mpsc::Sender<Order>) -> Result<impl Fu
                     }
                     Order::Reload(read.map(Box::new))
                 }
-                _ = terminate.recv() => Order::Stop,
-                _ = interrupt.recv() => Order::Stop,
+                ServiceSignal::Stop => Order::Stop,
             };
             // The agent is ending when it takes no more.
             let _ = orders.send(order).await;
@@ -109,7 +105,7 @@ fn install(args: &cli::Agent) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let path = directory.join(agent::UNIT);
-    replace(&path, unit.as_bytes(), 0o644)
+    replace(&path, unit.as_bytes(), Access::Everyone)
         .map_err(|problem| problem.into_error(path.display().to_string()))?;
     say(&format!(
         "{} is written; to run it now and at each start:\nsystemctl daemon-reload\nsystemctl enable --now {}\n",

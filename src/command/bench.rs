@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::signal::unix::{Signal, SignalKind};
 use tokio::time::interval;
 
 use super::output::print;
@@ -14,7 +13,7 @@ use super::prompt;
 use crate::connect::{self, Plan, keepalive};
 use crate::error::{Error, Exit, Result};
 use crate::measure::{Session, Transfer, download, upload};
-use crate::platform::signals;
+use crate::platform::signals::Interrupts;
 use crate::text::duration::{milliseconds, show_measured};
 use crate::text::size;
 use crate::time::phase::Phases;
@@ -92,19 +91,19 @@ fn may_begin(args: &cli::Bench, ways: u64) -> Result<bool> {
 
 /// Measures one way after the other. One that was interrupted ends it, with what was moved.
 async fn bench(args: &cli::Bench, plans: &[(Way, Arc<Plan>)]) -> Result<ExitCode> {
-    let mut interrupt = signals::listen(SignalKind::interrupt())?;
+    let mut interrupts = Interrupts::listen()?;
     let mut runs = Vec::new();
     let mut ended = Ok(true);
     for (way, plan) in plans {
         let mut run = Run { way: *way, phases: Phases::default(), transfer: Transfer::default(), carried: 0 };
         let opened = tokio::select! {
             opened = connect::open(plan, Instant::now(), &mut run.phases) => Some(opened),
-            _ = interrupt.recv() => None,
+            () = interrupts.next() => None,
         };
         ended = match opened {
             Some(Ok(websocket)) => {
                 let session = Session::start(websocket, keepalive(&args.way));
-                run.measure(args, session, &mut interrupt).await
+                run.measure(args, session, &mut interrupts).await
             }
             Some(Err(error)) => {
                 ended = Err(connect::unless_offered(error, plan.stream(), way.builtin()));
@@ -140,7 +139,7 @@ impl Run {
         &mut self,
         args: &cli::Bench,
         mut session: Session,
-        interrupt: &mut Signal,
+        interrupts: &mut Interrupts,
     ) -> Result<bool> {
         self.transfer = Transfer::default();
         let (stream, transfer) = (self.way.builtin(), &self.transfer);
@@ -165,7 +164,7 @@ impl Run {
         let ended = tokio::select! {
             biased;
             transferred = transferred => transferred.map(Some),
-            _ = interrupt.recv() => Ok(None),
+            () = interrupts.next() => Ok(None),
             never = progress => never,
         };
         if draws {

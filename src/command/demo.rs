@@ -1,17 +1,14 @@
-//! Shows it working: a hub and a device in this process, and the system's own ssh through them.
+//! A self-contained demo: a hub and a device in this process, and a session of the system's ssh through them.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::process::Command;
-use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 
 use crate::agent::{self, Address, Config, Target};
@@ -20,14 +17,16 @@ use crate::cli;
 use crate::emulator::{Emulator, Options};
 use crate::error::{Error, Result};
 use crate::net::{Network, Proxies, Tls};
-use crate::platform::signals;
+use crate::platform::child::shell_status;
+use crate::platform::private_file::{Access, create_directories};
+use crate::platform::{process, signals};
 use crate::secret::Secret;
 use crate::ssh::config::Helper;
 
 /// The device's id, and ssh's name for it.
 const DEVICE: &str = "demo-device";
 
-/// What runs on the device when nothing is asked for.
+/// The command on the device if the user gives none.
 const SHOW: &str = "echo \"this is the device, reached through a device stream: $(uname -srm), $(id -un)\"";
 
 pub(super) fn run(args: &cli::Demo) -> Result<ExitCode> {
@@ -39,12 +38,12 @@ pub(super) fn run(args: &cli::Demo) -> Result<ExitCode> {
     let runtime = super::runtime()?;
     runtime.block_on(async {
         let stop = signals::hangup()?;
-        // A terminal sends Ctrl-C to ssh as well, and ssh decides what it means.
-        let _interrupts = signals::listen(SignalKind::interrupt())?;
-        let session = Session::prepare(directory.path(), &keygen, &sshd).await?;
-        let hub = session.hub;
+        // The terminal sends Ctrl-C to ssh as well, and ssh acts on it.
+        let _interrupts = signals::Interrupts::listen()?;
+        let demo = Demo::prepare(directory.path(), &keygen, &sshd).await?;
+        let hub = demo.hub;
         let (orders, taken) = mpsc::channel(1);
-        let agent = tokio::spawn(agent::serve(session.agent, session.network, None, taken));
+        let agent = tokio::spawn(agent::serve(demo.agent, demo.network, None, taken));
         tokio::spawn(hub.run(std::future::pending()));
         let mut ssh = ssh_command(&ssh, directory.path(), args);
         let mut child = ssh.spawn().map_err(Error::local_io("ssh"))?;
@@ -57,22 +56,22 @@ pub(super) fn run(args: &cli::Demo) -> Result<ExitCode> {
             }
         };
         let status = status.map_err(Error::local_io("ssh"))?;
-        // The device's sshd ends with its stream: nothing of the demo stays behind.
+        // sshd ends with its stream, so that nothing keeps running after the demo.
         drop(orders);
         agent.await.map_err(|error| Error::Bug(error.to_string()))??;
-        let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+        let code = shell_status(status);
         Ok(ExitCode::from(u8::try_from(code.unwrap_or(255)).unwrap_or(255)))
     })
 }
 
 /// A hub and a device that are ready to run.
-struct Session {
+struct Demo {
     hub: Emulator,
     agent: Config,
     network: Network,
 }
 
-impl Session {
+impl Demo {
     async fn prepare(directory: &Path, keygen: &Path, sshd: &Path) -> Result<Self> {
         let listen = || async {
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -102,7 +101,7 @@ impl Session {
     }
 }
 
-/// Writes keys and configurations for ssh and sshd that have nothing to do with the system's. Returns sshd's.
+/// Writes keys and configurations for ssh and sshd, independent of the system's. Returns the path of sshd's.
 async fn write_ssh_files(directory: &Path, keygen: &Path) -> Result<PathBuf> {
     for name in ["host_key", "user_key"] {
         let output = Command::new(keygen)
@@ -127,7 +126,7 @@ async fn write_ssh_files(directory: &Path, keygen: &Path) -> Result<PathBuf> {
     for (key, value) in [
         ("HostKey", at("host_key")),
         ("AuthorizedKeysFile", at("authorized_keys")),
-        // The directory is this user's own, in a temporary directory that is everybody's.
+        // sshd would refuse files below /tmp, which everybody can write.
         ("StrictModes", "no".into()),
         ("PasswordAuthentication", "no".into()),
         ("KbdInteractiveAuthentication", "no".into()),
@@ -158,18 +157,18 @@ async fn write_ssh_files(directory: &Path, keygen: &Path) -> Result<PathBuf> {
     Ok(directory.join("sshd_config"))
 }
 
-/// sshd insists on its empty directory, which Debian makes only when the service starts.
+/// sshd requires its privilege separation directory, which Debian creates only when the service starts.
 fn privilege_separation_directory() -> Result<()> {
     let directory = Path::new("/run/sshd");
-    if !rustix::process::geteuid().is_root() || directory.exists() {
+    if !process::is_root() || directory.exists() {
         return Ok(());
     }
-    fs::DirBuilder::new().mode(0o755).create(directory).map_err(Error::local_io("/run/sshd"))
+    create_directories(directory, Access::Everyone).map_err(Error::local_io("/run/sshd"))
 }
 
 fn ssh_command(ssh: &Path, directory: &Path, args: &cli::Demo) -> Command {
     let mut command = Command::new(ssh);
-    // The helper is to do as for anybody, whatever the user has set for hubs of their own.
+    // The user's settings for other hubs do not apply.
     for (name, _) in
         std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"IOTSTREAM_"))
     {
@@ -177,7 +176,7 @@ fn ssh_command(ssh: &Path, directory: &Path, args: &cli::Demo) -> Command {
     }
     command.arg("-F").arg(directory.join("ssh_config")).arg(DEVICE);
     if args.ssh_args.is_empty() {
-        // The helper tells each phase and its time.
+        // The helper prints each phase and its time.
         command.arg(SHOW).env("IOTSTREAM_VERBOSE", "1");
     } else {
         command.args(&args.ssh_args);
@@ -185,7 +184,7 @@ fn ssh_command(ssh: &Path, directory: &Path, args: &cli::Demo) -> Command {
     command
 }
 
-/// Finds a program in PATH, and where systems keep those that are not for users.
+/// Finds a program in PATH, or in the directories of programs that are not for users.
 fn program(name: &str, package: &'static str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let others = ["/usr/sbin", "/usr/local/sbin", "/sbin", "/usr/libexec", "/usr/lib/ssh"].map(PathBuf::from);

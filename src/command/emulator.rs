@@ -3,12 +3,12 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::backend::iothub::proto::Identity;
 use crate::cli;
 use crate::emulator::{Emulator, Faults, Options, Quota, Thumbprint};
 use crate::error::{Error, Result};
+use crate::platform::signals;
 
 pub fn run(args: &cli::Emulator) -> Result<ExitCode> {
     let options = Options {
@@ -22,8 +22,7 @@ pub fn run(args: &cli::Emulator) -> Result<ExitCode> {
     super::runtime()?.block_on(async {
         let (https, mqtts) = (bind(args.listen).await?, bind(args.mqtt_listen).await?);
         // Whoever has read the ready line may end the emulator: the handlers are there before it.
-        let signals = || Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?));
-        let (mut interrupt, mut terminate) = signals().map_err(Error::local_io("signals"))?;
+        let stop = signals::stop()?;
         let emulator = Emulator::open(https, mqtts, options)?;
         let ready = format!("ready https={} mqtts={}\n", emulator.https_address(), emulator.mqtts_address());
         let mut stdout = std::io::stdout();
@@ -31,13 +30,7 @@ pub fn run(args: &cli::Emulator) -> Result<ExitCode> {
             .write_all(ready.as_bytes())
             .and_then(|()| stdout.flush())
             .map_err(Error::local_io("stdout"))?;
-        let shutdown = async {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        };
-        emulator.run(shutdown).await;
+        emulator.run(stop).await;
         Ok(ExitCode::SUCCESS)
     })
 }

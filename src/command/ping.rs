@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::signal::unix::SignalKind;
 
 use super::output::{print, print_to_reader, reader_has_gone};
 use crate::cli;
 use crate::connect::{self, Plan, keepalive};
 use crate::error::{Exit, Result, escape};
 use crate::measure::{Event, Pace, Session, Summary, round_trips};
-use crate::platform::signals;
+use crate::platform::signals::Interrupts;
 use crate::text::duration::{milliseconds, show, show_measured};
 use crate::time::phase::Phases;
 
@@ -33,7 +32,7 @@ async fn ping(args: &cli::Ping, plan: &Arc<Plan>) -> Result<ExitCode> {
     let opened = connect::open(plan, Instant::now(), &mut phases).await;
     let websocket = opened.map_err(|error| connect::unless_offered(error, plan.stream(), "echo"))?;
     // Before this, Ctrl-C ends the command as it ends any other.
-    let mut interrupt = signals::listen(SignalKind::interrupt())?;
+    let mut interrupts = Interrupts::listen()?;
     report.is_set_up(&phases)?;
     let mut session = Session::start(websocket, keepalive(&args.way));
     let pace = Pace {
@@ -45,7 +44,7 @@ async fn ping(args: &cli::Ping, plan: &Arc<Plan>) -> Result<ExitCode> {
     let note = |event| report.note(event);
     let ended = tokio::select! {
         ended = round_trips(&args.stream, &mut session.read, &mut session.write, &pace, note) => ended,
-        _ = interrupt.recv() => Ok(true),
+        () = interrupts.next() => Ok(true),
     };
     report.ends(&phases)?;
     match ended {

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::future::pending;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::error::{self, Error};
 use crate::logging;
-use crate::platform::parent::Parent;
+use crate::platform::parent::{HandOver, Parent};
 use crate::platform::stdio::{Input, Output, take_stdio};
 use crate::ssh::disconnect;
 
@@ -34,8 +33,8 @@ pub(crate) struct Caller {
     /// What the caller has said so far.
     pub(crate) opening: Vec<u8>,
     ended: bool,
-    /// The ssh that may hand over to a child of its own, and what shows whether it did: another end of stdin.
-    ssh: Option<(Parent, OwnedFd)>,
+    /// Of an ssh that may hand over to a child of its own.
+    hand_over: Option<HandOver>,
     /// It shows on our own stderr what it is told in band.
     speaks_where_we_do: bool,
 }
@@ -43,20 +42,19 @@ pub(crate) struct Caller {
 impl Caller {
     pub(crate) fn take() -> error::Result<Self> {
         let parent = Parent::find();
-        let speaks_where_we_do = parent.as_ref().is_some_and(Parent::speaks_where_we_do);
-        let stdin = rustix::stdio::stdin().try_clone_to_owned();
-        let ssh = parent.filter(Parent::is_ssh).zip(stdin.ok());
+        let speaks_where_we_do = parent.as_ref().is_some_and(Parent::shows_disconnect_on_our_stderr);
+        let hand_over = parent.filter(Parent::is_ssh).and_then(Parent::watch_hand_over);
         let (input, output) = take_stdio().map_err(Error::local_io("stdin and stdout"))?;
-        Ok(Self { input, output, opening: Vec::new(), ended: false, ssh, speaks_where_we_do })
+        Ok(Self { input, output, opening: Vec::new(), ended: false, hand_over, speaks_where_we_do })
     }
 
     /// Lets go of stderr once the ssh that started this helper goes on as another process: whoever reads ssh's stderr to
     /// its end waits for nothing else then. Resolves never.
     pub(crate) fn release_stderr_in_time(&mut self) -> impl Future<Output = Infallible> + use<> {
-        let ssh = self.ssh.take();
+        let hand_over = self.hand_over.take();
         async {
-            if let Some((parent, stdin)) = ssh {
-                parent.hands_over(stdin).await;
+            if let Some(hand_over) = hand_over {
+                hand_over.done().await;
                 logging::release_stderr();
             }
             pending().await

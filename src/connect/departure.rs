@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::caller::Caller;
-use crate::platform::signals::{Asked, HelperSignals};
+use crate::platform::signals::{HelperSignal, HelperSignals};
 use crate::platform::stdio::{InputWatch, OutputWatch};
 
 /// How often stdin's writers are looked for once nobody reads stdout.
@@ -72,9 +72,9 @@ impl Departure {
     pub(crate) async fn asked(&self, signals: &mut HelperSignals, stats: impl Fn()) -> &'static str {
         loop {
             match signals.next().await {
-                Asked::Stats => stats(),
-                Asked::Terminate => return "SIGTERM",
-                Asked::Hangup => {
+                HelperSignal::Stats => stats(),
+                HelperSignal::Terminate => return "SIGTERM",
+                HelperSignal::Hangup => {
                     self.hung_up.store(true, Relaxed);
                     self.changed.notify_one();
                     if !signals.is_orphan() {

@@ -10,13 +10,13 @@
 //! profiles.toml                the connect side's configuration
 //! ```
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::backend::iothub::proto::{ConnectionString, HubAddress, Identity, Key, encode};
 use crate::error::{Error, Result};
+use crate::platform::private_file::{Access, create_directories, replacement};
 use crate::secret::Secret;
 
 use super::certificate::Authority;
@@ -51,7 +51,7 @@ impl Directory {
     pub(super) fn open(path: &Path) -> Result<Self> {
         for part in ["devices", "policies"] {
             let path = path.join(part);
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+            let made = create_directories(&path, Access::Owner);
             made.map_err(Error::local_io(format!("emulator's directory {}", path.display())))?;
         }
         let path = path.canonicalize();
@@ -65,8 +65,8 @@ impl Directory {
             return Ok(Authority { certificate: certificate.expose().to_owned(), key });
         }
         let authority = Authority::generate().map_err(anyhow::Error::new)?;
-        self.write("ca.key", 0o600, authority.key.expose())?;
-        self.write("ca.pem", 0o644, &authority.certificate)?;
+        self.write("ca.key", Access::Owner, authority.key.expose())?;
+        self.write("ca.pem", Access::Everyone, &authority.certificate)?;
         Ok(authority)
     }
 
@@ -79,7 +79,7 @@ impl Directory {
             Some(_) => return Err(self.broken(&file, "it holds no SharedAccessKey".into())),
         };
         let text = policy_string(hub, name, &key);
-        self.write(&file, 0o600, &format!("{}\n", text.expose()))?;
+        self.write(&file, Access::Owner, &format!("{}\n", text.expose()))?;
         Ok(key)
     }
 
@@ -122,11 +122,11 @@ impl Directory {
         let proof = match proof {
             Proof::Key(key) => Secret::new(format!("SharedAccessKey={}", key.expose())),
             Proof::Certificate(thumbprint) => {
-                self.write(&identity_file(identity, "sha256"), 0o600, &format!("{thumbprint}\n"))?;
+                self.write(&identity_file(identity, "sha256"), Access::Owner, &format!("{thumbprint}\n"))?;
                 Secret::new("x509=true")
             }
             Proof::Authority => {
-                self.write(&identity_file(identity, "sha256"), 0o600, &format!("{AUTHORITY}\n"))?;
+                self.write(&identity_file(identity, "sha256"), Access::Owner, &format!("{AUTHORITY}\n"))?;
                 Secret::new("x509=true")
             }
         };
@@ -135,7 +135,7 @@ impl Directory {
             identity.device(),
             proof.expose()
         ));
-        self.write(&identity_file(identity, "conn"), 0o600, text.expose())
+        self.write(&identity_file(identity, "conn"), Access::Owner, text.expose())
     }
 
     /// An identity's twin, if it was kept.
@@ -147,7 +147,7 @@ impl Directory {
 
     pub(super) fn keep_twin(&self, identity: &Identity, twin: &Twin) -> Result<()> {
         let text = serde_json::to_string(twin).map_err(anyhow::Error::new)?;
-        self.write(&identity_file(identity, "twin"), 0o600, &text)
+        self.write(&identity_file(identity, "twin"), Access::Owner, &text)
     }
 
     /// Removes an identity's files.
@@ -188,7 +188,7 @@ impl Directory {
             quoted(string.expose()),
             quoted(ca_file)
         ));
-        self.write("profiles.toml", 0o600, text.expose())
+        self.write("profiles.toml", Access::Owner, text.expose())
     }
 
     fn connection_string(&self, file: &str) -> Result<Option<(Option<Identity>, Key)>> {
@@ -218,15 +218,11 @@ impl Directory {
     }
 
     /// Replaces a file in one step: whoever reads it sees the old text or the new.
-    fn write(&self, file: &str, mode: u32, text: &str) -> Result<()> {
+    fn write(&self, file: &str, access: Access, text: &str) -> Result<()> {
         let path = self.path.join(file);
         let replace = || {
-            let folder = path.parent().unwrap_or(&self.path);
-            let mut file =
-                tempfile::Builder::new().permissions(Permissions::from_mode(mode)).tempfile_in(folder)?;
+            let mut file = replacement(&path, access)?;
             file.write_all(text.as_bytes())?;
-            // The umask has had its say on a new file's mode.
-            file.as_file().set_permissions(Permissions::from_mode(mode))?;
             file.persist(&path)?;
             Ok(())
         };
@@ -251,6 +247,8 @@ fn identity_file(identity: &Identity, kind: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn hub() -> HubAddress {

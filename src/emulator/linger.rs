@@ -1,18 +1,19 @@
 //! The end of a connection whose client may not read: closed the ordinary way, its end would wait behind what is not
 //! read, and the client would never learn of it.
 
-use std::fs;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::sleep;
+
+use crate::platform::tcp::unacknowledged;
 
 /// How often is looked whether everything has arrived.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// Waits until what `tcp` was sent has arrived: the kernel would give up on a connection that is closed before.
 pub(super) async fn wait(tcp: &TcpStream) {
-    while unsent(tcp).is_some_and(|left| left > 0) {
+    while unacknowledged(tcp).is_some_and(|left| left > 0) {
         sleep(LOOK).await;
     }
 }
@@ -20,7 +21,7 @@ pub(super) async fn wait(tcp: &TcpStream) {
 /// The same, for as long as the client takes some of it every `stall`; then its end will be a reset.
 pub(super) async fn wait_or_reset(tcp: &TcpStream, stall: Duration) {
     let mut before = u64::MAX;
-    while let Some(left @ 1..) = unsent(tcp) {
+    while let Some(left @ 1..) = unacknowledged(tcp) {
         if left >= before {
             reset(tcp);
             return;
@@ -33,19 +34,6 @@ pub(super) async fn wait_or_reset(tcp: &TcpStream, stall: Duration) {
 /// Makes the end of `tcp` a reset, which a client notices that does not read.
 pub(super) fn reset(tcp: &TcpStream) {
     let _ = tcp.set_zero_linger();
-}
-
-/// How many bytes the other end's kernel has not taken. The socket option that tells it has no safe binding.
-fn unsent(tcp: &TcpStream) -> Option<u64> {
-    let inode = rustix::fs::fstat(tcp).ok()?.st_ino.to_string();
-    ["/proc/self/net/tcp", "/proc/self/net/tcp6"].iter().find_map(|table| {
-        let table = fs::read_to_string(table).ok()?;
-        table.lines().find_map(|line| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let (queue, _) = fields.get(4)?.split_once(':')?;
-            (*fields.get(9)? == inode).then(|| u64::from_str_radix(queue, 16).ok()).flatten()
-        })
-    })
 }
 
 #[cfg(test)]
@@ -69,7 +57,7 @@ mod tests {
         while let Ok(count) = tcp.try_write(&block) {
             sent += count as u64;
         }
-        assert!(unsent(tcp).is_some_and(|left| left > 0));
+        assert!(unacknowledged(tcp).is_some_and(|left| left > 0));
         sent
     }
 

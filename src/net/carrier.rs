@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::line;
 use super::tls_stream::TlsStream;
-use crate::tunnel::{Keepalive, Line, Remote};
+use crate::platform::{TcpInfo, tcp};
+use crate::tunnel::{Keepalive, Remote};
 
 /// A connection on which a server or, through a proxy, the far end of a tunnel speaks.
 #[derive(Debug)]
@@ -29,16 +29,16 @@ impl Carrier {
 }
 
 impl Remote for TlsStream<Carrier> {
-    fn line(&self) -> Option<Line> {
-        line::line(self.carrier().tcp())
+    fn tcp_info(&self) -> Option<TcpInfo> {
+        tcp::info(self.carrier().tcp())
     }
 
     fn probe(&self, keepalive: Keepalive) {
-        line::probe(self.carrier().tcp(), keepalive);
+        tcp::probe(self.carrier().tcp(), keepalive.ping, keepalive.dead.saturating_sub(keepalive.ping));
     }
 
     fn reset_on_drop(&self, reset: bool) {
-        line::reset_on_drop(self.carrier().tcp(), reset);
+        tcp::reset_on_close(self.carrier().tcp(), reset);
     }
 }
 

@@ -11,25 +11,22 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::carrier::Carrier;
-use super::line;
 use super::tls_stream::TlsStream;
 use super::{ClientCertificate, Endpoint, Proxies, Tls};
 use crate::error::{Error, Result};
+use crate::platform::tcp;
 use crate::time::phase::{Phase, Phases};
 
 /// How long each of DNS, TCP and TLS may take.
 const PHASE_LIMIT: Duration = Duration::from_secs(10);
 
-/// The head start of an address over the next one (RFC 8305, section 5).
+/// How long an address is tried alone before the next one (RFC 8305, section 5).
 const HEAD_START: Duration = Duration::from_millis(250);
-
-/// Unsent bytes that the kernel takes on: more only puts data in front of the next keystroke.
-const UNSENT_LIMIT: u32 = 32 * 1024;
 
 /// An established connection with TLS.
 pub type Stream = TlsStream<Carrier>;
 
-/// The way out of this machine.
+/// How this machine reaches servers: its TLS settings and proxies.
 #[derive(Clone, Debug)]
 pub struct Network {
     tls: Tls,
@@ -41,7 +38,7 @@ impl Network {
         Self { tls, proxies }
     }
 
-    /// The same way out, on which servers that ask for a certificate are shown this one.
+    /// The same network, but presenting `certificate` to servers that ask for one.
     #[must_use]
     pub fn with_certificate(&self, certificate: &ClientCertificate) -> Self {
         let mut network = self.clone();
@@ -49,10 +46,10 @@ impl Network {
         network
     }
 
-    /// Connects to `endpoint` with TLS, through a proxy where one is on the way, and notes the time of each phase.
+    /// Connects to `endpoint` with TLS, through a proxy if one applies, and records the time of each phase.
     ///
     /// # Errors
-    /// Which phase failed or ran out of time.
+    /// The phase that failed or timed out.
     pub async fn connect(&self, endpoint: &Endpoint, phases: &mut Phases) -> Result<Stream> {
         let carrier = match self.proxies.find(endpoint) {
             Some(proxy) => self.through(proxy, endpoint, phases).await?,
@@ -64,9 +61,9 @@ impl Network {
     /// A TCP connection to `endpoint` itself.
     pub(super) async fn tcp(&self, endpoint: &Endpoint, phases: &mut Phases) -> Result<TcpStream> {
         let addresses = limited(Phase::DNS, endpoint, phases, PHASE_LIMIT, resolve(endpoint)).await?;
-        let tcp = limited(Phase::TCP, endpoint, phases, PHASE_LIMIT, race(endpoint, addresses)).await?;
-        prepare(&tcp);
-        Ok(tcp)
+        let stream = limited(Phase::TCP, endpoint, phases, PHASE_LIMIT, race(endpoint, addresses)).await?;
+        tcp::set_interactive(&stream);
+        Ok(stream)
     }
 
     /// TLS with `endpoint` over a connection to it.
@@ -78,7 +75,7 @@ impl Network {
     }
 }
 
-/// Runs one phase within its limit and notes its time.
+/// Runs one phase within its time limit, and records its time.
 pub(super) async fn limited<T>(
     phase: Phase,
     endpoint: &Endpoint,
@@ -107,7 +104,7 @@ async fn resolve(endpoint: &Endpoint) -> Result<Vec<SocketAddr>> {
     Ok(alternate(found))
 }
 
-/// Orders addresses so that the families take turns, beginning with the resolver's first choice (RFC 8305, section 4).
+/// Orders addresses so that the families alternate, starting with the resolver's first choice (RFC 8305, section 4).
 fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses[0].is_ipv6();
     let (preferred, other): (Vec<_>, Vec<_>) =
@@ -124,7 +121,7 @@ fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     }
 }
 
-/// Connects to the first address that answers; each has a head start over the next, unless it fails before.
+/// Connects to the first address that answers. The next one is tried after a head start, or at once when one fails.
 async fn race(endpoint: &Endpoint, addresses: Vec<SocketAddr>) -> Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut attempts: JoinSet<io::Result<TcpStream>> = JoinSet::new();
@@ -150,23 +147,12 @@ async fn race(endpoint: &Endpoint, addresses: Vec<SocketAddr>) -> Result<TcpStre
     }
 }
 
-/// What ssh would set on its own socket, and cannot set on ours.
-fn prepare(stream: &TcpStream) {
-    let socket = socket2::SockRef::from(stream);
-    // Each is an improvement only: a stream without it is better than none.
-    let _ = socket.set_tcp_nodelay(true);
-    let _ = socket.set_keepalive(true);
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let _ = socket.set_tcp_notsent_lowat(UNSENT_LIMIT);
-    line::retry_soon(stream);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn families_take_turns() {
+    fn address_families_alternate() {
         let address = |text: &str| text.parse::<SocketAddr>().unwrap();
         let [a, b, c, d] = ["[::1]:1", "[::2]:1", "127.0.0.1:1", "[::3]:1"].map(address);
         assert_eq!(alternate(vec![a, b, c, d]), [a, c, b, d]);
@@ -174,16 +160,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dead_address_does_not_hide_a_living_one() {
+    async fn a_dead_address_does_not_hide_a_live_one() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let living = listener.local_addr().unwrap();
+        let live = listener.local_addr().unwrap();
         let dead = {
             let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             gone.local_addr().unwrap()
         };
-        let endpoint = Endpoint::new("test", living.port());
-        let stream = race(&endpoint, vec![dead, living]).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), living);
+        let endpoint = Endpoint::new("test", live.port());
+        let stream = race(&endpoint, vec![dead, live]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), live);
         let error = race(&endpoint, vec![dead]).await.unwrap_err();
         assert!(error.to_string().contains("refused"), "{error}");
     }

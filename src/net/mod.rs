@@ -5,7 +5,6 @@ mod client_certificate;
 mod dial;
 mod endpoint;
 mod http;
-mod line;
 mod pem;
 mod private_key;
 mod proxy;

@@ -1,8 +1,30 @@
-//! What depends on the operating system.
+//! What depends on the operating system. This file alone chooses by it: `system` has what every supported system must
+//! provide, and `extra` what only Linux offers, which the other systems do without.
 
-pub mod parent;
-pub mod private_file;
+mod auto_tuned;
+mod exposure;
 pub mod process;
-pub mod service_manager;
-pub mod signals;
-pub mod stdio;
+pub(crate) mod tcp;
+mod tcp_info;
+
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+use unix as system;
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+use linux as extra;
+
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
+#[cfg(not(target_os = "linux"))]
+use elsewhere as extra;
+
+pub use auto_tuned::AutoTuned;
+pub(crate) use extra::file::is_remote;
+pub(crate) use extra::parent;
+pub(crate) use system::{child, local_socket, service_manager, signals, system_log, terminal};
+pub use system::{private_file, stdio};
+pub use tcp_info::TcpInfo;

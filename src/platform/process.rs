@@ -1,39 +1,30 @@
-//! What concerns this process as a whole.
-
-use std::sync::OnceLock;
-use std::time::Instant;
+//! This process: when it started, and what it keeps from the programs it starts.
 
 use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+pub use super::system::process::{is_root, no_core_dumps};
 
 static STARTED: OnceLock<Instant> = OnceLock::new();
 
-/// When this process started, as soon as it could tell: the first call is in `main`.
+/// When this process started, which is the time of the first call, in `main`.
 pub fn started() -> Instant {
     *STARTED.get_or_init(Instant::now)
 }
 
-/// Keeps keys out of core dumps. One byte, not none: the kernel heeds a limit of none only where dumps are files, and
-/// one byte also where a program takes them.
-pub fn no_core_dumps() {
-    // A limit that is lower already cannot be raised, and is as good.
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(1), maximum: Some(1) });
-}
-
-/// Variables that hold a key, as the user's files say.
+/// Environment variables that hold a key, according to the user's files.
 static KEYS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Notes that the variable called `name` holds a key.
+/// Notes that the variable `name` holds a key.
 pub fn withhold(name: &str) {
     KEYS.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
 }
 
-/// The variables that a program which we start has no business with: what holds a key, and those of our own that hold a
-/// password.
+/// The variables that are removed from the environment of programs this one starts: those that hold a key, and those of
+/// iotstream's own that hold a password.
 pub fn withheld() -> Vec<OsString> {
     let keys = KEYS.lock().unwrap_or_else(PoisonError::into_inner);
     let ours = env::vars_os().filter(|(name, value)| {

@@ -6,7 +6,7 @@ use toml_edit::{Array, DocumentMut, Item, Table, Value};
 
 use super::Profiles;
 use crate::error::{Error, Result};
-use crate::platform::private_file::{Unwritable, destination, replace};
+use crate::platform::private_file::{Access, Unwritable, destination, replace};
 use crate::secret::Secret;
 
 /// The profile file, about to be changed.
@@ -133,7 +133,7 @@ impl Editor {
     pub fn save(&self) -> Result<()> {
         let text = Secret::new(self.document.to_string());
         Profiles::parse(&self.path, text.expose())?;
-        replace(&self.path, text.expose().as_bytes(), 0o600)
+        replace(&self.path, text.expose().as_bytes(), Access::Owner)
             .map_err(|problem| unwritable(&self.path, problem))
     }
 
@@ -167,7 +167,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("new/profiles.toml");
         if !text.is_empty() {
-            replace(&path, text.as_bytes(), 0o600).unwrap();
+            replace(&path, text.as_bytes(), Access::Owner).unwrap();
         }
         let mut editor = Editor::open(&path)?;
         edit(&mut editor)?;

@@ -1,39 +1,39 @@
-//! The user's state directory: what is remembered between runs, and can be lost without harm.
+//! The files of the state directory.
 
 use std::fs::File;
 use std::path::PathBuf;
 
-use crate::platform::private_file::{Unwritable, open_own, read_own, replace};
+use crate::platform::private_file::{Access, Unwritable, open_own, read_own, replace};
 
-/// The most that is read of one: the ids of a million devices, which have 128 characters at most.
+/// The longest file that is read, in bytes: the ids of a million devices, of at most 128 characters each.
 const LONGEST: u64 = 130 * 1024 * 1024;
 
-/// `~/.local/state/iotstream` on Linux; `None` where there is no home, or `HOME` is no path from the root.
+/// `~/.local/state/iotstream` on Linux; `None` if there is no home directory, or its path is not absolute.
 fn directory() -> Option<PathBuf> {
     let directories = directories::ProjectDirs::from("", "", "iotstream")?;
     let directory = directories.state_dir().unwrap_or(directories.data_local_dir());
     directory.is_absolute().then(|| directory.to_owned())
 }
 
-/// Reads the file `name`; `None` when it is not there, cannot be read, or another user has a hand in it.
-pub fn read(name: &str) -> Option<String> {
+/// Reads the file `name`; `None` if it is missing, cannot be read, or other users can change it.
+pub(super) fn read(name: &str) -> Option<String> {
     read_own(&directory()?.join(name), LONGEST)
 }
 
-/// Writes the file `name` as a whole or not at all, for nobody else to read.
+/// Writes the file `name` atomically, readable by its owner alone.
 ///
 /// # Errors
-/// When there is no place to write to, or another user has a hand in it.
-pub fn write(name: &str, text: &str) -> Result<(), Unwritable> {
+/// When there is no state directory, it cannot be written, or other users can change it.
+pub(super) fn write(name: &str, text: &str) -> Result<(), Unwritable> {
     let directory = directory().ok_or(std::io::Error::other("there is no home directory"))?;
-    replace(&directory.join(name), text.as_bytes(), 0o600)
+    replace(&directory.join(name), text.as_bytes(), Access::Owner)
 }
 
-/// Opens the file `name` to be read and written in place, made where it is not there, for nobody else to read.
+/// Opens the file `name` for reading and writing in place. A missing one is created, readable by its owner alone.
 ///
 /// # Errors
-/// When there is no place for it, another user has a hand in it, or what is there is no file.
-pub fn open(name: &str) -> Result<File, Unwritable> {
+/// When there is no state directory, other users can change it, or `name` is not a file.
+pub(super) fn open(name: &str) -> Result<File, Unwritable> {
     let directory = directory().ok_or(std::io::Error::other("there is no home directory"))?;
     open_own(&directory.join(name))
 }

@@ -1,4 +1,4 @@
-//! The record of the last failure: for whoever comes later and finds only ssh's line about it.
+//! The record of the last failure, for a user who has seen only ssh's line about it.
 
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -10,10 +10,10 @@ use crate::time::phase::Phases;
 
 const FILE: &str = "last-failure";
 
-/// A record is one failure; each part of it is bounded, and so is the whole.
+/// The longest record, in bytes.
 const LONGEST: usize = 8 * 1024;
 
-/// Keeps what went wrong on the way to `host`. It holds no secret: no error does.
+/// Records a failed connection to `host`. The record holds no secret, since no error does.
 pub fn keep(host: Option<&str>, error: &Error, phases: &Phases) {
     let mut text = format!("time: {}\n", iso8601(SystemTime::now()));
     if let Some(host) = host {
@@ -35,9 +35,9 @@ pub fn keep(host: Option<&str>, error: &Error, phases: &Phases) {
     }
     text = text.chars().filter(|&c| c == '\n' || !c.is_control()).collect();
     let end = (0..=LONGEST.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-    // Without a state directory there is no record: what matters has been said.
+    // The user has seen the error already.
     if let Err(problem) = directory::write(FILE, &text[..end]) {
-        log::debug!("no record of the failure is kept: {problem}");
+        log::debug!("cannot record the failure: {problem}");
     }
 }
 

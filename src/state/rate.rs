@@ -1,30 +1,29 @@
-//! How many new streams a second all helpers of a user ask a hub for: what a hub would throttle waits its turn instead.
+//! Limits how many new streams a second all helpers of a user ask a hub for, so that they wait instead of being throttled.
 //!
-//! The last few starts are in a file of the state directory, one for each hub. It is a courtesy: where it cannot be had
-//! at once, nobody waits.
+//! A file of the state directory keeps the last starts, one file for each hub. A helper that cannot get it at once does
+//! not wait.
 
-use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Seek, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 use tokio::time::{sleep, timeout};
 
 use super::directory;
+use crate::platform::is_remote;
 use crate::text::percent::encode;
 
-/// So many are never delayed, and so many are remembered.
+/// How many streams start without a delay, and how many starts are kept.
 const AT_ONCE: usize = 5;
 
 /// The longest that a start waits for its turn.
 pub const LONGEST: Duration = Duration::from_secs(4);
 
-/// The longest that the file is waited for, where a slot is longer.
+/// How long a helper waits for the file at most.
 const LOCK_LIMIT: Duration = Duration::from_millis(200);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
-/// More than the file ever has.
+/// The longest file that is read, in bytes.
 const MAX_TEXT: u64 = 1024;
 
 /// A turn to ask for a new stream, which is waited for.
@@ -56,11 +55,11 @@ impl Rate {
         Some(Self { file: format!("rate-{}", encode(service)), slot })
     }
 
-    /// Waits for a turn to ask for a stream, for `limit` at the most.
+    /// Waits for a turn to ask for a stream, for at most `limit`.
     pub async fn turn(&self, limit: Duration) {
         let Self { file, slot } = self.clone();
         let lock_limit = slot.min(LOCK_LIMIT);
-        // In a thread of its own: a file system that hangs is to hang nobody.
+        // In a thread of its own, since a network file system may hang.
         let booking = tokio::task::spawn_blocking(move || book(&file, slot, lock_limit, limit));
         match timeout(lock_limit, booking).await {
             Ok(Ok(Ok(wait))) if wait.is_zero() => {}
@@ -69,14 +68,14 @@ impl Rate {
                 sleep(wait).await;
             }
             Ok(Ok(Err(error))) => log::debug!("new streams are not paced: {error}"),
-            Ok(Err(_)) | Err(_) => log::debug!("new streams are not paced: their file is not to be had"),
+            Ok(Err(_)) | Err(_) => log::debug!("new streams are not paced: their file is not available"),
         }
     }
 }
 
-/// Books the next free slot and gives the time until then; beyond `limit` there is none to book.
+/// Books the next free slot, and returns how long to wait for it. A slot later than `limit` is not booked.
 fn book(name: &str, slot: Duration, lock_limit: Duration, limit: Duration) -> io::Result<Duration> {
-    let file = directory::open(name).map_err(|problem| io::Error::other(problem.to_string()))?;
+    let mut file = directory::open(name).map_err(|problem| io::Error::other(problem.to_string()))?;
     if is_remote(&file)? {
         return Err(io::Error::other("the state directory is on another machine"));
     }
@@ -93,37 +92,24 @@ fn book(name: &str, slot: Duration, lock_limit: Duration, limit: Duration) -> io
     starts.push(at);
     let kept = &starts[starts.len().saturating_sub(AT_ONCE)..];
     let text: String = kept.iter().map(|start| format!("{:013}\n", start.as_millis())).collect();
-    file.write_all_at(text.as_bytes(), 0)?;
+    file.rewind()?;
+    file.write_all(text.as_bytes())?;
     file.set_len(text.len() as u64)?;
     Ok(wait)
 }
 
-/// Whether locks may have to be asked for over a network.
-fn is_remote(file: &std::fs::File) -> io::Result<bool> {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        // NFS, SMB (three of them), AFS, Ceph, 9P and FUSE, which is sshfs: linux/magic.h.
-        const REMOTE: [u32; 8] =
-            [0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x5346_414F, 0x00C3_6400, 0x0102_1997, 0x6573_5546];
-        let kind = rustix::fs::fstatfs(file)?.f_type;
-        Ok(REMOTE.iter().any(|remote| i128::from(*remote) == i128::from(kind)))
-    }
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    Ok(false)
-}
-
-/// Locks the file until it is closed. Whoever holds it may have been stopped.
-fn lock(file: &std::fs::File, limit: Duration) -> io::Result<()> {
+/// Locks the file until it is closed. It gives up after `limit`: the process that holds the lock may be stopped.
+fn lock(file: &File, limit: Duration) -> io::Result<()> {
     let since = std::time::Instant::now();
     loop {
-        match flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) if since.elapsed() < limit => std::thread::sleep(LOCK_PAUSE),
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if since.elapsed() < limit => std::thread::sleep(LOCK_PAUSE),
             locked => return Ok(locked?),
         }
     }
 }
 
-/// The starts in a file's text, since 1970. What is not of our making, or lies in the future, is as good as none.
+/// The starts in a file's text, as times since 1970. A file with anything else, or with a time in the future, has none.
 fn read(text: &[u8], now: Duration) -> Vec<Duration> {
     let start = |line: &str| {
         let start = Duration::from_millis(line.parse().ok()?);
@@ -133,8 +119,8 @@ fn read(text: &[u8], now: Duration) -> Vec<Duration> {
     text.lines().map(start).collect::<Option<_>>().unwrap_or_default()
 }
 
-/// When the next may start: at once after less than five in the time of five slots, else a slot after the last one.
-/// However the hub counts, within any second or with some saved up, it is not asked for more than it lets in.
+/// When the next stream may start: at once if fewer than five have started within the last five slots, else a slot after the
+/// last one. That keeps to the hub's rate whether it counts in seconds or in a token bucket.
 fn next(starts: &[Duration], now: Duration, slot: Duration) -> Duration {
     let Some(fifth_last) = starts.len().checked_sub(AT_ONCE).map(|at| starts[at]) else { return now };
     let window = slot * u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
@@ -154,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn five_start_at_once_and_the_others_one_after_the_other() {
+    fn five_start_at_once_and_the_others_one_by_one() {
         let now = millis(1_000_000);
         let mut starts = Vec::new();
         for _ in 0..12 {
@@ -162,12 +148,12 @@ mod tests {
         }
         let after: Vec<u128> = starts.iter().map(|start| (*start - now).as_millis()).collect();
         assert_eq!(after, [0, 0, 0, 0, 0, 1000, 1200, 1400, 1600, 1800, 2000, 2200]);
-        // And anew after a second without.
+        // At once again after a second without a start.
         assert_eq!(next(&starts, now + millis(3200), SLOT), now + millis(3200));
     }
 
     #[test]
-    fn what_is_not_ours_delays_nobody() {
+    fn a_corrupt_file_delays_nobody() {
         let now = millis(1_700_000_000_000);
         let line = |at: Duration| format!("{:013}\n", at.as_millis());
         let five = |at| line(at).repeat(5);

@@ -1,8 +1,8 @@
-//! Buffers that are held only while there are bytes in them: a stream that waits has none, and the next one to move
-//! bytes takes one that the processor's cache still holds.
+//! Buffers that are held only while they hold bytes. An idle stream has none, and an active one reuses a buffer that is
+//! still in the processor's cache.
 //!
-//! They begin on a page, because some processors copy many times slower to a destination that lies a few bytes above its
-//! source within the page.
+//! They start on a page: some processors copy many times slower to a destination a few bytes above its source within the
+//! page.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -14,20 +14,20 @@ use std::task::{Poll, ready};
 use memmap2::MmapMut;
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// Bytes in a buffer: enough for a frame, for the TLS records of one, and for what stands around them.
+/// The size of a buffer in bytes: a frame or its TLS records, and their headers.
 pub(crate) const SIZE: usize = 65_536 + 4096;
 
-/// Buffers that a thread keeps for the next taker: one for each step of both directions of a stream.
+/// Buffers that a thread keeps for reuse: one for each step of both directions of a stream.
 const SPARE: usize = 4;
 
 thread_local! {
     static SPARES: RefCell<Vec<MmapMut>> = const { RefCell::new(Vec::new()) };
 }
 
-/// [`SIZE`] bytes, aligned to a page. What they are is left from the last taker.
+/// [`SIZE`] bytes, aligned to a page. They are left over from the last use.
 pub(crate) struct Buffer {
-    /// Memory of its own, which the system has back when it goes: on the heap, what 50 streams once took was kept for good.
-    /// `None` only while it is dropped.
+    /// A mapping of its own, which dropping returns to the system: the heap kept for good what 50 streams once used. `None`
+    /// only while it is dropped.
     bytes: Option<MmapMut>,
 }
 
@@ -38,9 +38,9 @@ impl Buffer {
         Self { bytes: Some(spare.unwrap_or_else(new)) }
     }
 
-    /// Reads into `room` of a buffer once there is something, or none at the end: the buffer, and how many bytes.
+    /// Reads into `room` of a new buffer. Returns the buffer and the number of bytes, which is 0 at the end.
     ///
-    /// Cancel-safe: bytes are taken only in the poll that returns them.
+    /// Cancel-safe: bytes are read only in the poll that returns them.
     pub(crate) async fn read(
         reader: &mut (impl AsyncRead + Unpin),
         room: Range<usize>,
@@ -58,7 +58,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // A thread that ends has no place for it any more.
+        // A thread that is ending no longer has spares.
         let _ = SPARES.try_with(|spares| {
             let mut spares = spares.borrow_mut();
             if spares.len() < SPARE {

@@ -9,12 +9,10 @@ mod incoming;
 mod link;
 mod meter;
 mod outgoing;
-mod paced;
 mod remote;
 mod watch;
 
 pub use bridge::{Controls, End, Settings, bridge};
 pub use frame::{Close, MAX_PAYLOAD};
 pub use meter::Meter;
-pub use paced::Paced;
-pub use remote::{Keepalive, Line, Remote};
+pub use remote::{Keepalive, Remote};

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::platform::TcpInfo;
+
 /// How long a peer may be silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
@@ -28,23 +30,10 @@ impl Keepalive {
     }
 }
 
-/// What the system knows of a TCP connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// The peer has ended its side, or the connection is lost.
-    pub ended: bool,
-    /// The peer has not acknowledged data or a window probe yet.
-    pub owing: bool,
-    /// Something of ours has not been acknowledged, sent or not.
-    pub queued: bool,
-    /// Since the last acknowledgement.
-    pub answered: Duration,
-}
-
 /// A connection that carries a WebSocket.
 pub trait Remote: AsyncRead + AsyncWrite + Unpin {
-    /// How the connection stands, where the system tells.
-    fn line(&self) -> Option<Line>;
+    /// The state of the TCP connection, where the system tells it.
+    fn tcp_info(&self) -> Option<TcpInfo>;
 
     /// Has the system probe a connection on which nothing is under way, and end it after `keepalive.dead`.
     fn probe(&self, keepalive: Keepalive);

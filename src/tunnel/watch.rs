@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::link::Link;
-use super::remote::{Keepalive, Line};
+use super::remote::Keepalive;
+use crate::platform::TcpInfo;
 
 /// While the local side takes nothing, the connection's end can be seen only by looking.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
@@ -21,7 +22,7 @@ pub(super) enum Lost {
 }
 
 /// Resolves once the peer is lost. `rest` is how long the local side may take what is left of a peer whose connection has
-/// ended; `line` tells how the connection stands.
+/// ended; `tcp_info` tells the state of the connection.
 ///
 /// Dead is, for `keepalive.dead`: data, a ping or a window probe that is not acknowledged; or a pong that does not come,
 /// though the ping was acknowledged and was not behind data of ours. A shut window whose probes are acknowledged is life.
@@ -29,7 +30,7 @@ pub(super) async fn watch(
     link: &Link,
     keepalive: Option<Keepalive>,
     rest: Option<Duration>,
-    line: impl Fn() -> Option<Line>,
+    tcp_info: impl Fn() -> Option<TcpInfo>,
 ) -> Lost {
     let Some(Keepalive { ping, dead }) = keepalive.or(rest.map(|_| NEVER)) else {
         return std::future::pending().await;
@@ -49,9 +50,9 @@ pub(super) async fn watch(
             }
             continue;
         }
-        let line = line();
-        match (rest, line) {
-            (Some(rest), Some(Line { ended: true, .. })) if peer.unheard => {
+        let tcp = tcp_info();
+        match (rest, tcp) {
+            (Some(rest), Some(TcpInfo { closed: true, .. })) if peer.unheard => {
                 if now >= *ended.get_or_insert(now) + rest {
                     return Lost::Gone;
                 }
@@ -62,20 +63,20 @@ pub(super) async fn watch(
             asked = Some(now);
             link.order(|orders| orders.ping = true);
         }
-        if let Some(line) = line {
-            if line.owing {
-                let answered = now.checked_sub(line.answered).unwrap_or(clear);
+        if let Some(tcp) = tcp {
+            if tcp.unacknowledged {
+                let answered = now.checked_sub(tcp.last_ack).unwrap_or(clear);
                 let silent = now - peer.heard.max(answered).max(clear).min(now);
                 if silent >= dead {
                     return Lost::Silent(silent);
                 }
-            } else if line.queued {
+            } else if tcp.queued {
                 // It waits for a window to open, and probes of that are far apart.
                 clear = now;
             }
         }
         let is_asked = peer.pinged.is_some_and(|pinged| pinged > peer.heard);
-        let is_behind = peer.has_data || line.is_some_and(|line| line.queued);
+        let is_behind = peer.has_data || tcp.is_some_and(|tcp| tcp.queued);
         if is_asked && !is_behind && !peer.unheard && !peer.is_closing && now >= peer.heard + dead {
             return Lost::Silent(now - peer.heard);
         }

@@ -1,12 +1,11 @@
 //! The file of our own that the user's configuration includes.
 
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::{fs, str};
 
 use crate::error::{Error, Result};
-use crate::platform::private_file::{Unwritable, read_plain, replace};
+use crate::platform::private_file::{Access, Unwritable, read_plain, replace};
 
 const OWN: &str = "iotstream.conf";
 const BACKUP: &str = "config.iotstream-backup";
@@ -105,14 +104,7 @@ impl Change {
     /// When the file cannot be written.
     pub fn make(&self) -> Result<()> {
         let make = || match &self.after {
-            Some(after) => {
-                let mode = match fs::metadata(&self.path) {
-                    Ok(metadata) => metadata.permissions().mode() & 0o777,
-                    Err(error) if error.kind() == ErrorKind::NotFound => 0o600,
-                    Err(error) => return Err(error.into()),
-                };
-                replace(&self.path, after, mode)
-            }
+            Some(after) => replace(&self.path, after, Access::Unchanged),
             None => Ok(fs::remove_file(&self.path)?),
         };
         make().map_err(|problem: Unwritable| problem.into_error(self.path.display().to_string()))
@@ -142,6 +134,8 @@ fn includes(config: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use proptest::prelude::*;
 

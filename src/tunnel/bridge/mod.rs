@@ -135,7 +135,7 @@ where
         }
         End::LocalFailed(_) | End::Violation(_) | End::HungUp { .. } => {
             let _ = timeout(HANGUP, leave(&mut frames, &remote)).await;
-            let is_delivered = remote.lock().line().is_none_or(|line| !line.queued);
+            let is_delivered = remote.lock().tcp_info().is_none_or(|tcp| !tcp.queued);
             remote.lock().reset_on_drop(settings.reset && !is_delivered);
         }
     }
@@ -153,7 +153,7 @@ async fn goes_on<S: Remote>(mut remote: &Shared<S>) -> bool {
 /// Hears such a peer out until it has what was sent last.
 async fn taken<S: Remote>(mut remote: &Shared<S>) {
     let mut unread = [0; 4096];
-    while remote.lock().line().is_some_and(|line| line.queued && !line.ended) {
+    while remote.lock().tcp_info().is_some_and(|tcp| tcp.queued && !tcp.closed) {
         let _ = timeout(AFTER_END, remote.read(&mut unread)).await;
         sleep(AFTER_END).await;
     }
@@ -190,7 +190,7 @@ where
         let _ = tell.send(end);
         if is_over { after(&mut incoming, &link).await } else { pending().await }
     });
-    let mut lost = pin!(watch(&link, settings.keepalive, settings.rest, || remote.lock().line()));
+    let mut lost = pin!(watch(&link, settings.keepalive, settings.rest, || remote.lock().tcp_info()));
     let Controls { hangup, gone } = controls;
     let (mut hangup, mut gone) = (pin!(hangup), pin!(gone));
     let (mut upward, mut downward) = (None, None);

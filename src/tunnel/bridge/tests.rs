@@ -1,8 +1,8 @@
 //! The bridge against a reference WebSocket, over pipes of any size.
 
 use super::super::incoming::INCOMING;
-use super::super::remote::Line;
 use super::*;
+use crate::platform::TcpInfo;
 use std::sync::{Arc, Mutex};
 use std::task::Context;
 
@@ -24,7 +24,7 @@ const PATIENT: Settings = Settings {
 };
 
 impl Remote for DuplexStream {
-    fn line(&self) -> Option<Line> {
+    fn tcp_info(&self) -> Option<TcpInfo> {
         None
     }
     fn probe(&self, _: Keepalive) {}
@@ -34,7 +34,7 @@ impl Remote for DuplexStream {
 /// Everything of the bridge, with a line that says what a test wants.
 struct Told {
     io: DuplexStream,
-    line: Arc<Mutex<Line>>,
+    tcp_info: Arc<Mutex<TcpInfo>>,
 }
 
 impl AsyncRead for Told {
@@ -60,14 +60,15 @@ impl AsyncWrite for Told {
 }
 
 impl Remote for Told {
-    fn line(&self) -> Option<Line> {
-        Some(*self.line.lock().unwrap())
+    fn tcp_info(&self) -> Option<TcpInfo> {
+        Some(*self.tcp_info.lock().unwrap())
     }
     fn probe(&self, _: Keepalive) {}
     fn reset_on_drop(&self, _: bool) {}
 }
 
-const WELL: Line = Line { ended: false, owing: false, queued: false, answered: Duration::ZERO };
+const WELL: TcpInfo =
+    TcpInfo { closed: false, unacknowledged: false, queued: false, last_ack: Duration::ZERO };
 
 /// What a test holds: the far end of the local side, and a reference WebSocket on the gateway's side.
 struct Ends {
@@ -480,30 +481,30 @@ async fn silence_is_pinged_and_then_is_death() {
 }
 
 /// A bridge as an agent's over a line that says `line`, whose peer reads nothing and says nothing.
-async fn beside_a_mute_peer(pipe: usize) -> (Ends, Arc<Mutex<Line>>) {
-    let line = Arc::new(Mutex::new(WELL));
+async fn beside_a_mute_peer(pipe: usize) -> (Ends, Arc<Mutex<TcpInfo>>) {
+    let tcp_info = Arc::new(Mutex::new(WELL));
     let (io, wire) = duplex(pipe);
-    let told = Told { io, line: line.clone() };
-    (ends_over(pipe, told, wire, PATIENT, b"").await, line)
+    let told = Told { io, tcp_info: tcp_info.clone() };
+    (ends_over(pipe, told, wire, PATIENT, b"").await, tcp_info)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_does_not_read_is_alive_as_long_as_its_system_answers() {
-    let (Ends { mut local, bridge, gateway: _gateway, .. }, line) = beside_a_mute_peer(1000).await;
+    let (Ends { mut local, bridge, gateway: _gateway, .. }, tcp_info) = beside_a_mute_peer(1000).await;
     // More than the peer takes: the rest waits, and so do pings.
     local.write_all(&noise(1500)).await.unwrap();
-    *line.lock().unwrap() = Line { queued: true, ..WELL };
+    *tcp_info.lock().unwrap() = TcpInfo { queued: true, ..WELL };
     sleep(Duration::from_secs(3600)).await;
     assert!(!bridge.is_finished());
     // A probe that is answered late, and one that is not.
-    *line.lock().unwrap() =
-        Line { owing: true, answered: Duration::from_secs(200), queued: true, ended: false };
+    *tcp_info.lock().unwrap() =
+        TcpInfo { unacknowledged: true, last_ack: Duration::from_secs(200), queued: true, closed: false };
     sleep(Duration::from_secs(100)).await;
-    *line.lock().unwrap() = Line { queued: true, ..WELL };
+    *tcp_info.lock().unwrap() = TcpInfo { queued: true, ..WELL };
     sleep(Duration::from_secs(100)).await;
     assert!(!bridge.is_finished());
-    *line.lock().unwrap() =
-        Line { owing: true, answered: Duration::from_secs(300), queued: true, ended: false };
+    *tcp_info.lock().unwrap() =
+        TcpInfo { unacknowledged: true, last_ack: Duration::from_secs(300), queued: true, closed: false };
     let begin = Instant::now();
     let (end, ..) = bridge.await.unwrap();
     assert!(matches!(end, End::Silent(_)), "{end:?}");
@@ -512,13 +513,13 @@ async fn a_peer_that_does_not_read_is_alive_as_long_as_its_system_answers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pong_that_lies_behind_unread_data_is_not_missed() {
-    let (Ends { mut local, bridge, gateway: _gateway, .. }, _line) = beside_a_mute_peer(65_536).await;
+    let (Ends { mut local, bridge, gateway: _gateway, .. }, _tcp_info) = beside_a_mute_peer(65_536).await;
     local.write_all(b"not read yet").await.unwrap();
     sleep(Duration::from_secs(3600)).await;
     assert!(!bridge.is_finished());
 
     // With nothing before it, it is.
-    let (Ends { bridge, local: _local, gateway: _gateway, .. }, _line) = beside_a_mute_peer(65_536).await;
+    let (Ends { bridge, local: _local, gateway: _gateway, .. }, _tcp_info) = beside_a_mute_peer(65_536).await;
     let begin = Instant::now();
     assert!(matches!(bridge.await.unwrap().0, End::Silent(_)));
     assert!((110..=120).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
@@ -526,7 +527,7 @@ async fn a_pong_that_lies_behind_unread_data_is_not_missed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_local_side_that_takes_nothing_is_left_once_the_peer_has_gone() {
-    let (Ends { local, mut gateway, bridge, .. }, line) = beside_a_mute_peer(1000).await;
+    let (Ends { local, mut gateway, bridge, .. }, tcp_info) = beside_a_mute_peer(1000).await;
     gateway.get_mut().write_all(&[&[0x82, 126, 0x10, 0][..], &noise(900)].concat()).await.unwrap();
     let writing = tokio::spawn(async move {
         let _ = gateway.get_mut().write_all(&noise(4096 - 900)).await;
@@ -534,7 +535,7 @@ async fn a_local_side_that_takes_nothing_is_left_once_the_peer_has_gone() {
     });
     sleep(Duration::from_secs(3600)).await;
     assert!(!bridge.is_finished(), "its connection is there");
-    line.lock().unwrap().ended = true;
+    tcp_info.lock().unwrap().closed = true;
     let begin = Instant::now();
     let (end, ..) = bridge.await.unwrap();
     assert!(matches!(end, End::Abandoned), "{end:?}");

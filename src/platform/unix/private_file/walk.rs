@@ -1,103 +1,39 @@
-//! How other users can get at a file: by its mode, by its owner, or by a directory or a link on the way to it.
+//! Resolves a path component by component, and finds what other users can change on it.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::owners::Owners;
+use crate::platform::exposure::{Exposure, How};
+use crate::platform::extra::file::has_access_list;
 
-/// As many links as the kernel follows.
+/// The most links on a path, as in the kernel.
 const MOST_LINKS: usize = 40;
-
-/// A file, or a directory or link on the way to one, that another user has a hand in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exposure {
-    pub path: PathBuf,
-    pub how: How,
-}
-
-/// What other users can do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
-    /// Read a secret; the mode that lets them.
-    Read(u32),
-    /// Write to the file, or replace what is in the directory.
-    Write(u32),
-    /// All that an owner can: whose it is, and whose it might be.
-    Own { owner: u32, us: u32 },
-}
-
-impl fmt::Display for Exposure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ", self.path.display())?;
-        match self.how {
-            How::Read(mode) => {
-                write!(f, "holds secrets and is accessible to other users (mode {:04o})", mode & 0o7777)
-            }
-            How::Write(mode) => write!(f, "is writable by other users (mode {:04o})", mode & 0o7777),
-            How::Own { owner, us: 0 } => write!(f, "belongs to another user (uid {owner}, not to root)"),
-            How::Own { owner, us } => write!(f, "belongs to another user (uid {owner}, not {us} or root)"),
-        }
-    }
-}
-
-impl Exposure {
-    /// What closes it.
-    pub fn fix(&self) -> String {
-        let path = quoted(&self.path);
-        match self.how {
-            How::Read(_) if self.path.with_file_name("..data").is_symlink() => {
-                format!("{path} is of a Kubernetes volume: give the volume defaultMode: 0400")
-            }
-            How::Read(_) => format!("chmod 600 {path}"),
-            How::Write(_) => format!("chmod go-w {path}"),
-            How::Own { owner, us } => {
-                let of_link = if self.path.is_symlink() { "-h " } else { "" };
-                let chown = format!("if you trust what it holds, chown {of_link}{us} {path}");
-                match (us, self.path.is_dir()) {
-                    // Whoever it belongs to is not to lose it, and may be the only one who could give it away.
-                    (0, true) => {
-                        format!("run this as uid {owner}, or keep the file below a directory of root's")
-                    }
-                    (_, true) => "keep the file below a directory of your own, or of root's".into(),
-                    // An administrator may look at the files of a service's own user.
-                    (0, false) => format!("run this as uid {owner}, or {chown}"),
-                    (_, false) => format!("make a copy of your own, or as root, {chown}"),
-                }
-            }
-        }
-    }
-}
-
-/// A path as one word of a shell's.
-pub fn quoted(path: &Path) -> String {
-    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
-}
 
 /// Where a path leads.
 #[derive(Debug)]
 pub(crate) struct Walked {
-    /// The path without links.
+    /// The absolute path without links.
     pub(crate) resolved: PathBuf,
-    /// What is there, if anything.
+    /// The file or directory at its end; `None` if it is missing.
     pub(crate) found: Option<Metadata>,
     pub(crate) exposures: Vec<Exposure>,
 }
 
-/// Follows `path` from the root, and looks at each directory and link on the way and at what it leads to. Where nobody
-/// else has a hand in any of them, nobody else can change what was found.
+/// Resolves `path` from the root, and examines each directory and link on it and the file at its end. If there are no
+/// exposures, no other user can change what the path leads to.
 ///
 /// # Errors
-/// When the way cannot be followed. What is not there is no error.
+/// When the path cannot be resolved. A missing file or directory is no error.
 pub(crate) fn walk(path: &Path, owners: &Owners, secret: bool) -> io::Result<Walked> {
     let mut walked = Walked { resolved: "/".into(), found: None, exposures: Vec::new() };
     let mut left = Vec::new();
     push(&mut left, &std::path::absolute(path)?);
     let mut links = 0;
-    walked.look("/".into(), &fs::symlink_metadata("/")?, owners, secret);
+    walked.examine("/".into(), &fs::symlink_metadata("/")?, owners, secret);
     while let Some(part) = left.pop() {
         if part == ".." {
             walked.resolved.pop();
@@ -119,13 +55,13 @@ pub(crate) fn walk(path: &Path, owners: &Owners, secret: bool) -> io::Result<Wal
                 return Err(rustix::io::Errno::LOOP.into());
             }
             let target = fs::read_link(&next)?;
-            walked.look(next, &metadata, owners, secret);
+            walked.examine(next, &metadata, owners, secret);
             if target.is_absolute() {
                 walked.resolved = "/".into();
             }
             push(&mut left, &target);
         } else {
-            walked.look(next.clone(), &metadata, owners, secret);
+            walked.examine(next.clone(), &metadata, owners, secret);
             walked.resolved = next;
             walked.found = left.is_empty().then_some(metadata);
         }
@@ -137,7 +73,7 @@ pub(crate) fn walk(path: &Path, owners: &Owners, secret: bool) -> io::Result<Wal
 }
 
 impl Walked {
-    fn look(&mut self, path: PathBuf, metadata: &Metadata, owners: &Owners, secret: bool) {
+    fn examine(&mut self, path: PathBuf, metadata: &Metadata, owners: &Owners, secret: bool) {
         let (owner, mode) = (metadata.uid(), metadata.mode());
         let how = if !owners.trusts(owner) {
             How::Own { owner, us: owners.us() }
@@ -147,26 +83,25 @@ impl Walked {
             return;
         };
         let exposure = Exposure { path, how };
-        // A way may lead through a directory twice.
+        // A path may lead through a directory twice.
         if !self.exposures.contains(&exposure) {
             self.exposures.push(exposure);
         }
     }
 }
 
-/// Whether others can write a file, or replace what is in a directory.
+/// Whether other users can write to a file, or replace files in a directory.
 fn writable(path: &Path, metadata: &Metadata, owners: &Owners, secret: bool) -> bool {
     let mode = metadata.mode();
-    // In a sticky directory, such as /tmp, files are replaced by their owners only.
+    // In a sticky directory, such as /tmp, only a file's owner can replace it.
     if mode & 0o022 == 0 || (metadata.is_dir() && mode & 0o1000 != 0) {
         return false;
     }
-    // With an access list, the mode shows what a group can do and not who else.
-    let listed = || rustix::fs::lgetxattr(path, "system.posix_acl_access", &mut [0_u8; 0]).is_ok();
-    mode & 0o002 != 0 || !owners.is_private(metadata.gid(), metadata.uid(), secret) || listed()
+    // With an access list, the mode shows what the group can do, but not which other users can.
+    mode & 0o002 != 0 || !owners.is_private(metadata.gid(), metadata.uid(), secret) || has_access_list(path)
 }
 
-/// Puts the parts of a path on a stack, the first one on top.
+/// Pushes the components of a path on a stack, the first one on top.
 fn push(stack: &mut Vec<OsString>, path: &Path) {
     let parts = path.components().rev().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),
@@ -187,7 +122,7 @@ mod tests {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    /// What is found on the way to `path`, as our own user sees it, below `directory`.
+    /// The exposures of `path` below `directory`, as our own user sees them.
     fn exposed(directory: &Path, path: &str, group: &str) -> Vec<(String, How)> {
         let us = rustix::process::geteuid().as_raw();
         let users = format!("me:x:{us}:{us}::/:/bin/sh\nann:x:7001:7001::/:/bin/sh\n");
@@ -198,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn every_directory_and_link_on_the_way_counts() {
+    fn every_directory_and_link_on_the_path_counts() {
         let temporary = tempfile::tempdir().unwrap();
         let directory = temporary.path().canonicalize().unwrap();
         fs::create_dir_all(directory.join("a/b/c")).unwrap();
@@ -217,7 +152,7 @@ mod tests {
             ("a/b/c", 0o775, &shared, Some(How::Write(0o40_775))),
             ("a/b/c", 0o775, &private, None),
             ("a/b/c", 0o1777, &shared, None),
-            // Not only the directory that the file is in.
+            // Directories above the file's own count as well.
             ("a/b", 0o777, &private, Some(How::Write(0o40_777))),
         ] {
             let path = directory.join(changed);
@@ -237,12 +172,12 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_another_user_counts() {
+    fn files_of_another_user_are_exposed() {
         let temporary = tempfile::tempdir().unwrap();
         let directory = temporary.path().canonicalize().unwrap();
         fs::write(directory.join("file"), "").unwrap();
         let mine = fs::metadata(&directory).unwrap().uid();
-        // Seen by somebody else, all of it is another's: only root's own directories are not.
+        // To another user, everything of ours is exposed, unless we are root.
         let owners = machine(mine + 1, &directory, "", "");
         let walked = walk(&directory.join("file"), &owners, true).unwrap();
         let seen = walked.exposures.iter().any(|exposure| {

@@ -1,4 +1,4 @@
-//! stdin and stdout as a byte stream: through epoll where the kernel can wait for them, which is pipes and sockets.
+//! stdin and stdout as a byte stream. Pipes and sockets are polled; files and terminals cannot be.
 
 use std::fs::File;
 use std::future::pending;
@@ -14,25 +14,53 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::time::sleep;
 
-use crate::tunnel::Paced;
+use crate::platform::auto_tuned::AutoTuned;
+use crate::platform::extra::pipe::{RDHUP, set_capacity};
 
-/// Capacity asked of the pipe on stdout: the more fits, the fewer wake-ups, as long as the processor's cache holds it.
+/// The capacity of the pipe on stdout, in bytes: a larger one saves wake-ups as long as it fits the processor's cache.
 const STDOUT_PIPE: usize = 256 * 1024;
 
-/// The same of the pipe on stdin, first, and on a fast line.
+/// The capacity of the pipe on stdin, in bytes: at first, and for a fast connection.
 const STDIN_PIPE: usize = 16 * 1024;
-const LONG_STDIN_PIPE: usize = 64 * 1024;
+const LARGE_STDIN_PIPE: usize = 64 * 1024;
 
-/// How often a socket is looked at whose reader may have gone.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often a socket is checked for a reader.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
+
+/// Points stderr at /dev/null if it is a pipe or a socket, whose reader would otherwise wait for its end; a terminal or a
+/// file has no such reader. Returns whether it did.
+pub fn release_stderr() -> bool {
+    let has_reader = fstat(rustix::stdio::stderr()).is_ok_and(|stderr| {
+        matches!(FileType::from_raw_mode(stderr.st_mode), FileType::Fifo | FileType::Socket)
+    });
+    let null = has_reader.then(|| File::options().write(true).open("/dev/null").ok()).flatten();
+    null.is_some_and(|null| rustix::stdio::dup2_stderr(null).is_ok())
+}
+
+/// Another handle of stdout, for writing to it as to a file.
+///
+/// # Errors
+/// When the descriptor cannot be duplicated.
+pub fn stdout_file() -> io::Result<File> {
+    Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
+}
+
+/// Whether `file` takes bytes at once: always for a regular file, for a pipe while its reader keeps up.
+///
+/// # Errors
+/// When the system cannot tell.
+pub fn is_writable_now(file: &File) -> io::Result<bool> {
+    let mut polled = [PollFd::new(file, PollFlags::OUT)];
+    Ok(rustix::event::poll(&mut polled, Some(&Timespec::default()))? > 0)
+}
 
 /// stdin.
 #[derive(Debug)]
 pub enum Input {
-    Polled(Paced<Polled>),
-    /// A file or a device that is always ready, which epoll refuses.
+    Polled(AutoTuned<Polled>),
+    /// A file or a device that is always ready. epoll refuses it.
     Direct(File),
-    /// A terminal: O_NONBLOCK on it would reach every other program that has it open.
+    /// A terminal. O_NONBLOCK would also apply to every other program that has it open.
     Terminal(tokio::io::Stdin),
 }
 
@@ -44,8 +72,8 @@ pub enum Output {
     Terminal(tokio::io::Stdout),
 }
 
-/// Takes stdin and stdout over for the stream. From then on descriptors 0 and 1 are /dev/null, so that no stray print
-/// can get into the stream and dropping the [`Output`] is what its reader sees as EOF.
+/// Takes over stdin and stdout. Descriptors 0 and 1 become /dev/null, so that no stray print ends up in the stream, and
+/// the reader of stdout sees EOF when the [`Output`] is dropped.
 ///
 /// # Errors
 /// When the descriptors cannot be duplicated, or /dev/null cannot be opened.
@@ -56,9 +84,9 @@ pub fn take_stdio() -> io::Result<(Input, Output)> {
     } else {
         let fd = rustix::stdio::stdin().try_clone_to_owned()?;
         rustix::stdio::dup2_stdin(&null)?;
-        resize(&fd, STDIN_PIPE);
+        set_capacity(&fd, STDIN_PIPE);
         match Polled::new(fd)? {
-            Ok(polled) => Input::Polled(Paced::new(polled, lengthen)),
+            Ok(polled) => Input::Polled(AutoTuned::new(polled, grow)),
             Err(fd) => Input::Direct(fd.into()),
         }
     };
@@ -67,7 +95,7 @@ pub fn take_stdio() -> io::Result<(Input, Output)> {
     } else {
         let fd = rustix::stdio::stdout().try_clone_to_owned()?;
         rustix::stdio::dup2_stdout(&null)?;
-        resize(&fd, STDOUT_PIPE);
+        set_capacity(&fd, STDOUT_PIPE);
         match Polled::new(fd)? {
             Ok(polled) => Output::Polled(polled),
             Err(fd) => Output::Direct(fd.into()),
@@ -76,18 +104,13 @@ pub fn take_stdio() -> io::Result<(Input, Output)> {
     Ok((input, output))
 }
 
-fn resize(pipe: impl AsFd, size: usize) {
-    // Refused for what is no pipe, for less than waits in it, and beyond the user's limit: then it stays as it is.
-    let _ = rustix::pipe::fcntl_setpipe_size(pipe, size);
-}
-
-fn lengthen(stdin: &Polled) {
+fn grow(stdin: &Polled) {
     if let Some(fd) = &stdin.fd {
-        resize(fd.get_ref(), LONG_STDIN_PIPE);
+        set_capacity(fd.get_ref(), LARGE_STDIN_PIPE);
     }
 }
 
-/// A pipe or a socket, without blocking. Its flags are put back when it is dropped: somebody else may have it open.
+/// A non-blocking pipe or socket. Dropping it restores the flags, since another process may have it open.
 #[derive(Debug)]
 pub struct Polled {
     /// `None` once shut down.
@@ -97,7 +120,7 @@ pub struct Polled {
 }
 
 impl Polled {
-    /// `Err` gives the descriptor back when it is neither pipe nor socket.
+    /// `Err` returns a descriptor that is neither a pipe nor a socket.
     fn new(fd: OwnedFd) -> io::Result<Result<Self, OwnedFd>> {
         let kind = FileType::from_raw_mode(fstat(&fd)?.st_mode);
         if !matches!(kind, FileType::Fifo | FileType::Socket) {
@@ -124,7 +147,8 @@ impl Polled {
         }
     }
 
-    /// For a pipe, EOF at its reader comes with the last descriptor; for a socket, which may be stdin too, by shutdown.
+    /// Makes the reader see EOF: closing the last descriptor does for a pipe, and shutdown for a socket, which may be stdin
+    /// as well.
     fn close(&mut self) -> io::Result<()> {
         if let Some(fd) = &self.fd
             && self.is_socket
@@ -137,7 +161,7 @@ impl Polled {
 
     fn restore(&mut self) {
         if let Some(fd) = self.fd.take() {
-            // Whoever shares the description may be gone with it; there is nothing to do about that.
+            // If it fails, no other process has it open any more.
             let _ = fcntl_setfl(fd.get_ref(), self.flags);
         }
     }
@@ -153,7 +177,7 @@ impl AsyncRead for Polled {
             match guard.try_io(|fd| rustix::io::read(fd, room).map_err(io::Error::from)) {
                 Ok(result) => {
                     let count = result?;
-                    // A short read has emptied the pipe: the next read need not ask the kernel to learn that.
+                    // A short read has emptied the pipe: this saves the read that would find it empty.
                     if count > 0 && count < wanted {
                         guard.clear_ready();
                     }
@@ -173,7 +197,7 @@ impl Drop for Polled {
 }
 
 impl Output {
-    /// Whether nobody can read any more what would be written.
+    /// Whether the reader has gone.
     pub fn is_broken(&self) -> bool {
         match self {
             Self::Polled(Polled { fd: Some(fd), .. }) => is_broken(fd.get_ref()),
@@ -181,8 +205,8 @@ impl Output {
         }
     }
 
-    /// As [`Self::is_broken`], for whoever watches while the output is in use. It has to be dropped before the output, whose
-    /// reader would not see an end.
+    /// Watches for the reader to go while the output is in use. It must be dropped before the output, or the reader would
+    /// see no EOF.
     ///
     /// # Errors
     /// When the descriptor cannot be duplicated.
@@ -205,18 +229,18 @@ impl Output {
     }
 }
 
-/// Tells when nobody reads an [`Output`] any more.
+/// Tells when the reader of an [`Output`] has gone.
 #[derive(Debug)]
 pub enum OutputWatch {
     Pipe(AsyncFd<OwnedFd>),
-    /// Which may be stdin, too, so that its readiness says nothing.
+    /// It may be stdin as well, so that its readiness means nothing.
     Socket(OwnedFd),
     /// A file or a terminal.
     Whole,
 }
 
 impl OutputWatch {
-    /// Whether nobody can read any more what would be written.
+    /// Whether the reader has gone.
     pub fn is_broken(&self) -> bool {
         match self {
             Self::Pipe(fd) => is_broken(fd.get_ref()),
@@ -225,16 +249,16 @@ impl OutputWatch {
         }
     }
 
-    /// Resolves once nobody can read any more what would be written. Cancel-safe.
+    /// Resolves once the reader has gone. Cancel-safe.
     pub async fn broken(&self) {
         while !self.is_broken() {
             match self {
-                // The writing end of a pipe becomes readable only by its error.
+                // The writing end of a pipe becomes readable only when the reader has gone.
                 Self::Pipe(fd) => match fd.readable().await {
                     Ok(mut ready) => ready.clear_ready(),
                     Err(_) => return,
                 },
-                Self::Socket(_) => sleep(LOOK).await,
+                Self::Socket(_) => sleep(CHECK_EVERY).await,
                 Self::Whole => pending().await,
             }
         }
@@ -242,28 +266,28 @@ impl OutputWatch {
 }
 
 impl Input {
-    /// For whoever watches while the input is in use.
+    /// Watches for the writers to go while the input is in use.
     ///
     /// # Errors
     /// When the descriptor cannot be duplicated.
     pub fn watch(&self) -> io::Result<InputWatch> {
         Ok(InputWatch(match self {
-            Self::Polled(paced) => {
-                paced.get_ref().fd.as_ref().map(|fd| fd.get_ref().try_clone()).transpose()?
+            Self::Polled(polled) => {
+                polled.get_ref().fd.as_ref().map(|fd| fd.get_ref().try_clone()).transpose()?
             }
             _ => None,
         }))
     }
 }
 
-/// Tells whether anybody can still write to an [`Input`].
+/// Tells whether the writers of an [`Input`] have gone.
 #[derive(Debug)]
 pub struct InputWatch(Option<OwnedFd>);
 
 impl InputWatch {
-    /// Whether all of its writers have gone, also where what they wrote has not been read yet.
+    /// Whether all writers have gone, even if not all they wrote has been read.
     pub fn is_ended(&self) -> bool {
-        self.0.as_ref().is_some_and(|fd| has(fd, PollFlags::RDHUP, PollFlags::HUP | PollFlags::RDHUP))
+        self.0.as_ref().is_some_and(|fd| has(fd, RDHUP, PollFlags::HUP | RDHUP))
     }
 }
 
@@ -271,17 +295,17 @@ fn is_broken(fd: &OwnedFd) -> bool {
     has(fd, PollFlags::empty(), PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL)
 }
 
-/// Whether any of `flags` is so, of which `asked` are those that are not told without being asked for.
-fn has(fd: &OwnedFd, asked: PollFlags, flags: PollFlags) -> bool {
-    let mut ask = [PollFd::new(fd, asked)];
+/// Whether polling shows any of `flags`. `requested` are those of them that poll reports only on request.
+fn has(fd: &OwnedFd, requested: PollFlags, flags: PollFlags) -> bool {
+    let mut polled = [PollFd::new(fd, requested)];
     let now = Timespec::default();
-    rustix::event::poll(&mut ask, Some(&now)).is_ok() && ask[0].revents().intersects(flags)
+    rustix::event::poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().intersects(flags)
 }
 
 impl AsyncRead for Input {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Polled(paced) => Pin::new(paced).poll_read(cx, buf),
+            Self::Polled(polled) => Pin::new(polled).poll_read(cx, buf),
             Self::Direct(file) => {
                 let count = file.read(buf.initialize_unfilled())?;
                 buf.advance(count);

@@ -1,4 +1,4 @@
-//! What the programs of streams say on stderr, in the agent's log: in lines of a bounded length, and not too many.
+//! Copies the stderr of a stream's programs to the agent's log, with limits on the length and the number of lines.
 
 use std::time::Duration;
 
@@ -7,53 +7,53 @@ use tokio::process::ChildStderr;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-/// The longest line that is shown whole, in bytes.
+/// The longest line that is logged whole, in bytes.
 const LONGEST: usize = 1000;
 
-/// How many lines may come at once, and how soon there may be another.
-const AT_ONCE: u32 = 100;
+/// How many lines are logged in a burst, and how often one more.
+const BURST: u32 = 100;
 const EACH: Duration = Duration::from_millis(100);
 
-/// How long a program may be silent about its end: what it has started may hold its stderr for ever.
+/// How long stderr is read after the program has ended: what it has started may keep stderr open for ever.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// A program's stderr is read while this lives, and for a moment longer.
+/// Reads a program's stderr until this is dropped, and for a moment longer.
 #[derive(Debug)]
-pub(super) struct Said {
-    _lives: oneshot::Sender<()>,
+pub(super) struct StderrLog {
+    _dropped: oneshot::Sender<()>,
 }
 
-impl Said {
-    /// Logs what comes from `stderr`, which is that of `program`, started for `stream`.
-    pub(super) fn by(program: &str, stream: &str, stderr: ChildStderr) -> Self {
-        let (lives, ended) = oneshot::channel::<()>();
-        let by = format!("stream '{stream}': {program}");
+impl StderrLog {
+    /// Logs the `stderr` of `program`, which was started for `stream`.
+    pub(super) fn start(program: &str, stream: &str, stderr: ChildStderr) -> Self {
+        let (sender, dropped) = oneshot::channel::<()>();
+        let prefix = format!("stream '{stream}': {program}");
         tokio::spawn(async move {
             tokio::select! {
-                () = relay(stderr, |line| log::warn!("{by}: {line}")) => {}
-                () = async { drop(ended.await); sleep(GRACE).await } => {}
+                () = relay(stderr, |line| log::warn!("{prefix}: {line}")) => {}
+                () = async { drop(dropped.await); sleep(GRACE).await } => {}
             }
         });
-        Self { _lives: lives }
+        Self { _dropped: sender }
     }
 }
 
-/// Gives the lines of `stderr` to `log` until it ends. All of it is read, so that nobody who writes there is held up.
+/// Passes the lines of `stderr` to `log` until it ends. It is read to the end, so that no writer blocks.
 async fn relay(mut stderr: impl AsyncRead + Unpin, mut log: impl FnMut(&str)) {
     let (mut line, mut cut) = (Vec::new(), false);
-    let mut rate = Rate { left: AT_ONCE, since: Instant::now(), dropped: 0 };
+    let mut rate = Rate { left: BURST, since: Instant::now(), dropped: 0 };
     let mut end = |line: &mut Vec<u8>, cut: &mut bool, rate: &mut Rate| {
         let text = String::from_utf8_lossy(line.trim_ascii_end());
         if !text.is_empty() && rate.allows() {
             if let Some(dropped) = rate.take_dropped() {
-                log(&format!("({dropped} lines are left out)"));
+                log(&format!("({dropped} lines omitted)"));
             }
             log(&if *cut { format!("{text}…") } else { text.into_owned() });
         }
         (*line, *cut) = (Vec::new(), false);
     };
     let mut buffer = [0; 1024];
-    // What cannot be read is at its end.
+    // An error is an end.
     while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
         for piece in buffer[..count].split_inclusive(|byte| *byte == b'\n') {
             let room = LONGEST - line.len();
@@ -66,7 +66,7 @@ async fn relay(mut stderr: impl AsyncRead + Unpin, mut log: impl FnMut(&str)) {
     }
     end(&mut line, &mut cut, &mut rate);
     if let Some(dropped) = rate.take_dropped() {
-        log(&format!("({dropped} lines are left out)"));
+        log(&format!("({dropped} lines omitted)"));
     }
 }
 
@@ -78,9 +78,9 @@ struct Rate {
 
 impl Rate {
     fn allows(&mut self) -> bool {
-        let new = u32::try_from(self.since.elapsed().as_millis() / EACH.as_millis()).unwrap_or(AT_ONCE);
+        let new = u32::try_from(self.since.elapsed().as_millis() / EACH.as_millis()).unwrap_or(BURST);
         if new > 0 {
-            (self.left, self.since) = (self.left.saturating_add(new).min(AT_ONCE), Instant::now());
+            (self.left, self.since) = (self.left.saturating_add(new).min(BURST), Instant::now());
         }
         let allows = self.left > 0;
         self.left = self.left.saturating_sub(1);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn lines_are_whole_and_bounded() {
+    async fn long_lines_are_cut() {
         assert_eq!(relayed(b"a\r\n\n b\nlast \xff").await, ["a", " b", "last \u{fffd}"]);
         let long = relayed(&[&vec![b'x'; 1_000_000][..], b"\nnext"].concat()).await;
         assert_eq!(long, [format!("{}…", "x".repeat(LONGEST)), "next".into()]);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_is_counted_and_ends() {
+    async fn omitted_lines_are_counted() {
         let (mut write, read) = tokio::io::duplex(64);
         let flood = async move {
             use tokio::io::AsyncWriteExt;
@@ -122,7 +122,7 @@ mod tests {
         };
         let mut lines = Vec::new();
         tokio::join!(flood, relay(read, |line| lines.push(line.to_owned())));
-        assert_eq!(lines.len(), AT_ONCE as usize + 2);
-        assert_eq!(lines[lines.len() - 2..], ["(99900 lines are left out)", "after"]);
+        assert_eq!(lines.len(), BURST as usize + 2);
+        assert_eq!(lines[lines.len() - 2..], ["(99900 lines omitted)", "after"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Reading with care.
+//! Reading files, and finding who else can read or change them.
 
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read as _};
@@ -10,32 +10,34 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
-use super::exposure::{Exposure, How, walk};
 use super::owners::Owners;
+use super::walk::walk;
+use crate::platform::exposure::{Exposure, How};
+use crate::platform::extra::file::is_descriptor;
 
-/// Far longer than any connection string, key or profile file.
+/// The longest file with a secret, in bytes: far longer than any connection string, key or profile file.
 pub const LONGEST: u64 = 1024 * 1024;
 
-/// How long a pipe may be silent: whoever fills it may ask its user for a passphrase.
+/// How long a pipe may be silent: the program that fills it may be asking its user for a passphrase.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// How often a file is opened anew that is replaced in the meantime.
+/// How often a file is opened again when it is replaced while it is read.
 const TRIES: u32 = 20;
 
-/// What a file holds, and how other users can get at it.
+/// The content of a file, and what gives other users access to it.
 #[derive(Debug)]
 pub struct Read {
     pub bytes: Zeroizing<Vec<u8>>,
-    /// How others can change it.
+    /// What lets other users change it.
     pub changeable: Vec<Exposure>,
-    /// How others can read it, which matters where it holds a secret.
+    /// What lets other users read it, which matters if it holds a secret.
     pub readable: Option<Exposure>,
 }
 
 impl Read {
-    /// All there is to say of a file that holds a secret.
+    /// Every exposure of a file that holds a secret.
     pub fn secret_exposures(&self) -> impl Iterator<Item = &Exposure> {
-        // A mode that lets others read and write is closed by one command.
+        // One chmod closes a mode that lets others both read and write.
         let same = |exposure: &&Exposure| {
             let readable = self.readable.as_ref();
             !readable.is_some_and(|readable| {
@@ -46,13 +48,13 @@ impl Read {
     }
 }
 
-/// Reads the file at `path`. A pipe, such as that of a shell's `<(…)`, is nobody else's.
+/// Reads the file at `path`. A pipe, such as that of a shell's `<(…)`, has no exposures.
 ///
 /// # Errors
-/// When it cannot be read, is longer than [`LONGEST`], or is replaced in the meantime.
+/// When it cannot be read, is longer than [`LONGEST`], or is replaced again and again.
 pub fn read(path: &Path) -> io::Result<Read> {
     let owners = Owners::here();
-    // Whoever saves a file replaces it, at times just now.
+    // An editor that saves a file may replace it at any moment.
     let mut tries = TRIES;
     loop {
         let (file, metadata) = open(path)?;
@@ -70,26 +72,17 @@ pub fn read(path: &Path) -> io::Result<Read> {
     }
 }
 
-/// Whether `path` names a descriptor of this process, such as /dev/stdin: what is open is nobody else's to replace, and
-/// its name may be one of another mount namespace, or behind a directory that is closed to us.
-fn is_descriptor(path: &Path) -> bool {
-    let directory = path.parent().and_then(|parent| parent.canonicalize().ok());
-    let of_link = |path: &Path| std::fs::read_link(path).ok().filter(|to| to.starts_with("/proc/self/fd"));
-    of_link(path).is_some()
-        || directory
-            .is_some_and(|directory| directory == Path::new(&format!("/proc/{}/fd", std::process::id())))
-}
-
-/// The bytes of a file that is no secret, as a certificate is none.
+/// The bytes of a file that is not secret, such as certificates.
 ///
 /// # Errors
-/// When it cannot be read, or is longer than any system's collection of them.
+/// When it cannot be read, or is longer than any system's collection of certificates.
 pub fn read_plain(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let (file, metadata) = open(path)?;
     content(&file, &metadata, 16 * LONGEST)
 }
 
-/// The text of a file of this program's own, of at most `longest` bytes; `None` where there is none that can be trusted.
+/// The text of a file that this program has written, of at most `longest` bytes; `None` if it is missing, or other users
+/// can change it.
 pub fn read_own(path: &Path, longest: u64) -> Option<String> {
     let (file, metadata) = open(path).ok().filter(|(_, metadata)| metadata.is_file())?;
     if let Some(exposure) = exposures(path, &metadata, &Owners::here()).ok()?.first() {
@@ -100,7 +93,7 @@ pub fn read_own(path: &Path, longest: u64) -> Option<String> {
     std::str::from_utf8(&bytes).ok().map(str::to_owned)
 }
 
-/// Opens without waiting: a pipe that nobody writes to would be waited for until somebody does.
+/// Opens without blocking, also a pipe that has no writer yet.
 fn open(path: &Path) -> io::Result<(File, Metadata)> {
     let file =
         File::options().read(true).custom_flags(flags(OFlags::NONBLOCK | OFlags::NOCTTY)).open(path)?;
@@ -116,7 +109,7 @@ pub(crate) fn flags(flags: OFlags) -> i32 {
 }
 
 fn exposures(path: &Path, file: &Metadata, owners: &Owners) -> io::Result<Vec<Exposure>> {
-    // The file of a shell's here-document has no name any more, and so nobody else has it.
+    // The file of a shell's here-document has no name any more, by which others could open it.
     if file.nlink() == 0 || is_descriptor(path) {
         return Ok(Vec::new());
     }
@@ -127,8 +120,9 @@ fn exposures(path: &Path, file: &Metadata, owners: &Owners) -> io::Result<Vec<Ex
     Ok(walked.exposures)
 }
 
-/// Whether others can read the file. Credentials of systemd are guarded by their directory, and show their access list as
-/// a group's right; a file of root's, as of a Kubernetes secret, is handed to a service by a group of the service's.
+/// Whether other users can read the file. The directory of systemd's credentials protects them, and their access list
+/// shows in the mode as the group's right. A group may read a file of root's: that is how Kubernetes hands a secret to a
+/// service.
 fn readable(path: &Path, file: &Metadata, owners: &Owners) -> Option<Exposure> {
     let mode = file.mode();
     let by_group = file.uid() != owners.us() && owners.trusts(file.uid());
@@ -137,14 +131,24 @@ fn readable(path: &Path, file: &Metadata, owners: &Owners) -> Option<Exposure> {
         .then(|| Exposure { path: path.to_owned(), how: How::Read(mode) })
 }
 
-/// Whether `path` is in the directory that systemd has made for this service's credentials.
+/// Whether every user can read the file at `path`, as far as its own mode decides; true if it is missing.
+pub fn is_readable_by_everyone(path: &Path) -> bool {
+    path.metadata().map_or(true, |file| file.mode() & 0o004 != 0)
+}
+
+/// Whether an open file has lost its name, so that what is written to it is lost.
+pub fn is_deleted(file: &File) -> bool {
+    file.metadata().is_ok_and(|file| file.nlink() == 0)
+}
+
+/// Whether `path` is in the directory that systemd has created for this service's credentials.
 pub fn is_credential(path: &Path) -> bool {
     let directory = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     directory.is_some_and(|directory| directory.is_absolute() && path.starts_with(directory))
 }
 
 fn content(file: &File, metadata: &Metadata, longest: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-    // A secret is not to be left behind in memory by a buffer that grows.
+    // A buffer that grew would leave copies of the secret in memory.
     let expected = metadata.len().min(longest) + 1;
     let mut bytes =
         Zeroizing::new(Vec::with_capacity(usize::try_from(expected).unwrap_or_default().max(4096)));
@@ -154,7 +158,7 @@ fn content(file: &File, metadata: &Metadata, longest: u64) -> io::Result<Zeroizi
         if error.kind() != ErrorKind::WouldBlock {
             return Err(error);
         }
-        await_more(file, deadline)?;
+        wait_readable(file, deadline)?;
     }
     if bytes.len() as u64 > longest {
         return Err(io::Error::other(format!("it is longer than {longest} bytes")));
@@ -162,7 +166,7 @@ fn content(file: &File, metadata: &Metadata, longest: u64) -> io::Result<Zeroizi
     Ok(bytes)
 }
 
-/// A pipe that nobody has opened for writing yet is at its end, and is not meant to be.
+/// A pipe reads as ended until it has its first writer: that is `WouldBlock` instead.
 fn ended(file: &File, metadata: &Metadata, bytes: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::FileTypeExt;
     if !metadata.file_type().is_fifo() || !bytes.is_empty() {
@@ -173,7 +177,7 @@ fn ended(file: &File, metadata: &Metadata, bytes: &[u8]) -> io::Result<()> {
     if hung_up { Ok(()) } else { Err(ErrorKind::WouldBlock.into()) }
 }
 
-fn await_more(file: &File, deadline: Instant) -> io::Result<()> {
+fn wait_readable(file: &File, deadline: Instant) -> io::Result<()> {
     let left = deadline.saturating_duration_since(Instant::now());
     let left = Timespec {
         tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
@@ -198,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_being_saved_is_read() {
+    fn a_file_that_is_replaced_meanwhile_is_read() {
         let directory = tempfile::tempdir().unwrap();
         let (path, new) = (directory.path().join("file"), directory.path().join("new"));
         fs::write(&path, "x").unwrap();
@@ -220,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn pipes_are_read_to_their_end_and_hold_up_nobody() {
+    fn pipes_are_read_to_their_end() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("fifo");
         fifo(&path);
@@ -231,12 +235,12 @@ mod tests {
         let found = read(&path).unwrap();
         assert_eq!((found.bytes.len(), found.changeable.len(), found.readable), (200_000, 0, None));
         writer.join().unwrap().unwrap();
-        // A file of our own is no pipe.
+        // What this program writes is never a pipe.
         assert_eq!(read_own(&path, 10), None);
     }
 
     #[test]
-    fn what_has_no_end_is_not_read_to_it() {
+    fn reading_stops_at_the_longest_file() {
         let error = read(Path::new("/dev/zero")).unwrap_err();
         assert_eq!(error.to_string(), "it is longer than 1048576 bytes");
         assert_eq!(read(Path::new("/dev/null")).unwrap().bytes.len(), 0);
@@ -244,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_that_lets_others_read_and_write_is_told_once() {
+    fn a_mode_that_lets_others_read_and_write_is_one_exposure() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         fs::write(&path, "x").unwrap();

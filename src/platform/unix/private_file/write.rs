@@ -1,58 +1,76 @@
-//! Writing with care.
+//! Writing files that only their owner can change.
 
-use std::fmt;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use tempfile::NamedTempFile;
 
-use super::exposure::{Exposure, How, Walked, walk};
 use super::owners::Owners;
 use super::read::flags;
-use crate::error::Error;
+use super::walk::{Walked, walk};
+use crate::platform::exposure::{Exposure, How, Unwritable};
 
-/// Why a file is not written.
-#[derive(Debug)]
-pub enum Unwritable {
-    Io(io::Error),
-    /// Another user has a hand in it.
-    Exposed(Exposure),
+/// Who may read a file that is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Its owner.
+    Owner,
+    /// Every user of the system.
+    Everyone,
+    /// Those who may read the file it replaces; a new file, its owner.
+    Unchanged,
 }
 
-impl From<io::Error> for Unwritable {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
+impl Access {
+    fn directory_mode(self) -> u32 {
+        if self == Self::Everyone { 0o755 } else { 0o700 }
     }
-}
 
-impl Unwritable {
-    /// What a user is told of it; `what` is the file.
-    pub fn into_error(self, what: impl Into<String>) -> Error {
+    /// The mode of a file that replaces the one at `path`.
+    fn file_mode(self, path: &Path) -> io::Result<u32> {
         match self {
-            Self::Io(source) => Error::LocalIo { what: what.into(), source },
-            Self::Exposed(exposure) => Error::Permissions(exposure),
+            Self::Owner => Ok(0o600),
+            Self::Everyone => Ok(0o644),
+            Self::Unchanged => match fs::metadata(path) {
+                Ok(replaced) => Ok(replaced.mode() & 0o777),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(0o600),
+                Err(error) => Err(error),
+            },
         }
     }
 }
 
-impl fmt::Display for Unwritable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => error.fmt(f),
-            Self::Exposed(exposure) => exposure.fmt(f),
-        }
-    }
-}
-
-/// Where writing to `path` leads, once nobody else has a hand in the directories and links on the way.
+/// Creates the directory at `path` and those above it, where they are missing.
 ///
 /// # Errors
-/// Who has, or what else keeps a file from being written there.
+/// What the file system refuses.
+pub fn create_directories(path: &Path, access: Access) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(access.directory_mode()).create(path)
+}
+
+/// A temporary file that is to replace the one at `path`, in the same directory.
+///
+/// # Errors
+/// What the file system refuses.
+pub fn replacement(path: &Path, access: Access) -> io::Result<NamedTempFile> {
+    let mode = Permissions::from_mode(access.file_mode(path)?);
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let file = tempfile::Builder::new().permissions(mode.clone()).tempfile_in(directory)?;
+    // The umask does not apply to the final mode.
+    file.as_file().set_permissions(mode)?;
+    Ok(file)
+}
+
+/// Resolves `path` for writing, provided that other users can change no directory or link on it.
+///
+/// # Errors
+/// What they can change, or what else prevents the file from being written.
 pub fn destination(path: &Path) -> Result<PathBuf, Unwritable> {
     let Walked { resolved, found, exposures } = walk(path, &Owners::here(), true)?;
-    // The file itself is replaced by one that is ours, with a mode of its own.
+    // The file itself may be exposed: a new one replaces it.
     if let Some(exposure) = exposures.into_iter().find(|exposure| exposure.path != resolved) {
         return Err(Unwritable::Exposed(exposure));
     }
@@ -68,53 +86,49 @@ pub fn destination(path: &Path) -> Result<PathBuf, Unwritable> {
     Ok(resolved)
 }
 
-/// Writes `bytes` to the file at `path` with `mode`, in one step: whoever reads it sees the old text or the new. Where it
-/// is a link, the file it leads to is replaced. Missing directories are made, closed to others; a missing home is not.
+/// Writes `bytes` to the file at `path` atomically: a reader sees either the old text or the new. A link stays, and the
+/// file it leads to is replaced. Missing directories are created for their owner alone, except for a missing home.
 ///
 /// # Errors
-/// Who else has a hand in it, or what the file system says; the file is then as it was.
-pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Unwritable> {
+/// What other users can change, or what the file system refuses; the file is then unchanged.
+pub fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), Unwritable> {
     let resolved = destination(path)?;
-    let directory = resolved.parent().unwrap_or(Path::new("/"));
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let mode = Permissions::from_mode(mode);
-    let mut file = tempfile::Builder::new().permissions(mode.clone()).tempfile_in(directory)?;
+    create_directories(resolved.parent().unwrap_or(Path::new("/")), Access::Owner)?;
+    let mut file = replacement(&resolved, access)?;
     file.write_all(bytes)?;
-    // The umask has had its say on a new file's mode.
-    file.as_file().set_permissions(mode)?;
     file.as_file().sync_all()?;
     file.persist(&resolved).map_err(|error| error.error)?;
     Ok(())
 }
 
-/// Opens the file at `path` to be read and written in place, made for nobody else to read where it is not there.
+/// Opens the file at `path` for reading and writing in place. A missing one is created for its owner alone.
 ///
 /// # Errors
-/// Who else has a hand in it, or what the file system says.
+/// What other users can change, or what the file system refuses.
 pub fn open_own(path: &Path) -> Result<File, Unwritable> {
     if path.is_symlink() {
         return Err(io::Error::other("a link is there").into());
     }
     let resolved = destination(path)?;
-    DirBuilder::new().recursive(true).mode(0o700).create(resolved.parent().unwrap_or(Path::new("/")))?;
+    create_directories(resolved.parent().unwrap_or(Path::new("/")), Access::Owner)?;
     let mut options = File::options();
     options.read(true).write(true).create(true).mode(0o600);
     options.custom_flags(flags(OFlags::NONBLOCK | OFlags::NOFOLLOW));
     Ok(options.open(resolved)?)
 }
 
-/// A log, open for its end, and who else has a hand in it.
+/// A log open for appending, and what other users can change about it.
 #[derive(Debug)]
 pub struct Log {
     pub file: File,
     pub exposures: Vec<Exposure>,
 }
 
-/// The log at `path`, if it can be written, and what to warn of. One that another user has a hand in is written only
-/// `though_exposed`.
-pub fn log_if_possible(path: &Path, though_exposed: bool) -> (Option<File>, Option<String>) {
+/// The log at `path`, if it can be written, and a warning. A log that other users can change is written only
+/// `even_if_exposed`.
+pub fn log_if_possible(path: &Path, even_if_exposed: bool) -> (Option<File>, Option<String>) {
     let about = |text: String| Some(format!("log file {}: {text}", path.display()));
-    match open(path, though_exposed) {
+    match open(path, even_if_exposed) {
         Err(error) => (None, about(format!("it is not written: {error}"))),
         Ok(Log { file, exposures }) => (
             Some(file),
@@ -123,35 +137,36 @@ pub fn log_if_possible(path: &Path, though_exposed: bool) -> (Option<File>, Opti
     }
 }
 
-/// Opens a log, and makes it for nobody else to read where it is not there. A terminal, a pipe and `/dev/null` pass.
+/// Opens a log for appending. A missing one is created for its owner alone. It may be a terminal, a pipe or `/dev/null`.
 /// Links of other users are not followed.
 ///
 /// # Errors
-/// When it cannot be opened, or nobody reads the pipe.
+/// When it cannot be opened, or a pipe has no reader.
 pub fn open_log(path: &Path) -> io::Result<Log> {
     open(path, true)
 }
 
-/// Who else has a hand in the log at `path`, whether it is there yet or not.
+/// What other users can change about the log at `path`, which need not exist yet.
 pub fn log_exposures(path: &Path) -> Vec<Exposure> {
     let is_file = fs::metadata(path).is_ok_and(|there| there.is_file()) || !path.exists();
     let walked = is_file.then(|| walk(path, &Owners::here(), false).ok()).flatten();
     walked.map(|walked| walked.exposures).unwrap_or_default()
 }
 
-fn open(path: &Path, though_exposed: bool) -> io::Result<Log> {
-    // A pipe without a reader would be waited for, and later one whose reader is slow: a line may be lost, a session not.
+fn open(path: &Path, even_if_exposed: bool) -> io::Result<Log> {
+    // Non-blocking: opening a pipe would wait for a reader, and writing for a slow one. Losing a line is better than
+    // holding up a session.
     let opened = |path: &Path, new: bool, more: OFlags| {
         let mut options = File::options();
         options.append(true).create_new(new).mode(0o600);
         options.custom_flags(flags(OFlags::NONBLOCK | OFlags::NOCTTY | more));
-        // What stands at a file's end can be seen, where its mode lets it.
+        // Reading shows how the file ends, where its mode allows it.
         match options.read(more.contains(OFlags::NOFOLLOW)).open(path) {
             Err(error) if error.kind() == ErrorKind::PermissionDenied => options.read(false).open(path),
             opened => opened,
         }
     };
-    // A device or a pipe has no content that another could get at; its name may be a link that only the kernel follows.
+    // A device or a pipe stores nothing that others could read. Only the kernel can follow some links to one.
     if fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
         let file = opened(path, false, OFlags::empty())?;
         if !file.metadata()?.is_file() {
@@ -165,16 +180,16 @@ fn open(path: &Path, though_exposed: bool) -> io::Result<Log> {
     if let Some(link) = exposures.iter().find(link) {
         return denied(format!("the link {link}"));
     }
-    // What only the log's own mode lets others do is put right below.
+    // The log's own mode is corrected below.
     let own_mode = |exposure: &Exposure| exposure.path == resolved && matches!(exposure.how, How::Write(_));
     let (mode, mut others): (Vec<_>, Vec<_>) = exposures.into_iter().partition(own_mode);
-    if let Some(exposure) = others.first().filter(|_| !though_exposed) {
+    if let Some(exposure) = others.first().filter(|_| !even_if_exposed) {
         return denied(format!("{exposure}: {}", exposure.fix()));
     }
     let file = match found {
         Some(_) => opened(&resolved, false, OFlags::NOFOLLOW)?,
         None => match opened(&resolved, true, OFlags::NOFOLLOW) {
-            // Another start has made it just now.
+            // Another process has just created it.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 opened(&resolved, false, OFlags::NOFOLLOW)?
             }
@@ -201,42 +216,51 @@ mod tests {
     }
 
     #[test]
-    fn replacing_keeps_links_and_closes_what_it_makes() {
+    fn replacing_keeps_links_and_creates_private_files() {
         let directory = tempfile::tempdir().unwrap();
         let (file, link) = (directory.path().join("a/b/file"), directory.path().join("link"));
-        replace(&file, b"old", 0o600).unwrap();
+        replace(&file, b"old", Access::Owner).unwrap();
         symlink(&file, &link).unwrap();
-        replace(&link, b"new", 0o644).unwrap();
+        replace(&link, b"new", Access::Everyone).unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"new");
         assert!(link.is_symlink());
         assert_eq!([mode(&file), mode(file.parent().unwrap())], [0o644, 0o700]);
         assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
-        // A link to what is not there yet stays as well.
+        // A dangling link stays as well.
         fs::remove_file(&file).unwrap();
-        replace(&link, b"again", 0o600).unwrap();
+        replace(&link, b"again", Access::Owner).unwrap();
         assert!(link.is_symlink() && fs::read(&file).unwrap() == b"again");
     }
 
     #[test]
-    fn what_others_could_replace_is_not_written() {
+    fn a_file_that_others_can_replace_is_not_written() {
         let directory = tempfile::tempdir().unwrap();
         let (open, file) = (directory.path().join("open"), directory.path().join("open/file"));
         fs::create_dir(&open).unwrap();
         fs::set_permissions(&open, Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(replace(&file, b"x", 0o600), Err(Unwritable::Exposed(_))));
-        assert!(matches!(replace(&open.join("deeper/file"), b"x", 0o600), Err(Unwritable::Exposed(_))));
+        assert!(matches!(replace(&file, b"x", Access::Owner), Err(Unwritable::Exposed(_))));
+        assert!(matches!(
+            replace(&open.join("deeper/file"), b"x", Access::Owner),
+            Err(Unwritable::Exposed(_))
+        ));
         assert_eq!(fs::read_dir(&open).unwrap().count(), 0);
         fs::set_permissions(&open, Permissions::from_mode(0o700)).unwrap();
-        // A file that others can write to is replaced by one that they cannot.
+        // A file that others can write to is replaced by a private one.
         fs::write(&file, "").unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o666)).unwrap();
-        replace(&file, b"x", 0o600).unwrap();
+        replace(&file, b"x", Access::Owner).unwrap();
         assert_eq!(mode(&file), 0o600);
-        assert!(matches!(replace(&open, b"x", 0o600), Err(Unwritable::Io(_))));
+        assert!(matches!(replace(&open, b"x", Access::Owner), Err(Unwritable::Io(_))));
+        // Which readers it has may stay as they were.
+        for mode_before in [0o400, 0o644] {
+            fs::set_permissions(&file, Permissions::from_mode(mode_before)).unwrap();
+            replace(&file, b"x", Access::Unchanged).unwrap();
+            assert_eq!(mode(&file), mode_before);
+        }
     }
 
     #[test]
-    fn a_log_is_closed_to_others_and_no_link_of_theirs() {
+    fn a_log_is_private_and_follows_only_our_links() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
         open_log(&path).unwrap().file.write_all(b"a\n").unwrap();
@@ -246,7 +270,7 @@ mod tests {
             let log = open_log(&path).unwrap();
             assert_eq!((log.exposures.len(), mode(&path) & !0o020), (0, after & !0o020), "{before:o}");
         }
-        // Our own links are followed, and lead to what is not there yet too.
+        // Our own links are followed, dangling ones as well.
         let link = directory.path().join("link");
         symlink("other", &link).unwrap();
         open_log(&link).unwrap().file.write_all(b"b\n").unwrap();
@@ -256,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_and_pipes_pass_as_a_log_and_hold_up_nobody() {
+    fn a_log_may_be_a_device_or_a_pipe_and_never_blocks() {
         let directory = tempfile::tempdir().unwrap();
         let fifo = directory.path().join("fifo");
         rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)

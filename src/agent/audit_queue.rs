@@ -1,46 +1,47 @@
-//! What becomes of the lines of the audit log: one that cannot be written waits, and what waits is bounded.
+//! The lines of the audit log that wait to be written, up to a limit.
 
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::audit_sink::Sink;
+use super::audit_file::AuditFile;
+use super::audit_line::lost;
 use crate::platform::service_manager;
 
-/// The most that waits for a disk to have room again, in bytes.
+/// The most that waits while the log cannot be written, in bytes.
 const MOST_WAITING: usize = 1 << 20;
 
-/// How often that is tried, if there is nothing new to write.
-pub(super) const AGAIN: Duration = Duration::from_secs(5);
+/// How often writing is retried while there is no new line.
+pub(super) const RETRY_EVERY: Duration = Duration::from_secs(5);
 
-/// How often it is said that nothing is written.
+/// How often the same problem is reported again.
 const REMINDER: Duration = Duration::from_secs(10 * 60);
 
-/// The configured place, and what could not be written to it yet.
+/// The configured log, and the lines that could not be written to it yet.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(super) struct Queue {
     /// `-` is stdout.
     path: Option<PathBuf>,
-    /// What lines go to: of an earlier configuration where `path` cannot be opened.
-    sink: Option<Sink>,
-    /// Whether `path` is still to be opened.
+    /// The open log, which is the one of the previous configuration while `path` cannot be opened.
+    file: Option<AuditFile>,
+    /// Whether `path` has yet to be opened.
     stale: bool,
     waiting: VecDeque<String>,
     waiting_bytes: usize,
-    /// How much of the first waiting line is written.
+    /// Bytes of the first waiting line that are written.
     begun: usize,
-    /// Lines that there was no memory for.
+    /// Lines dropped because too many waited.
     lost: u64,
-    /// What is wrong, and when that was said.
+    /// The problem, and when it was reported.
     trouble: Option<(String, Instant)>,
 }
 
-impl Output {
+impl Queue {
     pub(super) fn open(path: Option<&Path>) -> Self {
-        let mut output = Self {
+        let mut queue = Self {
             path: None,
-            sink: None,
+            file: None,
             stale: false,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -48,12 +49,11 @@ impl Output {
             lost: 0,
             trouble: None,
         };
-        output.reopen(path);
-        output
+        queue.reopen(path);
+        queue
     }
 
-    /// Opens the file by its name again, or another one. Where that fails, lines go where they went before until it
-    /// can be done.
+    /// Opens the file at `path`. Until that succeeds, lines go to the file that is open.
     pub(super) fn reopen(&mut self, path: Option<&Path>) {
         self.path = path.map(Path::to_owned);
         self.stale = true;
@@ -64,10 +64,10 @@ impl Output {
         if self.path.is_none() {
             return;
         }
-        // What was lost is told of first.
+        // The line about the lost ones comes first.
         if self.lost > 0 || self.waiting_bytes + line.len() > MOST_WAITING {
             self.lost += 1;
-            log::error!("audit-log {}: lost is {}", self.place(), line.trim_end());
+            log::error!("audit-log {}: lost: {}", self.name(), line.trim_end());
         } else {
             self.waiting_bytes += line.len();
             self.waiting.push_back(line);
@@ -75,52 +75,54 @@ impl Output {
         self.flush();
     }
 
-    /// Whether lines wait, or the file is still to be opened.
+    /// Whether lines wait, or the file has yet to be opened.
     pub(super) fn is_in_trouble(&self) -> bool {
         self.trouble.is_some()
     }
 
-    /// Tries to write all that waits.
+    /// Tries to write every line that waits.
     pub(super) fn flush(&mut self) {
         match self.try_flush() {
             Ok(()) if self.trouble.take().is_some() => {
-                log::warn!("audit-log {}: it is written again", self.place());
+                log::warn!("audit-log {}: it is written again", self.name());
                 service_manager::trouble(None);
             }
             Ok(()) => {}
             Err(error) => {
-                let problem = format!("audit-log {}: {error}", self.place());
-                let told =
-                    self.trouble.take().filter(|(told, at)| *told == problem && at.elapsed() < REMINDER);
-                if told.is_none() {
+                let problem = format!("audit-log {}: {error}", self.name());
+                let reported = self
+                    .trouble
+                    .take()
+                    .filter(|(reported, at)| *reported == problem && at.elapsed() < REMINDER);
+                if reported.is_none() {
                     log::error!(
-                        "{problem}: {} lines wait, and it is tried again every {} s",
+                        "{problem}: {} lines are waiting, trying again every {} s",
                         self.waiting.len(),
-                        AGAIN.as_secs()
+                        RETRY_EVERY.as_secs()
                     );
                     service_manager::trouble(Some(problem.clone()));
                 }
-                self.trouble = Some(told.unwrap_or_else(|| (problem, Instant::now())));
+                self.trouble = Some(reported.unwrap_or_else(|| (problem, Instant::now())));
             }
         }
     }
 
     fn try_flush(&mut self) -> io::Result<()> {
         let opened = self.refresh();
-        let Some(sink) = &self.sink else {
-            // With no place configured, nobody wants what waits for one.
+        let Some(file) = &self.file else {
+            // Without a configured log nothing needs to wait.
             if self.path.is_none() {
                 self.discard();
             }
             return opened;
         };
         while let Some(line) = self.waiting.front() {
-            sink.write(line.as_bytes(), &mut self.begun)?;
+            file.write(line.as_bytes(), &mut self.begun)?;
             self.begun = 0;
             self.waiting_bytes -= line.len();
             self.waiting.pop_front();
             if self.waiting.is_empty() && self.lost > 0 {
-                let marker = super::audit::lost(std::mem::take(&mut self.lost));
+                let marker = lost(std::mem::take(&mut self.lost));
                 self.waiting_bytes += marker.len();
                 self.waiting.push_back(marker);
             }
@@ -128,28 +130,28 @@ impl Output {
         opened
     }
 
-    /// Opens what is to be opened.
+    /// Opens the file if it has yet to be opened, or was deleted.
     fn refresh(&mut self) -> io::Result<()> {
-        if self.sink.as_ref().is_some_and(Sink::is_deleted) {
-            (self.sink, self.stale) = (None, true);
+        if self.file.as_ref().is_some_and(AuditFile::is_deleted) {
+            (self.file, self.stale) = (None, true);
         }
         if !self.stale {
             return Ok(());
         }
-        let sink = self.path.as_deref().map(Sink::open).transpose()?;
-        // A line that was begun elsewhere is written anew.
-        (self.sink, self.stale, self.begun) = (sink, false, 0);
+        let file = self.path.as_deref().map(AuditFile::open).transpose()?;
+        // A line that was begun in another file starts over.
+        (self.file, self.stale, self.begun) = (file, false, 0);
         Ok(())
     }
 
     fn discard(&mut self) {
         for line in self.waiting.drain(..) {
-            log::error!("audit-log: lost is {}", line.trim_end());
+            log::error!("audit-log: lost: {}", line.trim_end());
         }
         (self.waiting_bytes, self.begun, self.lost) = (0, 0, 0);
     }
 
-    fn place(&self) -> String {
+    fn name(&self) -> String {
         match &self.path {
             Some(path) if path == Path::new("-") => "stdout".into(),
             Some(path) => path.display().to_string(),
@@ -158,7 +160,7 @@ impl Output {
     }
 }
 
-impl Drop for Output {
+impl Drop for Queue {
     fn drop(&mut self) {
         self.flush();
         self.discard();
@@ -174,7 +176,7 @@ mod tests {
 
     use rustix::fs::OFlags;
 
-    use crate::agent::audit_sink::probe;
+    use crate::agent::audit_file::probe;
 
     fn line(number: usize) -> String {
         format!("{{\"number\":{number}}}\n")
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_begins_where_the_last_one_ended_whoever_was_killed_in_between() {
+    fn an_incomplete_line_at_the_end_is_removed_before_the_next() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("audit.log");
         let whole = line(1);
@@ -194,17 +196,17 @@ mod tests {
             (format!("{whole}{{\"number\":"), whole.clone()),
             (format!("{whole}\0\0\0"), whole.clone()),
             ("{\"numb".into(), String::new()),
-            // What is not ours stays.
+            // A line that no agent has written stays.
             ("a remark".into(), "a remark\n".into()),
             (format!("{whole}{}", "x".repeat(100_000)), format!("{whole}{}\n", "x".repeat(100_000))),
         ] {
             std::fs::write(&path, before).unwrap();
-            let mut output = Output::open(Some(&path));
-            output.write(line(2));
+            let mut queue = Queue::open(Some(&path));
+            queue.write(line(2));
             assert_eq!(text(&path), after + &line(2));
-            // The same of a process that shares the file.
+            // Another process that shares the file left it.
             std::fs::write(&path, format!("{whole}{{\"num")).unwrap();
-            output.write(line(3));
+            queue.write(line(3));
             assert_eq!(text(&path), whole.clone() + &line(3));
         }
     }
@@ -216,8 +218,8 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    let mut output = Output::open(Some(&path));
-                    (0..500).for_each(|number| output.write(line(number)));
+                    let mut queue = Queue::open(Some(&path));
+                    (0..500).for_each(|number| queue.write(line(number)));
                 });
             }
         });
@@ -229,20 +231,20 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_and_what_is_lost_is_counted() {
+    fn waiting_lines_are_limited_and_lost_ones_counted() {
         let directory = tempfile::tempdir().unwrap();
         let below = directory.path().join("later");
         let path = below.join("audit.log");
-        let mut output = Output::open(Some(&path));
+        let mut queue = Queue::open(Some(&path));
         let long = "x".repeat(1000);
         for number in 0..2000 {
-            output.write(format!("{{\"number\":{number},\"long\":\"{long}\"}}\n"));
+            queue.write(format!("{{\"number\":{number},\"long\":\"{long}\"}}\n"));
         }
-        assert!(output.is_in_trouble() && output.waiting_bytes <= MOST_WAITING);
+        assert!(queue.is_in_trouble() && queue.waiting_bytes <= MOST_WAITING);
         std::fs::create_dir(&below).unwrap();
-        output.flush();
-        assert!(!output.is_in_trouble());
-        output.write(line(2000));
+        queue.flush();
+        assert!(!queue.is_in_trouble());
+        queue.write(line(2000));
         let lines: Vec<serde_json::Value> =
             text(&path).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let [.., marker, last] = &lines[..] else { panic!("{lines:?}") };
@@ -252,26 +254,26 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_file_is_made_anew() {
+    fn a_deleted_file_is_created_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("audit.log");
-        let mut output = Output::open(Some(&path));
-        output.write(line(1));
+        let mut queue = Queue::open(Some(&path));
+        queue.write(line(1));
         std::fs::remove_file(&path).unwrap();
-        output.write(line(2));
+        queue.write(line(2));
         assert_eq!(text(&path), line(2));
-        // Where it cannot be made, nothing goes to the one that was deleted.
+        // While it cannot be created, nothing is written to the deleted one.
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        output.write(line(3));
-        assert!(output.is_in_trouble());
+        queue.write(line(3));
+        assert!(queue.is_in_trouble());
         std::fs::remove_dir(&path).unwrap();
-        output.write(line(4));
+        queue.write(line(4));
         assert_eq!(text(&path), line(3) + &line(4));
     }
 
     #[test]
-    fn nobody_at_the_other_end_of_a_fifo_holds_up_nothing() {
+    fn a_fifo_without_a_reader_does_not_block() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("fifo");
         rustix::fs::mknodat(
@@ -282,11 +284,11 @@ mod tests {
             0,
         )
         .unwrap();
-        let mut output = Output::open(Some(&path));
+        let mut queue = Queue::open(Some(&path));
         // More than a FIFO takes, in lines of more than it takes at once.
         let lines: Vec<String> = (0..100).map(|_| format!("{}\n", "x".repeat(9999))).collect();
-        lines.iter().for_each(|line| output.write(line.clone()));
-        assert!(output.is_in_trouble());
+        lines.iter().for_each(|line| queue.write(line.clone()));
+        assert!(queue.is_in_trouble());
         let mut reader = File::options()
             .read(true)
             .custom_flags(i32::try_from(OFlags::NONBLOCK.bits()).unwrap())
@@ -294,25 +296,25 @@ mod tests {
             .unwrap();
         let mut read = Vec::new();
         while read.len() < 1_000_000 {
-            output.flush();
+            queue.flush();
             // It is empty in between.
             let _ = reader.read_to_end(&mut read);
         }
-        assert!(!output.is_in_trouble());
+        assert!(!queue.is_in_trouble());
         assert_eq!(String::from_utf8(read).unwrap(), lines.concat());
     }
 
     #[test]
-    fn a_full_disk_is_tried_again() {
-        let mut output = Output::open(Some(Path::new("/dev/full")));
-        output.write(line(1));
-        assert!(output.is_in_trouble());
+    fn writing_is_retried_after_a_full_disk() {
+        let mut queue = Queue::open(Some(Path::new("/dev/full")));
+        queue.write(line(1));
+        assert!(queue.is_in_trouble());
         assert!(probe(Path::new("/dev/full"), &line(1)).is_err());
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("audit.log");
-        output.reopen(Some(&path));
+        queue.reopen(Some(&path));
         assert_eq!(text(&path), line(1));
-        // A look leaves nothing behind.
+        // Probing leaves no file behind.
         let other = directory.path().join("other");
         probe(&other, &line(1)).unwrap();
         assert!(!other.exists());

@@ -1,36 +1,33 @@
-//! An open audit log: a line is there whole or not at all.
+//! An open audit log, to which each line is written whole or not at all.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
 use crate::error::escape;
-use crate::platform::private_file::open_log;
+use crate::platform::private_file::{is_deleted, open_log};
+use crate::platform::stdio::{is_writable_now, stdout_file};
 
-/// What a pipe that can be written to takes without blocking.
-const PIECE: usize = 4096;
+/// What a writable pipe takes without blocking, in bytes.
+const PIPE_WRITE: usize = 4096;
 
-/// How far back the beginning of a line without an end is looked for.
+/// How far back the start of an incomplete line is searched for.
 const LONGEST_REST: u64 = 64 * 1024;
 
-/// How often, a millisecond apart, a lock is tried that another process holds.
+/// How often a lock that another process holds is tried, a millisecond apart.
 const LOCK_TRIES: u32 = 20;
 
-/// Writes `line` as an agent would, to see whether it can.
+/// Writes `line` to the log at `path` as an agent would, and removes the file if it was missing.
 ///
 /// # Errors
-/// Why it cannot.
+/// Why it cannot be written.
 pub(super) fn probe(path: &Path, line: &str) -> io::Result<()> {
     let absent = path.symlink_metadata().is_err();
-    let written = Sink::open(path)?.write(line.as_bytes(), &mut 0);
+    let written = AuditFile::open(path)?.write(line.as_bytes(), &mut 0);
     if absent {
-        // It belongs to whoever checks, and the agent may be another user.
+        // It belongs to the user who checks, and the agent may run as another.
         std::fs::remove_file(path)?;
     }
     written
@@ -38,16 +35,16 @@ pub(super) fn probe(path: &Path, line: &str) -> io::Result<()> {
 
 /// An open file, or stdout.
 #[derive(Debug)]
-pub(super) struct Sink {
+pub(super) struct AuditFile {
     file: File,
-    /// A regular file of ours, which is written at its end alone: a part of a line can be taken back.
+    /// A regular file: part of a line can be taken back from its end.
     appends: bool,
 }
 
-impl Sink {
+impl AuditFile {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         if path == Path::new("-") {
-            return Ok(Self { file: io::stdout().as_fd().try_clone_to_owned()?.into(), appends: false });
+            return Ok(Self { file: stdout_file()?, appends: false });
         }
         let log = open_log(path)?;
         for exposure in &log.exposures {
@@ -58,24 +55,23 @@ impl Sink {
         Ok(Self { file, appends })
     }
 
-    /// Whether the file has no name any more: what is written to it goes nowhere.
+    /// Whether the file was deleted: what is written to it is lost.
     pub(super) fn is_deleted(&self) -> bool {
-        self.appends && self.file.metadata().is_ok_and(|file| file.nlink() == 0)
+        self.appends && is_deleted(&self.file)
     }
 
-    /// Writes `line`, of which `begun` bytes are there already, and keeps count of them.
+    /// Writes what is left of `line` after its first `begun` bytes, and counts the bytes written in `begun`.
     pub(super) fn write(&self, line: &[u8], begun: &mut usize) -> io::Result<()> {
-        if self.appends { self.append(line, begun) } else { self.pass_on(line, begun) }
+        if self.appends { self.append(line, begun) } else { self.write_now(line, begun) }
     }
 
-    /// As far as it goes without waiting for a reader.
-    fn pass_on(&self, line: &[u8], begun: &mut usize) -> io::Result<()> {
+    /// Writes to a pipe or a device as much as it takes at once.
+    fn write_now(&self, line: &[u8], begun: &mut usize) -> io::Result<()> {
         while *begun < line.len() {
-            let mut ready = [PollFd::new(&self.file, PollFlags::OUT)];
-            if poll(&mut ready, Some(&Timespec::default()))? == 0 {
+            if !is_writable_now(&self.file)? {
                 return Err(io::Error::new(ErrorKind::WouldBlock, "nobody reads it"));
             }
-            let piece = &line[*begun..line.len().min(*begun + PIECE)];
+            let piece = &line[*begun..line.len().min(*begun + PIPE_WRITE)];
             match (&self.file).write(piece) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(count) => *begun += count,
@@ -89,7 +85,7 @@ impl Sink {
     fn append(&self, line: &[u8], begun: &mut usize) -> io::Result<()> {
         let _lock = Lock::take(&self.file);
         if *begun == 0 {
-            self.settle_end()?;
+            self.complete_last_line()?;
         }
         let before = self.file.metadata()?.len();
         let rest = &line[*begun..];
@@ -105,7 +101,7 @@ impl Sink {
                 return Ok(());
             }
         };
-        // A part of it is taken back, unless somebody else has written behind it or the file cannot be made shorter.
+        // Take part of a line back, unless another process has appended to it or the file cannot be truncated.
         let is_last = self.file.metadata().is_ok_and(|file| file.len() == before + written as u64);
         if written > 0 && !(is_last && self.file.set_len(before).is_ok()) {
             *begun += written;
@@ -113,37 +109,43 @@ impl Sink {
         Err(failure)
     }
 
-    /// Sees to it that a line begins where the file ends: a process may have been killed, or a machine lost its power,
-    /// in the middle of one.
-    fn settle_end(&self) -> io::Result<()> {
+    /// Makes the file end with a whole line. A kill or a power failure in the middle of one leaves it incomplete.
+    fn complete_last_line(&self) -> io::Result<()> {
         let length = self.file.metadata()?.len();
         let start = length.saturating_sub(LONGEST_REST);
         let mut last = [0];
-        // A file that cannot be read is taken as it is.
-        if length == 0 || self.file.read_exact_at(&mut last, length - 1).is_err() || last == *b"\n" {
+        // A file that cannot be read stays as it is.
+        if length == 0 || self.read_at(&mut last, length - 1).is_err() || last == *b"\n" {
             return Ok(());
         }
         let mut tail = vec![0; usize::try_from(length - start).unwrap_or_default()];
-        self.file.read_exact_at(&mut tail, start)?;
+        self.read_at(&mut tail, start)?;
         let line = tail.iter().rposition(|byte| *byte == b'\n').map(|end| end + 1);
         let line = line.or((start == 0).then_some(0));
-        // What no agent has written is left alone.
+        // A line that no agent has written stays.
         if let Some(line) = line.filter(|line| matches!(tail[*line], b'{' | 0))
             && self.file.set_len(start + line as u64).is_ok()
         {
             let rest = String::from_utf8_lossy(&tail[line..]);
-            log::error!("audit-log: a line that had no end was taken away: {}", escape(&rest));
+            log::error!("audit-log: removed an incomplete line: {}", escape(&rest));
             return Ok(());
         }
         (&self.file).write_all(b"\n")
     }
+
+    /// Reads from `offset`. Writing is not affected: it always appends.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        (&self.file).seek(SeekFrom::Start(offset))?;
+        (&self.file).read_exact(buffer)
+    }
 }
 
-/// What keeps agents that share a file apart, for as long as one writes a line.
+/// Locks the file against other agents while one writes a line.
 struct Lock<'a>(&'a File);
 
 impl<'a> Lock<'a> {
-    /// None where there are no locks, or somebody holds one for long: a line is whole without, while the disk has room.
+    /// `None` if the file system has no locks, or another process holds one for long. Lines stay whole without a lock as
+    /// long as the disk has room.
     fn take(file: &'a File) -> Option<Self> {
         for _ in 0..LOCK_TRIES {
             match file.try_lock() {
@@ -158,7 +160,7 @@ impl<'a> Lock<'a> {
 
 impl Drop for Lock<'_> {
     fn drop(&mut self) {
-        // It ends with the file at the latest.
+        // Closing the file releases it at the latest.
         let _ = self.0.unlock();
     }
 }

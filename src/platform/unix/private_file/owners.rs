@@ -1,28 +1,30 @@
-//! Who the users and the groups of this machine are, as far as its own files say.
+//! Users and groups, as /etc/passwd and /etc/group list them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Users below this number are the system's own: `SYS_UID_MAX` of every distribution.
+use crate::platform::extra::users::unmapped_user;
+
+/// The first uid of people; those below are system users (`SYS_UID_MAX` of every distribution).
 const FIRST_PERSON: u32 = 1000;
 
-/// The users whose files are trusted, and what decides whether a group is one person's own.
+/// The users whose files are trusted, and the files that tell whether a group is private.
 #[derive(Debug)]
 pub(crate) struct Owners {
-    /// Whoever runs this.
+    /// The user who runs this program.
     us: u32,
-    /// How users show that a user namespace leaves out; `None` where it leaves out none.
+    /// The uid of users that the user namespace does not map, if there are any.
     unmapped: Option<u32>,
     passwd: PathBuf,
     group: PathBuf,
 }
 
 impl Owners {
-    /// As this machine is.
+    /// The users of this machine.
     pub(crate) fn here() -> Self {
         Self {
             us: rustix::process::geteuid().as_raw(),
-            unmapped: unmapped(),
+            unmapped: unmapped_user(),
             passwd: "/etc/passwd".into(),
             group: "/etc/group".into(),
         }
@@ -32,13 +34,13 @@ impl Owners {
         self.us
     }
 
-    /// Whether what belongs to `user` may be trusted.
+    /// Whether files of `user` are trusted.
     pub(crate) fn trusts(&self, user: u32) -> bool {
         user == 0 || user == self.us || Some(user) == self.unmapped
     }
 
-    /// Whether `group` has its `owner` in it and, besides root, nobody else: a user's private group. For a file that is
-    /// no secret, the system's own users may be in a group of root's too, as syslog is in that of /var/log.
+    /// Whether `group` is private to `owner`: the owner is in it, and besides root nobody else. For a file that is not
+    /// secret, a group of root's may have system users in it too, as that of /var/log has syslog.
     pub(crate) fn is_private(&self, group: u32, owner: u32, secret: bool) -> bool {
         let allowed =
             |user: u32| user == owner || user == 0 || (!secret && owner == 0 && user < FIRST_PERSON);
@@ -50,15 +52,15 @@ impl Owners {
         let primary = users.iter().filter(|user| user.2 == group).map(|user| Some(user.1));
         let all: Vec<Option<u32>> = ids.chain(primary).collect();
         if all.is_empty() && !users.iter().any(|user| user.1 == owner) {
-            // Users of a directory service are in no file; their private group has their number.
+            // Users of a directory service are in neither file. Their private group has their number.
             return group == owner && !groups.lines().any(|line| members(line, group).is_some());
         }
-        // A member that no file knows may be anybody.
+        // A member without an entry in /etc/passwd may be anybody.
         !all.is_empty() && all.iter().all(|user| user.is_some_and(allowed))
     }
 }
 
-/// A line of /etc/passwd: name, user and primary group.
+/// The name, uid and primary gid in a line of /etc/passwd.
 fn user(line: &str) -> Option<(&str, u32, u32)> {
     let mut fields = line.split(':');
     let name = fields.next()?;
@@ -66,14 +68,14 @@ fn user(line: &str) -> Option<(&str, u32, u32)> {
     Some((name, user.parse().ok()?, group.parse().ok()?))
 }
 
-/// The members that a line of /etc/group names, if it is that of `group`.
+/// The members in a line of /etc/group, if it is the line of `group`.
 fn members(line: &str, group: u32) -> Option<impl Iterator<Item = &str>> {
     let mut fields = line.split(':').skip(2);
     let is_it = fields.next()?.parse() == Ok(group);
     is_it.then(|| fields.next().unwrap_or_default().split(',').filter(|name| !name.is_empty()))
 }
 
-/// The home directory that the system's own files give to whoever runs this.
+/// The home directory of the user who runs this program, from /etc/passwd.
 pub(crate) fn home(passwd: &Path) -> Option<PathBuf> {
     let us = rustix::process::geteuid().as_raw();
     let text = fs::read_to_string(passwd).ok()?;
@@ -81,22 +83,11 @@ pub(crate) fn home(passwd: &Path) -> Option<PathBuf> {
     line.split(':').nth(5).map(PathBuf::from).filter(|home| home.is_absolute())
 }
 
-/// How the users show that are not mapped into our user namespace, if we are in one.
-fn unmapped() -> Option<u32> {
-    let map = fs::read_to_string("/proc/self/uid_map").ok()?;
-    let mut fields = map.split_whitespace().map(str::parse::<u32>);
-    let whole = [Ok(0), Ok(0), Ok(u32::MAX)];
-    if whole.iter().all(|number| fields.next().as_ref() == Some(number)) {
-        return None;
-    }
-    fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?.trim().parse().ok()
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
 
-    /// A machine with these files, as `us` sees it.
+    /// The users of a machine with these files, where `us` runs this program.
     pub(crate) fn machine(us: u32, directory: &Path, passwd: &str, group: &str) -> Owners {
         let (users, groups) = (directory.join("passwd"), directory.join("group"));
         fs::write(&users, passwd).unwrap();
@@ -105,7 +96,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_private_group_has_only_its_owner_in_it() {
+    fn only_the_owner_is_in_a_private_group() {
         let directory = tempfile::tempdir().unwrap();
         let passwd = "root:x:0:0::/root:/bin/sh\nsyslog:x:104:111::/:/bin/false\nann:x:1000:1000::/home/ann:/bin/sh\n\
                       ben:x:1001:100::/home/ben:/bin/sh\nnot a line\nx:y:z\n";
@@ -120,14 +111,14 @@ pub(crate) mod tests {
             // Ben's primary group is Ann's too.
             (100, 1000, true, false),
             (100, 1001, true, false),
-            // Nobody is in it today.
+            // It is empty, but may get members.
             (50, 0, true, false),
             (201, 1000, true, false),
             (1000, 0, true, false),
             (111, 0, true, false),
             (111, 0, false, true),
             (4, 0, false, false),
-            // No file knows the user or the group: a directory service does.
+            // The user or the group is a directory service's.
             (7000, 7000, true, true),
             (7000, 7001, true, false),
             (200, 7001, true, false),

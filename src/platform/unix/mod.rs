@@ -1,0 +1,11 @@
+//! What every supported system must provide, for Unix.
+
+pub(crate) mod child;
+pub(crate) mod local_socket;
+pub mod private_file;
+pub(crate) mod process;
+pub(crate) mod service_manager;
+pub(crate) mod signals;
+pub mod stdio;
+pub(crate) mod system_log;
+pub(crate) mod terminal;
