@@ -14,7 +14,7 @@ use super::client_certificate::Thumbprint;
 use super::directory::Proof;
 use super::links::Message;
 use super::registry::Registration;
-use super::rest::Answer;
+use super::server::Answer;
 
 /// A page of a query's result at most, and where the request does not say.
 const MAX_PAGE: usize = 1000;

@@ -4,10 +4,11 @@
 //! `frames` and `retry-after` are settings and take no count.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use hyper::StatusCode;
 
+use super::clock::Clock;
 use crate::text::duration;
 
 /// What `--inject` knows, for its usage error.
@@ -83,20 +84,6 @@ impl<T: Copy> Fault<T> {
     }
 }
 
-/// The hub's own clock, which may be wrong.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Clock {
-    ahead: Duration,
-    behind: Duration,
-}
-
-impl Clock {
-    pub(super) fn now(&self) -> SystemTime {
-        let now = SystemTime::now();
-        now.checked_add(self.ahead).and_then(|time| time.checked_sub(self.behind)).unwrap_or(now)
-    }
-}
-
 impl Faults {
     /// Reads the value of `--inject`.
     ///
@@ -120,7 +107,7 @@ impl Faults {
             match (kind, value) {
                 ("latency" | "clock" | "frames" | "retry-after", _) if left.is_some() => return Err(wrong()),
                 ("latency", _) => faults.latency = duration::parse(value).map_err(|_| wrong())?,
-                ("clock", _) => faults.clock = skew(value).ok_or_else(wrong)?,
+                ("clock", _) => faults.clock = Clock::parse(value).ok_or_else(wrong)?,
                 ("frames", _) => {
                     let limit = value.parse().ok().filter(|limit| (1..=MAX_FRAMES).contains(limit));
                     faults.frames = Some(limit.ok_or_else(wrong)?);
@@ -165,18 +152,10 @@ fn status(text: &str) -> Option<StatusCode> {
     StatusCode::from_u16(code).ok()
 }
 
-fn skew(text: &str) -> Option<Clock> {
-    let (sign, by) = text.split_at_checked(1)?;
-    let by = duration::parse(by).ok()?;
-    match sign {
-        "+" => Some(Clock { ahead: by, behind: Duration::ZERO }),
-        "-" => Some(Clock { ahead: Duration::ZERO, behind: by }),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
     use proptest::prelude::*;
 

@@ -7,19 +7,27 @@
 //! side may take what is left when it likes; a device's that takes nothing while its user is gone is cut off, for it
 //! would hold a session that nobody has.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::AUTHORIZATION;
+use hyper::{Request, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::frames::{Broken, Frame, FrameReader, write_close, write_data, write_ping, write_pong};
+use super::Hub;
+use super::faults::GatewayFault;
 use super::pipe::{Content, Receiver, Sender};
-use super::sessions::{Cut, Ends, Role};
+use super::server::{Linger, Reply, empty};
+use super::sessions::{Cut, Ends, NotJoined, Role};
+use super::websocket::frames::{Broken, Frame, FrameReader, write_close, write_data, write_ping, write_pong};
+use super::websocket::handshake::{self, Refused};
 
 /// The largest frame the service takes: more was seen to cut the connection [S][I].
 pub(super) const MAX_FRAME: usize = 65_536;
@@ -28,7 +36,7 @@ pub(super) const MAX_FRAME: usize = 65_536;
 /// no reset overtakes what it was sent.
 const LINGER: Duration = Duration::from_secs(1);
 /// How long a device may take nothing once its user's connection is gone.
-pub(super) const STALL: Duration = Duration::from_secs(2);
+const STALL: Duration = Duration::from_secs(2);
 /// How often a side is pinged while it is not read from: that its program has died cannot be seen otherwise, since the
 /// end of its connection waits behind its data.
 const PROBE: Duration = Duration::from_millis(500);
@@ -87,15 +95,54 @@ impl Notices {
     }
 }
 
+impl Hub {
+    /// Answers a side that joins a stream, and relays for it.
+    pub(super) async fn gateway(self: Arc<Self>, request: &Request<Incoming>) -> Result<Reply, Refused> {
+        match self.faults.gateway.take() {
+            None => {}
+            Some(GatewayFault::Status(status)) => return Ok(empty(status).into()),
+            Some(GatewayFault::NoUpgrade) => return Ok(empty(StatusCode::OK).into()),
+            Some(GatewayFault::Silent) => pending().await,
+        }
+        // No subprotocol is answered, whatever was offered: all known clients accept that [S][M].
+        let answer = handshake::accept(request)?;
+        let authorization = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = authorization.and_then(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+        });
+        let joined = self.sessions.join(request.uri().path(), token, self.faults.clock.now());
+        let (ends, place) = joined.map_err(|problem| {
+            let (status, why) = match problem {
+                NotJoined::NotFound => (StatusCode::NOT_FOUND, "The token is for no such path."),
+                NotJoined::Unauthorized => {
+                    (StatusCode::UNAUTHORIZED, "The token is missing, invalid, expired or used up.")
+                }
+                NotJoined::WrongRole => (StatusCode::FORBIDDEN, "The token is for the other side."),
+                NotJoined::Taken => (StatusCode::CONFLICT, "This side of the stream is connected already."),
+            };
+            Refused { status, why }
+        })?;
+        let max_frame = self.max_frame();
+        Ok(Reply::upgrade(answer, move |io| async move {
+            let left = relay(io, ends, max_frame).await;
+            drop(place);
+            if let Some((io, linger)) = left {
+                io.end(linger).await;
+            }
+        }))
+    }
+}
+
 /// Relays for one side until the stream ends. Bytes that come before the other side joined are kept, up to what the
 /// pipe holds; then this side is not read from.
 ///
-/// Gives back a connection that has not ended.
+/// Gives back a connection that has not ended, and how long it may linger.
 pub(super) async fn relay<S: AsyncRead + AsyncWrite + Unpin>(
     io: S,
     ends: Ends,
     max_frame: usize,
-) -> Option<(S, Rest)> {
+) -> Option<(S, Linger)> {
     let Ends { name, role, to_peer, from_peer, cut } = ends;
     let (reader, mut writer) = tokio::io::split(io);
     let mut frames = FrameReader::new(reader, max_frame);
@@ -161,24 +208,13 @@ pub(super) async fn relay<S: AsyncRead + AsyncWrite + Unpin>(
             }
             let io = frames.into_inner().unsplit(writer);
             let waits = role == Role::Service || matches!(end, End::Finished);
-            Some((io, if waits { Rest::Waits } else { Rest::Abandoned }))
+            Some((io, if waits { Linger::UntilTaken } else { Linger::WhileTaking(STALL) }))
         }
         End::Stalled => {
             log::info!("{name} is cut off: it does not read, and its peer is gone");
-            Some((frames.into_inner().unsplit(writer), Rest::Stalled))
+            Some((frames.into_inner().unsplit(writer), Linger::Reset))
         }
     }
-}
-
-/// What becomes of the rest when a side's part in the stream is over and its connection has not ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rest {
-    /// The side may take its time for it.
-    Waits,
-    /// It is a device's, and the user is gone.
-    Abandoned,
-    /// The side takes nothing any more, not even the end.
-    Stalled,
 }
 
 /// How this side's part ends.
@@ -392,7 +428,6 @@ async fn discard(io: &mut (impl AsyncRead + Unpin)) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::SystemTime;
 
     use tokio::io::DuplexStream;
@@ -415,7 +450,7 @@ mod tests {
     const PONG_OUT: [u8; 2] = [0x8a, 0];
     const LONG: Duration = Duration::from_secs(3600);
 
-    type Task = JoinHandle<Option<Rest>>;
+    type Task = JoinHandle<Option<Linger>>;
 
     fn sides() -> [(DuplexStream, Task); 2] {
         let sessions = Sessions::new().unwrap();
@@ -428,9 +463,9 @@ mod tests {
                 Arc::clone(&sessions).join(&path, Some(token.expose()), SystemTime::now()).unwrap();
             let (near, far) = tokio::io::duplex(1 << 20);
             let task = tokio::spawn(async move {
-                let rest = relay(near, ends, MAX_FRAME).await.map(|(_, rest)| rest);
+                let linger = relay(near, ends, MAX_FRAME).await.map(|(_, linger)| linger);
                 drop(place);
-                rest
+                linger
             });
             (far, task)
         };
@@ -476,7 +511,7 @@ mod tests {
         expect(&mut service, &CLOSE_OUT).await;
         expect_end(&mut service).await;
         expect_end(&mut device).await;
-        assert_ne!(serving.await.unwrap(), Some(Rest::Stalled));
+        assert_ne!(serving.await.unwrap(), Some(Linger::Reset));
     }
 
     #[tokio::test(start_paused = true)]
@@ -489,7 +524,7 @@ mod tests {
         expect(&mut device, &CLOSE_OUT).await;
         device.write_all(&CLOSE).await.unwrap();
         expect(&mut service, &CLOSE_OUT).await;
-        assert_ne!(serving.await.unwrap(), Some(Rest::Stalled));
+        assert_ne!(serving.await.unwrap(), Some(Linger::Reset));
     }
 
     #[tokio::test(start_paused = true)]
@@ -502,7 +537,7 @@ mod tests {
         sleep(LONG).await;
         expect(&mut service, &sent).await;
         expect(&mut service, &CLOSE_OUT).await;
-        assert_ne!(serving.await.unwrap(), Some(Rest::Stalled));
+        assert_ne!(serving.await.unwrap(), Some(Linger::Reset));
     }
 
     #[tokio::test(start_paused = true)]
@@ -516,7 +551,7 @@ mod tests {
         sleep(LONG).await;
         expect(&mut device, &sent).await;
         expect(&mut device, &CLOSE_OUT).await;
-        assert_ne!(serving.await.unwrap(), Some(Rest::Stalled));
+        assert_ne!(serving.await.unwrap(), Some(Linger::Reset));
     }
 
     #[tokio::test(start_paused = true)]
@@ -535,7 +570,7 @@ mod tests {
         fill(&mut service).await;
         let start = Instant::now();
         drop(service);
-        assert_eq!(serving.await.unwrap(), Some(Rest::Stalled));
+        assert_eq!(serving.await.unwrap(), Some(Linger::Reset));
         assert!(start.elapsed() <= STALL + PROBE, "{:?}", start.elapsed());
         drop(device);
     }
@@ -594,7 +629,7 @@ mod tests {
         drop(service);
         expect_end(&mut device).await;
         assert!(start.elapsed() < LINGER);
-        assert_eq!(serving.await.unwrap(), Some(Rest::Abandoned));
+        assert_eq!(serving.await.unwrap(), Some(Linger::WhileTaking(STALL)));
         assert!(start.elapsed() <= LINGER);
     }
 
@@ -618,7 +653,7 @@ mod tests {
         expect(&mut service, &[0x88, 2, 0x03, 0xea]).await;
         expect(&mut device, &DATA_OUT).await;
         expect(&mut device, LOST_OUT).await;
-        assert_ne!(serving.await.unwrap(), Some(Rest::Stalled));
+        assert_ne!(serving.await.unwrap(), Some(Linger::Reset));
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Body;
+use hyper::body::Incoming;
 use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
@@ -15,14 +14,13 @@ use crate::time::clock;
 
 use super::Hub;
 use super::registry::Permission;
+use super::server::Answer;
 use super::sessions::random_hex;
 use super::streams::{self, Outcome, Unanswered};
 
 /// Bodies here are queries and descriptions of devices.
 const MAX_BODY: usize = 64 << 10;
 const BODY: Duration = Duration::from_secs(30);
-
-pub(super) type Answer = Response<Full<Bytes>>;
 
 /// What a path is for. Segments are as they came.
 #[derive(Debug, PartialEq, Eq)]
@@ -77,11 +75,7 @@ impl Route<'_> {
 
 impl Hub {
     /// Answers a REST request. `authority` is where the client reached the hub.
-    pub(super) async fn rest<B>(&self, request: Request<B>, authority: String) -> Answer
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    pub(super) async fn rest(&self, request: Request<Incoming>, authority: String) -> Answer {
         let (parts, body) = request.into_parts();
         let body = match timeout(BODY, Limited::new(body, MAX_BODY).collect()).await {
             Ok(Ok(body)) => body.to_bytes(),

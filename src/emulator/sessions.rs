@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::backend::iothub::proto::{Identity, encode};
 use crate::secret::Secret;
@@ -20,6 +20,9 @@ use super::pipe::{Receiver, Sender, pipe};
 
 /// From the request to both sides' joining [D]; also the life of a token [I][~].
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(60);
+
+/// How often sessions are looked through for those nobody joined.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// Whose place in a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,8 +247,16 @@ impl Sessions {
         }
     }
 
+    /// Calls [`Self::expire`] every second, for ever.
+    pub(super) async fn expire_regularly(&self) {
+        loop {
+            sleep(SWEEP).await;
+            self.expire();
+        }
+    }
+
     /// Ends the sessions whose second side did not come in time; the first one's pipes break.
-    pub(super) fn expire(&self) {
+    fn expire(&self) {
         let now = Instant::now();
         self.lock().retain(|id, session| {
             let waiting = matches!(session.device, Seat::Free(_)) || matches!(session.service, Seat::Free(_));

@@ -21,7 +21,7 @@ const MAX_CONTROL: u64 = 125;
 
 /// What a client sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Frame {
+pub(in crate::emulator) enum Frame {
     /// A part of the byte stream: binary, text or a fragment of either. An empty fragment of a message is empty here.
     Data(Bytes),
     /// The end of a message without a byte.
@@ -34,7 +34,7 @@ pub(super) enum Frame {
 
 /// Why there are no more frames.
 #[derive(Debug)]
-pub(super) enum Broken {
+pub(in crate::emulator) enum Broken {
     /// The connection ended without a Close; the text says where.
     Gone(&'static str),
     Failed(io::Error),
@@ -54,7 +54,7 @@ impl fmt::Display for Broken {
 
 /// Reads a client's frames.
 #[derive(Debug)]
-pub(super) struct FrameReader<R> {
+pub(in crate::emulator) struct FrameReader<R> {
     io: R,
     buffer: BytesMut,
     limit: usize,
@@ -65,12 +65,12 @@ pub(super) struct FrameReader<R> {
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Takes frames with payloads of up to `limit` bytes.
-    pub(super) fn new(io: R, limit: usize) -> Self {
+    pub(in crate::emulator) fn new(io: R, limit: usize) -> Self {
         Self { io, buffer: BytesMut::new(), limit, fragmented: false, has_bytes: false }
     }
 
     /// Safe to cancel.
-    pub(super) async fn next(&mut self) -> Result<Frame, Broken> {
+    pub(in crate::emulator) async fn next(&mut self) -> Result<Frame, Broken> {
         loop {
             let mut cursor = Cursor::new(&self.buffer[..]);
             let header = FrameHeader::parse(&mut cursor)
@@ -157,11 +157,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     /// The connection, for what is not of frames any more.
-    pub(super) fn get_mut(&mut self) -> &mut R {
+    pub(in crate::emulator) fn get_mut(&mut self) -> &mut R {
         &mut self.io
     }
 
-    pub(super) fn into_inner(self) -> R {
+    pub(in crate::emulator) fn into_inner(self) -> R {
         self.io
     }
 }
@@ -193,19 +193,19 @@ fn write(opcode: OpCode, payload: &[&[u8]], out: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn write_data(data: &[u8], out: &mut Vec<u8>) {
+pub(in crate::emulator) fn write_data(data: &[u8], out: &mut Vec<u8>) {
     write(OpCode::Data(Data::Binary), &[data], out);
 }
 
-pub(super) fn write_ping(out: &mut Vec<u8>) {
+pub(in crate::emulator) fn write_ping(out: &mut Vec<u8>) {
     write(OpCode::Control(Control::Ping), &[], out);
 }
 
-pub(super) fn write_pong(data: &[u8], out: &mut Vec<u8>) {
+pub(in crate::emulator) fn write_pong(data: &[u8], out: &mut Vec<u8>) {
     write(OpCode::Control(Control::Pong), &[data], out);
 }
 
-pub(super) fn write_close(code: CloseCode, reason: &str, out: &mut Vec<u8>) {
+pub(in crate::emulator) fn write_close(code: CloseCode, reason: &str, out: &mut Vec<u8>) {
     write(OpCode::Control(Control::Close), &[&u16::from(code).to_be_bytes(), reason.as_bytes()], out);
 }
 

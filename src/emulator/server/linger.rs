@@ -1,5 +1,5 @@
-//! The end of a connection whose client may not read: closed the ordinary way, its end would wait behind what is not
-//! read, and the client would never learn of it.
+//! The end of a connection whose client may not read. Closed in the ordinary way, the end would wait behind the data
+//! that the client has not read, and the client would never learn of it.
 
 use std::fs;
 use std::time::Duration;
@@ -7,35 +7,50 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-/// How often is looked whether everything has arrived.
+/// How often the unsent bytes are counted.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Waits until what `tcp` was sent has arrived: the kernel would give up on a connection that is closed before.
-pub(super) async fn wait(tcp: &TcpStream) {
-    while unsent(tcp).is_some_and(|left| left > 0) {
-        sleep(LOOK).await;
-    }
+/// How long a connection lingers before it is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::emulator) enum Linger {
+    /// Until the client's system has taken every byte; the kernel would give up on a connection that is closed before.
+    UntilTaken,
+    /// The same, as long as the client takes some bytes in each period of this length; then it is reset.
+    WhileTaking(Duration),
+    /// Not at all: it is reset, and the client loses what it has not taken.
+    Reset,
 }
 
-/// The same, for as long as the client takes some of it every `stall`; then its end will be a reset.
-pub(super) async fn wait_or_reset(tcp: &TcpStream, stall: Duration) {
-    let mut before = u64::MAX;
-    while let Some(left @ 1..) = unsent(tcp) {
-        if left >= before {
-            reset(tcp);
-            return;
+/// Waits as `how` says; the connection is ready to be dropped then.
+pub(super) async fn linger(tcp: &TcpStream, how: Linger) {
+    match how {
+        Linger::UntilTaken => {
+            while unsent(tcp).is_some_and(|left| left > 0) {
+                sleep(LOOK).await;
+            }
         }
-        before = left;
-        sleep(stall).await;
+        Linger::WhileTaking(period) => {
+            let mut before = u64::MAX;
+            while let Some(left @ 1..) = unsent(tcp) {
+                if left >= before {
+                    reset(tcp);
+                    return;
+                }
+                before = left;
+                sleep(period).await;
+            }
+        }
+        Linger::Reset => reset(tcp),
     }
 }
 
 /// Makes the end of `tcp` a reset, which a client notices that does not read.
-pub(super) fn reset(tcp: &TcpStream) {
+fn reset(tcp: &TcpStream) {
     let _ = tcp.set_zero_linger();
 }
 
-/// How many bytes the other end's kernel has not taken. The socket option that tells it has no safe binding.
+/// How many bytes the client's system has not taken, where this system tells. The socket option for it has no safe
+/// binding.
 fn unsent(tcp: &TcpStream) -> Option<u64> {
     let inode = rustix::fs::fstat(tcp).ok()?.st_ino.to_string();
     ["/proc/self/net/tcp", "/proc/self/net/tcp6"].iter().find_map(|table| {
@@ -55,7 +70,7 @@ mod tests {
 
     use super::*;
 
-    const STALL: Duration = Duration::from_millis(200);
+    const PERIOD: Duration = Duration::from_millis(200);
 
     async fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -74,7 +89,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_reads_slowly_gets_all_of_it() {
+    async fn a_slow_reader_gets_every_byte() {
         let (mut near, mut far) = pair().await;
         near.writable().await.unwrap();
         let sent = fill(&near);
@@ -83,8 +98,8 @@ mod tests {
             let mut got = 0;
             let mut block = vec![0; 1 << 20];
             loop {
-                // Slower than a stall, and some of it each time.
-                sleep(STALL / 2).await;
+                // Slowly, but some bytes in each period.
+                sleep(PERIOD / 2).await;
                 match far.read(&mut block).await.unwrap() {
                     0 => return got,
                     count => got += count as u64,
@@ -92,30 +107,30 @@ mod tests {
             }
         };
         let ending = async {
-            wait_or_reset(&near, STALL).await;
+            linger(&near, Linger::WhileTaking(PERIOD)).await;
             drop(near);
         };
         assert_eq!(tokio::join!(reading, ending).0, sent);
     }
 
     #[tokio::test]
-    async fn who_reads_nothing_is_reset() {
+    async fn a_client_that_reads_nothing_is_reset() {
         let (mut near, far) = pair().await;
         near.writable().await.unwrap();
         fill(&near);
         near.shutdown().await.unwrap();
-        wait_or_reset(&near, STALL).await;
+        linger(&near, Linger::WhileTaking(PERIOD)).await;
         drop(near);
         let error =
             tokio::time::timeout(Duration::from_secs(20), far.ready(tokio::io::Interest::ERROR)).await;
-        assert!(error.expect("no reset comes").unwrap().is_error());
+        assert!(error.expect("no reset arrives").unwrap().is_error());
     }
 
     #[tokio::test]
-    async fn nothing_is_waited_for_where_all_has_arrived() {
+    async fn no_wait_once_every_byte_has_arrived() {
         let (near, far) = pair().await;
-        wait_or_reset(&near, Duration::from_secs(3600)).await;
-        wait(&near).await;
+        linger(&near, Linger::WhileTaking(Duration::from_secs(3600))).await;
+        linger(&near, Linger::UntilTaken).await;
         drop((near, far));
     }
 }
