@@ -5,9 +5,9 @@ use crate::secret::Secret;
 use crate::time::clock;
 
 use super::Hub;
+use super::authentication::Authentication;
 use super::client_certificate::Thumbprint;
-use super::directory::Proof;
-use super::registry::Permission;
+use super::policies::Permission;
 
 /// A device that has proved who it is.
 #[derive(Debug)]
@@ -90,17 +90,17 @@ impl Hub {
         }
         let registration =
             self.registry.get(&identity).ok_or(Refusal::NotAuthorized("it is not registered"))?;
-        let expiry = match &registration.proof {
-            Proof::Certificate(known) if certificate == Some(*known) => None,
-            Proof::Certificate(_) => {
+        let expiry = match &registration.authentication {
+            Authentication::SelfSigned(known) if certificate == Some(*known) => None,
+            Authentication::SelfSigned(_) => {
                 return Err(Refusal::NotAuthorized("it has not shown the certificate it is known by"));
             }
-            Proof::Authority => {
+            Authentication::CertificateAuthority => {
                 return Err(Refusal::NotAuthorized(
                     "the emulator knows no authority of devices' certificates",
                 ));
             }
-            Proof::Key(key) => Some(self.check_token(&identity, key, password)?),
+            Authentication::SharedKey(key) => Some(self.check_token(&identity, key, password)?),
         };
         if !registration.enabled {
             return Err(Refusal::NotAuthorized("it is disabled"));

@@ -10,8 +10,8 @@ use crate::backend::iothub::proto::{Code, Identity};
 use crate::time::clock;
 
 use super::Hub;
+use super::authentication::Authentication;
 use super::client_certificate::Thumbprint;
-use super::directory::Proof;
 use super::links::Message;
 use super::registry::Registration;
 use super::server::Answer;
@@ -44,11 +44,13 @@ impl Hub {
                     }
                 },
             };
-            let registered = certificate(&description["authentication"]).and_then(|proof| {
+            let registered = certificate(&description["authentication"]).and_then(|authentication| {
                 let now = self.faults.clock.now();
-                let registered = match proof {
+                let registered = match authentication {
                     None => self.registry.register(&identity, now),
-                    Some(proof) => self.registry.register_certificate(&identity, proof, now),
+                    Some(authentication) => {
+                        self.registry.register_certificate(&identity, authentication, now)
+                    }
                 };
                 registered.map_err(|error| error.to_string())
             });
@@ -184,10 +186,10 @@ impl Hub {
             "connectionState": if online { "Connected" } else { "Disconnected" },
             // The service's "never" [D].
             "lastActivityTime": last.as_deref().unwrap_or("0001-01-01T00:00:00Z"),
-            "authenticationType": match registration.proof {
-                Proof::Key(_) => "sas",
-                Proof::Certificate(_) => "selfSigned",
-                Proof::Authority => "certificateAuthority",
+            "authenticationType": match registration.authentication {
+                Authentication::SharedKey(_) => "sas",
+                Authentication::SelfSigned(_) => "selfSigned",
+                Authentication::CertificateAuthority => "certificateAuthority",
             },
             "cloudToDeviceMessageCount": 0,
         });
@@ -201,16 +203,16 @@ impl Hub {
 }
 
 /// The certificate by which a description has its device known, if it does.
-fn certificate(authentication: &Value) -> Result<Option<Proof>, String> {
+fn certificate(authentication: &Value) -> Result<Option<Authentication>, String> {
     match authentication["type"].as_str() {
         Some("selfSigned") => {
             let thumbprint = authentication["x509Thumbprint"]["primaryThumbprint"].as_str();
             let thumbprint = thumbprint.and_then(Thumbprint::parse);
             let thumbprint =
                 thumbprint.ok_or("The primary thumbprint is no SHA-256: the emulator takes no other.")?;
-            Ok(Some(Proof::Certificate(thumbprint)))
+            Ok(Some(Authentication::SelfSigned(thumbprint)))
         }
-        Some("certificateAuthority") => Ok(Some(Proof::Authority)),
+        Some("certificateAuthority") => Ok(Some(Authentication::CertificateAuthority)),
         _ => Ok(None),
     }
 }

@@ -5,18 +5,21 @@
 //! Facts of the service carry the marks of [`crate::backend::iothub::proto`]; where the service's behaviour is not known, a comment
 //! says that what stands there is a choice. There are no quotas unless they are asked for: throttling would slow tests.
 
+mod authentication;
+mod authority;
 mod authorization;
-mod certificate;
 mod client_certificate;
 mod clock;
 mod devices;
 mod directory;
 mod faults;
+mod files;
 mod gateway;
 mod links;
 mod mqtt;
 mod mqtt_websocket;
 mod pipe;
+mod policies;
 mod quota;
 mod registry;
 mod rest;
@@ -101,16 +104,21 @@ impl Emulator {
         let address = address(names[0].clone(), https_address);
         let nearby = self::address(nearby(https_address), https_address);
         let directory = directory::Directory::open(&options.dir)?;
-        let config = directory.authority()?.server(&names).map_err(Error::from)?;
+        let config = authority::Authority::open(&directory)?.server(&names).map_err(Error::from)?;
         let rate = options.quota.as_ref().map(|quota| quota.rate);
-        let registry =
-            registry::Registry::open(directory, address.clone(), &nearby, rate, options.faults.clock.now())?;
+        let registry = registry::Registry::open(
+            files::Files::open(directory)?,
+            address.clone(),
+            &nearby,
+            rate,
+            options.faults.clock.now(),
+        )?;
         for identity in &options.devices {
             registry.register(identity, options.faults.clock.now())?;
         }
         for (identity, thumbprint) in &options.x509_devices {
-            let proof = directory::Proof::Certificate(*thumbprint);
-            registry.register_certificate(identity, proof, options.faults.clock.now())?;
+            let authentication = authentication::Authentication::SelfSigned(*thumbprint);
+            registry.register_certificate(identity, authentication, options.faults.clock.now())?;
         }
         let sessions = sessions::Sessions::new().map_err(anyhow::Error::new)?;
         let hub = Hub {

@@ -8,35 +8,15 @@ use crate::backend::iothub::proto::{HubAddress, Identity};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-use super::directory::{Directory, POLICIES, Proof, new_key};
+use super::authentication::Authentication;
+use super::files::{Files, new_key};
+use super::policies::{POLICIES, Permission, allows};
 use super::twins::Twin;
-
-/// What a policy can allow [D].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Permission {
-    ServiceConnect,
-    DeviceConnect,
-    RegistryRead,
-    RegistryWrite,
-}
-
-/// What each policy of a new hub allows [D].
-fn allows(policy: &str, permission: Permission) -> bool {
-    use Permission::{DeviceConnect, RegistryRead, RegistryWrite, ServiceConnect};
-    match policy {
-        "iothubowner" => true,
-        "service" => permission == ServiceConnect,
-        "device" => permission == DeviceConnect,
-        "registryRead" => permission == RegistryRead,
-        "registryReadWrite" => matches!(permission, RegistryRead | RegistryWrite),
-        _ => false,
-    }
-}
 
 /// One registered device or module.
 #[derive(Clone, Debug)]
 pub(super) struct Registration {
-    pub(super) proof: Proof,
+    pub(super) authentication: Authentication,
     /// Lasts until the emulator ends: a connection string, which is all that is kept, has no place for it.
     pub(super) enabled: bool,
     pub(super) last_activity: Option<SystemTime>,
@@ -44,24 +24,24 @@ pub(super) struct Registration {
 }
 
 impl Registration {
-    fn new(proof: Proof, twin: Twin) -> Self {
-        Self { proof, enabled: true, last_activity: None, twin }
+    fn new(authentication: Authentication, twin: Twin) -> Self {
+        Self { authentication, enabled: true, last_activity: None, twin }
     }
 }
 
 #[derive(Debug)]
 pub(super) struct Registry {
-    directory: Directory,
+    files: Files,
     hub: HubAddress,
     policies: HashMap<&'static str, Secret>,
     identities: Mutex<BTreeMap<Identity, Registration>>,
 }
 
 impl Registry {
-    /// Reads what `directory` has, and writes its files anew with the hub's address as it is now, and the `rate`
+    /// Reads what `files` has, and writes its files anew with the hub's address as it is now, and the `rate`
     /// of new streams that it allows. `nearby` is that address for clients on this machine.
     pub(super) fn open(
-        directory: Directory,
+        files: Files,
         hub: HubAddress,
         nearby: &HubAddress,
         rate: Option<u32>,
@@ -69,16 +49,16 @@ impl Registry {
     ) -> Result<Self> {
         let mut policies = HashMap::new();
         for name in POLICIES {
-            policies.insert(name, directory.policy(name, &hub)?);
+            policies.insert(name, files.policy_key(name, &hub)?);
         }
-        directory.write_profiles(nearby, &policies["service"], rate)?;
+        files.write_profiles(nearby, &policies["service"], rate)?;
         let mut identities = BTreeMap::new();
-        for (identity, proof) in directory.identities()? {
-            directory.keep(&identity, &proof, &hub)?;
-            let twin = directory.twin(&identity)?.unwrap_or_else(|| Twin::new(now));
-            identities.insert(identity, Registration::new(proof, twin));
+        for (identity, authentication) in files.identities()? {
+            files.write_identity(&identity, &authentication, &hub)?;
+            let twin = files.twin(&identity)?.unwrap_or_else(|| Twin::new(now));
+            identities.insert(identity, Registration::new(authentication, twin));
         }
-        Ok(Self { directory, hub, policies, identities: Mutex::new(identities) })
+        Ok(Self { files, hub, policies, identities: Mutex::new(identities) })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Identity, Registration>> {
@@ -97,9 +77,9 @@ impl Registry {
         let device = Identity::new(identity.device(), None).map_err(anyhow::Error::new)?;
         for identity in [&device, identity] {
             if !identities.contains_key(identity) {
-                let proof = Proof::Key(new_key()?);
-                self.directory.keep(identity, &proof, &self.hub)?;
-                identities.insert(identity.clone(), Registration::new(proof, Twin::new(now)));
+                let authentication = Authentication::SharedKey(new_key()?);
+                self.files.write_identity(identity, &authentication, &self.hub)?;
+                identities.insert(identity.clone(), Registration::new(authentication, Twin::new(now)));
             }
         }
         Ok(())
@@ -109,13 +89,13 @@ impl Registry {
     pub(super) fn register_certificate(
         &self,
         identity: &Identity,
-        proof: Proof,
+        authentication: Authentication,
         now: SystemTime,
     ) -> Result<()> {
         self.register(identity, now)?;
-        self.directory.keep(identity, &proof, &self.hub)?;
+        self.files.write_identity(identity, &authentication, &self.hub)?;
         if let Some(registration) = self.lock().get_mut(identity) {
-            registration.proof = proof;
+            registration.authentication = authentication;
         }
         Ok(())
     }
@@ -130,7 +110,7 @@ impl Registry {
         let registration = identities.get_mut(identity).ok_or("it is not registered")?;
         let mut twin = registration.twin.clone();
         let changed = change(&mut twin)?;
-        self.directory.keep_twin(identity, &twin).map_err(|error| error.to_string())?;
+        self.files.write_twin(identity, &twin).map_err(|error| error.to_string())?;
         registration.twin = twin;
         Ok(changed)
     }
@@ -148,7 +128,7 @@ impl Registry {
         let gone: Vec<_> =
             identities.keys().filter(|identity| identity.device() == device.device()).cloned().collect();
         for identity in &gone {
-            self.directory.forget(identity)?;
+            self.files.remove_identity(identity)?;
             identities.remove(identity);
         }
         Ok(gone)
@@ -184,6 +164,6 @@ impl Registry {
 
     /// The key of a policy that there is and that allows one of `permissions`.
     pub(super) fn policy_key(&self, name: &str, permissions: &[Permission]) -> Option<&Secret> {
-        self.policies.get(name).filter(|_| permissions.iter().any(|permission| allows(name, *permission)))
+        self.policies.get(name).filter(|_| allows(name, permissions))
     }
 }

@@ -13,7 +13,7 @@ use crate::backend::iothub::proto::{Code, ERROR_CODE, HubFailure, Identity, head
 use crate::time::clock;
 
 use super::Hub;
-use super::registry::Permission;
+use super::policies::Permission;
 use super::server::Answer;
 use super::sessions::random_hex;
 use super::streams::{self, Outcome, Unanswered};
