@@ -6,10 +6,10 @@ use std::sync::Arc;
 use hyper::Request;
 use hyper::body::Incoming;
 
-use super::Hub;
-use super::faults::HubFault;
-use super::server::{Answering, Client, Reply, Service};
+use super::hub::Hub;
 use crate::backend::iothub::proto::WEBSOCKET_PATH;
+use crate::emulator::faults::HubFault;
+use crate::emulator::server::{Answering, Client, Reply, Service};
 
 impl Service for Hub {
     /// Every path: one that the hub does not know is a 404 in its own form.
@@ -39,7 +39,7 @@ impl Hub {
     async fn rest_or_fault(&self, request: Request<Incoming>, client: Client) -> Reply {
         match self.faults.hub.take() {
             None => {
-                let authority = client.authority.unwrap_or_else(|| self.address.to_string());
+                let authority = client.authority.unwrap_or_else(|| self.address.public.to_string());
                 self.rest(request, authority).await.into()
             }
             Some(HubFault::Silent) => pending().await,

@@ -10,10 +10,10 @@
 //! ```
 
 use super::authentication::Authentication;
-use super::client_certificate::Thumbprint;
-use super::directory::Directory;
-use super::twins::Twin;
+use super::twin::Twin;
 use crate::backend::iothub::proto::{ConnectionString, HubAddress, Identity, Key, encode};
+use crate::emulator::client_certificate::Thumbprint;
+use crate::emulator::directory::Directory;
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use crate::backend::iothub::proto::{Code, Identity};
 use crate::time::clock;
 
-use super::Hub;
 use super::authentication::Authentication;
-use super::client_certificate::Thumbprint;
+use super::hub::Hub;
 use super::links::Message;
 use super::registry::Registration;
-use super::server::Answer;
+use crate::emulator::client_certificate::Thumbprint;
+use crate::emulator::server::Answer;
 
 /// A page of a query's result at most, and where the request does not say.
 const MAX_PAGE: usize = 1000;

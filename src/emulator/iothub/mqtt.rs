@@ -10,15 +10,17 @@ use mqtt_protocol_core::mqtt::result_code::{ConnectReturnCode, MqttError, Suback
 use mqtt_protocol_core::mqtt::{Connection, Version};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::server::TlsStream;
 
 use crate::backend::iothub::proto::{SUBSCRIPTIONS, parse_decision};
 use crate::time::clock;
 
-use super::Hub;
 use super::authorization::{Admission, Refusal};
-use super::client_certificate::Thumbprint;
+use super::hub::Hub;
 use super::links::{Connected, Message};
+use crate::emulator::client_certificate::Thumbprint;
 
 /// A message to the hub is 256 KB at most [D].
 const MAX_PACKET: u32 = 256 << 10;
@@ -35,6 +37,12 @@ const TWIN_GET: &str = "$iothub/twin/GET/";
 const TWIN_REPORT: &str = "$iothub/twin/PATCH/properties/reported/";
 const TWIN_ANSWERS: &str = "$iothub/twin/res/#";
 const TWIN_DESIRED: &str = "$iothub/twin/PATCH/properties/desired/#";
+
+/// Serves one client of the MQTT port.
+pub(in crate::emulator) async fn serve_tls(io: TlsStream<TcpStream>, hub: Arc<Hub>) {
+    let certificate = Thumbprint::of_peer(io.get_ref().1);
+    serve(io, hub, None, certificate).await;
+}
 
 /// Serves one client until either side ends it. `authority` is where the client reached HTTPS, if it came that way, and
 /// `certificate` what it showed.
@@ -257,7 +265,8 @@ impl Session {
             // A token for ever is for a year: the clock's sums stay in range.
             Instant::now() + Duration::from_secs(seconds.min(365 * 86_400))
         });
-        let authority = self.authority.clone().unwrap_or_else(|| self.hub.authority_as(&admission.hub));
+        let authority =
+            self.authority.clone().unwrap_or_else(|| self.hub.address.authority_as(&admission.hub));
         self.hub.registry.touch(&admission.identity, now);
         self.link = Some(self.hub.links.connect(&admission.identity, authority));
         log::info!("mqtt: {} is online", admission.identity);

@@ -12,11 +12,11 @@ use tokio::time::timeout;
 use crate::backend::iothub::proto::{Code, ERROR_CODE, HubFailure, Identity, headers};
 use crate::time::clock;
 
-use super::Hub;
+use super::hub::Hub;
 use super::policies::Permission;
-use super::server::Answer;
 use super::sessions::random_hex;
 use super::streams::{self, Outcome, Unanswered};
+use crate::emulator::server::Answer;
 
 /// Bodies here are queries and descriptions of devices.
 const MAX_BODY: usize = 64 << 10;

@@ -1,6 +1,6 @@
 //! How a device or module proves who it is.
 
-use super::client_certificate::Thumbprint;
+use crate::emulator::client_certificate::Thumbprint;
 use crate::secret::Secret;
 
 /// What an identity is registered with, under the registry's own names for it [D].

@@ -4,10 +4,10 @@ use crate::backend::iothub::proto::{Code, HubFailure, Identity, SasToken, UnixSe
 use crate::secret::Secret;
 use crate::time::clock;
 
-use super::Hub;
 use super::authentication::Authentication;
-use super::client_certificate::Thumbprint;
+use super::hub::Hub;
 use super::policies::Permission;
+use crate::emulator::client_certificate::Thumbprint;
 
 /// A device that has proved who it is.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl Hub {
         if named != client_id {
             return Err(Refusal::NotAuthorized("the user name is another client's"));
         }
-        if !self.is_named(hub) {
+        if !self.address.matches(hub) {
             return Err(Refusal::NotAuthorized("the user name is for another hub"));
         }
         let registration =
@@ -151,19 +151,9 @@ impl Hub {
     /// What of this hub a decoded `sr=` covers; `None` when it is for another.
     fn scope(&self, uri: &str) -> Option<Scope> {
         let (host, path) = uri.split_once('/').map_or((uri, None), |(host, path)| (host, Some(path)));
-        self.is_named(host).then(|| Scope {
+        self.address.matches(host).then(|| Scope {
             devices: path.and_then(|path| path.strip_prefix("devices/")).map(str::to_owned),
         })
-    }
-
-    /// Whether `host` is one of the hub's names, with or without a port, ignoring case.
-    fn is_named(&self, host: &str) -> bool {
-        let bare = match host.rsplit_once(':') {
-            Some((name, port)) if port.parse::<u16>().is_ok() && !name.ends_with(':') => name,
-            _ => host,
-        };
-        let bare = bare.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(bare);
-        self.names.iter().any(|name| name.eq_ignore_ascii_case(bare) || name.eq_ignore_ascii_case(host))
     }
 }
 

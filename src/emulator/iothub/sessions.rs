@@ -16,7 +16,7 @@ use crate::backend::iothub::proto::{Identity, encode};
 use crate::secret::Secret;
 use crate::time::clock;
 
-use super::pipe::{Receiver, Sender, pipe};
+use crate::emulator::pipe::{Receiver, Sender, pipe};
 
 /// From the request to both sides' joining [D]; also the life of a token [I][~].
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(60);

@@ -8,10 +8,11 @@ use crate::backend::iothub::proto::{HubAddress, Identity};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
+use super::address::Address;
 use super::authentication::Authentication;
 use super::files::{Files, new_key};
 use super::policies::{POLICIES, Permission, allows};
-use super::twins::Twin;
+use super::twin::Twin;
 
 /// One registered device or module.
 #[derive(Clone, Debug)]
@@ -38,20 +39,18 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    /// Reads what `files` has, and writes its files anew with the hub's address as it is now, and the `rate`
-    /// of new streams that it allows. `nearby` is that address for clients on this machine.
-    pub(super) fn open(
-        files: Files,
-        hub: HubAddress,
-        nearby: &HubAddress,
-        rate: Option<u32>,
-        now: SystemTime,
-    ) -> Result<Self> {
+    /// Reads what `files` has, and writes it again with the hub's address as it is now. The profile file has the
+    /// `rate` of new streams that the hub allows, per second.
+    ///
+    /// # Errors
+    /// A file is invalid, or cannot be read or written.
+    pub(super) fn open(files: Files, address: &Address, rate: Option<u32>, now: SystemTime) -> Result<Self> {
+        let hub = address.public.clone();
         let mut policies = HashMap::new();
         for name in POLICIES {
             policies.insert(name, files.policy_key(name, &hub)?);
         }
-        files.write_profiles(nearby, &policies["service"], rate)?;
+        files.write_profiles(&address.nearby, &policies["service"], rate)?;
         let mut identities = BTreeMap::new();
         for (identity, authentication) in files.identities()? {
             files.write_identity(&identity, &authentication, &hub)?;

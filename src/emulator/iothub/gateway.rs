@@ -21,13 +21,15 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::Hub;
-use super::faults::GatewayFault;
-use super::pipe::{Content, Receiver, Sender};
-use super::server::{Linger, Reply, empty};
+use super::hub::Hub;
 use super::sessions::{Cut, Ends, NotJoined, Role};
-use super::websocket::frames::{Broken, Frame, FrameReader, write_close, write_data, write_ping, write_pong};
-use super::websocket::handshake::{self, Refused};
+use crate::emulator::faults::GatewayFault;
+use crate::emulator::pipe::{Content, Receiver, Sender};
+use crate::emulator::server::{Linger, Reply, empty};
+use crate::emulator::websocket::frames::{
+    Broken, Frame, FrameReader, write_close, write_data, write_ping, write_pong,
+};
+use crate::emulator::websocket::handshake::{self, Refused};
 
 /// The largest frame the service takes: more was seen to cut the connection [S][I].
 pub(super) const MAX_FRAME: usize = 65_536;

@@ -6,11 +6,12 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL};
 use hyper::{Request, StatusCode};
 
-use super::server::{Client, Reply, empty};
-use super::websocket::byte_stream;
-use super::websocket::handshake::{self, Refused, tokens};
-use super::{Hub, mqtt};
+use super::hub::Hub;
+use super::mqtt;
 use crate::backend::iothub::proto::WEBSOCKET_SUBPROTOCOL;
+use crate::emulator::server::{Client, Reply, empty};
+use crate::emulator::websocket::byte_stream;
+use crate::emulator::websocket::handshake::{self, Refused, tokens};
 
 impl Hub {
     /// Answers a request for [`crate::backend::iothub::proto::WEBSOCKET_PATH`].
@@ -32,7 +33,7 @@ impl Hub {
         if let Some(subprotocol) = subprotocol {
             answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
         }
-        let authority = client.authority.unwrap_or_else(|| self.address.to_string());
+        let authority = client.authority.unwrap_or_else(|| self.address.public.to_string());
         Ok(Reply::upgrade(answer, move |io| {
             byte_stream::serve(io, move |bytes| mqtt::serve(bytes, self, Some(authority), client.certificate))
         }))

@@ -7,8 +7,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::backend::iothub::proto::{Code, Decision, HubFailure, Identity, Offer};
 use crate::secret::Secret;
 
-use super::Hub;
 use super::gateway::MAX_FRAME;
+use super::hub::Hub;
 use super::links::NotOffered;
 use super::sessions::{Role, Sessions};
 
@@ -144,7 +144,7 @@ impl Hub {
         let is_plain = self.faults.plain_url.take().is_some()
             || (role == Role::Service && self.faults.plain_service_url.take().is_some());
         let scheme = if is_plain { "ws" } else { "wss" };
-        format!("{scheme}://{authority}{}", Sessions::path(&self.names[0], identity, id, role))
+        format!("{scheme}://{authority}{}", Sessions::path(&self.address.public.name, identity, id, role))
     }
 
     /// The largest frame the gateway takes.
