@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::address::Address;
 use super::authentication::Authentication;
 use super::files::Files;
-use super::links::Links;
+use super::gateway::Streams;
+use super::hub_connections::HubConnections;
 use super::quota::Quota;
 use super::registry::Registry;
-use super::sessions::Sessions;
 use crate::backend::iothub::proto::Identity;
 use crate::emulator::client_certificate::Thumbprint;
 use crate::emulator::directory::Directory;
@@ -23,8 +23,8 @@ pub(in crate::emulator) struct Hub {
     /// How many streams the hub lets in; without a quota, all.
     pub(super) quota: Option<Quota>,
     pub(super) registry: Registry,
-    pub(super) links: Arc<Links>,
-    pub(super) sessions: Arc<Sessions>,
+    pub(super) connections: Arc<HubConnections>,
+    pub(super) streams: Arc<Streams>,
 }
 
 impl Hub {
@@ -41,8 +41,8 @@ impl Hub {
         let files = Files::open(directory)?;
         let rate = quota.as_ref().map(|quota| quota.rate);
         let registry = Registry::open(files, &address, rate, faults.clock.now())?;
-        let sessions = Sessions::new().map_err(anyhow::Error::new)?;
-        Ok(Self { address, faults, quota, registry, links: Links::new(), sessions })
+        let streams = Streams::new().map_err(anyhow::Error::new)?;
+        Ok(Self { address, faults, quota, registry, connections: HubConnections::new(), streams })
     }
 
     /// Registers a device or module that authenticates with a key; one that is registered stays as it is.
@@ -68,6 +68,6 @@ impl Hub {
 
     /// Ends streams that a side does not join in time. Runs for ever.
     pub(in crate::emulator) async fn expire_streams(&self) {
-        self.sessions.expire_regularly().await;
+        self.streams.expire_regularly().await;
     }
 }

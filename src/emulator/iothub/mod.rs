@@ -7,20 +7,19 @@
 mod address;
 mod authentication;
 mod authorization;
-mod devices;
 mod files;
 mod gateway;
 mod hub;
-mod links;
+mod hub_connections;
+mod initiate;
+mod login;
 mod mqtt;
-mod mqtt_websocket;
 mod policies;
 mod quota;
+mod random_id;
 mod registry;
 mod rest;
 mod routes;
-mod sessions;
-mod streams;
 mod twin;
 
 pub(super) use address::{Address, check_hostname};

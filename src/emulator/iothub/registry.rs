@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use crate::backend::iothub::proto::{HubAddress, Identity};
-use crate::error::{Error, Result};
-use crate::secret::Secret;
-
 use super::address::Address;
 use super::authentication::Authentication;
 use super::files::{Files, new_key};
 use super::policies::{POLICIES, Permission, allows};
 use super::twin::Twin;
+use crate::backend::iothub::proto::{HubAddress, Identity};
+use crate::error::{Error, Result};
+use crate::secret::Secret;
 
 /// One registered device or module.
 #[derive(Clone, Debug)]

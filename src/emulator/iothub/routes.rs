@@ -23,7 +23,7 @@ impl Service for Hub {
             let upgraded = if path == WEBSOCKET_PATH {
                 self.mqtt_websocket(&request, client)
             } else if path.starts_with("/bridges/") {
-                self.gateway(&request).await
+                self.join_stream(&request).await
             } else {
                 return self.rest_or_fault(request, client).await;
             };

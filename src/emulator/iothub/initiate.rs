@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::gateway::{Side, path};
+use super::hub::Hub;
+use super::hub_connections::OfferError;
 use crate::backend::iothub::proto::{Code, Decision, HubFailure, Identity, Offer};
 use crate::secret::Secret;
-
-use super::gateway::MAX_FRAME;
-use super::hub::Hub;
-use super::links::NotOffered;
-use super::sessions::{Role, Sessions};
 
 /// What the hub waits for an answer where the request does not say [~]: the clients' own default [S].
 const RESPONSE: Duration = Duration::from_secs(60);
@@ -19,7 +17,7 @@ const LONGEST: Duration = Duration::from_secs(300);
 
 /// A request for a stream, as far as the hub is concerned.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct StreamRequest {
     pub(super) identity: Identity,
     pub(super) stream: String,
     pub(super) connect_timeout: Duration,
@@ -37,12 +35,12 @@ pub(super) enum Outcome {
 
 /// Why there is no answer, and how long the hub waited for it.
 #[derive(Debug)]
-pub(super) struct Unanswered {
+pub(super) struct InitiateError {
     pub(super) failure: HubFailure,
     pub(super) waited: Option<Duration>,
 }
 
-impl Unanswered {
+impl InitiateError {
     fn new(code: Code, message: &str, waited: Option<Duration>) -> Self {
         let status = u16::try_from(code.0 / 1000).unwrap_or(500);
         let failure = HubFailure {
@@ -57,71 +55,75 @@ impl Unanswered {
 
 impl Hub {
     /// Asks a device for a stream. Dropping the future forgets the offer.
-    pub(super) async fn initiate(&self, request: Request) -> Result<Outcome, Unanswered> {
-        let Request { identity, stream, .. } = &request;
+    pub(super) async fn initiate(&self, request: StreamRequest) -> Result<Outcome, InitiateError> {
+        let StreamRequest { identity, stream, .. } = &request;
         self.check_registered(identity)?;
         if let Some(quota) = self.quota.as_ref().filter(|quota| !quota.admits()) {
             let message = format!("There were {} new streams in a second already.", quota.rate);
             log::info!("{identity}: the stream '{stream}' is throttled");
-            return Err(Unanswered::new(Code::THROTTLED, &message, None));
+            return Err(InitiateError::new(Code::THROTTLED, &message, None));
         }
         let connect_timeout = request.connect_timeout.min(LONGEST);
         let connect_by = Instant::now() + connect_timeout;
         let response_timeout = request.response_timeout.unwrap_or(RESPONSE).min(LONGEST);
-        let failed = |_| Unanswered::new(Code(500_001), "The hub has no randomness.", None);
+        let failed = |_| InitiateError::new(Code(500_001), "The hub has no randomness.", None);
 
         let cut = self.faults.cut.take();
-        let (opened, mut offered) = loop {
-            let opened = self.sessions.open(self.faults.latency, self.max_frame(), cut).map_err(failed)?;
-            if let Some(quota) = self.quota.as_ref().filter(|quota| self.sessions.count() > quota.at_once) {
+        let (pending, mut offer) = loop {
+            let pending = self.streams.open(self.faults.latency, self.max_frame(), cut).map_err(failed)?;
+            if let Some(quota) = self.quota.as_ref().filter(|quota| self.streams.count() > quota.at_once) {
                 let message = format!("There are {} streams already.", quota.at_once);
-                return Err(Unanswered::new(Code::THROTTLED, &message, None));
+                return Err(InitiateError::new(Code::THROTTLED, &message, None));
             }
             let token =
-                self.sessions.token(&opened.id, Role::Device, self.faults.clock.now()).map_err(failed)?;
+                self.streams.token(&pending.id, Side::Device, self.faults.clock.now()).map_err(failed)?;
             let make = |request_id, authority: &str| Offer {
                 request_id,
                 stream: stream.clone(),
-                url: self.gateway_url(authority, identity, &opened.id, Role::Device),
+                url: self.gateway_url(authority, identity, &pending.id, Side::Device),
                 token,
             };
-            match self.links.offer(identity, make) {
-                Ok(offered) => break (opened, offered),
-                Err(NotOffered::Busy) => {
-                    return Err(Unanswered::new(Code(503_102), "Device unavailable", None));
+            match self.connections.offer(identity, make) {
+                Ok(offer) => break (pending, offer),
+                Err(OfferError::Busy) => {
+                    return Err(InitiateError::new(Code(503_102), "Device unavailable", None));
                 }
                 // Whether a device that is online and has not subscribed is waited for is not known: we wait.
-                Err(NotOffered::NotReady) => {
-                    if timeout_at(connect_by, self.links.ready(identity)).await.is_err() {
+                Err(OfferError::NotReady) => {
+                    if timeout_at(connect_by, self.connections.ready(identity)).await.is_err() {
                         let message = "Timed out waiting for device to connect.";
-                        return Err(Unanswered::new(Code::DEVICE_NOT_ONLINE, message, Some(connect_timeout)));
+                        return Err(InitiateError::new(
+                            Code::DEVICE_NOT_ONLINE,
+                            message,
+                            Some(connect_timeout),
+                        ));
                     }
                 }
             }
         };
         log::info!("{identity} is asked for the stream '{stream}'");
-        match timeout_at(Instant::now() + response_timeout, offered.answer()).await {
+        match timeout_at(Instant::now() + response_timeout, offer.answer()).await {
             Ok(Some(Decision::Accept)) => {
                 let token = self
-                    .sessions
-                    .token(&opened.id, Role::Service, self.faults.clock.now())
+                    .streams
+                    .token(&pending.id, Side::Service, self.faults.clock.now())
                     .map_err(failed)?;
-                let url = self.gateway_url(&request.authority, identity, &opened.id, Role::Service);
-                opened.accept();
+                let url = self.gateway_url(&request.authority, identity, &pending.id, Side::Service);
+                pending.accept();
                 Ok(Outcome::Accepted { url, token })
             }
             Ok(Some(Decision::Reject)) => Ok(Outcome::Rejected),
-            Ok(None) => Err(Unanswered::new(Code::DEVICE_CLOSED, "Device unavailable", None)),
+            Ok(None) => Err(InitiateError::new(Code::DEVICE_CLOSED, "Device unavailable", None)),
             Err(_) => {
                 let message = "Timed out waiting for the response from device.";
-                Err(Unanswered::new(Code::GATEWAY_TIMEOUT, message, Some(response_timeout)))
+                Err(InitiateError::new(Code::GATEWAY_TIMEOUT, message, Some(response_timeout)))
             }
         }
     }
 
-    fn check_registered(&self, identity: &Identity) -> Result<(), Unanswered> {
+    fn check_registered(&self, identity: &Identity) -> Result<(), InitiateError> {
         let unknown =
-            |code, kind, id| Err(Unanswered::new(code, &format!("E2E {kind} {id} not registered"), None));
+            |code, kind, id| Err(InitiateError::new(code, &format!("E2E {kind} {id} not registered"), None));
         let device = Identity::new(identity.device(), None).ok();
         let Some(device) = device.and_then(|device| self.registry.get(&device)) else {
             return unknown(Code::DEVICE_NOT_FOUND, "Device", identity.device());
@@ -134,21 +136,16 @@ impl Hub {
             },
         };
         if !enabled {
-            return Err(Unanswered::new(Code::DEVICE_DISABLED, "The device is disabled.", None));
+            return Err(InitiateError::new(Code::DEVICE_DISABLED, "The device is disabled.", None));
         }
         Ok(())
     }
 
     /// One side's URL. Each side is sent to the authority under which it knows the hub.
-    fn gateway_url(&self, authority: &str, identity: &Identity, id: &str, role: Role) -> String {
+    fn gateway_url(&self, authority: &str, identity: &Identity, id: &str, side: Side) -> String {
         let is_plain = self.faults.plain_url.take().is_some()
-            || (role == Role::Service && self.faults.plain_service_url.take().is_some());
+            || (side == Side::Service && self.faults.plain_service_url.take().is_some());
         let scheme = if is_plain { "ws" } else { "wss" };
-        format!("{scheme}://{authority}{}", Sessions::path(&self.address.public.name, identity, id, role))
-    }
-
-    /// The largest frame the gateway takes.
-    pub(super) fn max_frame(&self) -> usize {
-        self.faults.frames.unwrap_or(MAX_FRAME)
+        format!("{scheme}://{authority}{}", path(&self.address.public.name, identity, id, side))
     }
 }

@@ -6,16 +6,21 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL};
 use hyper::{Request, StatusCode};
 
-use super::hub::Hub;
-use super::mqtt;
+use super::serve::serve;
 use crate::backend::iothub::proto::WEBSOCKET_SUBPROTOCOL;
+use crate::emulator::iothub::hub::Hub;
 use crate::emulator::server::{Client, Reply, empty};
 use crate::emulator::websocket::byte_stream;
 use crate::emulator::websocket::handshake::{self, Refused, tokens};
 
 impl Hub {
-    /// Answers a request for [`crate::backend::iothub::proto::WEBSOCKET_PATH`].
-    pub(super) fn mqtt_websocket(
+    /// Answers a request for [`WEBSOCKET_PATH`], and serves MQTT over the WebSocket.
+    ///
+    /// # Errors
+    /// The request is not an opening handshake, or offers another subprotocol alone.
+    ///
+    /// [`WEBSOCKET_PATH`]: crate::backend::iothub::proto::WEBSOCKET_PATH
+    pub(in crate::emulator) fn mqtt_websocket(
         self: Arc<Self>,
         request: &Request<Incoming>,
         client: Client,
@@ -35,23 +40,20 @@ impl Hub {
         }
         let authority = client.authority.unwrap_or_else(|| self.address.public.to_string());
         Ok(Reply::upgrade(answer, move |io| {
-            byte_stream::serve(io, move |bytes| mqtt::serve(bytes, self, Some(authority), client.certificate))
+            byte_stream::serve(io, move |bytes| serve(bytes, self, Some(authority), client.certificate))
         }))
     }
 }
 
-/// The subprotocol to answer with: `mqtt` as the client wrote it, for clients compare what they get with what they
-/// offered [S], and none where none was offered.
-///
-/// # Errors
-/// Why not, when only others were offered.
+/// The subprotocol to answer with: `mqtt` as the client wrote it, because clients compare the answer with their offer
+/// [S]; none where none was offered. The error says why, when only others were offered.
 fn subprotocol(headers: &HeaderMap) -> Result<Option<HeaderValue>, &'static str> {
     let mut offered = tokens(headers, SEC_WEBSOCKET_PROTOCOL.as_str()).peekable();
     if offered.peek().is_none() {
         return Ok(None);
     }
     let ours = offered.find(|name| name.eq_ignore_ascii_case(WEBSOCKET_SUBPROTOCOL));
-    // AMQP is offered here too [S], and is not spoken: refusing it is clearer than a stream of foreign bytes.
+    // Some clients offer AMQP here [S]: a refusal is clearer than a stream of foreign bytes.
     ours.and_then(|name| HeaderValue::from_str(name).ok()).map(Some).ok_or_else(|| {
         let amqp = |name: &str| name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("amqp"));
         if tokens(headers, SEC_WEBSOCKET_PROTOCOL.as_str()).any(amqp) {
