@@ -8,7 +8,7 @@ use crate::secret::Secret;
 pub(super) enum Authentication {
     /// Tokens that this key signs.
     SharedKey(Secret),
-    /// The certificate with this thumbprint, whoever signed it.
+    /// The certificate with this thumbprint; its issuer does not matter.
     SelfSigned(Thumbprint),
     /// Any certificate of a known authority. The emulator knows none, so nobody logs in.
     CertificateAuthority,

@@ -5,7 +5,7 @@
 //! policies/NAME.conn           those of the other policies
 //! devices/ID.conn              a registered identity, percent-encoded: `dev%2Fmod.conn` is module mod of dev
 //! devices/ID.sha256            the thumbprint of its certificate, where it has one
-//! devices/ID.twin              its twin, once somebody has written to it
+//! devices/ID.twin              its twin, once it has been written to
 //! profiles.toml                the profile file for the user's side
 //! ```
 
@@ -105,7 +105,7 @@ impl Files {
         self.0.write_secret(&identity_file(identity, "conn"), &text)
     }
 
-    /// An identity's twin; `None` when nobody has written to it.
+    /// An identity's twin; `None` before the first change.
     ///
     /// # Errors
     /// The file is invalid, or cannot be read.

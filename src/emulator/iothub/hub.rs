@@ -28,7 +28,7 @@ pub(in crate::emulator) struct Hub {
 }
 
 impl Hub {
-    /// Opens the hub that `directory` keeps, and writes everything that clients need into it.
+    /// Opens the hub that `directory` has, and writes everything that clients need into it.
     ///
     /// # Errors
     /// A file is invalid, or cannot be read or written.

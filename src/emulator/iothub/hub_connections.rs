@@ -21,6 +21,7 @@ pub(super) struct HubConnections {
     changed: watch::Sender<()>,
 }
 
+/// A device that is online.
 #[derive(Debug)]
 struct Entry {
     /// Distinguishes this hub connection from an earlier one.
@@ -69,6 +70,7 @@ pub(super) enum OfferError {
 }
 
 impl HubConnections {
+    /// No hub connections.
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             online: Mutex::default(),

@@ -10,19 +10,21 @@ use super::hub_connections::OfferError;
 use crate::backend::iothub::proto::{Code, Decision, HubFailure, Identity, Offer};
 use crate::secret::Secret;
 
-/// What the hub waits for an answer where the request does not say [~]: the clients' own default [S].
+/// How long the hub waits for an answer where the request does not say [~]: the default of the clients [S].
 const RESPONSE: Duration = Duration::from_secs(60);
-/// The longest of either wait, as for direct methods [~].
+/// The longest wait for the connection and for the answer, as for direct methods [~].
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// A request for a stream, as far as the hub is concerned.
+/// A user's request for a stream.
 #[derive(Debug)]
 pub(super) struct StreamRequest {
     pub(super) identity: Identity,
     pub(super) stream: String,
+    /// How long to wait until the device is online.
     pub(super) connect_timeout: Duration,
+    /// How long to wait for the device's answer.
     pub(super) response_timeout: Option<Duration>,
-    /// Where the service's side reached the hub, and is to reach the gateway.
+    /// Where the user reached the hub, and is to reach the gateway.
     pub(super) authority: String,
 }
 
@@ -33,7 +35,7 @@ pub(super) enum Outcome {
     Rejected,
 }
 
-/// Why there is no answer, and how long the hub waited for it.
+/// Why the device did not answer, and how long the hub waited.
 #[derive(Debug)]
 pub(super) struct InitiateError {
     pub(super) failure: HubFailure,
@@ -54,12 +56,15 @@ impl InitiateError {
 }
 
 impl Hub {
-    /// Asks a device for a stream. Dropping the future forgets the offer.
+    /// Asks a device for a stream. Cancel-safe: dropping the future forgets the offer.
+    ///
+    /// # Errors
+    /// The device cannot be asked, or does not answer.
     pub(super) async fn initiate(&self, request: StreamRequest) -> Result<Outcome, InitiateError> {
         let StreamRequest { identity, stream, .. } = &request;
         self.check_registered(identity)?;
         if let Some(quota) = self.quota.as_ref().filter(|quota| !quota.admits()) {
-            let message = format!("There were {} new streams in a second already.", quota.rate);
+            let message = format!("The hub lets in {} new streams a second.", quota.rate);
             log::info!("{identity}: the stream '{stream}' is throttled");
             return Err(InitiateError::new(Code::THROTTLED, &message, None));
         }
@@ -72,7 +77,7 @@ impl Hub {
         let (pending, mut offer) = loop {
             let pending = self.streams.open(self.faults.latency, self.max_frame(), cut).map_err(failed)?;
             if let Some(quota) = self.quota.as_ref().filter(|quota| self.streams.count() > quota.at_once) {
-                let message = format!("There are {} streams already.", quota.at_once);
+                let message = format!("The hub lets in {} streams at a time.", quota.at_once);
                 return Err(InitiateError::new(Code::THROTTLED, &message, None));
             }
             let token =
@@ -88,7 +93,7 @@ impl Hub {
                 Err(OfferError::Busy) => {
                     return Err(InitiateError::new(Code(503_102), "Device unavailable", None));
                 }
-                // Whether a device that is online and has not subscribed is waited for is not known: we wait.
+                // Whether the service waits for a device that is online but not subscribed is not known: we wait.
                 Err(OfferError::NotReady) => {
                     if timeout_at(connect_by, self.connections.ready(identity)).await.is_err() {
                         let message = "Timed out waiting for device to connect.";
@@ -141,7 +146,7 @@ impl Hub {
         Ok(())
     }
 
-    /// One side's URL. Each side is sent to the authority under which it knows the hub.
+    /// One side's URL, at the authority under which that side knows the hub.
     fn gateway_url(&self, authority: &str, identity: &Identity, id: &str, side: Side) -> String {
         let is_plain = self.faults.plain_url.take().is_some()
             || (side == Side::Service && self.faults.plain_service_url.take().is_some());

@@ -12,6 +12,7 @@ mod gateway;
 mod hub;
 mod hub_connections;
 mod initiate;
+mod join;
 mod login;
 mod mqtt;
 mod policies;

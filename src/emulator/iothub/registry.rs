@@ -1,4 +1,4 @@
-//! The identity registry and the policies: who there is, with which key, and what a policy allows.
+//! The identity registry: the devices and modules that are registered, and the keys of the policies.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use crate::secret::Secret;
 #[derive(Clone, Debug)]
 pub(super) struct Registration {
     pub(super) authentication: Authentication,
-    /// Lasts until the emulator ends: a connection string, which is all that is kept, has no place for it.
+    /// Not kept over a restart: a connection string has no field for it.
     pub(super) enabled: bool,
     pub(super) last_activity: Option<SystemTime>,
     pub(super) twin: Twin,
@@ -29,6 +29,7 @@ impl Registration {
     }
 }
 
+/// The registry. What it changes, it writes to its files.
 #[derive(Debug)]
 pub(super) struct Registry {
     files: Files,
@@ -63,7 +64,10 @@ impl Registry {
         self.identities.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers an identity, and the device a module is on; one that is registered keeps its key.
+    /// Registers an identity, and the device of a module; one that is registered keeps its key.
+    ///
+    /// # Errors
+    /// A connection string cannot carry the id, or a file cannot be written.
     pub(super) fn register(&self, identity: &Identity, now: SystemTime) -> Result<()> {
         if identity.client_id().contains(';') {
             return Err(Error::BadName {
@@ -83,7 +87,10 @@ impl Registry {
         Ok(())
     }
 
-    /// Registers an identity that proves itself with a certificate, whatever it did before.
+    /// Registers an identity that authenticates with a certificate, also where it had a key before.
+    ///
+    /// # Errors
+    /// A connection string cannot carry the id, or a file cannot be written.
     pub(super) fn register_certificate(
         &self,
         identity: &Identity,
@@ -98,7 +105,10 @@ impl Registry {
         Ok(())
     }
 
-    /// Changes a twin and keeps it. What `change` refuses, or cannot be kept, is not changed.
+    /// Changes a twin and writes it to its file.
+    ///
+    /// # Errors
+    /// What `change` finds wrong, or why the file cannot be written; the twin is then unchanged.
     pub(super) fn change_twin<T>(
         &self,
         identity: &Identity,
@@ -120,7 +130,10 @@ impl Registry {
         devices.fold((0, 0), |(all, enabled), (_, device)| (all + 1, enabled + usize::from(device.enabled)))
     }
 
-    /// Removes a device with its modules; tells which identities these were.
+    /// Removes a device and its modules, and gives back their identities.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
     pub(super) fn remove(&self, device: &Identity) -> Result<Vec<Identity>> {
         let mut identities = self.lock();
         let gone: Vec<_> =
@@ -132,24 +145,26 @@ impl Registry {
         Ok(gone)
     }
 
+    /// Enables or disables an identity.
     pub(super) fn set_enabled(&self, identity: &Identity, enabled: bool) {
         if let Some(registration) = self.lock().get_mut(identity) {
             registration.enabled = enabled;
         }
     }
 
-    /// Notes that an identity was heard of.
+    /// Notes when an identity was last active.
     pub(super) fn touch(&self, identity: &Identity, now: SystemTime) {
         if let Some(registration) = self.lock().get_mut(identity) {
             registration.last_activity = Some(now);
         }
     }
 
+    /// The registration of an identity, as it is now.
     pub(super) fn get(&self, identity: &Identity) -> Option<Registration> {
         self.lock().get(identity).cloned()
     }
 
-    /// The devices after `last` in the order of their ids, at most `limit` of them.
+    /// The devices after `last` in the order of their ids, `limit` at most.
     pub(super) fn devices(&self, last: Option<&str>, limit: usize) -> Vec<(Identity, Registration)> {
         self.lock()
             .iter()
@@ -160,7 +175,7 @@ impl Registry {
             .collect()
     }
 
-    /// The key of a policy that there is and that allows one of `permissions`.
+    /// The key of a policy, if it exists and allows one of `permissions`.
     pub(super) fn policy_key(&self, name: &str, permissions: &[Permission]) -> Option<&Secret> {
         self.policies.get(name).filter(|_| allows(name, permissions))
     }

@@ -6,12 +6,12 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::frames::{Broken, Frame, FrameReader, write_close, write_data, write_pong};
 
-/// Between the WebSocket and the server of the byte stream.
+/// What is buffered between the WebSocket and the byte stream.
 const BUFFER: usize = 16 << 10;
-/// The largest frame; frames need not align with the packets that they carry.
+/// The largest frame.
 const MAX_FRAME: usize = 1 << 20;
 
-/// Runs `serve` over the byte stream that a WebSocket carries: packets need not align with frames [D].
+/// Runs `serve` over the byte stream that a WebSocket carries, whatever the boundaries of its frames [D].
 pub(in crate::emulator) async fn serve<S, F>(io: S, serve: impl FnOnce(DuplexStream) -> F)
 where
     S: AsyncRead + AsyncWrite,
@@ -72,7 +72,7 @@ where
         tokio::select! {
             code = &mut reading => code,
             code = &mut writing => code,
-            // What the server wrote last is still on its way: a refusal, say.
+            // The last bytes that it wrote, such as a refusal, are still to be sent.
             () = &mut serving => writing.await,
         }
     };

@@ -18,7 +18,7 @@ pub(in crate::emulator) struct Refused {
 }
 
 impl Refused {
-    /// The answer that tells the client.
+    /// The answer for the client.
     pub(in crate::emulator) fn answer(&self) -> Answer {
         let mut answer = Response::new(Full::from(self.why));
         *answer.status_mut() = self.status;
@@ -34,8 +34,10 @@ impl Refused {
 /// # Errors
 /// The request is not an opening handshake.
 pub(in crate::emulator) fn accept<B>(request: &Request<B>) -> Result<Answer, Refused> {
-    let key = accept_key(request)
-        .map_err(|status| Refused { status, why: "The request is no WebSocket's opening handshake." })?;
+    let key = accept_key(request).map_err(|status| Refused {
+        status,
+        why: "The request is not an opening handshake of a WebSocket.",
+    })?;
     let mut answer = empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = answer.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -44,7 +46,7 @@ pub(in crate::emulator) fn accept<B>(request: &Request<B>) -> Result<Answer, Ref
     Ok(answer)
 }
 
-/// Checks an opening handshake, and derives its answer's key. The error is the status to refuse it with.
+/// Checks an opening handshake, and derives the key of the answer. The error is the status to refuse it with.
 fn accept_key<B>(request: &Request<B>) -> Result<HeaderValue, StatusCode> {
     let headers = request.headers();
     if request.method() != Method::GET {

@@ -8,7 +8,7 @@ use crate::emulator::pipe::{Receiver, Sender, pipe};
 
 /// One side's end of a stream.
 #[derive(Debug)]
-pub(super) struct Channel {
+pub(in crate::emulator) struct Channel {
     /// The stream and the side, for the log.
     pub(super) name: String,
     pub(super) side: Side,

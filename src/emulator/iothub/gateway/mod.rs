@@ -2,11 +2,11 @@
 
 mod channel;
 mod cut;
-mod join;
 mod relay;
 mod side;
 mod streams;
 mod token;
 
+pub(super) use relay::relay;
 pub(super) use side::{Side, path};
-pub(super) use streams::Streams;
+pub(super) use streams::{JoinError, Streams};

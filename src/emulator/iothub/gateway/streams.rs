@@ -19,7 +19,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// Why a side may not join. How the service answers these is not known; the statuses are our choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum JoinError {
+pub(in crate::emulator) enum JoinError {
     /// No such path, or the token is for another stream: 404.
     NotFound,
     /// The token is malformed, expired or used up: 401.
@@ -55,7 +55,7 @@ enum State {
 
 /// A side that has joined; dropping it leaves the stream.
 #[derive(Debug)]
-pub(super) struct Joined {
+pub(in crate::emulator) struct Joined {
     streams: Arc<Streams>,
     id: String,
     side: Side,
@@ -70,6 +70,8 @@ pub(in crate::emulator) struct PendingStream {
 }
 
 impl Streams {
+    /// No streams, and a new key for their tokens.
+    ///
     /// # Errors
     /// The system has no randomness.
     pub(in crate::emulator) fn new() -> Result<Arc<Self>, getrandom::Error> {
@@ -115,7 +117,10 @@ impl Streams {
     }
 
     /// Joins the stream and the side that `path` and `token` are for.
-    pub(super) fn join(
+    ///
+    /// # Errors
+    /// Why the side may not join.
+    pub(in crate::emulator) fn join(
         self: &Arc<Self>,
         path: &str,
         token: Option<&str>,

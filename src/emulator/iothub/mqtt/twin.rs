@@ -7,7 +7,7 @@ use crate::emulator::iothub::hub_connections::Message;
 use crate::time::clock;
 
 impl Client {
-    /// Answers a device that reads its twin, or that reports to it where there is a `report`. `query` is the rest of the
+    /// Answers a device that reads its twin, or reports to it where there is a `report`. `query` is the rest of the
     /// topic.
     pub(super) fn twin(&mut self, query: &str, report: Option<&[u8]>) {
         let Some(connection) = &self.connection else { return };

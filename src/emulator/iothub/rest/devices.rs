@@ -23,7 +23,7 @@ impl Hub {
     /// Answers with one device, after a `PUT` that registers it or a `DELETE` that removes it.
     pub(super) fn device(&self, method: &Method, id: &str, body: &[u8]) -> Answer {
         let Some(identity) = self.identity(id, None) else {
-            return self.problem(400, Some(Code::ARGUMENT_INVALID), "No device can have this id.");
+            return self.problem(400, Some(Code::ARGUMENT_INVALID), "The device id is invalid.");
         };
         if *method == Method::PUT {
             let description: Value = match body {
@@ -35,7 +35,7 @@ impl Hub {
                     }
                 },
             };
-            let registered = certificate(&description["authentication"]).and_then(|authentication| {
+            let registered = authentication(&description["authentication"]).and_then(|authentication| {
                 let now = self.faults.clock.now();
                 let registered = match authentication {
                     None => self.registry.register(&identity, now),
@@ -85,11 +85,11 @@ impl Hub {
     }
 }
 
-/// How a description has its device authenticate; `None` for a key.
-fn certificate(authentication: &Value) -> Result<Option<Authentication>, String> {
-    match authentication["type"].as_str() {
+/// How a description says that its device authenticates; `None` for a key.
+fn authentication(description: &Value) -> Result<Option<Authentication>, String> {
+    match description["type"].as_str() {
         Some("selfSigned") => {
-            let thumbprint = authentication["x509Thumbprint"]["primaryThumbprint"].as_str();
+            let thumbprint = description["x509Thumbprint"]["primaryThumbprint"].as_str();
             let thumbprint = thumbprint.and_then(Thumbprint::parse);
             let thumbprint =
                 thumbprint.ok_or("The primary thumbprint is not a SHA-256: the emulator takes no other.")?;

@@ -1,4 +1,4 @@
-//! Checks a request for the REST API, and has it answered.
+//! Checks a request for the REST API, and calls what answers it.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::emulator::server::Answer;
 
 /// The largest body; bodies here are queries and descriptions of devices.
 const MAX_BODY: usize = 64 << 10;
-/// Limit of the body's arrival.
+/// How long a body may take to arrive.
 const BODY: Duration = Duration::from_secs(30);
 
 impl Hub {
@@ -26,7 +26,7 @@ impl Hub {
         let body = match timeout(BODY, Limited::new(body, MAX_BODY).collect()).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(_)) => return self.problem(413, None, "The body is too large."),
-            Err(_) => return self.problem(408, None, "The body did not come in time."),
+            Err(_) => return self.problem(408, None, "The body did not arrive in time."),
         };
         let Some(route) = Route::parse(parts.uri.path()) else {
             return self.problem(404, None, "There is no such path.");
@@ -45,8 +45,7 @@ impl Hub {
         let permissions: &[Permission] = match &route {
             Route::Stream { .. } | Route::Twin { .. } => &[Permission::ServiceConnect],
             Route::Device(_) if writes => &[Permission::RegistryWrite],
-            // A choice: the service demands RegistryRead here. With ServiceConnect allowed too, the tools of this project
-            // need one policy only.
+            // A choice: the service demands RegistryRead. With ServiceConnect allowed too, our tools need one policy.
             _ => &[Permission::RegistryRead, Permission::ServiceConnect],
         };
         let header = parts.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
@@ -61,7 +60,7 @@ impl Hub {
         }
         match route {
             Route::Stream { device, module, stream } => {
-                self.stream(device, module, stream, &parts.headers, authority).await
+                self.post_stream(device, module, stream, &parts.headers, authority).await
             }
             Route::Twin { device, module } => self.twin(&parts, device, module, &body),
             Route::Statistics(of) => self.statistics(of),

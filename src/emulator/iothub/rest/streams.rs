@@ -14,7 +14,7 @@ use crate::emulator::server::Answer;
 
 impl Hub {
     /// Answers the request. `authority` is where the client reached the hub.
-    pub(super) async fn stream(
+    pub(super) async fn post_stream(
         &self,
         device: &str,
         module: Option<&str>,
@@ -26,7 +26,7 @@ impl Hub {
             return self.injected(status);
         }
         let Some(identity) = self.identity(device, module) else {
-            return self.problem(404, Some(Code::DEVICE_NOT_FOUND), "No device can have this id.");
+            return self.problem(404, Some(Code::DEVICE_NOT_FOUND), "The device id is invalid.");
         };
         let stream = decode(stream);
         if !(1..=128).contains(&stream.len())
@@ -34,7 +34,7 @@ impl Hub {
             || stream.contains(char::is_control)
         {
             // The limits of a name are not known; with these it is one level of an MQTT topic.
-            return self.problem(400, Some(Code::ARGUMENT_INVALID), "The stream's name is not valid.");
+            return self.problem(400, Some(Code::ARGUMENT_INVALID), "The stream's name is invalid.");
         }
         let (Ok(connect), Ok(response)) = (
             timeout_header(headers, headers::CONNECT_TIMEOUT),

@@ -46,7 +46,7 @@ enum End {
 /// the pipe holds; then this side is not read from.
 ///
 /// Gives back a connection that has not ended, and how long it may linger.
-pub(super) async fn relay<S: AsyncRead + AsyncWrite + Unpin>(
+pub(in crate::emulator) async fn relay<S: AsyncRead + AsyncWrite + Unpin>(
     io: S,
     channel: Channel,
     max_frame: usize,

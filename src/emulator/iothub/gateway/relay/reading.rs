@@ -56,7 +56,7 @@ pub(super) async fn read_frames<S: AsyncRead + AsyncWrite>(
             // The boundaries of messages carry no meaning [S]: text and fragments are bytes like any other. How the
             // service treats them is not known.
             Frame::Data(data) if !data.is_empty() => {
-                pass(Content::Data(data), to_peer, notices).await;
+                send_to_peer(Content::Data(data), to_peer, notices).await;
                 turn += 1;
                 if turn.is_multiple_of(TURN) {
                     yield_now().await;
@@ -71,7 +71,7 @@ pub(super) async fn read_frames<S: AsyncRead + AsyncWrite>(
                 }
                 empty_messages += 1;
                 if empty_messages <= EMPTY_MESSAGES {
-                    pass(Content::Empty, to_peer, notices).await;
+                    send_to_peer(Content::Empty, to_peer, notices).await;
                 }
             }
             Frame::Ping(payload) => notices.tell(|notice| notice.ping = Some(payload)),
@@ -80,7 +80,7 @@ pub(super) async fn read_frames<S: AsyncRead + AsyncWrite>(
                 // A Close without a code means the same as 1000.
                 let (code, reason) = said.unwrap_or((CloseCode::Normal, String::new()));
                 log::info!("{name} closes with {code} {reason:?}");
-                pass(Content::Close(code, reason), to_peer, notices).await;
+                send_to_peer(Content::Close(code, reason), to_peer, notices).await;
                 // Only now: the notice ends the stream, and with it what has not been passed on.
                 notices.tell(|notice| notice.closed = true);
                 discard(frames.get_mut()).await;
@@ -97,8 +97,8 @@ pub(super) async fn read_frames<S: AsyncRead + AsyncWrite>(
     }
 }
 
-/// Sends to the peer; while that has no room, this side is pinged.
-async fn pass(content: Content, to_peer: &Sender, notices: &Notices) {
+/// Sends to the peer; while the pipe has no room, this side is pinged.
+async fn send_to_peer(content: Content, to_peer: &Sender, notices: &Notices) {
     let sending = to_peer.send(content);
     tokio::pin!(sending);
     loop {

@@ -224,7 +224,7 @@ async fn an_answer_cut_after_a_close_is_reported() {
 #[tokio::test(start_paused = true)]
 async fn a_violation_ends_both_sides() {
     let [(mut service, serving), (mut device, _)] = sides();
-    // A Close with 1006, which nobody may send.
+    // A Close with 1006, which may not be sent.
     service.write_all(&[&DATA[..], &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xee]].concat()).await.unwrap();
     expect(&mut service, &[0x88, 2, 0x03, 0xea]).await;
     expect(&mut device, &DATA_OUT).await;

@@ -7,10 +7,9 @@ use hyper::body::Incoming;
 use hyper::header::AUTHORIZATION;
 use hyper::{Request, StatusCode};
 
-use super::relay::relay;
-use super::streams::JoinError;
+use super::gateway::{JoinError, relay};
+use super::hub::Hub;
 use crate::emulator::faults::GatewayFault;
-use crate::emulator::iothub::hub::Hub;
 use crate::emulator::server::{Reply, empty};
 use crate::emulator::websocket::handshake::{self, Refused};
 
@@ -22,17 +21,14 @@ impl Hub {
     ///
     /// # Errors
     /// The side may not join, or its request is not an opening handshake.
-    pub(in crate::emulator) async fn join_stream(
-        self: Arc<Self>,
-        request: &Request<Incoming>,
-    ) -> Result<Reply, Refused> {
+    pub(super) async fn join_stream(self: Arc<Self>, request: &Request<Incoming>) -> Result<Reply, Refused> {
         match self.faults.gateway.take() {
             None => {}
             Some(GatewayFault::Status(status)) => return Ok(empty(status).into()),
             Some(GatewayFault::NoUpgrade) => return Ok(empty(StatusCode::OK).into()),
             Some(GatewayFault::Silent) => pending().await,
         }
-        // No subprotocol is answered, whatever was offered: all known clients accept that [S][M].
+        // The answer has no subprotocol, whatever was offered: all known clients accept that [S][M].
         let answer = handshake::accept(request)?;
         let authorization = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = authorization.and_then(|value| {
@@ -48,7 +44,7 @@ impl Hub {
                 }
                 JoinError::WrongSide => (StatusCode::FORBIDDEN, "The token is for the other side."),
                 JoinError::AlreadyJoined => {
-                    (StatusCode::CONFLICT, "This side of the stream is connected already.")
+                    (StatusCode::CONFLICT, "This side of the stream is already connected.")
                 }
             };
             Refused { status, why }
@@ -64,7 +60,7 @@ impl Hub {
     }
 
     /// The largest frame that the gateway takes.
-    pub(in crate::emulator) fn max_frame(&self) -> usize {
+    pub(super) fn max_frame(&self) -> usize {
         self.faults.frames.unwrap_or(MAX_FRAME)
     }
 }
