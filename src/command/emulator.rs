@@ -1,3 +1,5 @@
+//! `iotstream emulator`: runs the emulator until it is told to end.
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -10,7 +12,11 @@ use crate::emulator::{Emulator, Faults, Options, Quota, Thumbprint};
 use crate::error::{Error, Result};
 use crate::platform::signals;
 
-pub fn run(args: &cli::Emulator) -> Result<ExitCode> {
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+/// An option is invalid, a port cannot be bound, or the directory cannot be used.
+pub(super) fn run(args: &cli::Emulator) -> Result<ExitCode> {
     let options = Options {
         dir: args.dir.clone(),
         devices: args.devices.iter().map(|id| identity(id)).collect::<Result<_>>()?,
@@ -21,7 +27,7 @@ pub fn run(args: &cli::Emulator) -> Result<ExitCode> {
     };
     super::runtime()?.block_on(async {
         let (https, mqtts) = (bind(args.listen).await?, bind(args.mqtt_listen).await?);
-        // Whoever has read the ready line may end the emulator: the handlers are there before it.
+        // Before the ready line: its reader may end the emulator at once.
         let stop = signals::stop()?;
         let emulator = Emulator::open(https, mqtts, options)?;
         let ready = format!("ready https={} mqtts={}\n", emulator.https_address(), emulator.mqtts_address());
@@ -39,7 +45,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(Error::local_io(format!("listening on {address}")))
 }
 
-/// `DEVICE` or `DEVICE/MODULE`.
+/// Reads `DEVICE` or `DEVICE/MODULE`.
 fn identity(text: &str) -> Result<Identity> {
     let (device, module) =
         text.split_once('/').map_or((text, None), |(device, module)| (device, Some(module)));
@@ -50,7 +56,7 @@ fn identity(text: &str) -> Result<Identity> {
     })
 }
 
-/// `ID=THUMBPRINT`; the id may have a `=` of its own.
+/// Reads `ID=THUMBPRINT`; the id may contain a `=`.
 fn x509_device(text: &str) -> Result<(Identity, Thumbprint)> {
     let wrong = || Error::Usage {
         problem: format!("--x509-device '{text}' is not ID=THUMBPRINT"),
@@ -64,13 +70,13 @@ fn x509_device(text: &str) -> Result<(Identity, Thumbprint)> {
 fn quota(text: &str) -> Result<Quota> {
     Quota::parse(text).map_err(|problem| Error::Usage {
         problem: format!("--quota: {problem}"),
-        hint: "the service lets in 5 a second and 50 at a time".into(),
+        hint: "give the service's own quota as 5/s,50".into(),
     })
 }
 
 fn faults(text: &str) -> Result<Faults> {
     Faults::parse(text).map_err(|problem| Error::Usage {
         problem: format!("--inject: {problem}"),
-        hint: "several faults are separated by commas".into(),
+        hint: "separate several faults with commas".into(),
     })
 }

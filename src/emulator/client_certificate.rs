@@ -1,4 +1,4 @@
-//! The certificates of devices, which the hub knows by their thumbprints and not by who signed them [D].
+//! Client certificates, which are known by their thumbprints and not by who signed them [D].
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use rustls::{
 };
 use sha2::{Digest, Sha256};
 
-/// The SHA-256 of a certificate. The service takes SHA-1 as well [D]; this emulator does not.
+/// The SHA-256 of a certificate. The service takes SHA-1 too [D]; this emulator does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thumbprint([u8; 32]);
 
@@ -23,7 +23,7 @@ impl Thumbprint {
         HEXLOWER.decode(digits.as_bytes()).ok()?.try_into().ok().map(Self)
     }
 
-    /// That of the certificate which a client has shown, and has signed with.
+    /// The thumbprint of the certificate that a client has shown, and signed with.
     pub(super) fn of_peer(connection: &ServerConnection) -> Option<Self> {
         let certificate = connection.peer_certificates()?.first()?;
         Some(Self(Sha256::digest(certificate).into()))
@@ -36,11 +36,12 @@ impl fmt::Display for Thumbprint {
     }
 }
 
-/// Takes any certificate whose key its client has, and none as well: who it is for is decided at the login.
+/// Takes any certificate whose key the client has, and clients without one: the login decides whose it is.
 #[derive(Debug)]
 pub(super) struct AnyClient(WebPkiSupportedAlgorithms);
 
 impl AnyClient {
+    /// A verifier of the provider's signature algorithms.
     pub(super) fn new(provider: &CryptoProvider) -> Self {
         Self(provider.signature_verification_algorithms)
     }
@@ -93,7 +94,7 @@ impl ClientCertVerifier for AnyClient {
     }
 }
 
-/// The key of a certificate of any version: those of version 1, as the service's tutorials make them, are taken [D].
+/// The key of a certificate of any version: the service's tutorials make certificates of version 1 [D].
 fn public_key(certificate: &CertificateDer<'_>) -> Result<SubjectPublicKeyInfoDer<'static>, Error> {
     let anchor = webpki::anchor_from_trusted_cert(certificate).map_err(|_| CertificateError::BadEncoding)?;
     Ok(webpki::spki_for_anchor(&anchor))
@@ -104,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thumbprints_are_written_in_several_ways() {
+    fn a_thumbprint_is_read_with_and_without_colons() {
         let digits = "0F".repeat(32);
         let colons = ["0f"; 32].join(":");
         assert_eq!(Thumbprint::parse(&digits), Some(Thumbprint([15; 32])));

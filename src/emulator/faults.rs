@@ -1,20 +1,21 @@
-//! Faults on request (`--inject`): a comma-separated list of `KIND=VALUE`, for tests and for users who rehearse.
+//! Faults on request (`--inject`): a comma-separated list of `KIND=VALUE`, for tests and for rehearsals.
 //!
-//! `KIND=VALUE@N` makes the fault the first N times only, so that recovery can be seen; `latency`, `clock`,
-//! `frames` and `retry-after` are settings and take no count.
+//! `KIND=VALUE@N` makes the fault the first N times only, to show the recovery; `latency`, `clock`, `frames` and
+//! `retry-after` are settings and take no count.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use hyper::StatusCode;
 
+use super::clock::Clock;
 use crate::text::duration;
 
-/// What `--inject` knows, for its usage error.
+/// The faults that `--inject` knows, for its usage error.
 const KNOWN: &str = "latency=100ms, cut=BYTES, status=429, retry-after=SECONDS, gateway=401|noupgrade|silent, \
                      hub=silent|garbage|drop, mqtt=503, url=ws|ws-service, clock=+10m|-10m, frames=BYTES";
 
-/// Largest frame that `frames=` may allow: what a stream buffers for one reader stays bounded.
+/// The largest value of `frames=`, which bounds what a stream buffers for one reader.
 const MAX_FRAMES: usize = 16 << 20;
 
 /// The faults to make; the default makes none.
@@ -22,19 +23,25 @@ const MAX_FRAMES: usize = 16 << 20;
 pub struct Faults {
     /// One-way delay of every HTTP answer, gateway handshake and relayed frame.
     pub(super) latency: Duration,
+    /// The clock of every answer and of every check of a token.
     pub(super) clock: Clock,
-    /// The largest frame the gateway takes, where it is not the service's own.
+    /// The largest frame that the gateway takes; `None` for the service's own limit.
     pub(super) frames: Option<usize>,
-    /// What 429 and 503 say of when to try again, in seconds.
+    /// `Retry-After` of 429 and 503, in seconds.
     pub(super) retry_after: Option<u32>,
+    /// A stream is cut after so many bytes.
     pub(super) cut: Fault<u64>,
+    /// The answer to a request for a stream.
     pub(super) status: Fault<StatusCode>,
+    /// A side joins at the gateway.
     pub(super) gateway: Fault<GatewayFault>,
+    /// A REST request.
     pub(super) hub: Fault<HubFault>,
-    /// What the upgrade to MQTT over WebSocket is answered with.
+    /// The answer to the upgrade to MQTT over WebSocket.
     pub(super) mqtt: Fault<StatusCode>,
+    /// The gateway's URL is `ws`, without TLS.
     pub(super) plain_url: Fault<()>,
-    /// The same for the service's side alone.
+    /// The same for the user's side alone.
     pub(super) plain_service_url: Fault<()>,
 }
 
@@ -42,22 +49,24 @@ pub struct Faults {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GatewayFault {
     Status(StatusCode),
-    /// 200 where 101 is due.
+    /// 200 instead of 101.
     NoUpgrade,
+    /// No answer.
     Silent,
 }
 
 /// How the hub fails a REST request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HubFault {
+    /// No answer.
     Silent,
-    /// Bytes that are no HTTP.
+    /// Bytes that are not HTTP.
     Garbage,
     /// The connection closes without an answer.
     Drop,
 }
 
-/// A fault that may be made, always or a number of times.
+/// A fault to make: never, a number of times, or always.
 #[derive(Debug)]
 pub(super) struct Fault<T> {
     value: Option<T>,
@@ -71,7 +80,7 @@ impl<T> Default for Fault<T> {
 }
 
 impl<T: Copy> Fault<T> {
-    /// The fault to make this time, if one is left; taking it uses it up.
+    /// The fault to make this time, if one is left. Each call counts as one time.
     pub(super) fn take(&self) -> Option<T> {
         let value = self.value?;
         match &self.left {
@@ -83,30 +92,17 @@ impl<T: Copy> Fault<T> {
     }
 }
 
-/// The hub's own clock, which may be wrong.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Clock {
-    ahead: Duration,
-    behind: Duration,
-}
-
-impl Clock {
-    pub(super) fn now(&self) -> SystemTime {
-        let now = SystemTime::now();
-        now.checked_add(self.ahead).and_then(|time| time.checked_sub(self.behind)).unwrap_or(now)
-    }
-}
-
 impl Faults {
     /// Reads the value of `--inject`.
     ///
     /// # Errors
-    /// What is wrong with which fault, and the list of those there are.
+    /// Which fault is wrong, and the list of the known ones.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut faults = Self::default();
         let mut seen: Vec<&str> = Vec::new();
         for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-            let wrong = || format!("'{item}' is no fault: there are {KNOWN}; KIND=VALUE@N makes it N times");
+            let wrong =
+                || format!("'{item}' is not a fault: there are {KNOWN}; KIND=VALUE@N makes it N times");
             let (kind, value) = item.split_once('=').ok_or_else(wrong)?;
             let (value, count) = match value.split_once('@') {
                 None => (value, None),
@@ -120,7 +116,7 @@ impl Faults {
             match (kind, value) {
                 ("latency" | "clock" | "frames" | "retry-after", _) if left.is_some() => return Err(wrong()),
                 ("latency", _) => faults.latency = duration::parse(value).map_err(|_| wrong())?,
-                ("clock", _) => faults.clock = skew(value).ok_or_else(wrong)?,
+                ("clock", _) => faults.clock = Clock::parse(value).ok_or_else(wrong)?,
                 ("frames", _) => {
                     let limit = value.parse().ok().filter(|limit| (1..=MAX_FRAMES).contains(limit));
                     faults.frames = Some(limit.ok_or_else(wrong)?);
@@ -159,24 +155,16 @@ impl Faults {
     }
 }
 
-/// An HTTP status that is an error or, for what a client makes of it, a redirection.
+/// Reads an HTTP status that is an error or a redirection.
 fn status(text: &str) -> Option<StatusCode> {
     let code = text.parse().ok().filter(|code| (300..=599).contains(code))?;
     StatusCode::from_u16(code).ok()
 }
 
-fn skew(text: &str) -> Option<Clock> {
-    let (sign, by) = text.split_at_checked(1)?;
-    let by = duration::parse(by).ok()?;
-    match sign {
-        "+" => Some(Clock { ahead: by, behind: Duration::ZERO }),
-        "-" => Some(Clock { ahead: Duration::ZERO, behind: by }),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -209,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_kinds_list_the_known() {
+    fn an_unknown_fault_gets_the_list_of_the_known_ones() {
         for text in [
             "x",
             "x=1",

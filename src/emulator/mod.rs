@@ -1,150 +1,123 @@
-//! An IoT Hub in one process, for tests, demonstrations and rehearsals: it speaks to clients of device streams what
-//! the service speaks, as far as that is known.
+//! Services of Azure in one process, for tests, demonstrations and rehearsals.
 //!
-//! One port is HTTPS, with the REST API, the streaming gateway and MQTT over WebSocket; the other is MQTT over TLS.
-//! Facts of the service carry the marks of [`crate::backend::iothub::proto`]; where the service's behaviour is not known, a comment
-//! says that what stands there is a choice. There are no quotas unless they are asked for: throttling would slow tests.
+//! One port is HTTPS, where each service adds its routes; the other is MQTT over TLS. What any service needs is in this
+//! folder: the [`server`], WebSocket, the [`pipe`] that relays, faults, certificates, and the directory that is kept.
+//! [`iothub`] is IoT Hub.
 
-mod authorization;
-mod certificate;
+mod authority;
 mod client_certificate;
-mod devices;
+mod clock;
 mod directory;
 mod faults;
-mod frames;
-mod gateway;
-mod linger;
-mod links;
-mod mqtt;
+mod hostnames;
+mod iothub;
 mod pipe;
-mod quota;
-mod registry;
-mod rest;
 mod server;
-mod sessions;
-mod streams;
-mod twins;
 mod websocket;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::backend::iothub::proto::{HubAddress, Identity};
+use crate::backend::iothub::proto::Identity;
 use crate::error::{Error, Result};
 
 pub use client_certificate::Thumbprint;
 pub use faults::Faults;
-pub use quota::Quota;
+pub use iothub::Quota;
 
-/// The port that clients use where none is written.
-const HTTPS: u16 = 443;
+use authority::Authority;
+use directory::Directory;
+use hostnames::Hostnames;
+use iothub::{Address, Hub};
+use server::Http;
 
 /// What an emulator is made from.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// Where keys, certificates and connection strings are kept; made if it is not there.
+    /// Where keys, certificates and connection strings are kept; made if it is missing.
     pub dir: PathBuf,
-    /// Registered besides those that the directory has.
+    /// Devices and modules to register, besides those that the directory has.
     pub devices: Vec<Identity>,
-    /// The same, which prove themselves with a certificate.
+    /// The same for those that authenticate with a certificate.
     pub x509_devices: Vec<(Identity, Thumbprint)>,
-    /// Names of the hub besides `localhost` and the loopback addresses; the first one stands in connection strings.
+    /// Names of the hub besides `localhost` and the loopback addresses; connection strings have the first.
     pub hostnames: Vec<String>,
+    /// Faults to make; none by default.
     pub faults: Faults,
-    /// How many streams it lets in; without one, all.
+    /// How many streams the hub lets in; without a quota, all.
     pub quota: Option<Quota>,
 }
 
-/// A hub that is ready to run. Clients may connect at once: the ports are bound.
+/// An emulator that is ready to run. Clients may connect at once: the ports are bound.
 pub struct Emulator {
     https: TcpListener,
     mqtts: TcpListener,
     https_address: SocketAddr,
     mqtts_address: SocketAddr,
     acceptor: TlsAcceptor,
+    http: Arc<Http>,
     hub: Arc<Hub>,
 }
 
-/// What all connections share.
-#[derive(Debug)]
-struct Hub {
-    /// The names that tokens and user names may use; the first is for URLs.
-    names: Vec<String>,
-    /// As connection strings have it, with the port of HTTPS where that is not the service's.
-    address: HubAddress,
-    faults: Faults,
-    quota: Option<Quota>,
-    registry: registry::Registry,
-    links: Arc<links::Links>,
-    sessions: Arc<sessions::Sessions>,
-}
-
 impl Emulator {
-    /// Reads or makes the directory, and writes everything clients need into it.
+    /// Reads or makes the directory, and writes everything that clients need into it.
     ///
     /// # Errors
-    /// A directory or a file in it that cannot be used, a host name that is none, or an id that cannot be registered.
+    /// The directory or a file in it cannot be used, a host name is invalid, an id cannot be registered, or the
+    /// computer's clock is out of HTTP's range.
     pub fn open(https: TcpListener, mqtts: TcpListener, options: Options) -> Result<Self> {
-        check_clock(SystemTime::now())?;
+        clock::check(SystemTime::now())?;
+        options.hostnames.iter().try_for_each(|name| iothub::check_hostname(name))?;
         let address_of =
             |listener: &TcpListener| listener.local_addr().map_err(Error::local_io("listening socket"));
         let (https_address, mqtts_address) = (address_of(&https)?, address_of(&mqtts)?);
-        let names = names(https_address, &options.hostnames)?;
-        let address = address(names[0].clone(), https_address);
-        let nearby = self::address(nearby(https_address), https_address);
-        let directory = directory::Directory::open(&options.dir)?;
-        let config = directory.authority()?.server(&names).map_err(Error::from)?;
-        let rate = options.quota.as_ref().map(|quota| quota.rate);
-        let registry =
-            registry::Registry::open(directory, address.clone(), &nearby, rate, options.faults.clock.now())?;
+        let names = Hostnames::new(https_address.ip(), &options.hostnames);
+        let directory = Directory::open(&options.dir)?;
+        let config = Authority::open(&directory)?.server(&names.all).map_err(Error::from)?;
+        let (latency, clock) = (options.faults.latency, options.faults.clock);
+        let address = Address::new(&names, https_address.port());
+        let hub = Arc::new(Hub::open(directory, address, options.faults, options.quota)?);
         for identity in &options.devices {
-            registry.register(identity, options.faults.clock.now())?;
+            hub.register(identity)?;
         }
         for (identity, thumbprint) in &options.x509_devices {
-            let proof = directory::Proof::Certificate(*thumbprint);
-            registry.register_certificate(identity, proof, options.faults.clock.now())?;
+            hub.register_certificate(identity, *thumbprint)?;
         }
-        let sessions = sessions::Sessions::new().map_err(anyhow::Error::new)?;
-        let hub = Hub {
-            names,
-            address,
-            faults: options.faults,
-            quota: options.quota,
-            registry,
-            links: links::Links::new(),
-            sessions,
-        };
-        Ok(Self {
-            https,
-            mqtts,
-            https_address,
-            mqtts_address,
-            acceptor: TlsAcceptor::from(config),
-            hub: Arc::new(hub),
-        })
+        let http = Arc::new(Http { services: vec![Arc::clone(&hub) as _], latency, clock });
+        let acceptor = TlsAcceptor::from(config);
+        Ok(Self { https, mqtts, https_address, mqtts_address, acceptor, http, hub })
     }
 
-    /// Where REST, the gateway and MQTT over WebSocket are.
+    /// The address of REST, the gateway, and MQTT over WebSocket.
     pub fn https_address(&self) -> SocketAddr {
         self.https_address
     }
 
-    /// Where MQTT over TLS is.
+    /// The address of MQTT over TLS.
     pub fn mqtts_address(&self) -> SocketAddr {
         self.mqtts_address
     }
 
-    /// Serves until `shutdown`; then every connection is dropped.
+    /// Serves until `shutdown` resolves; then every connection is dropped.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { https, mqtts, acceptor, http, hub, .. } = self;
+        let mqtt_hub = Arc::clone(&hub);
+        let serving = async {
+            tokio::join!(
+                server::serve(&https, &acceptor, move |io| Arc::clone(&http).serve(io)),
+                server::serve(&mqtts, &acceptor, move |io| iothub::serve_tls(io, Arc::clone(&mqtt_hub))),
+                hub.expire_streams(),
+            )
+        };
         tokio::select! {
             () = shutdown => {}
-            () = server::run(&self.https, &self.mqtts, &self.acceptor, &self.hub) => {}
+            _ = serving => {}
         }
     }
 }
@@ -152,113 +125,5 @@ impl Emulator {
 impl fmt::Debug for Emulator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Emulator").field("hub", &self.hub).finish_non_exhaustive()
-    }
-}
-
-impl Hub {
-    /// Where a device that came over MQTT's own port reaches the gateway: the hub as it named it, on HTTPS's port.
-    fn authority_as(&self, hub: &str) -> String {
-        HubAddress::parse(hub).map_or_else(
-            |_| self.address.to_string(),
-            |named| HubAddress { port: self.address.port, ..named }.to_string(),
-        )
-    }
-}
-
-/// HTTP has dates from 1970 to 9999 only, and its library panics on any other.
-fn check_clock(now: SystemTime) -> Result<()> {
-    let seconds = now.duration_since(UNIX_EPOCH).map(|since| since.as_secs());
-    match seconds {
-        // A day is left for what is later than now.
-        Ok(..253_402_214_400) => Ok(()),
-        _ => Err(Error::LocalIo {
-            what: "the clock".into(),
-            source: std::io::Error::other("a hub needs one between 1970 and 9999: set it"),
-        }),
-    }
-}
-
-/// The hub's address as connection strings have it: Microsoft's clients know the service's port alone, and cannot read
-/// another.
-fn address(name: String, listening: SocketAddr) -> HubAddress {
-    HubAddress { name, port: Some(listening.port()).filter(|port| *port != HTTPS) }
-}
-
-/// What the hub is called on this machine, without a line in the hosts file.
-fn nearby(listening: SocketAddr) -> String {
-    let address = listening.ip();
-    let is_localhost = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()].contains(&address);
-    if is_localhost || address.is_unspecified() { "localhost".into() } else { address.to_string() }
-}
-
-/// The hub's names, the one for connection strings first: the first that was asked for, or the one nearby.
-fn names(listening: SocketAddr, hostnames: &[String]) -> Result<Vec<String>> {
-    for name in hostnames {
-        match HubAddress::parse(name) {
-            Ok(HubAddress { port: None, .. }) => {}
-            Ok(_) => return Err(bad_hostname(name, "it has a port")),
-            Err(problem) => return Err(bad_hostname(name, &problem.0)),
-        }
-    }
-    let mut names: Vec<String> = Vec::new();
-    let mut add = |name: String| {
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    };
-    hostnames.first().cloned().into_iter().for_each(&mut add);
-    add(nearby(listening));
-    add("localhost".into());
-    add("127.0.0.1".into());
-    add("::1".into());
-    if !listening.ip().is_unspecified() {
-        add(listening.ip().to_string());
-    }
-    hostnames.iter().cloned().for_each(&mut add);
-    Ok(names)
-}
-
-fn bad_hostname(name: &str, problem: &str) -> Error {
-    Error::Usage {
-        problem: format!("'{name}' cannot be a host name: {problem}"),
-        hint: "see --hostname".into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_that_http_has_no_dates_for_is_told() {
-        let day = std::time::Duration::from_secs(86_400);
-        assert!(check_clock(SystemTime::now()).is_ok() && check_clock(UNIX_EPOCH).is_ok());
-        for now in [UNIX_EPOCH - day, UNIX_EPOCH + 365 * 9000 * day] {
-            assert!(check_clock(now).unwrap_err().to_string().starts_with("the clock: "), "{now:?}");
-        }
-    }
-
-    #[test]
-    fn what_connection_strings_name() {
-        for (listening, hostnames, hub, here) in [
-            ("127.0.0.1:443", &[][..], "localhost", "localhost"),
-            ("127.0.0.1:8443", &[], "localhost:8443", "localhost:8443"),
-            ("[::1]:443", &["hub.example"], "hub.example", "localhost"),
-            ("127.0.0.1:443", &["hub.example", "b.example"], "hub.example", "localhost"),
-            ("0.0.0.0:8443", &["hub.example"], "hub.example:8443", "localhost:8443"),
-            ("0.0.0.0:443", &[], "localhost", "localhost"),
-            ("192.0.2.7:443", &["hub.example"], "hub.example", "192.0.2.7"),
-            ("192.0.2.7:8443", &[], "192.0.2.7:8443", "192.0.2.7:8443"),
-            ("127.0.0.2:443", &[], "127.0.0.2", "127.0.0.2"),
-        ] {
-            let listening: SocketAddr = listening.parse().unwrap();
-            let hostnames: Vec<_> = hostnames.iter().map(|name| (*name).to_owned()).collect();
-            let names = names(listening, &hostnames).unwrap();
-            assert_eq!(address(names[0].clone(), listening).to_string(), hub, "{listening}");
-            assert_eq!(address(nearby(listening), listening).to_string(), here, "{listening}");
-            for name in hostnames.iter().map(String::as_str).chain(["localhost", "127.0.0.1", "::1"]) {
-                assert!(names.iter().any(|known| known == name), "{listening} {name}");
-            }
-        }
     }
 }

@@ -1,5 +1,5 @@
-//! One direction of a stream, from one side's reader to the other side's writer: bounded in bytes, and a delay line
-//! where latency is asked for.
+//! One direction of a stream, from the reader of one side to the writer of the other: bounded in bytes, and a delay
+//! line where latency is asked for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -10,21 +10,21 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-/// What one direction holds before its sender waits.
+/// Bytes that one direction holds before its sender waits.
 const CAPACITY: usize = 256 << 10;
-/// What a delay line holds for each second of delay, so that latency does not become a speed limit.
+/// Bytes that a delay line holds for each second of delay, so that latency does not limit the throughput.
 const CAPACITY_PER_SECOND: usize = 512 << 20;
 const MAX_CAPACITY: usize = 64 << 20;
-/// Small frames cost more memory than their bytes: their number is bounded too.
+/// Items that one direction holds: small frames take more memory than their bytes.
 const MAX_ITEMS: usize = 8192;
 
-/// What is relayed.
+/// A part of what one side sends to the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Content {
     Data(Bytes),
-    /// A message without a byte.
+    /// An empty message.
     Empty,
-    /// The sender's side closed its WebSocket with this; nothing follows.
+    /// The Close of the sender's side; nothing follows.
     Close(CloseCode, String),
 }
 
@@ -32,10 +32,11 @@ pub(super) enum Content {
 struct Item {
     content: Content,
     due: Instant,
-    /// Gives the room back once the item is taken.
+    /// Given back once the item is taken.
     _room: OwnedSemaphorePermit,
 }
 
+/// The sender's end. Dropping it ends the direction once the receiver has taken everything.
 #[derive(Debug)]
 pub(super) struct Sender {
     items: mpsc::Sender<Item>,
@@ -45,7 +46,7 @@ pub(super) struct Sender {
     finished: Arc<AtomicBool>,
 }
 
-/// Its end without a [`Content::Close`] says that the sender was cut off.
+/// The receiver's end. A direction that ends without a [`Content::Close`] was cut.
 #[derive(Debug)]
 pub(super) struct Receiver {
     items: mpsc::Receiver<Item>,
@@ -53,7 +54,7 @@ pub(super) struct Receiver {
     finished: Arc<AtomicBool>,
 }
 
-/// A direction that delays what it carries by `latency`, and takes single items of up to `largest` bytes.
+/// A direction that delays everything by `latency`, and takes single items of up to `largest` bytes.
 pub(super) fn pipe(latency: Duration, largest: usize) -> (Sender, Receiver) {
     let seconds = latency.as_secs_f64().min(1.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
@@ -69,7 +70,7 @@ pub(super) fn pipe(latency: Duration, largest: usize) -> (Sender, Receiver) {
 }
 
 impl Sender {
-    /// Waits for room, then sends; `false` when nobody receives any more.
+    /// Waits for room, then sends; `false` when the receiver is gone.
     pub(super) async fn send(&self, content: Content) -> bool {
         let size = match &content {
             Content::Data(data) => data.len().clamp(1, self.capacity),
@@ -87,7 +88,7 @@ impl Sender {
         }
     }
 
-    /// Waits until the receiver is gone; one that has finished is not.
+    /// Waits until the receiver is gone; one that has finished does not count as gone. Cancel-safe.
     pub(super) async fn gone(&self) {
         self.items.closed().await;
         if self.finished.load(Relaxed) {
@@ -97,12 +98,12 @@ impl Sender {
 }
 
 impl Receiver {
-    /// Receives no more, for there is no more to come.
+    /// Drops the receiver after the last content: the sender does not take it for gone.
     pub(super) fn finish(self) {
         self.finished.store(true, Relaxed);
     }
 
-    /// The next content when it is due; `None` when the sender is gone. Safe to cancel.
+    /// The next content when it is due; `None` when the sender is gone. Cancel-safe.
     pub(super) async fn next(&mut self) -> Option<Content> {
         if self.head.is_none() {
             self.head = Some(self.items.recv().await?);
@@ -113,7 +114,7 @@ impl Receiver {
         self.head.take().map(|item| item.content)
     }
 
-    /// The next content if it is due by now.
+    /// The next content, if it is due.
     pub(super) fn ready(&mut self) -> Option<Content> {
         if self.head.is_none() {
             self.head = self.items.try_recv().ok();
@@ -127,11 +128,11 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn delays_without_limiting_speed() {
+    async fn latency_does_not_limit_the_throughput() {
         let latency = Duration::from_millis(100);
         let (sender, mut receiver) = pipe(latency, 65_536);
         let start = Instant::now();
-        // Four megabytes are under way at once, and arrive together.
+        // Four megabytes are sent at once, and arrive together.
         for _ in 0..64 {
             assert!(sender.send(Content::Data(Bytes::from(vec![0; 65_536]))).await);
         }
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn waits_for_room_and_sees_the_receiver_go() {
+    async fn a_sender_waits_for_room_until_the_receiver_is_gone() {
         let (sender, receiver) = pipe(Duration::ZERO, 65_536);
         let block = Content::Data(Bytes::from(vec![0; 65_536]));
         for _ in 0..4 {

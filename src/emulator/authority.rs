@@ -11,10 +11,11 @@ use rcgen::{
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
+use super::client_certificate::AnyClient;
+use super::directory::Directory;
+use crate::error::Result;
 use crate::secret::Secret;
 use crate::time::clock::Clock;
-
-use super::client_certificate::AnyClient;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// Clients' clocks may be behind; they allow five minutes or so elsewhere too.
@@ -26,13 +27,26 @@ const LEAF_LIFE: Duration = Duration::from_secs(396 * 86_400);
 /// An authority: a certificate that clients trust, and the key that signs under it.
 #[derive(Clone, Debug)]
 pub(super) struct Authority {
-    pub(super) certificate: String,
-    pub(super) key: Secret,
+    certificate: String,
+    key: Secret,
 }
 
 impl Authority {
-    /// Makes a new one.
-    pub(super) fn generate() -> Result<Self, rcgen::Error> {
+    /// The authority that `directory` keeps in `ca.pem` and `ca.key`; a new one where it keeps none.
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    pub(super) fn open(directory: &Directory) -> Result<Self> {
+        if let (Some(certificate), Some(key)) = (directory.read("ca.pem")?, directory.read("ca.key")?) {
+            return Ok(Self { certificate: certificate.expose().to_owned(), key });
+        }
+        let authority = Self::generate().map_err(anyhow::Error::new)?;
+        directory.write_secret("ca.key", &authority.key)?;
+        directory.write_public("ca.pem", &authority.certificate)?;
+        Ok(authority)
+    }
+
+    fn generate() -> std::result::Result<Self, rcgen::Error> {
         let key = KeyPair::generate()?;
         let certificate = Self::params().self_signed(&key)?;
         Ok(Self { certificate: certificate.pem(), key: Secret::new(key.serialize_pem()) })
@@ -52,6 +66,9 @@ impl Authority {
     }
 
     /// A TLS server for `names`, which are DNS names and IP addresses. It speaks TLS 1.2 and 1.3 [D].
+    ///
+    /// # Errors
+    /// A name cannot stand in a certificate, or the authority's files are invalid.
     pub(super) fn server(&self, names: &[String]) -> anyhow::Result<Arc<ServerConfig>> {
         let issuer = Issuer::new(Self::params(), KeyPair::from_pem(self.key.expose())?);
         let mut params = CertificateParams::default();
@@ -83,7 +100,7 @@ impl Authority {
     }
 }
 
-/// From when and until when a certificate is valid. The clock may say anything, a certificate cannot.
+/// From when and until when a certificate is valid. The clock may be far off, a certificate's dates may not.
 fn validity(now: SystemTime, life: Duration) -> (SystemTime, SystemTime) {
     // Clients refuse dates before 1970, and a year has four digits.
     let (first, last) = (UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(253_402_300_799));
@@ -93,10 +110,12 @@ fn validity(now: SystemTime, life: Duration) -> (SystemTime, SystemTime) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
-    fn a_certificate_has_dates_whatever_the_clock_says() {
+    fn a_certificate_has_valid_dates_at_any_clock() {
         let year = Duration::from_secs(365 * 86_400);
         let key = KeyPair::generate().unwrap();
         for now in [UNIX_EPOCH - 10 * year, UNIX_EPOCH, UNIX_EPOCH + 56 * year, UNIX_EPOCH + 20_000 * year] {
@@ -106,6 +125,18 @@ mod tests {
             params.not_before = from.into();
             params.not_after = until.into();
             assert!(params.self_signed(&key).is_ok(), "{now:?}");
+        }
+    }
+
+    #[test]
+    fn an_authority_is_kept() {
+        let temporary = tempfile::tempdir().unwrap();
+        let open = || Authority::open(&Directory::open(temporary.path()).unwrap()).unwrap();
+        let (first, second) = (open(), open());
+        assert_eq!((first.certificate, first.key), (second.certificate, second.key));
+        for (file, mode) in [("ca.key", 0o600), ("ca.pem", 0o644)] {
+            let found = std::fs::metadata(temporary.path().join(file)).unwrap().permissions().mode();
+            assert_eq!(found & 0o777, mode, "{file}");
         }
     }
 

@@ -1,91 +1,73 @@
-//! The identity registry and the policies: who there is, with which key, and what a policy allows.
+//! The identity registry: the devices and modules that are registered, and the keys of the policies.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use super::address::Address;
+use super::authentication::Authentication;
+use super::files::{Files, new_key};
+use super::policies::{POLICIES, Permission, allows};
+use super::twin::Twin;
 use crate::backend::iothub::proto::{HubAddress, Identity};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-use super::directory::{Directory, POLICIES, Proof, new_key};
-use super::twins::Twin;
-
-/// What a policy can allow [D].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Permission {
-    ServiceConnect,
-    DeviceConnect,
-    RegistryRead,
-    RegistryWrite,
-}
-
-/// What each policy of a new hub allows [D].
-fn allows(policy: &str, permission: Permission) -> bool {
-    use Permission::{DeviceConnect, RegistryRead, RegistryWrite, ServiceConnect};
-    match policy {
-        "iothubowner" => true,
-        "service" => permission == ServiceConnect,
-        "device" => permission == DeviceConnect,
-        "registryRead" => permission == RegistryRead,
-        "registryReadWrite" => matches!(permission, RegistryRead | RegistryWrite),
-        _ => false,
-    }
-}
-
 /// One registered device or module.
 #[derive(Clone, Debug)]
 pub(super) struct Registration {
-    pub(super) proof: Proof,
-    /// Lasts until the emulator ends: a connection string, which is all that is kept, has no place for it.
+    pub(super) authentication: Authentication,
+    /// Not kept over a restart: a connection string has no field for it.
     pub(super) enabled: bool,
     pub(super) last_activity: Option<SystemTime>,
     pub(super) twin: Twin,
 }
 
 impl Registration {
-    fn new(proof: Proof, twin: Twin) -> Self {
-        Self { proof, enabled: true, last_activity: None, twin }
+    fn new(authentication: Authentication, twin: Twin) -> Self {
+        Self { authentication, enabled: true, last_activity: None, twin }
     }
 }
 
+/// The registry. What it changes, it writes to its files.
 #[derive(Debug)]
 pub(super) struct Registry {
-    directory: Directory,
+    files: Files,
     hub: HubAddress,
     policies: HashMap<&'static str, Secret>,
     identities: Mutex<BTreeMap<Identity, Registration>>,
 }
 
 impl Registry {
-    /// Reads what `directory` has, and writes its files anew with the hub's address as it is now, and the `rate`
-    /// of new streams that it allows. `nearby` is that address for clients on this machine.
-    pub(super) fn open(
-        directory: Directory,
-        hub: HubAddress,
-        nearby: &HubAddress,
-        rate: Option<u32>,
-        now: SystemTime,
-    ) -> Result<Self> {
+    /// Reads what `files` has, and writes it again with the hub's address as it is now. The profile file has the
+    /// `rate` of new streams that the hub allows, per second.
+    ///
+    /// # Errors
+    /// A file is invalid, or cannot be read or written.
+    pub(super) fn open(files: Files, address: &Address, rate: Option<u32>, now: SystemTime) -> Result<Self> {
+        let hub = address.public.clone();
         let mut policies = HashMap::new();
         for name in POLICIES {
-            policies.insert(name, directory.policy(name, &hub)?);
+            policies.insert(name, files.policy_key(name, &hub)?);
         }
-        directory.write_profiles(nearby, &policies["service"], rate)?;
+        files.write_profiles(&address.nearby, &policies["service"], rate)?;
         let mut identities = BTreeMap::new();
-        for (identity, proof) in directory.identities()? {
-            directory.keep(&identity, &proof, &hub)?;
-            let twin = directory.twin(&identity)?.unwrap_or_else(|| Twin::new(now));
-            identities.insert(identity, Registration::new(proof, twin));
+        for (identity, authentication) in files.identities()? {
+            files.write_identity(&identity, &authentication, &hub)?;
+            let twin = files.twin(&identity)?.unwrap_or_else(|| Twin::new(now));
+            identities.insert(identity, Registration::new(authentication, twin));
         }
-        Ok(Self { directory, hub, policies, identities: Mutex::new(identities) })
+        Ok(Self { files, hub, policies, identities: Mutex::new(identities) })
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Identity, Registration>> {
         self.identities.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers an identity, and the device a module is on; one that is registered keeps its key.
+    /// Registers an identity, and the device of a module; one that is registered keeps its key.
+    ///
+    /// # Errors
+    /// A connection string cannot carry the id, or a file cannot be written.
     pub(super) fn register(&self, identity: &Identity, now: SystemTime) -> Result<()> {
         if identity.client_id().contains(';') {
             return Err(Error::BadName {
@@ -97,30 +79,36 @@ impl Registry {
         let device = Identity::new(identity.device(), None).map_err(anyhow::Error::new)?;
         for identity in [&device, identity] {
             if !identities.contains_key(identity) {
-                let proof = Proof::Key(new_key()?);
-                self.directory.keep(identity, &proof, &self.hub)?;
-                identities.insert(identity.clone(), Registration::new(proof, Twin::new(now)));
+                let authentication = Authentication::SharedKey(new_key()?);
+                self.files.write_identity(identity, &authentication, &self.hub)?;
+                identities.insert(identity.clone(), Registration::new(authentication, Twin::new(now)));
             }
         }
         Ok(())
     }
 
-    /// Registers an identity that proves itself with a certificate, whatever it did before.
+    /// Registers an identity that authenticates with a certificate, also where it had a key before.
+    ///
+    /// # Errors
+    /// A connection string cannot carry the id, or a file cannot be written.
     pub(super) fn register_certificate(
         &self,
         identity: &Identity,
-        proof: Proof,
+        authentication: Authentication,
         now: SystemTime,
     ) -> Result<()> {
         self.register(identity, now)?;
-        self.directory.keep(identity, &proof, &self.hub)?;
+        self.files.write_identity(identity, &authentication, &self.hub)?;
         if let Some(registration) = self.lock().get_mut(identity) {
-            registration.proof = proof;
+            registration.authentication = authentication;
         }
         Ok(())
     }
 
-    /// Changes a twin and keeps it. What `change` refuses, or cannot be kept, is not changed.
+    /// Changes a twin and writes it to its file.
+    ///
+    /// # Errors
+    /// What `change` finds wrong, or why the file cannot be written; the twin is then unchanged.
     pub(super) fn change_twin<T>(
         &self,
         identity: &Identity,
@@ -130,7 +118,7 @@ impl Registry {
         let registration = identities.get_mut(identity).ok_or("it is not registered")?;
         let mut twin = registration.twin.clone();
         let changed = change(&mut twin)?;
-        self.directory.keep_twin(identity, &twin).map_err(|error| error.to_string())?;
+        self.files.write_twin(identity, &twin).map_err(|error| error.to_string())?;
         registration.twin = twin;
         Ok(changed)
     }
@@ -142,36 +130,41 @@ impl Registry {
         devices.fold((0, 0), |(all, enabled), (_, device)| (all + 1, enabled + usize::from(device.enabled)))
     }
 
-    /// Removes a device with its modules; tells which identities these were.
+    /// Removes a device and its modules, and gives back their identities.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
     pub(super) fn remove(&self, device: &Identity) -> Result<Vec<Identity>> {
         let mut identities = self.lock();
         let gone: Vec<_> =
             identities.keys().filter(|identity| identity.device() == device.device()).cloned().collect();
         for identity in &gone {
-            self.directory.forget(identity)?;
+            self.files.remove_identity(identity)?;
             identities.remove(identity);
         }
         Ok(gone)
     }
 
+    /// Enables or disables an identity.
     pub(super) fn set_enabled(&self, identity: &Identity, enabled: bool) {
         if let Some(registration) = self.lock().get_mut(identity) {
             registration.enabled = enabled;
         }
     }
 
-    /// Notes that an identity was heard of.
+    /// Notes when an identity was last active.
     pub(super) fn touch(&self, identity: &Identity, now: SystemTime) {
         if let Some(registration) = self.lock().get_mut(identity) {
             registration.last_activity = Some(now);
         }
     }
 
+    /// The registration of an identity, as it is now.
     pub(super) fn get(&self, identity: &Identity) -> Option<Registration> {
         self.lock().get(identity).cloned()
     }
 
-    /// The devices after `last` in the order of their ids, at most `limit` of them.
+    /// The devices after `last` in the order of their ids, `limit` at most.
     pub(super) fn devices(&self, last: Option<&str>, limit: usize) -> Vec<(Identity, Registration)> {
         self.lock()
             .iter()
@@ -182,8 +175,8 @@ impl Registry {
             .collect()
     }
 
-    /// The key of a policy that there is and that allows one of `permissions`.
+    /// The key of a policy, if it exists and allows one of `permissions`.
     pub(super) fn policy_key(&self, name: &str, permissions: &[Permission]) -> Option<&Secret> {
-        self.policies.get(name).filter(|_| permissions.iter().any(|permission| allows(name, *permission)))
+        self.policies.get(name).filter(|_| allows(name, permissions))
     }
 }

@@ -1,17 +1,17 @@
-//! The hub's quota of streams (`--quota RATE/s,AT-ONCE`), as the service has one: 5 new ones a second and 50 at a time
-//! [D]. Which code the service gives for either is not known: 429001 for both is a choice, for a client may try again.
+//! The hub's quota of streams (`--quota RATE/s,AT-ONCE`). The service lets in 5 new streams a second and 50 at a time
+//! [D]. Which code it gives is not known: 429001 for both is our choice, as a client may try again.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many streams a second may begin, and how many there may be.
+/// How many new streams a second the hub lets in, and how many at a time.
 #[derive(Debug)]
 pub struct Quota {
     pub(super) rate: u32,
     pub(super) at_once: usize,
-    /// When the next one may begin with none saved up: at most a second ahead.
+    /// When the next stream is due at an even rate: at most a second ahead.
     next: Mutex<Option<Instant>>,
 }
 
@@ -19,7 +19,7 @@ impl Quota {
     /// Reads `RATE/s,AT-ONCE`.
     ///
     /// # Errors
-    /// How it is written.
+    /// How a quota is written.
     pub fn parse(text: &str) -> Result<Self, String> {
         let parsed = || {
             let (rate, at_once) = text.split_once(',')?;
@@ -30,7 +30,7 @@ impl Quota {
         parsed().ok_or_else(|| format!("'{text}' is not RATE/s,AT-ONCE, such as 5/s,50"))
     }
 
-    /// Whether another stream may begin now: the rate is kept over a second, in which all may come at once.
+    /// Whether the hub lets in another stream now. The rate holds over a second, in which all may come at once.
     pub(super) fn admits(&self) -> bool {
         let now = Instant::now();
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_second_s_streams_may_come_at_once_and_no_more() {
+    async fn the_streams_of_a_second_may_come_at_once() {
         let quota = Quota::parse("5/s, 50").unwrap();
         let admitted = || (0..20).filter(|_| quota.admits()).count();
         assert_eq!(admitted(), 5);
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_quota_is_refused() {
+    fn an_invalid_quota_is_refused() {
         for text in ["", "5", "5/s", "5,50", "0/s,50", "5/s,0", "5/m,50", "-1/s,50", "5/s,x", "5/s,50,1"] {
             assert!(Quota::parse(text).unwrap_err().contains("5/s,50"), "{text}");
         }

@@ -1,4 +1,4 @@
-//! Twins: what a service wants of a device and what the device reports, merged as the service merges them.
+//! Twins: a device's desired and reported properties and its tags, merged as IoT Hub merges them.
 
 use std::time::SystemTime;
 
@@ -9,7 +9,7 @@ use crate::time::clock;
 
 type Object = Map<String, Value>;
 
-/// Limits of either part [D].
+/// Limits of the desired and of the reported properties [D].
 const MAX_SIZE: usize = 32 << 10;
 const MAX_KEY: usize = 1 << 10;
 const MAX_STRING: usize = 4 << 10;
@@ -20,7 +20,7 @@ const LAST_UPDATED: &str = "$lastUpdated";
 /// A device's or a module's twin.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Twin {
-    /// Counts every change; the etag is made of it.
+    /// Counts every change, and makes the etag.
     version: u64,
     #[serde(default)]
     tags: Object,
@@ -28,7 +28,7 @@ pub(super) struct Twin {
     reported: Properties,
 }
 
-/// One part of a twin, with when each of its leaves was written.
+/// The desired or the reported properties, and when each value was written.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Properties {
     version: u64,
@@ -37,6 +37,7 @@ struct Properties {
 }
 
 impl Twin {
+    /// The twin of a new device.
     pub(super) fn new(now: SystemTime) -> Self {
         let properties = Properties {
             version: 1,
@@ -46,12 +47,12 @@ impl Twin {
         Self { version: 1, tags: Object::new(), desired: properties.clone(), reported: properties }
     }
 
-    /// As the device reads it.
+    /// The twin as the device reads it.
     pub(super) fn for_device(&self) -> Value {
         json!({ "desired": self.desired.plain(), "reported": self.reported.plain() })
     }
 
-    /// Adds to `description` what the service reads of it.
+    /// Adds what a service reads of the twin to `description`.
     pub(super) fn describe(&self, description: &mut Value) {
         description["etag"] = self.etag().into();
         description["version"] = self.version.into();
@@ -60,28 +61,29 @@ impl Twin {
             json!({ "desired": self.desired.whole(), "reported": self.reported.whole() });
     }
 
+    /// The etag of the twin as it is now.
     pub(super) fn etag(&self) -> String {
         data_encoding::BASE64.encode(&self.version.to_be_bytes())
     }
 
-    /// Takes what a device reports, and gives the new version of its part.
+    /// Merges what a device reports, and gives the new version of the reported properties.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with the report; the twin is unchanged.
     pub(super) fn report(&mut self, patch: &[u8], now: SystemTime) -> Result<u64, String> {
         let Ok(Value::Object(patch)) = serde_json::from_slice(patch) else {
-            return Err("the body is no JSON object".into());
+            return Err("the body is not a JSON object".into());
         };
         self.reported.merge(patch, now)?;
         self.version += 1;
         Ok(self.reported.version)
     }
 
-    /// Takes a service's change of tags and desired properties, which it gives whole where `replace` is set. Anything
-    /// else that clients send along is passed over [C]. Gives the desired properties that are new, and their version.
+    /// Merges a service's change of tags and desired properties, or replaces them where `replace` is set. Anything else
+    /// that clients send is ignored [C]. Gives the changed desired properties and their version, if there are any.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with the change.
     pub(super) fn update(
         &mut self,
         mut change: Value,
@@ -110,7 +112,7 @@ impl Twin {
                 let gone = self.desired.values.keys().filter(|key| !desired.contains_key(*key));
                 let gone: Vec<_> = gone.cloned().collect();
                 desired.extend(gone.into_iter().map(|key| (key, Value::Null)));
-                // What is given whole keeps nothing of what was there.
+                // The new properties replace all old values.
                 self.desired.values.retain(|key, _| desired[key].is_null());
             }
             self.desired.merge(desired, now)?;
@@ -133,7 +135,7 @@ impl Properties {
         values
     }
 
-    /// Merges a patch, all of it or nothing.
+    /// Merges a patch, or changes nothing where it is invalid.
     fn merge(&mut self, patch: Object, now: SystemTime) -> Result<(), String> {
         check(&patch, 1)?;
         let (mut values, mut metadata) = (self.values.clone(), self.metadata.clone());
@@ -147,7 +149,7 @@ impl Properties {
     }
 }
 
-/// A JSON merge patch (RFC 7396) that notes the time of what it changes.
+/// Applies a JSON merge patch (RFC 7396), and notes when each value was written.
 fn merge(values: &mut Object, metadata: &mut Object, patch: Object, now: &Value) {
     metadata.insert(LAST_UPDATED.into(), now.clone());
     for (key, value) in patch {
@@ -179,12 +181,12 @@ fn merge(values: &mut Object, metadata: &mut Object, patch: Object, now: &Value)
     }
 }
 
-/// The same for tags, of which no times are kept.
+/// The same for tags, which have no times.
 fn merge_plain(values: &mut Object, patch: Object) {
     merge(values, &mut Object::new(), patch, &Value::Null);
 }
 
-/// Checks the limits of what is written [D].
+/// Checks the limits of a patch [D].
 fn check(object: &Object, depth: usize) -> Result<(), String> {
     if depth > MAX_DEPTH {
         return Err(format!("the properties are more than {MAX_DEPTH} objects deep"));
@@ -192,7 +194,9 @@ fn check(object: &Object, depth: usize) -> Result<(), String> {
     for (key, value) in object {
         let wrong = |c: char| c.is_control() || matches!(c, '.' | '$' | '#' | ' ');
         if key.is_empty() || key.len() > MAX_KEY || key.contains(wrong) {
-            return Err("a key is empty, too long, or has one of . $ # and space in it".into());
+            return Err(
+                "a key is empty, too long, or has a control character, a space or one of . $ # in it".into(),
+            );
         }
         check_value(value, depth)?;
     }
@@ -246,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_change_nothing() {
+    fn an_invalid_report_changes_nothing() {
         let mut twin = Twin::new(UNIX_EPOCH);
         let nested = |depth: usize| format!("{}1{}", "{\"k\":".repeat(depth), "}".repeat(depth));
         let long = "x".repeat(MAX_STRING + 1);
@@ -292,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_kept_as_it_is() {
+    fn a_twin_is_the_same_after_a_restart() {
         let mut twin = Twin::new(UNIX_EPOCH);
         twin.report(br#"{"a":{"b":1}}"#, later()).unwrap();
         let text = serde_json::to_string(&twin).unwrap();
@@ -301,7 +305,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn foreign_bytes_do_no_harm(bytes in any::<Vec<u8>>(), text in "[\\[\\]{}:,a\"0-9nul]{0,40}") {
+        fn any_bytes_can_be_reported(bytes in any::<Vec<u8>>(), text in "[\\[\\]{}:,a\"0-9nul]{0,40}") {
             let mut twin = Twin::new(UNIX_EPOCH);
             let _ = twin.report(&bytes, UNIX_EPOCH);
             let _ = twin.report(text.as_bytes(), UNIX_EPOCH);

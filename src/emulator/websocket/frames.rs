@@ -1,8 +1,8 @@
-//! WebSocket frames, one at a time and each direction for itself. The relay needs what a WebSocket type that answers
-//! by itself cannot give: to go on writing after the other side's Close has come.
+//! WebSocket frames, one at a time and each direction separately. A relay goes on writing after the other side's Close
+//! has arrived, which a WebSocket type that answers a Close itself does not allow.
 //!
-//! The header's codec is tungstenite's, so that the emulator does not share the framing code of the rest of the
-//! project, nor its mistakes.
+//! The codec of the header is tungstenite's: the emulator shares neither the framing code of the rest of the project
+//! nor its mistakes.
 
 use std::fmt;
 use std::io::{self, Cursor};
@@ -12,40 +12,42 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
-/// How much is read at once.
+/// What is read at once.
 const BLOCK: usize = 64 << 10;
-/// Room under which a new block is taken: payloads are slices of their block and keep it alive.
+/// With less room than this, a new block is allocated: payloads are slices of their block and keep it alive.
 const MIN_ROOM: usize = 8 << 10;
-/// RFC 6455, 5.5.
+/// The largest payload of a control frame (RFC 6455, 5.5).
 const MAX_CONTROL: u64 = 125;
 
-/// What a client sent.
+/// A frame from a client.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Frame {
-    /// A part of the byte stream: binary, text or a fragment of either. An empty fragment of a message is empty here.
+pub(in crate::emulator) enum Frame {
+    /// A part of the byte stream: binary, text or a fragment of either. An empty fragment of a message
+    /// is empty.
     Data(Bytes),
-    /// The end of a message without a byte.
+    /// The end of an empty message.
     EmptyMessage,
     Ping(Bytes),
     Pong,
-    /// With what it says, if it says something.
+    /// The code and the reason, if there are any.
     Close(Option<(CloseCode, String)>),
 }
 
 /// Why there are no more frames.
 #[derive(Debug)]
-pub(super) enum Broken {
+pub(in crate::emulator) enum Broken {
     /// The connection ended without a Close; the text says where.
     Gone(&'static str),
+    /// The connection failed.
     Failed(io::Error),
-    /// The client broke RFC 6455 or a limit, and is told so with this code.
+    /// The client broke RFC 6455 or a limit, and is sent a Close with this code.
     Protocol(CloseCode, &'static str),
 }
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Gone(place) => write!(f, "its connection ended {place}"),
+            Self::Gone(position) => write!(f, "its connection ended {position}"),
             Self::Failed(error) => write!(f, "its connection failed: {error}"),
             Self::Protocol(_, problem) => write!(f, "it broke the protocol: {problem}"),
         }
@@ -54,23 +56,27 @@ impl fmt::Display for Broken {
 
 /// Reads a client's frames.
 #[derive(Debug)]
-pub(super) struct FrameReader<R> {
+pub(in crate::emulator) struct FrameReader<R> {
     io: R,
     buffer: BytesMut,
     limit: usize,
-    /// Whether a fragmented message is under way, and whether the message has bytes so far.
+    /// A fragmented message has begun and not ended.
     fragmented: bool,
+    /// That message has bytes so far.
     has_bytes: bool,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    /// Takes frames with payloads of up to `limit` bytes.
-    pub(super) fn new(io: R, limit: usize) -> Self {
+    /// A reader of frames with payloads of up to `limit` bytes.
+    pub(in crate::emulator) fn new(io: R, limit: usize) -> Self {
         Self { io, buffer: BytesMut::new(), limit, fragmented: false, has_bytes: false }
     }
 
-    /// Safe to cancel.
-    pub(super) async fn next(&mut self) -> Result<Frame, Broken> {
+    /// The next frame. Cancel-safe.
+    ///
+    /// # Errors
+    /// The connection has ended, or the client broke the protocol.
+    pub(in crate::emulator) async fn next(&mut self) -> Result<Frame, Broken> {
         loop {
             let mut cursor = Cursor::new(&self.buffer[..]);
             let header = FrameHeader::parse(&mut cursor)
@@ -90,7 +96,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 self.buffer.reserve(missing.max(BLOCK));
             }
             let count = match self.io.read_buf(&mut self.buffer).await {
-                // TCP's end without TLS's.
+                // TCP ended without TLS's own end.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
                 read => read.map_err(Broken::Failed)?,
             };
@@ -104,14 +110,14 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    /// Checks a header, before its payload takes memory.
+    /// Checks a header before its payload takes memory, and gives the length.
     fn check(&self, header: &FrameHeader, length: u64) -> Result<usize, Broken> {
         let problem = match header.opcode {
             OpCode::Control(_) if !header.is_final => Some("a control frame is fragmented"),
             OpCode::Control(_) if length > MAX_CONTROL => Some("a control frame is too long"),
             OpCode::Data(Data::Continue) if !self.fragmented => Some("a continuation continues nothing"),
             OpCode::Data(Data::Text | Data::Binary) if self.fragmented => Some("a message is not finished"),
-            // No extension is agreed on, and clients mask.
+            // There are no extensions, and clients mask.
             _ if header.rsv1 || header.rsv2 || header.rsv3 => Some("a reserved bit is set"),
             _ if header.mask.is_none() => Some("a frame is not masked"),
             _ => None,
@@ -138,7 +144,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
         Ok(match header.opcode {
             OpCode::Control(Control::Close) if self.fragmented => {
-                return Err(Broken::Protocol(CloseCode::Protocol, "a Close stands within a message"));
+                return Err(Broken::Protocol(CloseCode::Protocol, "a Close is within a message"));
             }
             OpCode::Control(Control::Close) => Frame::Close(close_frame(&payload)?),
             OpCode::Control(Control::Ping) => Frame::Ping(payload.freeze()),
@@ -156,12 +162,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         })
     }
 
-    /// The connection, for what is not of frames any more.
-    pub(super) fn get_mut(&mut self) -> &mut R {
+    /// The connection, to read it without frames.
+    pub(in crate::emulator) fn get_mut(&mut self) -> &mut R {
         &mut self.io
     }
 
-    pub(super) fn into_inner(self) -> R {
+    /// The connection; bytes that were read ahead are lost.
+    pub(in crate::emulator) fn into_inner(self) -> R {
         self.io
     }
 }
@@ -176,14 +183,14 @@ fn close_frame(payload: &[u8]) -> Result<Option<(CloseCode, String)>, Broken> {
         .ok_or(Broken::Protocol(CloseCode::Protocol, "a Close has half a code"))?;
     let code = CloseCode::from(u16::from_be_bytes(*code));
     if !code.is_allowed() {
-        return Err(Broken::Protocol(CloseCode::Protocol, "a Close has a code that nobody may send"));
+        return Err(Broken::Protocol(CloseCode::Protocol, "a Close has a code that may not be sent"));
     }
     let reason = std::str::from_utf8(reason)
         .map_err(|_| Broken::Protocol(CloseCode::Protocol, "a Close has a reason that is not UTF-8"))?;
     Ok(Some((code, reason.to_owned())))
 }
 
-/// Appends a server's frame: whole and unmasked.
+/// Appends a server's frame: unfragmented and unmasked.
 fn write(opcode: OpCode, payload: &[&[u8]], out: &mut Vec<u8>) {
     let header = FrameHeader { opcode, ..FrameHeader::default() };
     let length: usize = payload.iter().map(|part| part.len()).sum();
@@ -193,19 +200,23 @@ fn write(opcode: OpCode, payload: &[&[u8]], out: &mut Vec<u8>) {
     }
 }
 
-pub(super) fn write_data(data: &[u8], out: &mut Vec<u8>) {
+/// Appends a binary message.
+pub(in crate::emulator) fn write_data(data: &[u8], out: &mut Vec<u8>) {
     write(OpCode::Data(Data::Binary), &[data], out);
 }
 
-pub(super) fn write_ping(out: &mut Vec<u8>) {
+/// Appends a Ping without a payload.
+pub(in crate::emulator) fn write_ping(out: &mut Vec<u8>) {
     write(OpCode::Control(Control::Ping), &[], out);
 }
 
-pub(super) fn write_pong(data: &[u8], out: &mut Vec<u8>) {
+/// Appends the Pong for a Ping with this payload.
+pub(in crate::emulator) fn write_pong(data: &[u8], out: &mut Vec<u8>) {
     write(OpCode::Control(Control::Pong), &[data], out);
 }
 
-pub(super) fn write_close(code: CloseCode, reason: &str, out: &mut Vec<u8>) {
+/// Appends a Close.
+pub(in crate::emulator) fn write_close(code: CloseCode, reason: &str, out: &mut Vec<u8>) {
     write(OpCode::Control(Control::Close), &[&u16::from(code).to_be_bytes(), reason.as_bytes()], out);
 }
 
@@ -229,7 +240,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reads_the_rfcs_examples() {
+    async fn the_examples_of_the_rfc_are_read() {
         let (read, end) = frames(&HELLO, 5).await;
         assert_eq!(read, [Frame::Data(Bytes::from_static(b"Hello"))]);
         assert!(matches!(end, Broken::Gone("without a Close")));
@@ -238,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn refuses_what_the_rfc_forbids() {
+    async fn what_the_rfc_forbids_is_refused() {
         let mask = [0, 0, 0, 0];
         for (head, code) in [
             (&[0x82, 0x86][..], CloseCode::Size),
@@ -248,7 +259,7 @@ mod tests {
             (&[0x83, 0x81], CloseCode::Protocol),
             (&[0x09, 0x81], CloseCode::Protocol),
             (&[0x89, 0xfe, 0, 126], CloseCode::Protocol),
-            // Codes that nobody may send, half a code, a reason that is no text, and a Close within a message.
+            // Codes that may not be sent, half a code, a reason that is not UTF-8, and a Close within a message.
             (&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xed], CloseCode::Protocol),
             (&[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe7], CloseCode::Protocol),
             (&[0x88, 0x81, 0, 0, 0, 0, 0x03], CloseCode::Protocol),
@@ -263,20 +274,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_end_says_where_it_is() {
-        for (bytes, place) in [
+    async fn the_end_of_a_connection_is_located() {
+        for (bytes, position) in [
             (&[0x82, 0x80, 0, 0, 0, 0][..], "without a Close"),
             (&[0x82], "within a frame"),
             (&[0x82, 0x82, 0, 0, 0, 0, 1], "within a frame"),
             (&[0x02, 0x81, 0, 0, 0, 0, 1], "within a message"),
         ] {
             let (_, end) = frames(bytes, 5).await;
-            assert!(matches!(end, Broken::Gone(found) if found == place), "{bytes:x?} {end:?}");
+            assert!(matches!(end, Broken::Gone(found) if found == position), "{bytes:x?} {end:?}");
         }
     }
 
     #[tokio::test]
-    async fn only_a_message_without_a_byte_is_empty() {
+    async fn a_message_with_a_byte_is_not_empty() {
         let part = |head: u8| [head, 0x80, 0, 0, 0, 0];
         let byte = [0x02, 0x81, 0, 0, 0, 0, b'x'];
         let (read, _) = frames(&part(0x82), 5).await;
@@ -295,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_as_the_rfc_does() {
+    fn frames_are_written_as_in_the_rfc() {
         let mut out = Vec::new();
         write_pong(b"Hello", &mut out);
         assert_eq!(out, [0x8a, 0x05, b'H', b'e', b'l', b'l', b'o']);
@@ -309,7 +320,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn foreign_bytes_do_no_harm(bytes in any::<Vec<u8>>()) {
+        fn any_bytes_can_be_read(bytes in any::<Vec<u8>>()) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let (_, _) = runtime.block_on(frames(&bytes, 64));
         }

@@ -1,0 +1,117 @@
+//! Reads the frames of one side into the pipe to its peer.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadHalf};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+use super::notices::Notices;
+use crate::emulator::pipe::{Content, Sender};
+use crate::emulator::websocket::frames::{Broken, Frame, FrameReader};
+
+/// How often a side is pinged while it is not read from. Without a Ping its death would not show: the end of its
+/// connection waits behind its data.
+pub(super) const PROBE: Duration = Duration::from_millis(500);
+/// Frames that are read before other tasks have their turn.
+const TURN: u32 = 64;
+/// Frames without data that are read before a pause, so that a flood of them does not keep a core busy.
+const CONTROL_FRAMES: u32 = 1024;
+const PAUSE: Duration = Duration::from_millis(20);
+/// Empty messages that are passed on within a second; more tell the receiver nothing new.
+const EMPTY_MESSAGES: u32 = 1024;
+
+/// Why a side is not read from any more.
+pub(super) enum ReadEnd {
+    /// The connection has ended.
+    Gone,
+    /// The side broke the protocol.
+    Violation,
+}
+
+/// Reads a side's frames into the pipe to its peer, until its connection ends. Without a peer they are discarded.
+pub(super) async fn read_frames<S: AsyncRead + AsyncWrite>(
+    frames: &mut FrameReader<ReadHalf<S>>,
+    to_peer: &Sender,
+    notices: &Notices,
+    name: &str,
+) -> ReadEnd {
+    let mut turn = 0_u32;
+    let mut control = 0_u32;
+    let mut second = Instant::now();
+    let mut empty_messages = 0;
+    loop {
+        let frame = match frames.next().await {
+            Ok(frame) => frame,
+            Err(broken) => {
+                log::info!("{name} is gone: {broken}");
+                let Broken::Protocol(code, _) = broken else { return ReadEnd::Gone };
+                // Which code the service gives a frame that is too large is not known; 1009 is our choice.
+                notices.tell(|notice| notice.violation = Some(code));
+                return ReadEnd::Violation;
+            }
+        };
+        match frame {
+            // The boundaries of messages carry no meaning [S]: text and fragments are bytes like any other. How the
+            // service treats them is not known.
+            Frame::Data(data) if !data.is_empty() => {
+                send_to_peer(Content::Data(data), to_peer, notices).await;
+                turn += 1;
+                if turn.is_multiple_of(TURN) {
+                    yield_now().await;
+                }
+                continue;
+            }
+            // Some clients send these endlessly at the end of a file [S].
+            Frame::EmptyMessage => {
+                if second.elapsed() >= Duration::from_secs(1) {
+                    second = Instant::now();
+                    empty_messages = 0;
+                }
+                empty_messages += 1;
+                if empty_messages <= EMPTY_MESSAGES {
+                    send_to_peer(Content::Empty, to_peer, notices).await;
+                }
+            }
+            Frame::Ping(payload) => notices.tell(|notice| notice.ping = Some(payload)),
+            Frame::Data(_) | Frame::Pong => {}
+            Frame::Close(said) => {
+                // A Close without a code means the same as 1000.
+                let (code, reason) = said.unwrap_or((CloseCode::Normal, String::new()));
+                log::info!("{name} closes with {code} {reason:?}");
+                send_to_peer(Content::Close(code, reason), to_peer, notices).await;
+                // Only now: the notice ends the stream, and with it what has not been passed on.
+                notices.tell(|notice| notice.closed = true);
+                discard(frames.get_mut()).await;
+                log::info!("{name} is gone: its connection ended after its Close");
+                return ReadEnd::Gone;
+            }
+        }
+        control += 1;
+        if control.is_multiple_of(CONTROL_FRAMES) {
+            sleep(PAUSE).await;
+        } else if control.is_multiple_of(TURN) {
+            yield_now().await;
+        }
+    }
+}
+
+/// Sends to the peer; while the pipe has no room, this side is pinged.
+async fn send_to_peer(content: Content, to_peer: &Sender, notices: &Notices) {
+    let sending = to_peer.send(content);
+    tokio::pin!(sending);
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut sending => return,
+            () = sleep(PROBE) => notices.tell(|notice| notice.probe = true),
+        }
+    }
+}
+
+/// Reads and discards until the connection ends.
+pub(super) async fn discard(io: &mut (impl AsyncRead + Unpin)) {
+    let mut block = [0; 4096];
+    while io.read(&mut block).await.is_ok_and(|count| count > 0) {}
+}

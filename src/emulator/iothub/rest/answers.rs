@@ -1,0 +1,47 @@
+//! The form of the REST API's answers: JSON, and errors.
+
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde_json::Value;
+
+use crate::backend::iothub::proto::{Code, ERROR_CODE, HubFailure};
+use crate::emulator::iothub::hub::Hub;
+use crate::emulator::iothub::random_id::random_id;
+use crate::emulator::server::Answer;
+use crate::time::clock;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+/// An answer of 200.
+pub(super) fn json_answer(value: &Value) -> Answer {
+    let mut answer = Response::new(Full::from(value.to_string()));
+    answer.headers_mut().insert(CONTENT_TYPE, JSON);
+    answer
+}
+
+impl Hub {
+    /// An error answer with a message for people.
+    pub(super) fn problem(&self, status: u16, code: Option<Code>, message: &str) -> Answer {
+        let failure = HubFailure { status, code, message: Some(message.to_owned()), ..HubFailure::default() };
+        self.failure(failure, None)
+    }
+
+    /// An error answer, in the newer of its two forms [I]. `waited` is how long the hub waited for the device.
+    pub(super) fn failure(&self, mut failure: HubFailure, waited: Option<Duration>) -> Answer {
+        let now = self.faults.clock.now();
+        let id = random_id().unwrap_or_default();
+        failure.tracking_id = Some(format!("{id}-G:0-TimeStamp:{}", clock::us_date(now)));
+        let mut answer = Response::new(Full::from(failure.body(&clock::iso8601(now), waited)));
+        *answer.status_mut() =
+            StatusCode::from_u16(failure.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, JSON);
+        if let Some(name) = failure.code.and_then(Code::name) {
+            headers.insert(ERROR_CODE, HeaderValue::from_static(name));
+        }
+        answer
+    }
+}

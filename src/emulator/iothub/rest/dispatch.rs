@@ -1,0 +1,72 @@
+//! Checks a request for the REST API, and calls what answers it.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, AUTHORIZATION, HeaderValue};
+use hyper::{Method, Request};
+use tokio::time::timeout;
+
+use super::route::Route;
+use crate::backend::iothub::proto::Code;
+use crate::emulator::iothub::hub::Hub;
+use crate::emulator::iothub::policies::Permission;
+use crate::emulator::server::Answer;
+
+/// The largest body; bodies here are queries and descriptions of devices.
+const MAX_BODY: usize = 64 << 10;
+/// How long a body may take to arrive.
+const BODY: Duration = Duration::from_secs(30);
+
+impl Hub {
+    /// Answers a REST request. `authority` is where the client reached the hub.
+    pub(in crate::emulator) async fn rest(&self, request: Request<Incoming>, authority: String) -> Answer {
+        let (parts, body) = request.into_parts();
+        let body = match timeout(BODY, Limited::new(body, MAX_BODY).collect()).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(_)) => return self.problem(413, None, "The body is too large."),
+            Err(_) => return self.problem(408, None, "The body did not arrive in time."),
+        };
+        let Some(route) = Route::parse(parts.uri.path()) else {
+            return self.problem(404, None, "There is no such path.");
+        };
+        if !route.methods().split(", ").any(|method| method == parts.method.as_str()) {
+            let mut answer = self.problem(405, None, "The path does not take this method.");
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static(route.methods()));
+            return answer;
+        }
+        // Any api-version will do: clients with streams sent six different ones [S].
+        let query = parts.uri.query().unwrap_or_default();
+        if !query.split('&').any(|pair| pair.strip_prefix("api-version=").is_some_and(|v| !v.is_empty())) {
+            return self.problem(400, Some(Code(400_001)), "The api-version is missing.");
+        }
+        let writes = matches!(parts.method, Method::PUT | Method::DELETE);
+        let permissions: &[Permission] = match &route {
+            Route::Stream { .. } | Route::Twin { .. } => &[Permission::ServiceConnect],
+            Route::Device(_) if writes => &[Permission::RegistryWrite],
+            // A choice: the service demands RegistryRead. With ServiceConnect allowed too, our tools need one policy.
+            _ => &[Permission::RegistryRead, Permission::ServiceConnect],
+        };
+        let header = parts.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+        if let Err(failure) = self.authorize(header, permissions) {
+            log::info!(
+                "{} {} is refused: {}",
+                parts.method,
+                parts.uri.path(),
+                failure.message.as_deref().unwrap_or("")
+            );
+            return self.failure(failure, None);
+        }
+        match route {
+            Route::Stream { device, module, stream } => {
+                self.post_stream(device, module, stream, &parts.headers, authority).await
+            }
+            Route::Twin { device, module } => self.twin(&parts, device, module, &body),
+            Route::Statistics(of) => self.statistics(of),
+            Route::Devices => self.all_devices(),
+            Route::Query => self.query(&parts.headers, &body),
+            Route::Device(id) => self.device(&parts.method, id, &body),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `GET`, `PATCH` and `PUT /twins/ID`: a service reads and changes the twin of a device or module.
+
+use hyper::Method;
+use hyper::header::IF_MATCH;
+use hyper::http::request::Parts;
+use serde_json::Value;
+
+use super::answers::json_answer;
+use crate::backend::iothub::proto::Code;
+use crate::emulator::iothub::hub::Hub;
+use crate::emulator::iothub::hub_connections::Message;
+use crate::emulator::server::Answer;
+
+impl Hub {
+    /// Answers with the twin, after a `PATCH` or `PUT` of its tags and desired properties.
+    pub(super) fn twin(&self, request: &Parts, device: &str, module: Option<&str>, body: &[u8]) -> Answer {
+        let found = self.identity(device, module);
+        let found = found.and_then(|identity| Some((self.registry.get(&identity)?.twin.etag(), identity)));
+        let Some((etag, identity)) = found else {
+            let code = if module.is_some() { Code::MODULE_NOT_FOUND } else { Code::DEVICE_NOT_FOUND };
+            return self.problem(404, Some(code), "It is not registered.");
+        };
+        if request.method != Method::GET {
+            let wanted = request.headers.get(IF_MATCH).and_then(|tag| tag.to_str().ok()).unwrap_or("*");
+            // Microsoft's Python and Node clients quote the asterisk too.
+            let wanted = wanted.trim().trim_start_matches("W/").trim_matches('"');
+            if wanted != "*" && wanted != etag {
+                return self.problem(412, None, "The twin has changed: its etag differs.");
+            }
+            let Ok(change) = serde_json::from_slice(body) else {
+                return self.problem(400, Some(Code::ARGUMENT_INVALID), "The body is not JSON.");
+            };
+            let (replace, now) = (request.method == Method::PUT, self.faults.clock.now());
+            match self.registry.change_twin(&identity, |twin| twin.update(change, replace, now)) {
+                Ok(Some((desired, version))) => {
+                    let topic = format!("$iothub/twin/PATCH/properties/desired/?$version={version}");
+                    let mut desired = Value::from(desired);
+                    desired["$version"] = version.into();
+                    let payload = desired.to_string().into_bytes();
+                    self.connections.publish_desired(&identity, Message { topic, payload });
+                }
+                Ok(None) => {}
+                Err(problem) => return self.problem(400, Some(Code::ARGUMENT_INVALID), &problem),
+            }
+        }
+        match self.registry.get(&identity) {
+            Some(registration) => json_answer(&self.describe(&identity, &registration)),
+            None => self.problem(404, Some(Code::DEVICE_NOT_FOUND), "It is not registered."),
+        }
+    }
+}
