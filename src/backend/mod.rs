@@ -4,7 +4,9 @@ mod dialer;
 pub mod iothub;
 mod joined;
 mod listener;
+mod registry;
 
 pub use dialer::{Checked, Dialer};
 pub use joined::{Joined, Pending};
 pub use listener::{Cause, Event, Listener, Offer, Offers, Order, Rejection, Reply, Reread, Source};
+pub use registry::{Device, State};

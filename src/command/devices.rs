@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use super::output::print;
 use crate::backend::iothub::caller::{self, Progress};
-use crate::backend::iothub::proto::{DEFAULT_API_VERSION, Device, State};
+use crate::backend::iothub::proto::DEFAULT_API_VERSION;
+use crate::backend::{Device, State};
 use crate::cli;
 use crate::config::network::network;
 use crate::error::{Result, escape};

@@ -1,7 +1,8 @@
 //! What a hub tells of itself and of a device, and how it explains that a stream fails.
 
 use crate::backend::iothub::caller::{Look, Request};
-use crate::backend::iothub::proto::{Code, Device, State};
+use crate::backend::iothub::proto::Code;
+use crate::backend::{Device, State};
 use crate::check::{self, Outcome};
 use crate::error::{Error, Exit};
 

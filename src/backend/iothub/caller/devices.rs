@@ -8,7 +8,8 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use tokio::time::sleep;
 
 use super::rest::{answer, authorized, bug, endpoint, failure, malformed};
-use crate::backend::iothub::proto::{ALL_DEVICES, CONTINUATION, Device, MAX_ITEM_COUNT, devices_page};
+use crate::backend::Device;
+use crate::backend::iothub::proto::{ALL_DEVICES, CONTINUATION, MAX_ITEM_COUNT, devices_page};
 use crate::error::{Error, Result};
 use crate::net::{Endpoint, Network, Reply};
 use crate::profile::Credential;

@@ -7,7 +7,8 @@ use http_body_util::Full;
 
 use super::Request;
 use super::rest::{answer, authorized, bug, endpoint, failure, malformed};
-use crate::backend::iothub::proto::{Device, HubFailure, device_path, twin, twin_path};
+use crate::backend::Device;
+use crate::backend::iothub::proto::{HubFailure, device_path, twin, twin_path};
 use crate::error::Result;
 use crate::net::{Network, Reply};
 use crate::time::phase::Phases;
