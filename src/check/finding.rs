@@ -1,4 +1,4 @@
-//! What a check finds: one thing after the other, passed, failed with what to do, or not looked at.
+//! What a check finds: one step after the other, passed, failed with what to do, or skipped.
 
 use std::borrow::Borrow;
 use std::time::{Duration, Instant, SystemTime};
@@ -8,10 +8,13 @@ use serde_json::{Value, json};
 use crate::error::{Error, Exit, Result, Skew, escape};
 use crate::text::duration::show_measured;
 
-/// A clock that is off by so much is on its way out of what a hub allows.
+/// A clock that is off by this much soon exceeds what a hub allows.
 const WORTH_A_WARNING: Duration = Duration::from_secs(60);
 
-/// How one thing was found.
+/// The steps from the name of a service to a joined stream, in order.
+pub const STEPS: [&str; 7] = ["dns", "tcp", "tls", "clock", "credential", "device", "gateway"];
+
+/// What was found at one step.
 #[derive(Debug)]
 pub struct Finding {
     pub what: String,
@@ -23,16 +26,16 @@ pub struct Finding {
 #[derive(Debug)]
 pub enum Outcome {
     Pass(String),
-    /// It works, and what may become of it: what to do.
+    /// What works and may soon fail, and what to do.
     Warn(String, String),
     /// What is wrong, what to do, and what the command's exit status becomes.
     Fail(String, Option<String>, Exit),
-    /// Not looked at, for something before it failed.
+    /// Not checked, for a step before it failed.
     Skip,
 }
 
 impl Outcome {
-    /// How it is called, what there is to say, and what to do.
+    /// The name, the detail and the hint.
     fn parts(&self) -> (&'static str, Option<&str>, Option<&str>) {
         match self {
             Outcome::Pass(detail) => ("pass", Some(detail), None),
@@ -42,7 +45,7 @@ impl Outcome {
         }
     }
 
-    /// The terminal's colour for it: green, yellow, red, and dim.
+    /// The terminal's colour: green, yellow, red, or dim.
     fn colour(&self) -> &'static str {
         match self {
             Outcome::Pass(_) => "32",
@@ -66,7 +69,7 @@ impl<E: Borrow<Error>> From<std::result::Result<String, E>> for Outcome {
 }
 
 impl Finding {
-    /// The finding as a line for people, with another one for what to do; `coloured` for a terminal.
+    /// A line for people, and a second one with the hint; `coloured` for a terminal.
     pub fn line(&self, coloured: bool) -> String {
         let (status, detail, hint) = self.outcome.parts();
         let status =
@@ -82,25 +85,25 @@ impl Finding {
         text
     }
 
-    /// The same for programs.
+    /// The JSON object for programs.
     pub fn json(&self) -> Value {
         let (status, detail, hint) = self.outcome.parts();
         let milliseconds = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
         json!({ "check": self.what, "status": status, "detail": detail, "hint": hint, "milliseconds": milliseconds })
     }
 
-    /// What came of looking at `what` since `since`.
+    /// The result of checking `what`, which began at `since`.
     pub fn new(what: impl Into<String>, since: Instant, result: Result<String>) -> Self {
         Self { what: what.into(), outcome: result.into(), took: since.elapsed() }
     }
 
-    /// Not looked at.
+    /// A step that is skipped.
     pub fn skipped(what: &str) -> Self {
         Self { what: what.into(), outcome: Outcome::Skip, took: Duration::ZERO }
     }
 }
 
-/// What there is to say of the clock `here`, beside the hub's, whose answers tell the time in whole seconds.
+/// Compares the clock `here` with the hub's, whose answers tell the time in whole seconds.
 pub fn clock(here: SystemTime, hub: SystemTime) -> Outcome {
     let skew = Skew::measured(here, hub);
     match skew.by() {
@@ -111,6 +114,15 @@ pub fn clock(here: SystemTime, hub: SystemTime) -> Outcome {
         ),
         by if by.as_secs() > 1 => Outcome::Pass(format!("{skew} the hub's")),
         _ => Outcome::Pass("as the hub's, to the second".into()),
+    }
+}
+
+/// Adds those of `steps` that have no finding yet, as skipped.
+pub fn skip_rest(findings: &mut Vec<Finding>, steps: &[&str]) {
+    for step in steps {
+        if !findings.iter().any(|finding| finding.what == *step) {
+            findings.push(Finding::skipped(step));
+        }
     }
 }
 
