@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use clap_complete::ArgValueCandidates;
 
-use super::{Log, Way};
+use super::{Log, StreamArgs};
 use crate::cli::complete;
 use crate::text::{duration, size};
 
@@ -33,7 +33,7 @@ pub struct Ping {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub way: Way,
+    pub stream_args: StreamArgs,
     #[command(flatten)]
     pub log: Log,
 }
@@ -56,7 +56,7 @@ pub struct Bench {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub way: Way,
+    pub stream_args: StreamArgs,
     #[command(flatten)]
     pub log: Log,
 }

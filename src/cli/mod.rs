@@ -8,7 +8,6 @@ use clap::{Args, Parser, Subcommand};
 
 use clap_complete::ArgValueCandidates;
 
-use crate::profile::stream_for_port;
 use crate::text::duration;
 
 pub mod complete;
@@ -68,9 +67,9 @@ pub enum Command {
     Last(Last),
 }
 
-/// What every command that talks to a hub as a service takes.
+/// Which profile to use, and how to reach its hub.
 #[derive(Args, Clone, Debug, Default)]
-pub struct Service {
+pub struct ProfileArgs {
     /// The profile to use, whatever its hosts patterns say
     #[arg(long, value_name = "NAME", env = "IOTSTREAM_PROFILE", add = ArgValueCandidates::new(complete::profiles))]
     pub profile: Option<String>,
@@ -85,11 +84,11 @@ pub struct Service {
     pub proxy: Option<String>,
 }
 
-/// How a device is asked for a stream, for every command that does.
+/// The options of every command that opens a stream.
 #[derive(Args, Clone, Debug, Default)]
-pub struct Way {
+pub struct StreamArgs {
     #[command(flatten)]
-    pub service: Service,
+    pub profile: ProfileArgs,
     /// The name as it was typed ("%n"), for ssh lower-cases HOST
     #[arg(long, value_name = "NAME", env = "IOTSTREAM_NAME")]
     pub name: Option<String>,
@@ -120,7 +119,7 @@ pub struct Connect {
     #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
     #[command(flatten)]
-    pub way: Way,
+    pub stream_args: StreamArgs,
     /// The stream to ask for, whatever the port
     #[arg(long, value_name = "NAME", env = "IOTSTREAM_STREAM")]
     pub stream: Option<String>,
@@ -129,13 +128,6 @@ pub struct Connect {
     pub stats: bool,
     #[command(flatten)]
     pub log: Log,
-}
-
-impl Connect {
-    /// The stream that is asked for, as far as the command line alone can say.
-    pub fn stream_asked(&self) -> String {
-        self.stream.clone().unwrap_or_else(|| stream_for_port(self.port.unwrap_or(22)))
-    }
 }
 
 /// How much is said, and where.
@@ -268,7 +260,7 @@ pub struct Devices {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub service: Service,
+    pub profile: ProfileArgs,
     #[command(flatten)]
     pub log: Log,
 }
@@ -352,7 +344,7 @@ pub struct ShowProfile {
     #[arg(long)]
     pub origins: bool,
     #[command(flatten)]
-    pub service: Service,
+    pub profile: ProfileArgs,
     /// As for connect
     #[arg(long, value_name = "DURATION", env = "IOTSTREAM_CONNECT_TIMEOUT", value_parser = duration::parse)]
     pub connect_timeout: Option<Duration>,
@@ -381,7 +373,7 @@ pub struct SshConfig {
     #[arg(long)]
     pub devices: bool,
     #[command(flatten)]
-    pub service: Service,
+    pub profile: ProfileArgs,
     #[command(flatten)]
     pub log: Log,
 }

@@ -2,11 +2,11 @@
 //! a service of the agent's own: see [`crate::agent::Builtin`].
 
 mod round_trips;
-mod session;
+mod stream;
 mod summary;
 mod transfer;
 
 pub use round_trips::{Event, Pace, round_trips};
-pub use session::{Session, failure};
+pub use stream::{MeasuredStream, failure};
 pub use summary::Summary;
 pub use transfer::{Transfer, download, upload};

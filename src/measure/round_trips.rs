@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::session::not_the_service;
+use super::stream::not_the_builtin;
 use crate::error::Result;
 
 /// When probes go out, and how large they are.
@@ -138,7 +138,7 @@ async fn answers(
         };
         let first = out.probes.borrow().front().map(|probe| (probe.seq, probe.sent));
         let Some((seq, sent)) = first.filter(|(seq, _)| content(*seq, filled) == answer[..filled]) else {
-            return not_the_service(stream, "it sends what it was not sent", "echo");
+            return not_the_builtin(stream, "it sends what it was not sent", "echo");
         };
         if filled == pace.size {
             filled = 0;

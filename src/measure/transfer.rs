@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::time::Instant;
 
-use super::session::not_the_service;
+use super::stream::not_the_builtin;
 use crate::error::Result;
 
 /// What is written or read at a time.
@@ -98,7 +98,7 @@ async fn counts(stream: &str, read: impl AsyncRead + Unpin, size: u64, transfer:
         let count =
             line.strip_suffix(b"\n").and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
         let Some(count) = count.filter(|count| (transfer.bytes()..=size).contains(count)) else {
-            return not_the_service(stream, "it does not count what it is sent", "discard");
+            return not_the_builtin(stream, "it does not count what it is sent", "discard");
         };
         transfer.arrived(count);
         if count == size {
@@ -128,7 +128,7 @@ pub async fn download(
         match read.read(&mut room).await {
             Ok(0) | Err(_) => return Ok(false),
             Ok(count) if room[..count].iter().any(|byte| *byte != 0) => {
-                return not_the_service(stream, "it sends other bytes than zeros", "source");
+                return not_the_builtin(stream, "it sends other bytes than zeros", "source");
             }
             Ok(count) => transfer.arrived(size.min(transfer.bytes() + count as u64)),
         }
