@@ -16,11 +16,11 @@ pub struct Profile {
 
 #[derive(Subcommand, Clone, Debug)]
 pub enum ProfileAction {
-    /// Add a profile with the connection string that comes on stdin, or is asked for on a terminal
+    /// Add a profile; read its connection string from stdin, or ask for it on a terminal
     Add(AddProfile),
-    /// List the profiles; the default one has a star
+    /// List the profiles; a star marks the default
     List(ProfileFile),
-    /// Show a profile's settings, secrets hidden
+    /// Show a profile's settings, with secrets hidden
     Show(ShowProfile),
     /// Remove a profile
     Remove(NamedProfile),
@@ -52,12 +52,12 @@ pub struct ProfileFile {
 
 #[derive(Args, Clone, Debug)]
 pub struct AddProfile {
-    /// Its name: letters, digits, '-', '_' and '.'
+    /// The profile's name: letters, digits, '-', '_' and '.'
     pub name: String,
-    /// Patterns of the host names it is for, as '*.factory'
+    /// Patterns of the host names that the profile is for, such as '*.factory'
     #[arg(long, value_name = "PATTERN", num_args = 1..)]
     pub hosts: Vec<String>,
-    /// A file of certificates to trust besides the system's
+    /// Trust the certificates in this file, besides the system's
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
     #[command(flatten)]
@@ -66,7 +66,7 @@ pub struct AddProfile {
 
 #[derive(Args, Clone, Debug)]
 pub struct NamedProfile {
-    /// Which one
+    /// The profile's name
     pub name: String,
     #[command(flatten)]
     pub file: ProfileFile,
@@ -74,20 +74,20 @@ pub struct NamedProfile {
 
 #[derive(Args, Clone, Debug)]
 pub struct ShowProfile {
-    /// The profile [default: the one that --profile or the file says]
+    /// The profile [default: that of --profile, else the default of the file]
     pub name: Option<String>,
-    /// Say where each setting comes from
+    /// Show where each setting comes from
     #[arg(long)]
     pub origins: bool,
     #[command(flatten)]
     pub profile: ProfileArgs,
-    /// As for connect
+    /// As in connect
     #[arg(long, value_name = "DURATION", env = "IOTSTREAM_CONNECT_TIMEOUT", value_parser = duration::parse)]
     pub connect_timeout: Option<Duration>,
-    /// As for connect
+    /// As in connect
     #[arg(long, value_name = "DURATION", env = "IOTSTREAM_RESPONSE_TIMEOUT", value_parser = duration::parse)]
     pub response_timeout: Option<Duration>,
-    /// As for connect
+    /// As in connect
     #[arg(long, value_name = "DURATION", env = "IOTSTREAM_WAIT", value_parser = duration::parse)]
     pub wait: Option<Duration>,
     #[command(flatten)]
