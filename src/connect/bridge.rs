@@ -11,10 +11,10 @@ use super::departure::Departure;
 use super::failure::{SSH, before_the_first_byte};
 use crate::backend::Joined;
 use crate::error::{Error, Exit, Result};
+use crate::logging;
 use crate::state::last_failure;
 use crate::time::phase::Phases;
 use crate::tunnel::{self, Close, Controls, End, Keepalive, Meter, Settings};
-use crate::{logging, measure};
 
 /// A stream that is up, and what is counted of it.
 pub(super) struct Stream<'a> {
@@ -63,7 +63,7 @@ impl Stream<'_> {
             End::HungUp { whole: false } => {
                 Err(Error::Signalled { signal: signal.get().unwrap_or(&"the caller's end") })
             }
-            end => measure::failure(end).map_or(Ok(None), Err),
+            end => end.error().map_or(Ok(None), Err),
         };
         match ended {
             // Nobody is left who could be told; that all was said is what counts.

@@ -79,40 +79,12 @@ impl MeasuredStream {
     /// Why the stream ended, after its reading half has. Always an error: the measurement had not ended.
     pub async fn broken(self) -> Error {
         match self.bridge.await {
-            Ok(end) => failure(end).unwrap_or_else(|| Error::Cut {
+            Ok(end) => end.error().unwrap_or_else(|| Error::Cut {
                 problem: "the device ended it before the measurement did".into(),
             }),
             Err(panicked) => Error::Bug(panicked.to_string()),
         }
     }
-}
-
-/// What the end of a bridge means to a user; `None` is an end in good order.
-pub fn failure(end: End) -> Option<Error> {
-    let cut = |problem: String| Some(Error::Cut { problem });
-    match end {
-        End::Local | End::PeerEmptied | End::HungUp { .. } => None,
-        End::Peer(close) if close.is_normal() => None,
-        End::Peer(Close { reason, .. }) if !reason.is_empty() && reason != Close::LOST => {
-            Some(Error::Ended { reason })
-        }
-        End::Peer(close) => cut(format!("it was closed{}", told(&close))),
-        End::LocalFailed(source) => {
-            Some(Error::LocalIo { what: "the local side of the stream".into(), source })
-        }
-        End::Cut(error) => cut(error.to_string()),
-        End::Abandoned => cut("its connection ended before all was taken".into()),
-        End::Violation(what) => {
-            Some(Error::Protocol { target: "the gateway".into(), problem: format!("it sent {what}") })
-        }
-        End::Silent(after) => Some(Error::Silent { after }),
-    }
-}
-
-/// The code and the reason of a Close.
-fn told(close: &Close) -> String {
-    let code = close.code.map_or_else(String::new, |code| format!(" with {code}"));
-    if close.reason.is_empty() { code } else { format!("{code}: {}", close.reason) }
 }
 
 /// The other side does not behave as the agent's `builtin`.
