@@ -57,22 +57,15 @@ impl Caller {
         let stdin = rustix::stdio::stdin().try_clone_to_owned();
         let ssh = parent.filter(Parent::is_ssh).zip(stdin.ok());
         let (input, output) = take_stdio().map_err(Error::local_io("stdin and stdout"))?;
-        Ok(Self { ssh, speaks_where_we_do, ..Self::over(input, output, signals) })
+        Ok(Self { signals, ssh, speaks_where_we_do, ..Self::at(input, output) })
     }
 
-    /// A caller at `input` and `output`.
-    ///
-    /// # Errors
-    /// When signals cannot be handled.
-    pub fn at(input: Input, output: Output) -> Result<Self> {
-        Ok(Self::over(input, output, HelperSignals::listen()?))
-    }
-
-    fn over(input: Input, output: Output, signals: HelperSignals) -> Self {
+    /// A caller at `input` and `output`, which sends no signals.
+    pub fn at(input: Input, output: Output) -> Self {
         Self {
             input,
             output,
-            signals,
+            signals: HelperSignals::none(),
             opening: Vec::new(),
             ended: false,
             ssh: None,

@@ -77,3 +77,6 @@ pub async fn run(
         && if meter.sent() == 0 { caller.is_ssh(name == SSH).await } else { caller.has_said_ssh() };
     failure::tell(Some(host), &error, &phases, &mut caller, in_band).await
 }
+
+#[cfg(test)]
+mod tests;

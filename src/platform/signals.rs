@@ -68,6 +68,11 @@ impl HelperSignals {
         })
     }
 
+    /// No signals: of a caller that is not this process's.
+    pub(crate) fn none() -> Self {
+        Self { hangup: None, terminate: None, stats: None, _keys: Vec::new(), parent: getppid() }
+    }
+
     /// Resolves on SIGHUP or SIGTERM. Cancel-safe.
     pub(crate) async fn hangup(&mut self) {
         while self.next().await == Asked::Stats {}

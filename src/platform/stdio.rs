@@ -57,10 +57,7 @@ pub fn take_stdio() -> io::Result<(Input, Output)> {
         let fd = rustix::stdio::stdin().try_clone_to_owned()?;
         rustix::stdio::dup2_stdin(&null)?;
         resize(&fd, STDIN_PIPE);
-        match Polled::new(fd)? {
-            Ok(polled) => Input::Polled(Paced::new(polled, lengthen)),
-            Err(fd) => Input::Direct(fd.into()),
-        }
+        Input::new(fd)?
     };
     let output = if io::stdout().is_terminal() {
         Output::Terminal(tokio::io::stdout())
@@ -68,10 +65,7 @@ pub fn take_stdio() -> io::Result<(Input, Output)> {
         let fd = rustix::stdio::stdout().try_clone_to_owned()?;
         rustix::stdio::dup2_stdout(&null)?;
         resize(&fd, STDOUT_PIPE);
-        match Polled::new(fd)? {
-            Ok(polled) => Output::Polled(polled),
-            Err(fd) => Output::Direct(fd.into()),
-        }
+        Output::new(fd)?
     };
     Ok((input, output))
 }
@@ -173,6 +167,17 @@ impl Drop for Polled {
 }
 
 impl Output {
+    /// An output that is not a terminal. Needs a runtime.
+    ///
+    /// # Errors
+    /// When the descriptor cannot be polled.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        Ok(match Polled::new(fd)? {
+            Ok(polled) => Self::Polled(polled),
+            Err(fd) => Self::Direct(fd.into()),
+        })
+    }
+
     /// Whether nobody can read any more what would be written.
     pub fn is_broken(&self) -> bool {
         match self {
@@ -242,6 +247,17 @@ impl OutputWatch {
 }
 
 impl Input {
+    /// An input that is not a terminal. Needs a runtime.
+    ///
+    /// # Errors
+    /// When the descriptor cannot be polled.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        Ok(match Polled::new(fd)? {
+            Ok(polled) => Self::Polled(Paced::new(polled, lengthen)),
+            Err(fd) => Self::Direct(fd.into()),
+        })
+    }
+
     /// For whoever watches while the input is in use.
     ///
     /// # Errors
