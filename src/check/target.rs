@@ -10,17 +10,17 @@ use super::finding::Outcome;
 use crate::error::Exit;
 use crate::tunnel::{self, Close, Controls, Meter, Remote, Settings};
 
-/// How long an ssh server may take for its first words: one on a small or busy device, that looks its user's address
-/// up, needs many seconds.
+/// How long an ssh server may take for its first line: one on a small or busy device that looks up its user's address
+/// needs many seconds.
 const SSH_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long another target is listened to, which need not speak first, and a target that has said something else.
+/// How long to wait for another target, which need not speak first, and for an ssh server after other lines.
 const OTHER_LIMIT: Duration = Duration::from_secs(5);
 
 /// What is read of a target: an ssh server may write other lines before its own (RFC 4253, section 4.2).
 const MOST: u64 = 16 << 10;
 
-/// Characters of what another server says that are enough to know it by.
+/// How many characters of another server's line are shown.
 const SHOWN: usize = 60;
 
 const BRIDGE: Settings = Settings {
@@ -60,19 +60,18 @@ fn judge(said: Said, stream: &str) -> Outcome {
         Said::Line(line) if line.starts_with("SSH-") || stream != "ssh" => return Outcome::Pass(line),
         Said::Line(line) => {
             let begins: String = line.chars().take(SHOWN).collect();
-            format!("it is no ssh server: it said '{begins}'")
+            format!("it is not an ssh server: it sent '{begins}'")
         }
         Said::Nothing if stream != "ssh" => {
-            return Outcome::Pass("connected; it waits to be spoken to".into());
+            return Outcome::Pass("connected; it waits for the client to speak".into());
         }
         Said::Nothing => {
-            format!("an ssh server speaks first, and it said nothing in {} s", SSH_LIMIT.as_secs())
+            format!("it sent nothing in {} s, and an ssh server speaks first", SSH_LIMIT.as_secs())
         }
-        Said::Ended => "it ended the stream without a word".into(),
+        Said::Ended => "it ended the stream and sent nothing".into(),
     };
-    let hint = format!(
-        "the agent's configuration says what the stream '{stream}' leads to: look at it on the device"
-    );
+    let hint =
+        format!("on the device, check the target of the stream '{stream}' in the agent's configuration");
     if stream == "ssh" {
         Outcome::Fail(problem, Some(hint), Exit::Protocol)
     } else {
@@ -157,8 +156,8 @@ mod tests {
             Outcome::Skip => "skip".into(),
         };
         assert_eq!(told(Said::Line("SSH-2.0-x".into()), "ssh"), "pass");
-        assert!(told(Said::Line("220 mail".into()), "ssh").contains("no ssh server: it said '220 mail'"));
-        assert!(told(Said::Nothing, "ssh").contains("said nothing in 30 s"));
+        assert!(told(Said::Line("220 mail".into()), "ssh").contains("not an ssh server: it sent '220 mail'"));
+        assert!(told(Said::Nothing, "ssh").contains("sent nothing in 30 s"));
         assert!(told(Said::Ended, "ssh").starts_with("it ended the stream"));
         assert!(told(Said::Ended, "tcp-80").starts_with("warning: it ended the stream"));
         assert_eq!(told(Said::Nothing, "tcp-80"), "pass");

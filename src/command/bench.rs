@@ -21,7 +21,7 @@ use crate::text::size;
 use crate::time::phase::Phases;
 use crate::{cli, logging};
 
-/// How often the progress is drawn anew.
+/// How often the progress is redrawn.
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// The characters of a full progress bar.
@@ -91,7 +91,7 @@ fn may_begin(args: &cli::Bench, plans: &[(Direction, Plan)]) -> Result<bool> {
     }
     prompt::consent(&format!("iotstream: {cost}: go on?"))?.ok_or_else(|| Error::Usage {
         problem: format!("{cost}, and there is no terminal to ask on"),
-        hint: "with --yes it does not ask, and --size says how much".into(),
+        hint: "with --yes it runs without asking; --size sets how much it transfers".into(),
     })
 }
 

@@ -35,7 +35,7 @@ fn add(args: &AddProfile) -> Result<()> {
     if name.is_empty() || name.starts_with('-') || !name.chars().all(allowed) {
         return Err(usage(
             format!("'{name}' cannot be a profile's name"),
-            "letters, digits, '-', '_' and '.' make one",
+            "use letters, digits, '-', '_' and '.'",
         ));
     }
     if let Some(wrong) = hosts.iter().find(|pattern| !is_pattern(pattern)) {

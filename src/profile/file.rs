@@ -218,8 +218,8 @@ connection-string-command = ["op", "read", "op://a b"]
                 Ok(_) => assert!(!refused, "{mode:o}"),
                 Err(error) => {
                     assert!(refused, "{mode:o}: {error}");
-                    let mend = format!("chmod go-w '{}'", directory.path().display());
-                    assert_eq!(error.hint(), Some(mend));
+                    let fix = format!("chmod go-w '{}'", directory.path().display());
+                    assert_eq!(error.hint(), Some(fix));
                 }
             }
         }
@@ -251,7 +251,7 @@ connection-string-command = ["op", "read", "op://a b"]
                     refused,
                     "{mode:o} {text}: {result:?}"
                 );
-                // What cannot be read is not edited either, and the other way round.
+                // A file that cannot be read cannot be edited, and the reverse.
                 let edited = super::super::Editor::open(&path);
                 assert_eq!(
                     matches!(edited, Err(Error::Permissions(_))),

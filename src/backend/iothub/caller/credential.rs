@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::time::clock::unix_seconds;
 
-/// How long a token of ours is good: one connection's set-up, and a clock that is somewhat behind.
+/// The life of a signed token: one connection's set-up, and a clock that is somewhat behind.
 const TOKEN_LIFE: Duration = Duration::from_secs(5 * 60);
 
 /// What gives access to a hub as a service.

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::net::{Endpoint, Network, Reply};
 use crate::time::phase::Phases;
 
-/// Hubs allow few queries a minute: a page is as large as they make it.
+/// Hubs allow few queries a minute: ask for the largest page.
 const PAGE: usize = 1000;
 
 /// Twins have up to 72 KB each [D].
@@ -27,7 +27,7 @@ const PAGE_LIMIT: usize = PAGE * 72 * 1024;
 /// How long a page may take.
 const PAGE_TIME: Duration = Duration::from_secs(60);
 
-/// How often a hub that throttles is asked again for the same page, and how soon where it does not say.
+/// How often to ask a hub that throttles for the same page, and the pause where it names none.
 const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -71,7 +71,7 @@ impl HubRegistry {
             let paused = |pause| progress(Progress { devices: devices.len(), pause: Some(pause) });
             let reply = self.page(next.as_ref(), paused).await?;
             let found = devices_page(&reply.body).map_err(malformed(hub))?;
-            // A list that goes round in circles brings devices, and none that is new.
+            // A list that repeats itself has devices, and no new ones.
             let known = ids.len();
             devices.extend(found.into_iter().filter(|device: &Device| ids.insert(device.id.clone())));
             empty_pages = if ids.len() == known { empty_pages + 1 } else { 0 };
@@ -87,7 +87,7 @@ impl HubRegistry {
                 )));
             }
             let following = reply.headers.get(CONTINUATION).filter(|token| !token.is_empty()).cloned();
-            // The same page again would be for ever.
+            // The same token again would repeat the page for ever.
             if following.is_none() || following == next {
                 return Ok(devices);
             }
