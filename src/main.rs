@@ -7,9 +7,9 @@ use clap_complete::CompleteEnv;
 use iotstream::cli::complete;
 use iotstream::cli::{Cli, Command, in_order, usage_error};
 use iotstream::platform::process;
-use iotstream::{command, connect, logging};
+use iotstream::{command, logging};
 
-/// An empty variable is as good as none, as containers, units and CI leave it behind.
+/// An empty variable counts as unset: containers, units and CI leave such behind.
 fn without_empty_variables(program: clap::Command) -> clap::Command {
     let is_empty = |name: &std::ffi::OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
     program
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
             let Some(usage) = usage_error(&error, &program, &words) else { error.exit() };
             let word = words.get(1).and_then(|word| program.find_subcommand(word));
             if word.is_none_or(|word| word.get_name() == "connect") {
-                return connect::refuse(None, &usage);
+                return command::refuse(None, &usage);
             }
             logging::report(&usage);
             return ExitCode::from(usage.exit() as u8);
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     logging::start(cli.log().options(matches!(cli.command, Some(Command::Agent(_)))));
     match command::run(cli) {
         Ok(code) => code,
-        Err(error) if asked.is_some() => connect::refuse(asked.as_ref(), &error),
+        Err(error) if asked.is_some() => command::refuse(asked.as_ref(), &error),
         Err(error) => {
             logging::report(&error);
             ExitCode::from(error.exit() as u8)

@@ -1,6 +1,7 @@
 //! The caller's side of a backend: asks a service for a stream to a device.
 
 use std::fmt::Debug;
+use std::time::Duration;
 
 use super::joined::{Joined, Pending};
 use crate::check::Finding;
@@ -8,12 +9,28 @@ use crate::error::Result;
 use crate::state::rate::Turn;
 use crate::time::phase::Phases;
 
+/// A stream to ask for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The device's id; the backend knows which ids there can be.
+    pub device: String,
+    pub module: Option<String>,
+    pub stream: String,
+    /// How long the service waits for the device to come online; zero leaves it to the service.
+    pub connect_timeout: Duration,
+    /// How long the service waits for the device's answer; zero leaves it to the service.
+    pub response_timeout: Duration,
+}
+
 /// Asks one service for one stream of one device, as often as it is told to.
 pub trait Dialer: Debug + Send + Sync {
+    /// The stream, the device and the service, for people.
+    fn describe(&self) -> String;
+
     /// The device as messages and JSON name it, such as `gw-07` or `gw-07/camera`.
     fn device(&self) -> String;
 
-    /// The service that is asked, as `HOST` or `HOST:PORT`. What is remembered of a service is kept under this name.
+    /// The service, as `HOST` or `HOST:PORT`. What is remembered of a service is kept under this name.
     fn service(&self) -> String;
 
     /// The name of the stream.
@@ -26,6 +43,8 @@ pub trait Dialer: Debug + Send + Sync {
     fn daily_quota(&self) -> Option<u64>;
 
     /// Asks for the stream once, with a token of its own, and joins it. Waits for `turn` right before the request.
+    ///
+    /// Cancel-safe: a stream that is dropped before it is joined is given up.
     ///
     /// # Errors
     /// Which phase failed, and what the service or the device said.

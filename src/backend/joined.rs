@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 
+use crate::net::WebSocket;
 use crate::tunnel::Remote;
 
 /// A future behind a trait object.
@@ -15,6 +16,12 @@ pub struct Joined {
     pub io: Box<dyn Remote + Send>,
     /// Bytes that arrived with the answer to the upgrade.
     pub early: Bytes,
+}
+
+impl<S: Remote + Send + 'static> From<WebSocket<S>> for Joined {
+    fn from(websocket: WebSocket<S>) -> Self {
+        Self { io: Box::new(websocket.io), early: websocket.early }
+    }
 }
 
 impl fmt::Debug for Joined {

@@ -1,10 +1,18 @@
 //! How a stream is asked for and offered. Nothing else knows with which service.
 
+mod access;
+mod choose;
 mod dialer;
 pub mod iothub;
 mod joined;
 mod listener;
+mod pasted;
+mod registry;
 
-pub use dialer::{Checked, Dialer};
+pub use access::Access;
+pub use choose::{Defaults, defaults, dialer, is_connection_string, recognise, registry};
+pub use dialer::{Checked, Dialer, Request};
 pub use joined::{Joined, Pending};
 pub use listener::{Cause, Event, Listener, Offer, Offers, Order, Rejection, Reply, Reread, Source};
+pub use pasted::Pasted;
+pub use registry::{Device, Progress, Registry, State};

@@ -1,4 +1,4 @@
-//! What a check finds: one thing after the other, passed, failed with what to do, or not looked at.
+//! What a check finds: one step after the other, passed, failed with what to do, or skipped.
 
 use std::borrow::Borrow;
 use std::time::{Duration, Instant};
@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 use crate::error::{Error, Exit, Result, escape};
 use crate::text::duration::show_measured;
 
-/// How one thing was found.
+/// The steps from the name of a service to a joined stream, in order.
+pub const STEPS: [&str; 7] = ["dns", "tcp", "tls", "clock", "credential", "device", "gateway"];
+
+/// What was found at one step.
 #[derive(Debug)]
 pub struct Finding {
     pub what: String,
@@ -20,11 +23,11 @@ pub struct Finding {
 #[derive(Debug)]
 pub enum Outcome {
     Pass(String),
-    /// It works, and what may become of it: what to do.
+    /// What works and may soon fail, and what to do.
     Warn(String, String),
     /// What is wrong, what to do, and what the command's exit status becomes.
     Fail(String, Option<String>, Exit),
-    /// Not looked at, for something before it failed.
+    /// Not checked, for a step before it failed.
     Skip,
 }
 
@@ -39,7 +42,7 @@ impl Outcome {
         }
     }
 
-    /// The terminal's colour for it: green, yellow, red, and dim.
+    /// The terminal's colour: green, yellow, red, or dim.
     fn colour(&self) -> &'static str {
         match self {
             Outcome::Pass(_) => "32",
@@ -63,7 +66,7 @@ impl<E: Borrow<Error>> From<std::result::Result<String, E>> for Outcome {
 }
 
 impl Finding {
-    /// The finding as a line for people, with another one for what to do; `coloured` for a terminal.
+    /// A line for people, and a second one with the hint; `coloured` for a terminal.
     pub fn line(&self, coloured: bool) -> String {
         let (status, detail, hint) = self.outcome.parts();
         let status =
@@ -79,21 +82,30 @@ impl Finding {
         text
     }
 
-    /// The same for programs.
+    /// The JSON object for programs.
     pub fn json(&self) -> Value {
         let (status, detail, hint) = self.outcome.parts();
         let milliseconds = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
         json!({ "check": self.what, "status": status, "detail": detail, "hint": hint, "milliseconds": milliseconds })
     }
 
-    /// What came of looking at `what` since `since`.
+    /// The result of checking `what`, which began at `since`.
     pub fn new(what: impl Into<String>, since: Instant, result: Result<String>) -> Self {
         Self { what: what.into(), outcome: result.into(), took: since.elapsed() }
     }
 
-    /// Not looked at.
+    /// A step that is skipped.
     pub fn skipped(what: &str) -> Self {
         Self { what: what.into(), outcome: Outcome::Skip, took: Duration::ZERO }
+    }
+}
+
+/// Adds those of `steps` that have no finding yet, as skipped.
+pub fn skip_rest(findings: &mut Vec<Finding>, steps: &[&str]) {
+    for step in steps {
+        if !findings.iter().any(|finding| finding.what == *step) {
+            findings.push(Finding::skipped(step));
+        }
     }
 }
 

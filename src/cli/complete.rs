@@ -1,4 +1,4 @@
-//! Completion of words on a command line: what is completed comes from files, never from the network.
+//! Completion of words on a command line, from files and never from the network.
 
 use std::io;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ pub const VARIABLE: &str = "IOTSTREAM_COMPLETE";
 
 const NAME: &str = "iotstream";
 
-/// In a directory of zsh's fpath the loader is read at the first TAB, which it has to answer, too.
+/// zsh reads a loader in a directory of its fpath at the first TAB, which the loader has to answer, too.
 const ZSH_FIRST_TAB: &[u8] = b"if (( $+compstate )); then _clap_dynamic_completer_iotstream; fi\n";
 
 /// The shells that have a loader.
@@ -38,7 +38,7 @@ pub(crate) fn profiles() -> Vec<CompletionCandidate> {
     read().map_or_else(Vec::new, |profiles| profiles.all.into_keys().map(CompletionCandidate::new).collect())
 }
 
-/// The names of hosts: the aliases and the devices last seen of every profile, as ssh would be given them.
+/// The names of hosts: the aliases and the devices last seen of every profile, as a user gives them to ssh.
 pub(crate) fn hosts() -> Vec<CompletionCandidate> {
     let Some(profiles) = read() else { return Vec::new() };
     let mut hosts: Vec<String> = profiles
@@ -54,7 +54,7 @@ pub(crate) fn hosts() -> Vec<CompletionCandidate> {
     hosts.into_iter().map(CompletionCandidate::new).collect()
 }
 
-/// The profile file; without one, or with one that is wrong, there is nothing to complete.
+/// The profile file; without one, or with a malformed one, there is nothing to complete.
 fn read() -> Option<Profiles> {
     let path = std::env::var_os("IOTSTREAM_CONFIG").map_or_else(default_path, PathBuf::from);
     Profiles::read(&path).ok()

@@ -10,16 +10,17 @@ use clap_complete::ArgValueCandidates;
 use log::LevelFilter;
 
 use crate::logging;
-use crate::profile::stream_for_port;
 use crate::text::duration;
 
 pub mod complete;
 mod measure;
 mod order;
+mod profile;
 mod usage;
 
 pub use measure::{Bench, Direction, Ping};
 pub use order::in_order;
+pub use profile::{AddProfile, NamedProfile, Profile, ProfileAction, ProfileFile, ShowProfile};
 pub use usage::usage_error;
 
 #[derive(Debug, Parser)]
@@ -33,7 +34,7 @@ pub use usage::usage_error;
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     disable_help_subcommand = true,
-    after_help = "A device named like a command is reached with `iotstream -- NAME`."
+    after_help = "To reach a device that is named like a command: iotstream -- NAME"
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -44,58 +45,58 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Bridge stdin and stdout onto a stream to HOST: the ProxyCommand, written out
+    /// Bridge stdin and stdout onto a stream to HOST, as the ProxyCommand does
     Connect(Connect),
-    /// Serve this device: wait for streams and connect each to its target
+    /// Run the device's side: accept streams and connect each to its target
     Agent(Agent),
-    /// Run a local IoT Hub that speaks the same protocol, for tests and rehearsals
+    /// Run a local emulator of IoT Hub, for tests and rehearsals
     Emulator(Emulator),
-    /// List the hub's devices, and remember their ids for names that ssh has lower-cased
+    /// List the hub's devices, and cache their ids for names that ssh has lower-cased
     Devices(Devices),
-    /// Manage profiles: the hubs and their credentials
+    /// Manage profiles: hubs and their credentials
     Profile(Profile),
-    /// Print or keep the ssh configuration for every profile
+    /// Print the ssh configuration for every profile, or keep it in ~/.ssh
     SshConfig(SshConfig),
-    /// Show it working: a hub, a device and a real ssh session, all on this machine
+    /// Run a self-contained demo: hub, device and ssh session on this machine
     Demo(Demo),
-    /// Look at every phase on the way to HOST, and say what to do about the one that fails
+    /// Diagnose each step of the connection to HOST
     Check(Check),
-    /// Measure how long a byte takes to HOST and back, through a real stream
+    /// Measure round-trip times to HOST through a stream
     Ping(Ping),
-    /// Measure how fast a stream to HOST is; it costs of the hub's daily quota, and asks before
+    /// Measure throughput to HOST; uses the hub's daily quota; asks first
     Bench(Bench),
-    /// Print a shell's loader of completions
+    /// Print a completion script
     Completions(Completions),
     /// Print the record of the last connection that failed
     Last(Last),
 }
 
-/// What every command that talks to a hub as a service takes.
+/// Which profile to use, and how to reach its hub.
 #[derive(Args, Clone, Debug, Default)]
-pub struct Service {
-    /// The profile to use, whatever its hosts patterns say
+pub struct ProfileArgs {
+    /// Use this profile, whatever the hosts patterns say
     #[arg(long, value_name = "NAME", env = "IOTSTREAM_PROFILE", add = ArgValueCandidates::new(complete::profiles))]
     pub profile: Option<String>,
     /// The profile file [default: iotstream/profiles.toml in the user's configuration directory]
     #[arg(long, value_name = "FILE", env = "IOTSTREAM_CONFIG")]
     pub config: Option<PathBuf>,
-    /// A file of certificates to trust besides the system's
+    /// Trust the certificates in this file, besides the system's
     #[arg(long, value_name = "FILE", env = "IOTSTREAM_CA_FILE")]
     pub ca_file: Option<PathBuf>,
-    /// A proxy: http://, https:// or socks5://, or none [default: as HTTPS_PROXY, ALL_PROXY and NO_PROXY say]
+    /// The proxy: http://, https:// or socks5://, or none [default: from HTTPS_PROXY, ALL_PROXY and NO_PROXY]
     #[arg(long, value_name = "URL", env = "IOTSTREAM_PROXY", hide_env_values = true)]
     pub proxy: Option<String>,
 }
 
-/// How a device is asked for a stream, for every command that does.
+/// The options of every command that opens a stream.
 #[derive(Args, Clone, Debug, Default)]
-pub struct Way {
+pub struct StreamArgs {
     #[command(flatten)]
-    pub service: Service,
-    /// The name as it was typed ("%n"), for ssh lower-cases HOST
+    pub profile: ProfileArgs,
+    /// The device's name as the user typed it (%n): ssh lower-cases HOST
     #[arg(long, value_name = "NAME", env = "IOTSTREAM_NAME")]
     pub name: Option<String>,
-    /// A module of the device
+    /// Open the stream to this module of the device
     #[arg(long, value_name = "ID", env = "IOTSTREAM_MODULE")]
     pub module: Option<String>,
     /// How long the hub waits for the device to come online [default: 8s]
@@ -104,8 +105,8 @@ pub struct Way {
     /// How long the hub waits for the device's answer [default: 30s]
     #[arg(long, value_name = "DURATION", env = "IOTSTREAM_RESPONSE_TIMEOUT", value_parser = duration::parse)]
     pub response_timeout: Option<Duration>,
-    /// Keep trying for this long while the device is offline; a hub that throttles is tried for 9 seconds in any case
-    /// [default: the profile's, else 0]
+    /// Retry for this long while the device is offline; a hub that throttles is retried for at least 9 seconds [default:
+    /// the profile's wait, else 0]
     #[arg(long, value_name = "DURATION", env = "IOTSTREAM_WAIT", value_parser = duration::parse)]
     pub wait: Option<Duration>,
     /// Ping after this much silence, and drop the connection after twice as much; 0 disables both [default: 30s, and 110s]
@@ -115,41 +116,34 @@ pub struct Way {
 
 #[derive(Args, Clone, Debug, Default)]
 pub struct Connect {
-    /// The device's name as ssh has it (%h): an id, an alias, or an id with the profile's suffix
+    /// The device as ssh names it (%h): an id, an alias, or an id with the profile's suffix
     #[arg(value_name = "HOST", required = true, add = ArgValueCandidates::new(complete::hosts))]
     pub host: Option<String>,
-    /// The port asked for (%p): 22 is the stream 'ssh', any other N is 'tcp-N'
+    /// The port (%p): 22 asks for the stream 'ssh', any other port N for 'tcp-N'
     #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,
     #[command(flatten)]
-    pub way: Way,
-    /// The stream to ask for, whatever the port
+    pub stream_args: StreamArgs,
+    /// Ask for this stream, whatever the port
     #[arg(long, value_name = "NAME", env = "IOTSTREAM_STREAM")]
     pub stream: Option<String>,
-    /// At the end print one line: duration, bytes each way, phases
+    /// Print one line at the end: duration, bytes sent and received, phases
     #[arg(long, env = "IOTSTREAM_STATS", value_parser = clap::builder::FalseyValueParser::new())]
     pub stats: bool,
     #[command(flatten)]
     pub log: Log,
 }
 
-impl Connect {
-    /// The stream that is asked for, as far as the command line alone can say.
-    pub fn stream_asked(&self) -> String {
-        self.stream.clone().unwrap_or_else(|| stream_for_port(self.port.unwrap_or(22)))
-    }
-}
-
-/// How much is said, and where.
+/// How much is logged, and where.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Log {
-    /// Say more on stderr; twice for all
+    /// Print more on stderr; twice for everything
     #[arg(short, long, action = clap::ArgAction::Count, env = "IOTSTREAM_VERBOSE")]
     pub verbose: u8,
-    /// Say nothing on stderr but the error that ends the command
+    /// Print nothing on stderr but the error that ends the command
     #[arg(short, long)]
     pub quiet: bool,
-    /// Append messages to this file as well
+    /// Append messages to this file, too
     #[arg(long, value_name = "FILE", env = "IOTSTREAM_LOG_FILE")]
     pub log_file: Option<PathBuf>,
 }
@@ -169,7 +163,7 @@ impl Log {
 
 #[derive(Args, Clone, Debug, Default)]
 pub struct Agent {
-    /// The configuration [default: /etc/iotstream/agent.toml]
+    /// The agent's configuration file [default: /etc/iotstream/agent.toml]
     #[arg(
         long,
         value_name = "FILE",
@@ -177,24 +171,24 @@ pub struct Agent {
         conflicts_with = "connection_string_file"
     )]
     pub config: Option<PathBuf>,
-    /// Run without a configuration, with the device's connection string from this file
+    /// Run without a configuration file; read the device's connection string from this file
     #[arg(long, value_name = "FILE")]
     pub connection_string_file: Option<PathBuf>,
-    /// A file of certificates to trust besides the system's
+    /// Trust the certificates in this file, besides the system's
     #[arg(long, value_name = "FILE", env = "IOTSTREAM_CA_FILE")]
     pub ca_file: Option<PathBuf>,
-    /// A proxy: http://, https:// or socks5://, or none [default: as HTTPS_PROXY, ALL_PROXY and NO_PROXY say]
+    /// The proxy: http://, https:// or socks5://, or none [default: from HTTPS_PROXY, ALL_PROXY and NO_PROXY]
     #[arg(long, value_name = "URL", env = "IOTSTREAM_PROXY", hide_env_values = true)]
     pub proxy: Option<String>,
-    /// Without a configuration: a stream's name and where it leads; for measuring, builtin:echo, builtin:discard or
+    /// Without a configuration file: connect STREAM to HOST:PORT, or for measuring to builtin:echo, builtin:discard or
     /// builtin:source [default: ssh=127.0.0.1:22]
     #[arg(long, value_name = "STREAM=HOST:PORT", requires = "connection_string_file")]
     pub target: Vec<String>,
-    /// Look at the configuration, the way to the hub, the credential and each target, and serve nothing. A running agent
-    /// of this device is put out of service for a moment
+    /// Check the configuration, the connection to the hub, the credential and each target, and exit. The hub disconnects
+    /// a running agent of this device for a moment
     #[arg(long)]
     pub check: bool,
-    /// The findings of --check as JSON
+    /// Print the findings of --check as JSON
     #[arg(long, requires = "check")]
     pub json: bool,
     /// Print a hardened systemd unit that runs the agent
@@ -209,28 +203,28 @@ pub struct Agent {
 
 #[derive(Args, Clone, Debug)]
 pub struct Emulator {
-    /// Where keys, certificates and connection strings are kept
+    /// Keep keys, certificates and connection strings in this directory
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
-    /// Where HTTPS (REST, gateway, MQTT over WebSocket) listens; port 0 picks one
+    /// Listen here for HTTPS (REST, gateway, MQTT over WebSocket); port 0 picks a free port
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8443")]
     pub listen: SocketAddr,
-    /// Where MQTT over TLS listens; port 0 picks one
+    /// Listen here for MQTT over TLS; port 0 picks a free port
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8883")]
     pub mqtt_listen: SocketAddr,
-    /// A device to register, or DEVICE/MODULE
+    /// Register this device, or DEVICE/MODULE
     #[arg(long = "device", value_name = "ID", num_args = 1..)]
     pub devices: Vec<String>,
-    /// A device, or DEVICE/MODULE, that proves itself with the certificate of this SHA-256 thumbprint
+    /// Register a device, or DEVICE/MODULE, that authenticates with the certificate of this SHA-256 thumbprint
     #[arg(long = "x509-device", value_name = "ID=THUMBPRINT")]
     pub x509_devices: Vec<String>,
-    /// Another name for the TLS certificate; the first one stands in the connection strings
+    /// Another name for the TLS certificate; the connection strings have the first one
     #[arg(long = "hostname", value_name = "NAME")]
     pub hostnames: Vec<String>,
-    /// New streams a second and streams at a time that it lets in, as 5/s,50 [default: all]
+    /// Limit new streams a second and streams at a time, as in 5/s,50 [default: no limit]
     #[arg(long, value_name = "RATE/s,AT-ONCE")]
     pub quota: Option<String>,
-    /// Faults to make, as latency=100ms,gateway=401,…
+    /// Inject these faults, as in latency=100ms,gateway=401,…
     #[arg(long, value_name = "FAULTS")]
     pub inject: Option<String>,
     #[command(flatten)]
@@ -250,15 +244,14 @@ pub struct Demo {
 pub struct Check {
     #[command(flatten)]
     pub connect: Connect,
-    /// Print JSON: an array of what was looked at, each with check, status (pass, warn, fail or skip), detail, hint and
-    /// milliseconds
+    /// Print a JSON array of the steps, each with check, status (pass, warn, fail or skip), detail, hint and milliseconds
     #[arg(long)]
     pub json: bool,
 }
 
 #[derive(Args, Clone, Debug)]
 pub struct Completions {
-    /// Whose
+    /// The shell
     #[arg(value_name = "SHELL", value_parser = clap::builder::PossibleValuesParser::new(complete::shells()))]
     pub shell: String,
     #[command(flatten)]
@@ -273,17 +266,17 @@ pub struct Last {
 
 #[derive(Args, Clone, Debug)]
 pub struct Devices {
-    /// Only ids that fit this pattern, with * and ?, ignoring case
+    /// Only ids that match this pattern, with * and ?, ignoring case
     #[arg(value_name = "PATTERN")]
     pub pattern: Option<String>,
     /// Only devices in this state
     #[arg(long, value_name = "STATE")]
     pub state: Option<DeviceState>,
-    /// Print JSON, with the fields id, state and lastActivity
+    /// Print a JSON array with the fields id, state and lastActivity
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub service: Service,
+    pub profile: ProfileArgs,
     #[command(flatten)]
     pub log: Log,
 }
@@ -296,94 +289,8 @@ pub enum DeviceState {
 }
 
 #[derive(Args, Clone, Debug)]
-pub struct Profile {
-    #[command(subcommand)]
-    pub action: ProfileAction,
-}
-
-#[derive(Subcommand, Clone, Debug)]
-pub enum ProfileAction {
-    /// Add a profile with the connection string that comes on stdin, or is asked for on a terminal
-    Add(AddProfile),
-    /// List the profiles; the default one has a star
-    List(ProfileFile),
-    /// Show a profile's settings, secrets hidden
-    Show(ShowProfile),
-    /// Remove a profile
-    Remove(NamedProfile),
-    /// Make a profile the default
-    Default(NamedProfile),
-    /// Print the path of the profile file
-    Path(ProfileFile),
-}
-
-impl ProfileAction {
-    fn log(&self) -> &Log {
-        match self {
-            Self::Add(args) => &args.file.log,
-            Self::List(file) | Self::Path(file) => &file.log,
-            Self::Show(args) => &args.log,
-            Self::Remove(args) | Self::Default(args) => &args.file.log,
-        }
-    }
-}
-
-#[derive(Args, Clone, Debug)]
-pub struct ProfileFile {
-    /// The profile file [default: iotstream/profiles.toml in the user's configuration directory]
-    #[arg(long, value_name = "FILE", env = "IOTSTREAM_CONFIG")]
-    pub config: Option<PathBuf>,
-    #[command(flatten)]
-    pub log: Log,
-}
-
-#[derive(Args, Clone, Debug)]
-pub struct AddProfile {
-    /// Its name: letters, digits, '-', '_' and '.'
-    pub name: String,
-    /// Patterns of the host names it is for, as '*.factory'
-    #[arg(long, value_name = "PATTERN", num_args = 1..)]
-    pub hosts: Vec<String>,
-    /// A file of certificates to trust besides the system's
-    #[arg(long, value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
-    #[command(flatten)]
-    pub file: ProfileFile,
-}
-
-#[derive(Args, Clone, Debug)]
-pub struct NamedProfile {
-    /// Which one
-    pub name: String,
-    #[command(flatten)]
-    pub file: ProfileFile,
-}
-
-#[derive(Args, Clone, Debug)]
-pub struct ShowProfile {
-    /// The profile [default: the one that --profile or the file says]
-    pub name: Option<String>,
-    /// Say where each setting comes from
-    #[arg(long)]
-    pub origins: bool,
-    #[command(flatten)]
-    pub service: Service,
-    /// As for connect
-    #[arg(long, value_name = "DURATION", env = "IOTSTREAM_CONNECT_TIMEOUT", value_parser = duration::parse)]
-    pub connect_timeout: Option<Duration>,
-    /// As for connect
-    #[arg(long, value_name = "DURATION", env = "IOTSTREAM_RESPONSE_TIMEOUT", value_parser = duration::parse)]
-    pub response_timeout: Option<Duration>,
-    /// As for connect
-    #[arg(long, value_name = "DURATION", env = "IOTSTREAM_WAIT", value_parser = duration::parse)]
-    pub wait: Option<Duration>,
-    #[command(flatten)]
-    pub log: Log,
-}
-
-#[derive(Args, Clone, Debug)]
 pub struct SshConfig {
-    /// Keep the blocks in ~/.ssh/iotstream.conf, which ~/.ssh/config includes
+    /// Write the blocks to ~/.ssh/iotstream.conf, and include it in ~/.ssh/config
     #[arg(long)]
     pub write: bool,
     /// Print what --write would change
@@ -392,17 +299,17 @@ pub struct SshConfig {
     /// Undo --write
     #[arg(long, conflicts_with_all = ["write", "diff", "devices"])]
     pub remove: bool,
-    /// Ask the hubs for their devices, and name each: for host keys by device, and for ssh's completion
+    /// Ask the hubs for their devices, and write a block for each: for host keys by device and ssh's completion
     #[arg(long)]
     pub devices: bool,
     #[command(flatten)]
-    pub service: Service,
+    pub profile: ProfileArgs,
     #[command(flatten)]
     pub log: Log,
 }
 
 impl Cli {
-    /// What connects, where that is what was asked for.
+    /// The options of a connection, where the command line asks for one.
     pub fn connection(&self) -> Option<&Connect> {
         match &self.command {
             None => Some(&self.connect),
@@ -411,7 +318,7 @@ impl Cli {
         }
     }
 
-    /// The logging options of whichever command was given.
+    /// The logging options of the command.
     pub fn log(&self) -> &Log {
         match &self.command {
             None => &self.connect.log,

@@ -1,4 +1,4 @@
-//! Options before a command's word: what the program has in common is taken on either side of it.
+//! Options before a command's word: those that all commands have are accepted on either side of it.
 
 use std::ffi::OsString;
 
@@ -8,9 +8,9 @@ use clap::Command;
 const WITH_VALUE: [&str; 4] = ["--config", "--log-file", "--proxy", "--ca-file"];
 const FLAGS: [&str; 2] = ["--verbose", "--quiet"];
 
-/// The words of a command line with the common options that stand before a command's word right after it, where clap
-/// looks for them. A command that has no use for one goes without it, as behind an alias. Where another option comes
-/// first, or `--`, what follows is a host, and all stays as it is.
+/// The words of a command line, with the common options before a command's word moved right behind it, where clap looks
+/// for them. One that the command does not have is dropped, so that an alias may have it. After any other option, or
+/// `--`, a host follows, and the words stay as they are.
 pub fn in_order(program: &Command, words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let words: Vec<OsString> = words.into_iter().collect();
     let mut at = words.len().min(1);

@@ -1,4 +1,4 @@
-//! A command line that is wrong, as every other error is told: the problem, and what to write.
+//! A wrong command line, reported like every other error: the problem and a hint.
 
 use std::env;
 use std::ffi::OsString;
@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 
 use crate::error::Error;
 
-/// What clap has found wrong in `words`. `None` is what it has to say that is no error: help, a version.
+/// The error that clap has found in `words`; `None` for its help and version.
 pub fn usage_error(error: &clap::Error, program: &Command, words: &[OsString]) -> Option<Error> {
     use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     if matches!(error.kind(), DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand) {
@@ -39,7 +39,7 @@ pub fn usage_error(error: &clap::Error, program: &Command, words: &[OsString]) -
     Some(Error::Usage { problem, hint })
 }
 
-/// The variable that stands for `argument`, where the error is about it and the words do not have it.
+/// The variable that sets `argument`, where the error is about it and it is not among the words.
 fn blamed(argument: &clap::Arg, kind: ErrorKind, problem: &str, words: &[OsString]) -> Option<String> {
     let variable = argument.get_env()?;
     let value = env::var_os(variable)?;

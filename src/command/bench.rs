@@ -1,82 +1,87 @@
-//! Measures how fast a stream to a device is, and says first what that costs.
+//! Measures the throughput of a stream to a device, and says first how much of the daily quota that uses.
 
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::time::interval;
 
+use super::options::to_measure;
 use super::output::print;
+use super::progress::draw;
 use super::prompt;
-use crate::connect::{self, Plan, keepalive};
+use crate::connect::{self, Plan};
 use crate::error::{Error, Exit, Result};
-use crate::measure::{Session, Transfer, download, upload};
+use crate::measure::{MeasuredStream, Transfer, download, upload};
 use crate::platform::signals::Interrupts;
 use crate::text::duration::{milliseconds, show_measured};
 use crate::text::size;
 use crate::time::phase::Phases;
 use crate::{cli, logging};
 
-/// What a hub's device streams carry in a day, all of them together [D].
-const DAILY_QUOTA: u64 = 300_000_000;
-
-/// How often the progress is drawn anew.
+/// How often the progress is redrawn.
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// The characters of a full progress bar.
 const BAR: usize = 30;
 
-/// One way of a stream.
+/// One direction of a stream.
 #[derive(Clone, Copy, PartialEq)]
-enum Way {
+enum Direction {
     Up,
     Down,
 }
 
-impl Way {
+impl Direction {
     fn name(self) -> &'static str {
         match self {
-            Way::Up => "up",
-            Way::Down => "down",
+            Direction::Up => "up",
+            Direction::Down => "down",
         }
     }
 
-    /// The agent's service at the other end, and the stream that leads there.
+    /// The agent's built-in target at the other end, and the stream that leads to it.
     fn builtin(self) -> &'static str {
         match self {
-            Way::Up => "discard",
-            Way::Down => "source",
+            Direction::Up => "discard",
+            Direction::Down => "source",
         }
     }
 }
 
 pub(super) fn run(args: &cli::Bench) -> Result<ExitCode> {
-    let ways: &[Way] = match args.direction {
-        cli::Direction::Up => &[Way::Up],
-        cli::Direction::Down => &[Way::Down],
-        cli::Direction::Both => &[Way::Up, Way::Down],
+    let directions: &[Direction] = match args.direction {
+        cli::Direction::Up => &[Direction::Up],
+        cli::Direction::Down => &[Direction::Down],
+        cli::Direction::Both => &[Direction::Up, Direction::Down],
     };
-    let plan = |way: &Way| Ok((*way, Arc::new(Plan::to_measure(&args.host, &args.way, way.builtin())?)));
-    let plans = ways.iter().map(plan).collect::<Result<Vec<_>>>()?;
-    if !may_begin(args, plans.len() as u64)? {
+    let plan = |direction: &Direction| {
+        let options = to_measure(&args.host, &args.stream_args, direction.builtin());
+        Ok((*direction, Plan::read(&options)?))
+    };
+    let plans = directions.iter().map(plan).collect::<Result<Vec<_>>>()?;
+    if !may_begin(args, &plans)? {
         return Ok(ExitCode::from(Exit::Other as u8));
     }
     let runtime = super::runtime()?;
     let code = runtime.block_on(bench(args, &plans));
-    // A secret store that was asked for a token cannot be called back.
+    // A thread that waits for a secret store cannot be called back.
     runtime.shutdown_background();
     code
 }
 
-/// Says what it costs, and asks whether that is all right.
-fn may_begin(args: &cli::Bench, ways: u64) -> Result<bool> {
-    let uses = size::show(args.size.saturating_mul(ways));
-    let cost = format!(
-        "this run uses {uses} of the {} that a hub's streams may carry a day",
-        size::show(DAILY_QUOTA)
-    );
+/// Says how much of the daily quota the run uses, and asks whether to go on.
+fn may_begin(args: &cli::Bench, plans: &[(Direction, Plan)]) -> Result<bool> {
+    let uses = size::show(args.size.saturating_mul(plans.len() as u64));
+    let quota = plans.iter().find_map(|(_, plan)| plan.dialer.daily_quota());
+    let cost = match quota {
+        Some(quota) => {
+            let quota = size::show(quota);
+            format!("this run uses {uses} of the {quota} that a hub's streams may carry a day")
+        }
+        None => format!("this run transfers {uses}"),
+    };
     if args.yes {
         if !args.log.quiet {
             logging::notice(&cost);
@@ -85,28 +90,33 @@ fn may_begin(args: &cli::Bench, ways: u64) -> Result<bool> {
     }
     prompt::consent(&format!("iotstream: {cost}: go on?"))?.ok_or_else(|| Error::Usage {
         problem: format!("{cost}, and there is no terminal to ask on"),
-        hint: "with --yes it does not ask, and --size says how much".into(),
+        hint: "with --yes it runs without asking; --size sets how much it transfers".into(),
     })
 }
 
-/// Measures one way after the other. One that was interrupted ends it, with what was moved.
-async fn bench(args: &cli::Bench, plans: &[(Way, Arc<Plan>)]) -> Result<ExitCode> {
+/// Measures one direction after the other. Ctrl-C ends it, with what has been transferred.
+async fn bench(args: &cli::Bench, plans: &[(Direction, Plan)]) -> Result<ExitCode> {
     let mut interrupts = Interrupts::listen()?;
     let mut runs = Vec::new();
     let mut ended = Ok(true);
-    for (way, plan) in plans {
-        let mut run = Run { way: *way, phases: Phases::default(), transfer: Transfer::default(), carried: 0 };
+    for (direction, plan) in plans {
+        let mut run = Run {
+            direction: *direction,
+            phases: Phases::default(),
+            transfer: Transfer::default(),
+            carried: 0,
+        };
         let opened = tokio::select! {
             opened = connect::open(plan, Instant::now(), &mut run.phases) => Some(opened),
             () = interrupts.next() => None,
         };
         ended = match opened {
-            Some(Ok(websocket)) => {
-                let session = Session::start(websocket, keepalive(&args.way));
-                run.measure(args, session, &mut interrupts).await
+            Some(Ok(joined)) => {
+                let stream = MeasuredStream::start(joined, plan.keepalive);
+                run.measure(args, stream, &mut interrupts).await
             }
             Some(Err(error)) => {
-                ended = Err(connect::unless_offered(error, plan.stream(), way.builtin()));
+                ended = Err(connect::unless_offered(error, plan.dialer.stream(), direction.builtin()));
                 break;
             }
             None => Ok(false),
@@ -126,10 +136,10 @@ async fn bench(args: &cli::Bench, plans: &[(Way, Arc<Plan>)]) -> Result<ExitCode
 }
 
 struct Run {
-    way: Way,
+    direction: Direction,
     phases: Phases,
     transfer: Transfer,
-    /// What the stream has carried both ways, whatever was measured of it.
+    /// Bytes that the stream has carried in both directions, measured or not.
     carried: u64,
 }
 
@@ -138,16 +148,16 @@ impl Run {
     async fn measure(
         &mut self,
         args: &cli::Bench,
-        mut session: Session,
+        mut stream: MeasuredStream,
         interrupts: &mut Interrupts,
     ) -> Result<bool> {
         self.transfer = Transfer::default();
-        let (stream, transfer) = (self.way.builtin(), &self.transfer);
-        let (read, write) = (&mut session.read, &mut session.write);
+        let (name, transfer) = (self.direction.builtin(), &self.transfer);
+        let (read, write) = (&mut stream.read, &mut stream.write);
         let transferred = async {
-            match self.way {
-                Way::Up => upload(stream, read, write, args.size, transfer).await,
-                Way::Down => download(stream, read, write, args.size, transfer).await,
+            match self.direction {
+                Direction::Up => upload(name, read, write, args.size, transfer).await,
+                Direction::Down => download(name, read, write, args.size, transfer).await,
             }
         };
         let draws = std::io::stderr().is_terminal() && !args.log.quiet;
@@ -158,7 +168,7 @@ impl Run {
             let mut redraw = interval(REDRAW);
             loop {
                 redraw.tick().await;
-                draw(&format!("{:<4} {}", self.way.name(), bar(transfer, args.size)));
+                draw(&format!("{:<4} {}", self.direction.name(), bar(transfer, args.size)));
             }
         };
         let ended = tokio::select! {
@@ -170,11 +180,11 @@ impl Run {
         if draws {
             draw("");
         }
-        self.carried = session.carried();
+        self.carried = stream.carried();
         match ended {
-            Ok(Some(false)) => Err(session.broken().await),
+            Ok(Some(false)) => Err(stream.broken().await),
             ended => {
-                session.end().await;
+                stream.end().await;
                 ended.map(|ended| ended.is_some())
             }
         }
@@ -189,13 +199,13 @@ impl Run {
         let of = if self.is_complete(size) { String::new() } else { format!(" of {}", size::show(size)) };
         let (took, rate) = (self.transfer.took().as_secs_f64(), show_rate(self.transfer.rate()));
         let set_up = show_measured(self.phases.total());
-        format!("{:<4}  {moved}{of} in {took:.3} s: {rate} (set up in {set_up})\n", self.way.name())
+        format!("{:<4}  {moved}{of} in {took:.3} s: {rate} (set up in {set_up})\n", self.direction.name())
     }
 
     fn json(&self, size: u64) -> Value {
         json!({
-            "direction": self.way.name(),
-            "stream": self.way.builtin(),
+            "direction": self.direction.name(),
+            "stream": self.direction.builtin(),
             "bytes": self.transfer.bytes(),
             "complete": self.is_complete(size),
             "seconds": (self.transfer.took().as_secs_f64() * 1e6).round() / 1e6,
@@ -207,19 +217,12 @@ impl Run {
 }
 
 fn json(args: &cli::Bench, plan: &Plan, runs: &[Run]) -> Value {
-    let (identity, hub) = plan.ends();
     json!({
-        "device": identity.client_id(),
-        "hub": hub.to_string(),
+        "device": plan.dialer.device(),
+        "hub": plan.dialer.service(),
         "size": args.size,
         "runs": runs.iter().map(|run| run.json(args.size)).collect::<Vec<_>>(),
     })
-}
-
-/// Puts a line in the place of the one before.
-fn draw(line: &str) {
-    // Progress that cannot be shown is no reason to stop.
-    let _ = write!(std::io::stderr(), "\r{line}\x1b[K");
 }
 
 fn bar(transfer: &Transfer, size: u64) -> String {

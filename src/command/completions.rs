@@ -1,4 +1,4 @@
-//! Prints a shell's loader of completions.
+//! Prints a completion script.
 
 use std::process::ExitCode;
 

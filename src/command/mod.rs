@@ -1,16 +1,20 @@
-//! One file per command: it resolves its inputs and calls the parts; it owns no protocol.
+//! One file per command: it resolves its inputs and calls the rooms below; it owns no protocol.
 
 mod agent;
 mod bench;
 mod check;
 mod completions;
+mod connect;
 mod demo;
 mod devices;
 mod emulator;
 mod last;
+mod listing;
+mod options;
 mod output;
 mod ping;
 mod profile;
+mod progress;
 mod prompt;
 mod show;
 mod ssh_config;
@@ -20,8 +24,9 @@ use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::cli::{Cli, Command};
-use crate::connect;
 use crate::error::{Error, Result};
+
+pub use connect::refuse;
 
 /// Runs what the command line asked for.
 ///
@@ -45,7 +50,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     }
 }
 
-/// What every command that waits for something runs on: one thread is enough for all of them.
-pub(crate) fn runtime() -> Result<Runtime> {
+/// The runtime of every command that waits for something: one thread is enough for all of them.
+fn runtime() -> Result<Runtime> {
     Builder::new_current_thread().enable_all().build().map_err(Error::local_io("the runtime"))
 }

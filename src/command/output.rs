@@ -1,4 +1,4 @@
-//! stdout, for the commands that talk there.
+//! stdout, for the commands that print there.
 
 use std::ffi::OsStr;
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -6,12 +6,12 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use crate::check::Finding;
 use crate::error::{Error, Result};
 
-/// Writes to stdout; a reader that has seen enough is no error.
+/// Writes to stdout. A reader that has gone is not an error.
 pub(super) fn print(text: &str) -> Result<()> {
     print_to_reader(text).or_else(|error| if reader_has_gone(&error) { Ok(()) } else { Err(error) })
 }
 
-/// Writes to stdout; where the reader has gone, whoever goes on printing is to know.
+/// Writes to stdout. A reader that has gone is an error, for callers that go on printing.
 pub(super) fn print_to_reader(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(Error::local_io("stdout"))
@@ -22,7 +22,7 @@ pub(super) fn reader_has_gone(error: &Error) -> bool {
     matches!(error, Error::LocalIo { source, .. } if source.kind() == ErrorKind::BrokenPipe)
 }
 
-/// Whether stdout takes colours: a terminal that knows them, and a user who has nothing against it (no-color.org).
+/// Whether to print colours: stdout is a terminal that has them, and the user has not disabled them (no-color.org).
 fn is_colourful() -> bool {
     let is =
         |name: &str, wanted: fn(&OsStr) -> bool| std::env::var_os(name).is_some_and(|value| wanted(&value));

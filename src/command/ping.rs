@@ -1,40 +1,40 @@
-//! Measures the round trip to a device and back, through a real stream.
+//! Measures the round trip to a device, through a real stream.
 
 use std::cell::RefCell;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::options::to_measure;
 use super::output::{print, print_to_reader, reader_has_gone};
 use crate::cli;
-use crate::connect::{self, Plan, keepalive};
+use crate::connect::{self, Plan};
 use crate::error::{Exit, Result, escape};
-use crate::measure::{Event, Pace, Session, Summary, round_trips};
+use crate::measure::{Event, MeasuredStream, Pace, Summary, round_trips};
 use crate::platform::signals::Interrupts;
 use crate::text::duration::{milliseconds, show, show_measured};
 use crate::time::phase::Phases;
 
 pub(super) fn run(args: &cli::Ping) -> Result<ExitCode> {
-    let plan = Arc::new(Plan::to_measure(&args.host, &args.way, &args.stream)?);
+    let plan = Plan::read(&to_measure(&args.host, &args.stream_args, &args.stream))?;
     let runtime = super::runtime()?;
     let code = runtime.block_on(ping(args, &plan));
-    // A secret store that was asked for a token cannot be called back.
+    // A thread that waits for a secret store cannot be called back.
     runtime.shutdown_background();
     code
 }
 
-async fn ping(args: &cli::Ping, plan: &Arc<Plan>) -> Result<ExitCode> {
+async fn ping(args: &cli::Ping, plan: &Plan) -> Result<ExitCode> {
     let report = Report::new(args, plan);
     report.begins()?;
     let mut phases = Phases::default();
     let opened = connect::open(plan, Instant::now(), &mut phases).await;
-    let websocket = opened.map_err(|error| connect::unless_offered(error, plan.stream(), "echo"))?;
+    let joined = opened.map_err(|error| connect::unless_offered(error, plan.dialer.stream(), "echo"))?;
     // Before this, Ctrl-C ends the command as it ends any other.
     let mut interrupts = Interrupts::listen()?;
     report.is_set_up(&phases)?;
-    let mut session = Session::start(websocket, keepalive(&args.way));
+    let mut stream = MeasuredStream::start(joined, plan.keepalive);
     let pace = Pace {
         count: args.count,
         interval: args.interval,
@@ -43,17 +43,17 @@ async fn ping(args: &cli::Ping, plan: &Arc<Plan>) -> Result<ExitCode> {
     };
     let note = |event| report.note(event);
     let ended = tokio::select! {
-        ended = round_trips(&args.stream, &mut session.read, &mut session.write, &pace, note) => ended,
+        ended = round_trips(&args.stream, &mut stream.read, &mut stream.write, &pace, note) => ended,
         () = interrupts.next() => Ok(true),
     };
     report.ends(&phases)?;
     match ended {
-        Ok(false) => return Err(session.broken().await),
+        Ok(false) => return Err(stream.broken().await),
         Err(error) if !reader_has_gone(&error) => {
-            session.end().await;
+            stream.end().await;
             return Err(error);
         }
-        _ => session.end().await,
+        _ => stream.end().await,
     }
     let answered = report.probes.borrow().iter().any(Option::is_some);
     Ok(if answered { ExitCode::SUCCESS } else { ExitCode::from(Exit::Other as u8) })
@@ -70,8 +70,8 @@ struct Report<'a> {
 
 impl<'a> Report<'a> {
     fn new(args: &'a cli::Ping, plan: &Plan) -> Self {
-        let (identity, hub) = plan.ends();
-        Self { args, device: identity.client_id(), hub: hub.to_string(), probes: RefCell::default() }
+        let (device, hub) = (plan.dialer.device(), plan.dialer.service());
+        Self { args, device, hub, probes: RefCell::default() }
     }
 
     fn begins(&self) -> Result<()> {
@@ -148,7 +148,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// The names in a line are the user's and the hub's.
+/// The names in a line come from the user and the hub.
 fn escape_lines(line: &str) -> String {
     escape(line.trim_end_matches('\n')) + "\n"
 }

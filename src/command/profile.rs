@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use super::output::print;
 use super::{prompt, show};
-use crate::backend::iothub::proto::ConnectionString;
+use crate::backend::{self, Pasted};
 use crate::cli::{AddProfile, NamedProfile, ProfileAction, ProfileFile};
 use crate::config::Source;
 use crate::error::{Error, Result, escape};
 use crate::net::read_certificates;
-use crate::profile::{Credential, Editor, NewProfile, Profile, Profiles, default_path, is_pattern};
+use crate::profile::{Editor, NewProfile, Profile, Profiles, default_path, is_pattern};
 
 pub(super) fn run(action: &ProfileAction) -> Result<ExitCode> {
     match action {
@@ -35,7 +35,7 @@ fn add(args: &AddProfile) -> Result<()> {
     if name.is_empty() || name.starts_with('-') || !name.chars().all(allowed) {
         return Err(usage(
             format!("'{name}' cannot be a profile's name"),
-            "letters, digits, '-', '_' and '.' make one",
+            "use letters, digits, '-', '_' and '.'",
         ));
     }
     if let Some(wrong) = hosts.iter().find(|pattern| !is_pattern(pattern)) {
@@ -54,26 +54,16 @@ fn add(args: &AddProfile) -> Result<()> {
         .transpose()?;
     let path = path(file);
     let mut editor = Editor::open(&path)?;
-    let pasted = prompt::secret("connection string", |text| ConnectionString::parse(text).is_ok())?;
-    // What is no connection string is described below.
-    let connection_string = ConnectionString::plain(pasted.expose()).unwrap_or(pasted);
-    let credential = Credential::from_connection_string("stdin".into(), &connection_string)?;
+    let text = prompt::secret("connection string", backend::is_connection_string)?;
+    let Pasted { connection_string, service, policy, warning } = backend::recognise("stdin", &text)?;
     let new = NewProfile { name, connection_string: &connection_string, hosts, ca_file: ca_file.as_deref() };
     editor.add(&new)?;
     editor.save()?;
-    let policy = credential.policy().map_or_else(String::new, |policy| format!("policy {policy} of "));
-    match credential.policy() {
-        Some(policy @ "iothubowner") => log::warn!(
-            "policy {policy} may do anything at the hub: one with ServiceConnect alone, such as 'service', is enough"
-        ),
-        Some(policy @ ("device" | "registryRead" | "registryReadWrite")) => {
-            log::warn!(
-                "policy {policy} cannot open streams, if it has the rights it is made with: 'service' can"
-            );
-        }
-        _ => {}
+    if let Some(warning) = warning {
+        log::warn!("{warning}");
     }
-    print(&format!("profile {name}: {policy}{}, in {}\n", credential.hub, path.display()))
+    let policy = policy.map_or_else(String::new, |policy| format!("policy {policy} of "));
+    print(&format!("profile {name}: {policy}{service}, in {}\n", path.display()))
 }
 
 fn list(file: &ProfileFile) -> Result<()> {
@@ -85,24 +75,24 @@ fn list(file: &ProfileFile) -> Result<()> {
             let star = if profiles.default.as_deref() == Some(name) { "* " } else { "  " };
             [
                 format!("{star}{}", escape(name)),
-                escape(&hub(&profiles, name, profile)),
+                escape(&service(&profiles, name, profile)),
                 profile.hosts.join(" "),
             ]
         })
         .collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let (first, second) = (width(0), width(1));
-    let line = |[name, hub, hosts]: &[String; 3]| {
-        format!("{}\n", format!("{name:first$}  {hub:second$}  {hosts}").trim_end())
+    let line = |[name, service, hosts]: &[String; 3]| {
+        format!("{}\n", format!("{name:first$}  {service:second$}  {hosts}").trim_end())
     };
     print(&rows.iter().map(line).collect::<String>())
 }
 
-/// The hub of a profile, or where it is kept: listing runs no commands.
-fn hub(profiles: &Profiles, name: &str, profile: &Profile) -> String {
+/// The service of a profile, or where its credential is: listing runs no commands.
+fn service(profiles: &Profiles, name: &str, profile: &Profile) -> String {
     match Source::of(name, profile, profiles.directory()) {
-        Ok(Source::Inline(text)) => Credential::from_connection_string(String::new(), text)
-            .map_or_else(|_| "(no connection string)".into(), |credential| credential.hub.to_string()),
+        Ok(Source::Inline(text)) => backend::recognise("", text)
+            .map_or_else(|_| "(no connection string)".into(), |pasted| pasted.service),
         Ok(Source::Token { hub, .. }) => hub.to_owned(),
         Ok(source) => format!("({})", source.key()),
         Err(_) => "(no credential)".into(),

@@ -1,24 +1,24 @@
-//! Shows a profile's settings as they are in effect: flags over the environment over the profile over defaults.
+//! Shows the settings that are in effect. Precedence: options, environment, profile, defaults.
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory};
 
 use super::output::print;
-use crate::backend::iothub::proto::DEFAULT_API_VERSION;
+use crate::backend;
 use crate::cli::{Cli, ShowProfile, in_order};
 use crate::config::{CommandLine, Source};
-use crate::connect::{CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
+use crate::connect::{CONNECT_TIMEOUT, ProfileOptions, RESPONSE_TIMEOUT};
 use crate::error::{Result, escape};
 use crate::net::Proxies;
-use crate::profile::{Device, Profile, Profiles, default_path};
+use crate::profile::{Device, Profile, Profiles};
 use crate::secret::Secret;
 use crate::text::duration;
 
 const HIDDEN: &str = "[hidden]";
 
 pub(super) fn run(args: &ShowProfile) -> Result<()> {
-    let profiles = Profiles::read(&args.service.config.clone().unwrap_or_else(default_path))?;
-    let chosen = args.name.as_deref().or(args.service.profile.as_deref());
+    let profiles = ProfileOptions::from(&args.profile).read()?;
+    let chosen = args.name.as_deref().or(args.profile.profile.as_deref());
     let (name, profile) = profiles.chosen(chosen)?;
     let rows = Settings { args, profiles: &profiles, matches: &matches() }.rows(name, profile)?;
     let width = rows.iter().map(|row| row.text().chars().count()).max().unwrap_or(0).min(80);
@@ -29,7 +29,7 @@ pub(super) fn run(args: &ShowProfile) -> Result<()> {
     print(&rows.iter().map(line).collect::<String>())
 }
 
-/// Where clap found each option: only the matches tell a flag from a variable.
+/// Where clap found each option: only the matches tell an option from a variable.
 fn matches() -> ArgMatches {
     let program = Cli::command();
     let words = in_order(&program, std::env::args_os());
@@ -50,7 +50,7 @@ impl Row {
     }
 }
 
-/// A setting: what an option, the file and nothing say, shown.
+/// A setting as it is shown: the value of its option, the value in the file, and the default.
 struct Setting<'a> {
     /// The option's name to clap.
     id: &'a str,
@@ -70,7 +70,7 @@ impl Settings<'_> {
         let in_file = format!("profile '{name}' in {}", self.profiles.path.display());
         let row =
             |key: &str, value: String, origin: &str| Row { key: key.into(), value, origin: origin.into() };
-        let chosen_by = match (&self.args.name, &self.args.service.profile, &self.profiles.default) {
+        let chosen_by = match (&self.args.name, &self.args.profile.profile, &self.profiles.default) {
             (Some(_), ..) => "the command line".into(),
             (None, Some(_), _) => self.origin("profile"),
             (None, None, Some(_)) => format!("default in {}", self.profiles.path.display()),
@@ -90,12 +90,13 @@ impl Settings<'_> {
         let ca_file = profile.ca_file.as_deref().map(|file| self.profiles.relative(file));
         let (connect_default, response_default) =
             (duration::show(CONNECT_TIMEOUT), duration::show(RESPONSE_TIMEOUT));
+        let defaults = backend::defaults();
         let settings = [
             Setting {
                 id: "api_version",
                 option: None,
                 file: profile.api_version.clone(),
-                default: DEFAULT_API_VERSION,
+                default: defaults.api_version,
             },
             Setting {
                 id: "connect_timeout",
@@ -119,17 +120,17 @@ impl Settings<'_> {
                 id: "streams_per_second",
                 option: None,
                 file: profile.streams_per_second.map(|rate| rate.to_string()),
-                default: "5 at a hub of the service, no limit elsewhere",
+                default: defaults.streams_per_second,
             },
             Setting {
                 id: "ca_file",
-                option: self.args.service.ca_file.as_ref().map(|file| file.display().to_string()),
+                option: self.args.profile.ca_file.as_ref().map(|file| file.display().to_string()),
                 file: ca_file.map(|file| file.display().to_string()),
                 default: "none but the system's",
             },
             Setting {
                 id: "proxy",
-                option: self.args.service.proxy.as_deref().map(without_login),
+                option: self.args.profile.proxy.as_deref().map(without_login),
                 file: profile.proxy.as_ref().map(|url| without_login(url.0.expose())),
                 default: "none",
             },
@@ -164,7 +165,7 @@ impl Settings<'_> {
         Row { key: id.replace('_', "-"), value, origin }
     }
 
-    /// Where the option `id`, which has a value, has it from.
+    /// Where the value of the option `id` comes from.
     fn origin(&self, id: &str) -> String {
         let name = id.replace('_', "-");
         match self.matches.value_source(id) {
@@ -190,7 +191,7 @@ fn shown(source: &Source<'_>) -> String {
     }
 }
 
-/// A connection string with only what is known not to be secret.
+/// A connection string with its secret parts hidden, and every part that is not known.
 fn without_keys(text: &Secret) -> String {
     let open = ["HostName", "GatewayHostName", "SharedAccessKeyName", "DeviceId", "ModuleId"];
     let part = |part: &str| match part.split_once('=') {

@@ -1,15 +1,16 @@
-//! Prints the ssh configuration for all profiles, or keeps it where ssh finds it.
+//! Prints the ssh configuration for all profiles, or keeps it in ~/.ssh.
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::devices::fetch;
+use super::listing;
 use super::output::print;
 use crate::cli::SshConfig;
+use crate::connect::ProfileOptions;
 use crate::error::{Error, Result};
 use crate::platform::private_file;
-use crate::profile::{Profile, Profiles, default_path};
+use crate::profile::Profile;
 use crate::ssh::config::{Change, Helper, Place, blocks, unified};
 
 pub(super) fn run(args: &SshConfig) -> Result<ExitCode> {
@@ -29,20 +30,20 @@ pub(super) fn run(args: &SshConfig) -> Result<ExitCode> {
 }
 
 fn generate(args: &SshConfig) -> Result<String> {
-    let path = args.service.config.clone().unwrap_or_else(default_path);
-    let mut profiles = Profiles::read(&path)?;
-    if let Some(only) = &args.service.profile {
+    let options = ProfileOptions::from(&args.profile);
+    let mut profiles = options.read()?;
+    if let Some(only) = &options.name {
         profiles.chosen(Some(only))?;
         profiles.all.retain(|name, _| name == only);
     }
     let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let config = args.service.config.as_deref().map(std::path::absolute).transpose();
+    let config = options.file.as_deref().map(std::path::absolute).transpose();
     let helper = Helper::new(&program, config.map_err(Error::local_io("the working directory"))?.as_deref())?;
     let devices = |name: &str, profile: &Profile| {
         if !args.devices {
             return Ok(Vec::new());
         }
-        let devices = fetch(&args.service, &profiles, name, profile)?;
+        let devices = listing::devices(&options, &profiles, name, profile)?;
         Ok(devices.into_iter().map(|device| device.id).collect())
     };
     blocks(&profiles, &helper, devices)

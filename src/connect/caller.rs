@@ -1,6 +1,7 @@
-//! Whoever runs the helper: most often ssh, at the other ends of stdin and stdout.
+//! The caller: what runs the helper, most often ssh, at the other ends of stdin and stdout.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::pending;
 use std::io;
 use std::time::Duration;
@@ -9,9 +10,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 
-use crate::error::{self, Error};
+use crate::error::{Error, Exit, Result};
 use crate::logging;
 use crate::platform::parent::{HandOver, Parent};
+use crate::platform::signals::HelperSignals;
 use crate::platform::stdio::{Input, Output, take_stdio};
 use crate::ssh::disconnect;
 
@@ -27,11 +29,13 @@ const HEAR_OUT_LIMIT: Duration = Duration::from_secs(1);
 /// How often a caller that has gone is looked for.
 const LOOK: Duration = Duration::from_millis(250);
 
-pub(crate) struct Caller {
-    pub(crate) input: Input,
-    pub(crate) output: Output,
+/// What runs the helper, and the signals that it sends.
+pub struct Caller {
+    pub(super) input: Input,
+    pub(super) output: Output,
+    pub(super) signals: HelperSignals,
     /// What the caller has said so far.
-    pub(crate) opening: Vec<u8>,
+    pub(super) opening: Vec<u8>,
     ended: bool,
     /// Of an ssh that may hand over to a child of its own.
     hand_over: Option<HandOver>,
@@ -40,17 +44,36 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    pub(crate) fn take() -> error::Result<Self> {
+    /// The caller of this process, at stdin and stdout.
+    ///
+    /// # Errors
+    /// When they cannot be taken over, or signals cannot be handled.
+    pub fn take() -> Result<Self> {
+        // First of all: ssh hangs up on a helper as soon as it has read its last words.
+        let signals = HelperSignals::listen()?;
         let parent = Parent::find();
         let speaks_where_we_do = parent.as_ref().is_some_and(Parent::shows_disconnect_on_our_stderr);
         let hand_over = parent.filter(Parent::is_ssh).and_then(Parent::watch_hand_over);
         let (input, output) = take_stdio().map_err(Error::local_io("stdin and stdout"))?;
-        Ok(Self { input, output, opening: Vec::new(), ended: false, hand_over, speaks_where_we_do })
+        Ok(Self { signals, hand_over, speaks_where_we_do, ..Self::at(input, output) })
     }
 
-    /// Lets go of stderr once the ssh that started this helper goes on as another process: whoever reads ssh's stderr to
-    /// its end waits for nothing else then. Resolves never.
-    pub(crate) fn release_stderr_in_time(&mut self) -> impl Future<Output = Infallible> + use<> {
+    /// A caller at `input` and `output`, which sends no signals.
+    pub fn at(input: Input, output: Output) -> Self {
+        Self {
+            input,
+            output,
+            signals: HelperSignals::none(),
+            opening: Vec::new(),
+            ended: false,
+            hand_over: None,
+            speaks_where_we_do: false,
+        }
+    }
+
+    /// Releases stderr once the ssh that started this helper goes on as another process: a program that reads ssh's stderr
+    /// to its end then waits for nothing else. Never resolves.
+    pub(super) fn release_stderr_in_time(&mut self) -> impl Future<Output = Infallible> + use<> {
         let hand_over = self.hand_over.take();
         async {
             if let Some(hand_over) = hand_over {
@@ -61,28 +84,32 @@ impl Caller {
         }
     }
 
-    /// Takes what the caller says first, and resolves once it has gone.
+    /// Takes what the caller says first, and resolves once it has gone or sends a signal that ends the helper, with the
+    /// exit status for that.
     ///
     /// Cancel-safe: what has been taken is in `opening`.
-    pub(crate) async fn gone(&mut self) {
-        loop {
-            if self.opening.is_empty() && !self.ended {
+    pub(super) async fn gone(&mut self) -> Exit {
+        let Self { input, output, signals, opening, ended, .. } = self;
+        let left = async {
+            loop {
                 tokio::select! {
-                    result = hear(&mut self.input, &mut self.opening) => self.ended = result.is_none(),
+                    heard = hear(input, opening), if opening.is_empty() && !*ended => *ended = heard.is_none(),
                     () = sleep(LOOK) => {}
                 }
-            } else {
-                sleep(LOOK).await;
+                if output.is_broken() {
+                    return;
+                }
             }
-            if self.output.is_broken() {
-                return;
-            }
+        };
+        tokio::select! {
+            () = signals.hangup() => Exit::Temporary,
+            () = left => Exit::LocalIo,
         }
     }
 
-    /// Whether an ssh client is there: one that has said so, or says so within a moment. Where `silent_is_ssh`, one that
-    /// says nothing is taken for one, too.
-    pub(crate) async fn is_ssh(&mut self, silent_is_ssh: bool) -> bool {
+    /// Whether the caller is an ssh client: it has said so, or says so within a moment. Where `silent_is_ssh`, one that says
+    /// nothing is taken for one, too.
+    pub(super) async fn is_ssh(&mut self, silent_is_ssh: bool) -> bool {
         if matches!(self.input, Input::Terminal(_)) || self.output.is_terminal() {
             return false;
         }
@@ -91,45 +118,51 @@ impl Caller {
                 self.ended = hear(&mut self.input, &mut self.opening).await.is_none();
             }
         };
-        let _: Result<(), Elapsed> = timeout(OPENING_LIMIT, listening).await;
+        let _: std::result::Result<(), Elapsed> = timeout(OPENING_LIMIT, listening).await;
         let is_silent = self.opening.is_empty() && !self.ended;
         self.has_said_ssh() || silent_is_ssh && is_silent
     }
 
     /// Tells an ssh client the reason, in band. Nothing of the remote's may have been written before.
-    pub(crate) async fn tell(&mut self, error: &Error) {
+    pub(super) async fn tell(&mut self, error: &Error) {
         let message = disconnect::message(error);
         let telling = async {
             self.output.write_all(&message).await?;
             self.output.flush().await
         };
         // A caller that has gone is not told.
-        let _: Result<io::Result<()>, Elapsed> = timeout(OPENING_LIMIT, telling).await;
+        let _: std::result::Result<io::Result<()>, Elapsed> = timeout(OPENING_LIMIT, telling).await;
     }
 
-    /// Waits for an ssh client that has been told to end. It may be in the middle of saying something itself, and would
-    /// report a broken pipe instead of the reason if nobody listened.
-    pub(crate) async fn hear_out(&mut self) {
+    /// Waits for the end of an ssh client that has been told the reason. It may be writing, and would report a broken pipe
+    /// instead of the reason if nobody read.
+    pub(super) async fn hear_out(&mut self) {
         let listening = async { while hear(&mut self.input, &mut Vec::new()).await.is_some() {} };
-        let _: Result<(), Elapsed> = timeout(HEAR_OUT_LIMIT, listening).await;
+        let _: std::result::Result<(), Elapsed> = timeout(HEAR_OUT_LIMIT, listening).await;
     }
 
-    /// Closes stdout and hears an ssh client out: it says a last word to a connection that has ended, and would report
+    /// Closes stdout and reads an ssh client to its end: it still writes to a connection that has ended, and would report
     /// stdin's broken pipe in place of the end.
-    pub(crate) async fn close(&mut self) {
+    pub(super) async fn close(&mut self) {
         if self.has_said_ssh() && self.output.shutdown().await.is_ok() {
             self.hear_out().await;
         }
     }
 
-    /// Whether an ssh client is there for certain.
-    pub(crate) fn has_said_ssh(&self) -> bool {
+    /// Whether the caller is an ssh client for certain.
+    pub(super) fn has_said_ssh(&self) -> bool {
         disconnect::is_ssh(&self.opening)
     }
 
-    /// Whether a user who sees what ssh says in our stead would read the same twice.
-    pub(crate) fn speaks_where_we_do(&self) -> bool {
+    /// Whether a user would read the same twice, from ssh and from us.
+    pub(super) fn speaks_where_we_do(&self) -> bool {
         self.speaks_where_we_do
+    }
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller").finish_non_exhaustive()
     }
 }
 

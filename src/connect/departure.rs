@@ -1,4 +1,4 @@
-//! When the caller has gone, and when somebody asks the helper to end, while the stream is up.
+//! When the caller has gone, and when a signal asks the helper to end, while the stream is up.
 
 use std::io;
 use std::pin::Pin;
@@ -10,16 +10,15 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::caller::Caller;
 use crate::platform::signals::{HelperSignal, HelperSignals};
-use crate::platform::stdio::{InputWatch, OutputWatch};
+use crate::platform::stdio::{Input, InputWatch, Output, OutputWatch};
 
 /// How often stdin's writers are looked for once nobody reads stdout.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Watches the caller: it has gone when stdin has ended, and a SIGHUP came or nobody reads stdout. ssh under nohup, or
 /// killed, sends no signal.
-pub(crate) struct Departure {
+pub(super) struct Departure {
     input: InputWatch,
     output: OutputWatch,
     eof: AtomicBool,
@@ -28,10 +27,10 @@ pub(crate) struct Departure {
 }
 
 impl Departure {
-    pub(crate) fn watch(caller: &Caller) -> io::Result<Self> {
+    pub(super) fn watch(input: &Input, output: &Output) -> io::Result<Self> {
         Ok(Self {
-            input: caller.input.watch()?,
-            output: caller.output.watch()?,
+            input: input.watch()?,
+            output: output.watch()?,
             eof: AtomicBool::new(false),
             hung_up: AtomicBool::new(false),
             changed: Notify::new(),
@@ -39,12 +38,12 @@ impl Departure {
     }
 
     /// `input`, whose end is noted.
-    pub(crate) fn noting_end<R>(&self, input: R) -> NotingEnd<'_, R> {
+    pub(super) fn noting_end<R>(&self, input: R) -> NotingEnd<'_, R> {
         NotingEnd { input, eof: &self.eof }
     }
 
     /// Whether all of stdin was read.
-    pub(crate) fn is_read_whole(&self) -> bool {
+    pub(super) fn is_read_whole(&self) -> bool {
         self.eof.load(Relaxed)
     }
 
@@ -52,12 +51,12 @@ impl Departure {
         self.is_read_whole() || self.input.is_ended()
     }
 
-    pub(crate) fn has_gone(&self) -> bool {
+    pub(super) fn has_gone(&self) -> bool {
         self.is_input_ended() && (self.hung_up.load(Relaxed) || self.output.is_broken())
     }
 
     /// Resolves once the caller has gone. Cancel-safe.
-    pub(crate) async fn gone(&self) {
+    pub(super) async fn gone(&self) {
         tokio::select! {
             () = self.output.broken() => {}
             () = self.changed.notified() => {}
@@ -67,9 +66,9 @@ impl Departure {
         }
     }
 
-    /// Resolves once a signal asks the helper to end: which. SIGHUP does so for as long as whoever started the helper is
-    /// there; under `-f` and ControlPersist it may be that of a terminal which is closed, and the session goes on.
-    pub(crate) async fn asked(&self, signals: &mut HelperSignals, stats: impl Fn()) -> &'static str {
+    /// Resolves with the signal that asks the helper to end. SIGHUP does so for as long as the process that started the
+    /// helper lives; under `-f` and ControlPersist it may come from a terminal that is closed, and the session goes on.
+    pub(super) async fn asked(&self, signals: &mut HelperSignals, stats: impl Fn()) -> &'static str {
         loop {
             match signals.next().await {
                 HelperSignal::Stats => stats(),
@@ -87,7 +86,7 @@ impl Departure {
 }
 
 /// A reader whose end is noted.
-pub(crate) struct NotingEnd<'a, R> {
+pub(super) struct NotingEnd<'a, R> {
     input: R,
     eof: &'a AtomicBool,
 }

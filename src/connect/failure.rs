@@ -3,17 +3,19 @@
 use std::io::{ErrorKind, IsTerminal};
 use std::process::ExitCode;
 
-use super::SSH;
 use super::caller::Caller;
-use crate::error::{Error, Result};
-use crate::platform::signals::HelperSignals;
+use super::options::Options;
+use crate::error::Error;
+use crate::logging;
 use crate::state::last_failure;
 use crate::time::phase::Phases;
 use crate::tunnel::{Close, End};
-use crate::{cli, command, logging};
 
-/// Tells of what went wrong on the way to `host`.
-pub(crate) async fn tell(
+/// The stream that leads to an ssh server: what ssh asks for, unless it is told otherwise.
+pub(super) const SSH: &str = "ssh";
+
+/// Reports the failure of a connection to `host`.
+pub(super) async fn tell(
     host: Option<&str>,
     error: &Error,
     phases: &Phases,
@@ -38,37 +40,27 @@ pub(crate) async fn tell(
     ExitCode::from(error.exit() as u8)
 }
 
-/// Tells of what was wrong before a connection could be tried: with what was `asked`, or with a command line that said
-/// nothing.
-pub fn refuse(asked: Option<&cli::Connect>, error: &Error) -> ExitCode {
-    // Who types at a terminal reads stderr, and has not lost a connection.
+/// Reports what was wrong before a connection could be tried: with the options `asked`, or with a command line that has
+/// none.
+pub async fn refuse(asked: Option<&Options>, error: &Error) -> ExitCode {
+    // A user at a terminal reads stderr, and has not lost a connection.
     if std::io::stdin().is_terminal() && asked.is_none() {
         logging::report(error);
         return ExitCode::from(error.exit() as u8);
     }
-    let host = asked.and_then(|args| args.host.as_deref());
-    let told: Result<ExitCode> = command::runtime().and_then(|runtime| {
-        let code = runtime.block_on(async {
-            // ssh hangs up on a helper as soon as it has read its last words.
-            let _signals = HelperSignals::listen()?;
-            let mut caller = Caller::take()?;
-            let silent_is_ssh = asked.is_some_and(|args| args.stream_asked() == SSH);
-            let in_band = caller.is_ssh(silent_is_ssh).await;
-            Ok(tell(host, error, &Phases::default(), &mut caller, in_band).await)
-        });
-        runtime.shutdown_background();
-        code
-    });
-    told.unwrap_or_else(|_| {
+    let host = asked.map(|options| &*options.host);
+    let Ok(mut caller) = Caller::take() else {
         last_failure::keep(host, error, &Phases::default());
         logging::report(error);
-        ExitCode::from(error.exit() as u8)
-    })
+        return ExitCode::from(error.exit() as u8);
+    };
+    let in_band = caller.is_ssh(asked.is_some_and(|options| options.stream_asked() == SSH)).await;
+    tell(host, error, &Phases::default(), &mut caller, in_band).await
 }
 
-/// What the end of a stream means on which nothing was `received`: a device half that accepts first and looks for its
-/// target later. A reason of the device's own says more.
-pub(crate) fn before_the_first_byte(end: &End, received: u64, stream: &str, is_ssh: bool) -> Option<Error> {
+/// What the end of a stream means on which nothing was `received`: some agents accept first and connect to the target
+/// later. A reason of the device's own says more.
+pub(super) fn before_the_first_byte(end: &End, received: u64, stream: &str, is_ssh: bool) -> Option<Error> {
     let is_meant = match end {
         End::Peer(close) if close.is_normal() => is_ssh,
         End::PeerEmptied => is_ssh,

@@ -1,4 +1,4 @@
-//! Round trips: probes that an echo gives back, one after the other, with their times.
+//! Round trips: probes that an echo returns, with their times.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -8,13 +8,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::session::not_the_service;
+use super::stream::not_the_builtin;
 use crate::error::Result;
 
 /// When probes go out, and how large they are.
 #[derive(Clone, Debug)]
 pub struct Pace {
-    /// How many; `None` is without end.
+    /// How many; `None` is without a limit.
     pub count: Option<u64>,
     /// From one probe to the next; zero: as soon as the one before is back.
     pub interval: Duration,
@@ -24,16 +24,16 @@ pub struct Pace {
     pub timeout: Duration,
 }
 
-/// What becomes of a probe; they are counted from 1.
+/// What happens to a probe. Probes are counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     Sent(u64),
     Answered(u64, Duration),
-    /// Its time is up. On a stream nothing is lost: it may be answered yet.
+    /// Its time is up. A stream loses nothing: the answer may still come.
     Missed(u64),
 }
 
-/// How the probes came to an end.
+/// How the probes ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     /// All are answered or missed.
@@ -48,20 +48,20 @@ struct Probe {
     missed: bool,
 }
 
-/// Those that are out, in the order in which their answers come.
+/// Probes without an answer yet, in the order in which their answers come.
 #[derive(Default)]
 struct Out {
     probes: RefCell<VecDeque<Probe>>,
     changed: Notify,
 }
 
-/// Sends probes to the echo behind `stream`, whose halves are given, and tells `note` what becomes of each. `false`: the
-/// stream ended before they were done.
+/// Sends probes to the echo behind `stream`, whose halves are `read` and `write`, and calls `note` for each event.
+/// `false`: the stream ended before they were done.
 ///
-/// Cancel-safe as far as the measurement goes: what has been noted stands, and the stream is of no further use.
+/// Cancel-safe for the measurement: what has been noted is right; the stream cannot be used afterwards.
 ///
 /// # Errors
-/// When what comes back is not what was sent, and `note`'s own.
+/// When something else comes back than was sent, and those of `note`.
 pub async fn round_trips(
     stream: &str,
     mut read: impl AsyncRead + Unpin,
@@ -92,7 +92,7 @@ async fn send(
             settled(out).await;
         } else {
             sleep_until(next).await;
-            // One that is late does not hurry those behind it.
+            // A late probe does not bring the next ones forward.
             next = Instant::now().max(next) + pace.interval;
         }
         out.probes.borrow_mut().push_back(Probe { seq, sent: Instant::now(), missed: false });
@@ -103,7 +103,7 @@ async fn send(
             write.flush().await
         };
         if sent.await.is_err() {
-            // The reading half knows no less.
+            // The reading half reports the end.
             return std::future::pending().await;
         }
     }
@@ -111,7 +111,7 @@ async fn send(
     Ok(End::Done)
 }
 
-/// Until every probe that is out is answered or missed.
+/// Waits until every probe that was sent is answered or missed.
 async fn settled(out: &Out) {
     loop {
         let changed = out.changed.notified();
@@ -138,7 +138,7 @@ async fn answers(
         };
         let first = out.probes.borrow().front().map(|probe| (probe.seq, probe.sent));
         let Some((seq, sent)) = first.filter(|(seq, _)| content(*seq, filled) == answer[..filled]) else {
-            return not_the_service(stream, "it sends what it was not sent", "echo");
+            return not_the_builtin(stream, "it sends what it was not sent", "echo");
         };
         if filled == pace.size {
             filled = 0;
@@ -194,7 +194,7 @@ mod tests {
         }
     }
 
-    /// Probes against whatever `other` does with its side.
+    /// Probes against what `other` does with its side.
     async fn probe<F: Future<Output = ()>>(
         pace: Pace,
         other: impl FnOnce(tokio::io::DuplexStream) -> F,

@@ -1,4 +1,4 @@
-//! What many durations come to.
+//! A summary of many durations.
 
 use std::time::Duration;
 

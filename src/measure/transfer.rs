@@ -1,5 +1,5 @@
-//! Throughput, one way at a time, up to the last byte that has arrived: what left this machine may still be in a buffer.
-//! Either way has one round trip in it: the count that comes back, or the request that goes there.
+//! Throughput in one direction, up to the last byte that has arrived: what has left this machine may still be in a
+//! buffer. Either direction includes one round trip: for the count that comes back, or for the request.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::time::Instant;
 
-use super::session::not_the_service;
+use super::stream::not_the_builtin;
 use crate::error::Result;
 
 /// What is written or read at a time.
@@ -15,7 +15,7 @@ const CHUNK: usize = 64 * 1024;
 /// The longest line of a discard: a number and its line feed.
 const LONGEST_COUNT: u64 = 32;
 
-/// How far a transfer has come. It is kept up to date while the transfer runs, for whoever looks on or breaks off.
+/// How far a transfer has come. It is up to date while the transfer runs, and when it is interrupted.
 #[derive(Debug)]
 pub struct Transfer {
     since: Instant,
@@ -35,12 +35,12 @@ impl Transfer {
         self.bytes.get()
     }
 
-    /// From the beginning until the last of them was known to have.
+    /// From the beginning until the last of them was known to have arrived.
     pub fn took(&self) -> Duration {
         self.took.get()
     }
 
-    /// Bits a second so far; zero before the first byte.
+    /// Bits per second so far; zero before the first byte.
     pub fn rate(&self) -> f64 {
         let seconds = self.took().as_secs_f64();
         if seconds > 0.0 { self.bytes() as f64 * 8.0 / seconds } else { 0.0 }
@@ -54,7 +54,7 @@ impl Transfer {
 
 /// Sends `size` bytes to the discard behind `stream`, until it has counted them all. `false`: the stream ended before.
 ///
-/// Cancel-safe as far as `transfer` goes: it says what arrived, and the stream is of no further use.
+/// Cancel-safe for `transfer`, which holds what has arrived; the stream cannot be used afterwards.
 ///
 /// # Errors
 /// When the other side does not count as a discard does.
@@ -75,7 +75,7 @@ pub async fn upload(
             }
             left -= count as u64;
         }
-        // A failure is known to the reading half as well.
+        // The reading half reports a failure, too.
         let _ = write.flush().await;
         std::future::pending().await
     };
@@ -98,7 +98,7 @@ async fn counts(stream: &str, read: impl AsyncRead + Unpin, size: u64, transfer:
         let count =
             line.strip_suffix(b"\n").and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
         let Some(count) = count.filter(|count| (transfer.bytes()..=size).contains(count)) else {
-            return not_the_service(stream, "it does not count what it is sent", "discard");
+            return not_the_builtin(stream, "it does not count what it is sent", "discard");
         };
         transfer.arrived(count);
         if count == size {
@@ -109,7 +109,7 @@ async fn counts(stream: &str, read: impl AsyncRead + Unpin, size: u64, transfer:
 
 /// Asks the source behind `stream` for `size` bytes and takes them. `false`: the stream ended before.
 ///
-/// Cancel-safe as far as `transfer` goes: it says what arrived, and the stream is of no further use.
+/// Cancel-safe for `transfer`, which holds what has arrived; the stream cannot be used afterwards.
 ///
 /// # Errors
 /// When the other side sends what no source does.
@@ -128,7 +128,7 @@ pub async fn download(
         match read.read(&mut room).await {
             Ok(0) | Err(_) => return Ok(false),
             Ok(count) if room[..count].iter().any(|byte| *byte != 0) => {
-                return not_the_service(stream, "it sends other bytes than zeros", "source");
+                return not_the_builtin(stream, "it sends other bytes than zeros", "source");
             }
             Ok(count) => transfer.arrived(size.min(transfer.bytes() + count as u64)),
         }
@@ -142,7 +142,7 @@ mod tests {
     use crate::agent::Builtin;
     use tokio::io::{copy, duplex, split};
 
-    /// Joins one of the agent's services to `transfer`'s side of a pipe.
+    /// Joins one of the agent's built-in targets to `transfer`'s side of a pipe.
     async fn against(builtin: Builtin, size: u64, transfer: &Transfer) -> Result<bool> {
         let (ours, theirs) = duplex(4096);
         let (read, write) = split(ours);
@@ -151,7 +151,7 @@ mod tests {
         let service = async {
             let ended =
                 tokio::join!(copy(&mut from_us, &mut service_write), copy(&mut service_read, &mut to_us));
-            // A source ends by itself; nobody is told, for the measurement is to see the size.
+            // The source ends by itself: the measurement must end by the size alone.
             drop(ended);
             std::future::pending().await
         };

@@ -1,4 +1,4 @@
-//! Changing the profile file, with the user's comments and order kept.
+//! Editing the profile file; the user's comments and order are kept.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::platform::private_file::{Access, Unwritable, destination, replace};
 use crate::secret::Secret;
 
-/// The profile file, about to be changed.
+/// The profile file while it is edited.
 #[derive(Debug)]
 pub struct Editor {
     path: PathBuf,
@@ -26,17 +26,17 @@ pub struct NewProfile<'a> {
 }
 
 impl Editor {
-    /// Opens the file at `path`; one that is not there yet is empty.
+    /// Opens the file at `path`; a missing one counts as empty.
     ///
     /// # Errors
-    /// What is wrong with the file as it is.
+    /// What is wrong with the file.
     pub fn open(path: &Path) -> Result<Self> {
         let text = match Profiles::read_text(path) {
             Ok(text) => text,
             Err(Error::NoProfile { .. }) => Secret::new(""),
             Err(error) => return Err(error),
         };
-        // What cannot be saved need not be asked for.
+        // A file that cannot be written is reported before the user is asked for anything.
         destination(path).map_err(|problem| unwritable(path, problem))?;
         let document = text.expose().parse().map_err(|error| Error::Bug(format!("{error}")))?;
         Ok(Self { path: path.to_owned(), document })
@@ -50,12 +50,12 @@ impl Editor {
     /// Adds a profile; the first one of a file becomes its default.
     ///
     /// # Errors
-    /// When the file has one of that name, or a form that cannot be added to.
+    /// When the file has a profile of that name, or its profiles are in one line.
     pub fn add(&mut self, new: &NewProfile<'_>) -> Result<()> {
         if self.has(new.name) {
             return Err(self.problem(
                 format!("it has a profile named '{}' already", new.name),
-                format!("`iotstream profile remove {}` takes it out", new.name),
+                format!("`iotstream profile remove {}` removes it", new.name),
             ));
         }
         let first = self
@@ -91,7 +91,7 @@ impl Editor {
         Ok(())
     }
 
-    /// Takes a profile out, and the default with it where that is the one.
+    /// Removes a profile, and the default where it names that profile.
     ///
     /// # Errors
     /// When there is none of that name.
@@ -112,7 +112,7 @@ impl Editor {
     /// When there is none of that name.
     pub fn set_default(&mut self, name: &str) -> Result<()> {
         self.known(name)?;
-        // An existing key keeps its place and its comment.
+        // An existing key keeps its position and its comment.
         match self.document.get_mut("default").and_then(Item::as_value_mut) {
             Some(value) => {
                 let decor = value.decor().clone();
@@ -126,7 +126,7 @@ impl Editor {
         Ok(())
     }
 
-    /// Writes the file, for its owner's eyes only.
+    /// Writes the file, for its owner alone to read.
     ///
     /// # Errors
     /// When it cannot be written.

@@ -24,7 +24,7 @@ pub fn default_path() -> PathBuf {
     let directories = directories::ProjectDirs::from("", "", "iotstream");
     let directory =
         directories.map(|found| found.config_dir().to_owned()).filter(|found| found.is_absolute());
-    // Not in the working directory, whatever HOME says: that may be anybody's.
+    // Not in the working directory, whatever HOME says: that may be another user's.
     let at_home = || private_file::home().unwrap_or_else(|| "/".into()).join(".config/iotstream");
     directory.unwrap_or_else(at_home).join("profiles.toml")
 }
@@ -33,7 +33,7 @@ impl Profiles {
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// When there is none, others can get at it, or it says what it may not; with the line.
+    /// When there is none, it is accessible to other users, or it is malformed; with the line.
     pub fn read(path: &Path) -> Result<Self> {
         Self::new(path, read_document(path)?.1)
     }
@@ -51,7 +51,7 @@ impl Profiles {
     /// The profiles in `text`, the content of the file at `path`.
     ///
     /// # Errors
-    /// When it says what it may not; with the line.
+    /// When it is malformed; with the line.
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self> {
         Self::new(path, parse_toml(path, text, HINT)?)
     }
@@ -87,7 +87,7 @@ const HINT: &str = "`man iotstream-profiles` shows every key of a profile file";
 
 fn read_document(path: &Path) -> Result<(Secret, Document)> {
     match read_toml(path, HINT, Document::holds_secret) {
-        // What is behind a directory that is closed to us may be there.
+        // A file behind a directory that cannot be searched may exist.
         Err(Error::File { line: None, .. })
             if std::fs::symlink_metadata(path).is_err_and(|error| {
                 matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
@@ -218,8 +218,8 @@ connection-string-command = ["op", "read", "op://a b"]
                 Ok(_) => assert!(!refused, "{mode:o}"),
                 Err(error) => {
                     assert!(refused, "{mode:o}: {error}");
-                    let mend = format!("chmod go-w '{}'", directory.path().display());
-                    assert_eq!(error.hint(), Some(mend));
+                    let fix = format!("chmod go-w '{}'", directory.path().display());
+                    assert_eq!(error.hint(), Some(fix));
                 }
             }
         }
@@ -251,7 +251,7 @@ connection-string-command = ["op", "read", "op://a b"]
                     refused,
                     "{mode:o} {text}: {result:?}"
                 );
-                // What cannot be read is not edited either, and the other way round.
+                // A file that cannot be read cannot be edited, and the reverse.
                 let edited = super::super::Editor::open(&path);
                 assert_eq!(
                     matches!(edited, Err(Error::Permissions(_))),

@@ -1,12 +1,10 @@
-//! The profile file: what it may say, reading it with care, its credential, and which device a host name means.
+//! The profile file: its keys, reading and editing it, and which device a host name stands for.
 
-mod credential;
 mod edit;
 mod file;
 mod host;
 mod schema;
 
-pub use credential::Credential;
 pub use edit::{Editor, NewProfile};
 pub use file::{Profiles, default_path};
 pub use host::{Destination, Name, fits};

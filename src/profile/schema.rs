@@ -1,4 +1,4 @@
-//! What a profile file may say.
+//! The keys of a profile file.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ pub(super) struct Document {
 }
 
 impl Document {
-    /// Whether a secret stands in the file itself, and not where the file says it is.
+    /// Whether the file itself holds a secret.
     pub(super) fn holds_secret(&self) -> bool {
         self.profile.values().any(|profile| {
             let password = |url: &SecretText| has_password(url.0.expose());
@@ -48,9 +48,9 @@ pub struct Profile {
     pub api_version: Option<String>,
     pub connect_timeout: Option<Seconds>,
     pub response_timeout: Option<Seconds>,
-    /// How long a device that is offline is waited for.
+    /// How long to try again while the device is offline.
     pub wait: Option<Seconds>,
-    /// New streams a second that are asked for; 0 is without a limit.
+    /// The most new streams a second; 0 disables the limit.
     pub streams_per_second: Option<u32>,
     pub ca_file: Option<PathBuf>,
     /// A proxy's URL, which may hold a password.
@@ -70,7 +70,7 @@ impl Profile {
     }
 }
 
-/// A port in the place of a key.
+/// A port as a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Port(pub u16);
 
@@ -83,7 +83,7 @@ impl<'de> Deserialize<'de> for Port {
     }
 }
 
-/// Patterns that mean the same in ssh's configuration as here.
+/// Patterns that mean the same here as in ssh's configuration.
 fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let patterns = Vec::<String>::deserialize(deserializer)?;
     match patterns.iter().find(|pattern| !is_pattern(pattern)) {

@@ -1,4 +1,4 @@
-//! The reason, in band: what a helper says to ssh in place of a server, so that ssh itself prints why there is none.
+//! The reason, in band: what a helper says to ssh in place of a server, so that ssh prints why there is none.
 
 use crate::error::{Error, Exit, escape};
 
@@ -74,14 +74,14 @@ fn reason(error: &Error) -> u32 {
     const CONNECTION_LOST: u32 = 10;
     const BY_APPLICATION: u32 = 11;
     const TOO_MANY_CONNECTIONS: u32 = 12;
-    match error {
-        _ if error.retry().is_some_and(|retry| retry.is_throttled) => TOO_MANY_CONNECTIONS,
-        _ => match error.exit() {
-            Exit::Denied => HOST_NOT_ALLOWED_TO_CONNECT,
-            Exit::Unavailable => SERVICE_NOT_AVAILABLE,
-            Exit::Temporary => CONNECTION_LOST,
-            _ => BY_APPLICATION,
-        },
+    if error.retry().is_some_and(|retry| retry.is_throttled) {
+        return TOO_MANY_CONNECTIONS;
+    }
+    match error.exit() {
+        Exit::Denied => HOST_NOT_ALLOWED_TO_CONNECT,
+        Exit::Unavailable => SERVICE_NOT_AVAILABLE,
+        Exit::Temporary => CONNECTION_LOST,
+        _ => BY_APPLICATION,
     }
 }
 

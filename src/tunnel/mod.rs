@@ -4,6 +4,7 @@
 mod bridge;
 pub(crate) mod buffer;
 mod empty_run;
+mod end;
 mod frame;
 mod incoming;
 mod link;

@@ -145,6 +145,11 @@ impl HelperSignals {
         })
     }
 
+    /// Handles none, for a caller that is not this process's own.
+    pub(crate) fn none() -> Self {
+        Self { hangup: None, terminate: None, stats: None, _keys: Vec::new(), parent: getppid() }
+    }
+
     /// Resolves at SIGHUP or SIGTERM. Cancel-safe.
     pub(crate) async fn hangup(&mut self) {
         while self.next().await == HelperSignal::Stats {}

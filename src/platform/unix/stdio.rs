@@ -85,10 +85,7 @@ pub fn take_stdio() -> io::Result<(Input, Output)> {
         let fd = rustix::stdio::stdin().try_clone_to_owned()?;
         rustix::stdio::dup2_stdin(&null)?;
         set_capacity(&fd, STDIN_PIPE);
-        match Polled::new(fd)? {
-            Ok(polled) => Input::Polled(AutoTuned::new(polled, grow)),
-            Err(fd) => Input::Direct(fd.into()),
-        }
+        Input::new(fd)?
     };
     let output = if io::stdout().is_terminal() {
         Output::Terminal(tokio::io::stdout())
@@ -96,10 +93,7 @@ pub fn take_stdio() -> io::Result<(Input, Output)> {
         let fd = rustix::stdio::stdout().try_clone_to_owned()?;
         rustix::stdio::dup2_stdout(&null)?;
         set_capacity(&fd, STDOUT_PIPE);
-        match Polled::new(fd)? {
-            Ok(polled) => Output::Polled(polled),
-            Err(fd) => Output::Direct(fd.into()),
-        }
+        Output::new(fd)?
     };
     Ok((input, output))
 }
@@ -197,6 +191,17 @@ impl Drop for Polled {
 }
 
 impl Output {
+    /// An output that is not a terminal. Needs a runtime.
+    ///
+    /// # Errors
+    /// When the descriptor cannot be polled.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        Ok(match Polled::new(fd)? {
+            Ok(polled) => Self::Polled(polled),
+            Err(fd) => Self::Direct(fd.into()),
+        })
+    }
+
     /// Whether the reader has gone.
     pub fn is_broken(&self) -> bool {
         match self {
@@ -266,6 +271,17 @@ impl OutputWatch {
 }
 
 impl Input {
+    /// An input that is not a terminal. Needs a runtime.
+    ///
+    /// # Errors
+    /// When the descriptor cannot be polled.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        Ok(match Polled::new(fd)? {
+            Ok(polled) => Self::Polled(AutoTuned::new(polled, grow)),
+            Err(fd) => Self::Direct(fd.into()),
+        })
+    }
+
     /// Watches for the writers to go while the input is in use.
     ///
     /// # Errors

@@ -1,13 +1,14 @@
-//! Looking at a hub, and at what it knows of a device, without asking for a stream.
+//! What a hub says of itself and of a device, without asking for a stream.
 
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::Full;
 
-use super::Request;
+use super::open::Request;
 use super::rest::{answer, authorized, bug, endpoint, failure, malformed};
-use crate::backend::iothub::proto::{Device, HubFailure, device_path, twin, twin_path};
+use crate::backend::Device;
+use crate::backend::iothub::proto::{HubFailure, device_path, twin, twin_path};
 use crate::error::Result;
 use crate::net::{Network, Reply};
 use crate::time::phase::Phases;
@@ -20,18 +21,18 @@ const TWIN_LIMIT: usize = 128 * 1024;
 
 /// What a hub said.
 #[derive(Debug)]
-pub struct Look {
+pub(super) struct Look {
     /// The clock here and the hub's, where it told the time.
-    pub clocks: Option<(SystemTime, SystemTime)>,
-    /// What it knows of the device or module, or why it does not tell.
-    pub twin: std::result::Result<Device, HubFailure>,
+    pub(super) clocks: Option<(SystemTime, SystemTime)>,
+    /// The device or module, or why the hub does not tell.
+    pub(super) twin: std::result::Result<Device, HubFailure>,
 }
 
-/// Asks the hub for the twin of the device that `request` is for, and what time it is.
+/// Asks the hub for the twin of the device that `request` is for, and for the time.
 ///
 /// # Errors
-/// When the hub cannot be reached, or what answers is none.
-pub async fn look(network: &Network, request: &Request, phases: &mut Phases) -> Result<Look> {
+/// When the hub cannot be reached, or its answer is invalid.
+pub(super) async fn look(network: &Network, request: &Request, phases: &mut Phases) -> Result<Look> {
     let path = twin_path(&request.initiate.identity, &request.initiate.api_version);
     let reply = get(network, request, path, phases).await?;
     let clocks = reply.date().map(|hub| (SystemTime::now(), hub));
@@ -43,11 +44,11 @@ pub async fn look(network: &Network, request: &Request, phases: &mut Phases) -> 
     Ok(Look { clocks, twin })
 }
 
-/// Whether the credential of `request` is one to read the registry with: the hub knows it, whatever else it may do.
+/// Whether the credential of `request` may read the registry: then the hub knows it, whatever its other rights.
 ///
 /// # Errors
-/// When the hub cannot be reached, or what answers is none.
-pub async fn reads_registry(network: &Network, request: &Request) -> Result<bool> {
+/// When the hub cannot be reached, or its answer is invalid.
+pub(super) async fn reads_registry(network: &Network, request: &Request) -> Result<bool> {
     let path = device_path(&request.initiate.identity, &request.initiate.api_version);
     let reply = get(network, request, path, &mut Phases::default()).await?;
     Ok(matches!(reply.status, 200 | 404))

@@ -1,12 +1,16 @@
-//! The service's side: asks the hub for a stream to a device, and joins it at the streaming gateway.
+//! The caller's side: asks the hub for a stream to a device, and joins it at the streaming gateway.
 
-mod devices;
+mod check;
+mod credential;
+mod dialer;
+mod explain;
 mod look;
 mod open;
+mod pasted;
+mod registry;
 mod rest;
-mod wait;
 
-pub use devices::{Progress, devices};
-pub use look::{Look, look, reads_registry};
+pub use dialer::HubDialer;
 pub use open::{Request, open};
-pub use wait::{Patience, open_waiting};
+pub use pasted::{is_connection_string, recognise};
+pub use registry::HubRegistry;

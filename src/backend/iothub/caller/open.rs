@@ -28,7 +28,7 @@ const HUB_DEFAULT: Duration = Duration::from_secs(60);
 /// The longest answer taken from a hub; all that counts is in its headers [S].
 const ANSWER_LIMIT: usize = 64 * 1024;
 
-/// What to ask of which hub.
+/// A request for a stream, with a token for one try.
 #[derive(Debug)]
 pub struct Request {
     pub hub: HubAddress,
@@ -39,8 +39,8 @@ pub struct Request {
     pub initiate: Initiate,
 }
 
-/// Asks for a stream and joins it. `guess` is the gateway that the hub may name: it is dialled in the meantime, and
-/// where the hub names another, or it is gone by then, nothing is lost.
+/// Asks for a stream and joins it. `guess` is the gateway that the hub is expected to name: it is dialled in the
+/// meantime. Where the hub names another, or the connection is closed by then, the gateway that it names is dialled.
 ///
 /// # Errors
 /// Which phase failed, and what the hub, the device or the gateway said.
@@ -61,7 +61,7 @@ pub(crate) async fn open_in_turn(
     guess: Option<&Endpoint>,
     phases: &mut Phases,
 ) -> Result<WebSocket<Stream>> {
-    // Dropped, it is given up.
+    // Dropping the set aborts the task.
     let mut dialling = JoinSet::new();
     if let Some(guess) = guess.cloned() {
         let network = network.clone();
@@ -77,7 +77,7 @@ pub(crate) async fn open_in_turn(
     {
         phases.extend(before);
         match join_over(stream, &url, &token, phases).await {
-            // It may have waited for longer than the gateway likes.
+            // A gateway closes a connection that waits for too long.
             Err(Error::Network { problem, .. }) => log::info!("dialling again: {problem}"),
             joined => return joined,
         }
@@ -95,7 +95,7 @@ async fn ask(
     let Request { hub, gateway, initiate, .. } = request;
     let endpoint = endpoint(hub, gateway.as_ref());
     let stream = network.connect(&endpoint, phases).await?;
-    // Not before: what a connection takes is not the same for all, and the turns would come together.
+    // Not before connecting: connections take different times, and the requests would come together again.
     if let Some(turn) = turn {
         turn.wait().await;
     }
@@ -138,6 +138,6 @@ fn http_request(request: &Request, endpoint: &Endpoint) -> Result<hyper::Request
     for (name, value) in request.initiate.timeouts() {
         builder = builder.header(name, value);
     }
-    // No body, and a length that says so [M].
+    // No body, and a Content-Length of zero [M].
     builder.header(CONTENT_LENGTH, 0).body(Full::default()).map_err(bug)
 }

@@ -1,4 +1,4 @@
-//! A request to the hub's REST API: what all of them have, and what can come of them.
+//! What all requests to the hub's REST API have in common.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::net::{Endpoint, Reply, Stream, exchange};
 use crate::secret::Secret;
 
-/// What every client of the service says it is.
+/// The value of the header User-Agent.
 const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
 
 /// Where requests for the hub go.
@@ -23,12 +23,12 @@ pub(crate) fn endpoint(hub: &HubAddress, gateway: Option<&HubAddress>) -> Endpoi
     Endpoint::new(&*address.name, address.port.unwrap_or(443))
 }
 
-/// A request that cannot be made is our own mistake.
+/// A request that cannot be built is a bug.
 pub(crate) fn bug(error: hyper::http::Error) -> Error {
     Error::Bug(format!("a request cannot be made: {error}"))
 }
 
-/// Gives a request what all of them have.
+/// Adds the headers of every request.
 pub(crate) fn authorized(builder: Builder, endpoint: &Endpoint, authorization: &Secret) -> Result<Builder> {
     let mut authorization =
         HeaderValue::try_from(authorization.expose()).map_err(|error| bug(error.into()))?;
@@ -53,12 +53,12 @@ pub(crate) async fn answer(
         .map_err(|_| Error::Timeout { phase: phase::HUB, target: endpoint.to_string(), after: time })?
 }
 
-/// Why the hub did not do it.
+/// The failure in an answer of the hub.
 pub(crate) fn failure(reply: &Reply) -> HubFailure {
     HubFailure::of(reply.status, &reply.headers, &reply.body)
 }
 
-/// What `hub` said cannot be read.
+/// The answer of `hub` is malformed.
 pub(crate) fn malformed(hub: &HubAddress) -> impl FnOnce(Malformed) -> Error {
     move |problem| Error::Protocol { target: format!("the hub {hub}"), problem: problem.0 }
 }

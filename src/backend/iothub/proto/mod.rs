@@ -20,9 +20,7 @@ pub use failure::{Code, ERROR_CODE, HubFailure};
 pub use initiate::{Answer, DEFAULT_API_VERSION, Initiate, headers};
 pub use names::{HubAddress, Identity};
 pub use offer::{BadOffer, Decision, Offer, SUBSCRIPTIONS, parse_decision};
-pub use registry::{
-    ALL_DEVICES, CONTINUATION, Device, MAX_ITEM_COUNT, State, device_path, devices_page, twin, twin_path,
-};
+pub use registry::{ALL_DEVICES, CONTINUATION, MAX_ITEM_COUNT, device_path, devices_page, twin, twin_path};
 pub use sas::{Resource, SasToken};
 pub use session::{Login, Refusal, WEBSOCKET_PATH, WEBSOCKET_SUBPROTOCOL};
 

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::{Identity, Malformed, encode};
+use crate::backend::registry::{Device, State};
 
 /// The query for all devices, as a request's body.
 pub const ALL_DEVICES: &str = r#"{"query":"SELECT * FROM devices"}"#;
@@ -15,34 +16,6 @@ pub const CONTINUATION: &str = "x-ms-continuation";
 const NEVER: &str = "0001-01-01T00:00:00";
 /// Longer than any time is written.
 const LONGEST_TIME: usize = 40;
-
-/// Whether a device can be reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    Online,
-    Offline,
-    /// The hub does not let it in.
-    Disabled,
-}
-
-impl State {
-    pub fn name(self) -> &'static str {
-        match self {
-            State::Online => "online",
-            State::Offline => "offline",
-            State::Disabled => "disabled",
-        }
-    }
-}
-
-/// A registered device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device {
-    pub id: String,
-    pub state: State,
-    /// As the hub writes it; `None` if there never was any.
-    pub last_activity: Option<String>,
-}
 
 /// `/twins/{id}[/modules/{id}]?api-version={V}`: what the hub knows of an identity, for whoever has ServiceConnect [D].
 pub fn twin_path(identity: &Identity, api_version: &str) -> String {

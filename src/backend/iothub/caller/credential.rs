@@ -1,19 +1,17 @@
-//! What gives access to a hub as a service, from wherever the profile says it is.
+//! What gives access to a hub as a service, from the source that the profile names.
 
 use std::time::{Duration, SystemTime};
 
-use super::file::Profiles;
-use super::schema::Profile;
+use crate::backend::Access;
 use crate::backend::iothub::proto::{
     ConnectionString, HubAddress, Key, Malformed, Resource, SasToken, UnixSeconds,
 };
-use crate::config::{Cache, Token};
-use crate::config::{CommandLine, Source};
+use crate::config::{Cache, CommandLine, Source, Token};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::time::clock::unix_seconds;
 
-/// How long a token of ours is good: one connection's set-up, and a clock that is somewhat behind.
+/// The life of a signed token: one connection's set-up, and a clock that is somewhat behind.
 const TOKEN_LIFE: Duration = Duration::from_secs(5 * 60);
 
 /// What gives access to a hub as a service.
@@ -22,24 +20,26 @@ pub struct Credential {
     pub hub: HubAddress,
     /// Where to connect, if not to the hub itself.
     pub gateway: Option<HubAddress>,
-    proof: Proof,
+    tokens: Tokens,
     /// What messages call its source.
     source: String,
 }
 
+/// Where tokens come from.
 #[derive(Debug)]
-enum Proof {
+enum Tokens {
     Key { policy: String, key: Secret },
     Signature { policy: Option<String>, token: SasToken },
     Bearer { profile: String, hub: String, command: CommandLine, cache: Cache },
 }
 
 impl Credential {
-    /// Gets the credential of `profile`.
+    /// Reads the credential of a profile.
     ///
     /// # Errors
-    /// Which source is of no use, and why; never what it holds.
-    pub fn of(profiles: &Profiles, name: &str, profile: &Profile) -> Result<Self> {
+    /// Which source cannot be read, and why; never what it holds.
+    pub fn of(access: &Access<'_>) -> Result<Self> {
+        let Access { profiles, name, profile, .. } = *access;
         let origin = Source::of(name, profile, profiles.directory())?;
         let source = origin.describe(name);
         let Source::Token { hub, command } = origin else {
@@ -52,8 +52,8 @@ impl Credential {
             hint: "write hub = \"contoso.azure-devices.net\"".into(),
         })?;
         let (hub, command) = (hub.to_owned(), command.clone());
-        let proof = Proof::Bearer { profile: name.to_owned(), hub, command, cache: Cache::default() };
-        Ok(Self { hub: address, gateway: None, proof, source })
+        let tokens = Tokens::Bearer { profile: name.to_owned(), hub, command, cache: Cache::default() };
+        Ok(Self { hub: address, gateway: None, tokens, source })
     }
 
     /// The credential in the connection string of a policy, which came from `source`.
@@ -75,46 +75,51 @@ impl Credential {
             )));
         }
         let wrong = |problem: &str| Err(unusable(Malformed(problem.into())));
-        let proof = match (parsed.key, parsed.policy) {
-            (Key::Shared(key), Some(policy)) => Proof::Key { policy, key },
+        let tokens = match (parsed.key, parsed.policy) {
+            (Key::Shared(key), Some(policy)) => Tokens::Key { policy, key },
             (Key::Shared(_), None) => return wrong("the connection string has no SharedAccessKeyName"),
-            (Key::Signature(token), policy) => Proof::Signature { policy, token },
+            (Key::Signature(token), policy) => Tokens::Signature { policy, token },
             (Key::Certificate, _) => return wrong("a service has no certificate, only devices do"),
         };
-        Ok(Self { hub: parsed.hub, gateway: parsed.gateway, proof, source })
+        Ok(Self { hub: parsed.hub, gateway: parsed.gateway, tokens, source })
     }
 
     /// The policy whose key or token this is, where it is named.
     pub fn policy(&self) -> Option<&str> {
-        match &self.proof {
-            Proof::Key { policy, .. } => Some(policy),
-            Proof::Signature { policy, token } => policy.as_deref().or(token.policy()),
-            Proof::Bearer { .. } => None,
+        match &self.tokens {
+            Tokens::Key { policy, .. } => Some(policy),
+            Tokens::Signature { policy, token } => policy.as_deref().or(token.policy()),
+            Tokens::Bearer { .. } => None,
         }
     }
 
-    /// The value of an `Authorization` header, good for one connection.
+    /// What the credential is, and nothing that it holds.
+    pub fn describe(&self) -> String {
+        self.policy().map_or_else(|| "a token".into(), |policy| format!("policy {policy}"))
+    }
+
+    /// The value of an `Authorization` header, good for one connection. Blocks while a token command runs.
     ///
     /// # Errors
-    /// When the key cannot sign, a ready token has expired, or there is no getting another.
+    /// When the key cannot sign, a ready token has expired, or the token command fails.
     pub fn authorization(&self, now: SystemTime) -> Result<Secret> {
         let unusable = |problem: String, hint: &str| Error::Credential {
             source: self.source.clone(),
             problem,
             hint: hint.into(),
         };
-        match &self.proof {
-            Proof::Key { policy, key } => {
+        match &self.tokens {
+            Tokens::Key { policy, key } => {
                 let expiry = UnixSeconds(unix_seconds(now).0 + TOKEN_LIFE.as_secs());
                 let token = SasToken::sign(&Resource::hub(&self.hub), expiry, key, Some(policy));
                 Ok(token.map_err(|problem| unusable(problem.0, ""))?.text().clone())
             }
-            Proof::Signature { token, .. } if token.expiry() <= unix_seconds(now) => Err(unusable(
+            Tokens::Signature { token, .. } if token.expiry() <= unix_seconds(now) => Err(unusable(
                 "the shared access signature has expired".into(),
                 "get a new one, or use a policy's key",
             )),
-            Proof::Signature { token, .. } => Ok(token.text().clone()),
-            Proof::Bearer { profile, hub, command, cache } => {
+            Tokens::Signature { token, .. } => Ok(token.text().clone()),
+            Tokens::Bearer { profile, hub, command, cache } => {
                 let token = cache.token(now, || {
                     let printed = Source::Token { hub, command }.read(profile)?;
                     Token::parse(&printed, now).map_err(|problem| {

@@ -1,18 +1,21 @@
-//! What a hub tells of itself and of a device, and how it explains that a stream fails.
+//! Why a stream fails, from what the hub says of itself and of the device.
 
-use crate::backend::iothub::caller::{Look, Request};
+use super::look::Look;
+use super::open::Request;
+use crate::backend::iothub::clock;
 use crate::backend::iothub::error::Error as HubError;
-use crate::backend::iothub::proto::{Code, Device, State};
+use crate::backend::iothub::proto::Code;
+use crate::backend::{Device, State};
 use crate::check::Outcome;
 use crate::error::{Error, Exit};
 
-/// The clock here, beside the hub's.
+/// The clock of this machine, compared with the hub's.
 pub(super) fn clock(look: &Look) -> Outcome {
     match look.clocks {
-        Some((here, hub)) => crate::backend::iothub::clock::clock(here, hub),
+        Some((here, hub)) => clock::clock(here, hub),
         None => Outcome::Warn(
-            "the hub's answer does not say what time it is".into(),
-            "see to it that the clock here is right: the hub allows five minutes".into(),
+            "the hub's answer has no date".into(),
+            "set the clock of this machine: the hub allows five minutes".into(),
         ),
     }
 }
@@ -22,7 +25,7 @@ pub(super) fn is_refusal(error: &Error) -> bool {
     matches!(error.fault(), Some(HubError::Hub { failure, .. }) if matches!(failure.status, 401 | 403) && error.exit() == Exit::Denied)
 }
 
-/// Why the hub refuses `credential`: one that it lets read the registry is the right one for something else.
+/// Why the hub refuses `credential`: if it may read the registry, it lacks a right and not its key.
 pub(super) fn refused(error: &Error, credential: &str, reads_registry: bool) -> Outcome {
     if !reads_registry {
         return Err(error).into();
@@ -43,7 +46,7 @@ pub(super) fn accepted(request: &Request, look: &Look) -> Outcome {
     })
 }
 
-/// Why the device cannot be had, where the hub knows more than the error says.
+/// Why the device cannot be reached, where the hub knows more than the error says.
 pub(super) fn device(error: &Error, request: &Request, look: &Look) -> Option<Outcome> {
     let device = look.twin.as_ref().ok()?;
     let code = match error.fault() {

@@ -1,4 +1,4 @@
-//! An open stream, with the bridge that ssh has running beside whoever measures.
+//! An open stream with the bridge that carries ssh, and a measurement in place of ssh.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::backend::Joined;
 use crate::error::{Error, Result};
-use crate::net::{Stream, WebSocket};
 use crate::tunnel::{self, Close, Controls, End, Keepalive, Meter, Settings};
 
-/// What stands between the bridge and whoever measures: enough for the bridge's largest step.
+/// The buffer between the bridge and the measurement: enough for the bridge's largest step.
 const BETWEEN: usize = 256 * 1024;
 
 /// How long the other side may take to end the stream, too.
@@ -21,7 +21,7 @@ const END_LIMIT: Duration = Duration::from_millis(500);
 
 /// A stream that is being measured.
 #[derive(Debug)]
-pub struct Session {
+pub struct MeasuredStream {
     pub read: ReadHalf<DuplexStream>,
     pub write: WriteHalf<DuplexStream>,
     meter: Arc<Meter>,
@@ -29,9 +29,9 @@ pub struct Session {
     bridge: JoinHandle<End>,
 }
 
-impl Session {
-    /// Starts the bridge of an established stream, whose peer may be silent for as long as `keepalive` says. A runtime must run.
-    pub fn start(websocket: WebSocket<Stream>, keepalive: Option<Keepalive>) -> Self {
+impl MeasuredStream {
+    /// Starts the bridge of a joined stream, whose peer may be silent for as long as `keepalive` says. Needs a runtime.
+    pub fn start(joined: Joined, keepalive: Option<Keepalive>) -> Self {
         let settings = Settings {
             keepalive,
             linger: Some(Duration::from_secs(1)),
@@ -49,12 +49,12 @@ impl Session {
         let bridge = tokio::spawn(async move {
             let local = tokio::io::split(theirs);
             let hangup = async {
-                // Dropped is as good as sent.
+                // Dropping the sender means the same.
                 let _ = hung_up.await;
                 Close::new(Close::NORMAL, "")
             };
             let controls = Controls { hangup, gone: pending() };
-            tunnel::bridge(local, websocket.io, &websocket.early, &settings, &carried, controls).await
+            tunnel::bridge(local, joined.io, &joined.early, &settings, &carried, controls).await
         });
         let (read, write) = tokio::io::split(ours);
         Self { read, write, meter, hangup, bridge }
@@ -69,17 +69,17 @@ impl Session {
     pub async fn end(self) {
         let Self { read, write, hangup, mut bridge, .. } = self;
         drop((read, write));
-        // Nothing is left to be told: what was to be measured is.
+        // How it ends does not matter: the measurement is done.
         if timeout(END_LIMIT, &mut bridge).await.is_err() {
             drop(hangup);
             let _ = bridge.await;
         }
     }
 
-    /// Why the stream ended, after its reading half has: always an error, for nothing here ends by itself.
+    /// Why the stream ended, after its reading half has. Always an error: the measurement had not ended.
     pub async fn broken(self) -> Error {
         match self.bridge.await {
-            Ok(end) => failure(end).unwrap_or_else(|| Error::Cut {
+            Ok(end) => end.error().unwrap_or_else(|| Error::Cut {
                 problem: "the device ended it before the measurement did".into(),
             }),
             Err(panicked) => Error::Bug(panicked.to_string()),
@@ -87,36 +87,8 @@ impl Session {
     }
 }
 
-/// What the end of a bridge means to a user; `None` is an end in good order.
-pub fn failure(end: End) -> Option<Error> {
-    let cut = |problem: String| Some(Error::Cut { problem });
-    match end {
-        End::Local | End::PeerEmptied | End::HungUp { .. } => None,
-        End::Peer(close) if close.is_normal() => None,
-        End::Peer(Close { reason, .. }) if !reason.is_empty() && reason != Close::LOST => {
-            Some(Error::Ended { reason })
-        }
-        End::Peer(close) => cut(format!("it was closed{}", told(&close))),
-        End::LocalFailed(source) => {
-            Some(Error::LocalIo { what: "the local side of the stream".into(), source })
-        }
-        End::Cut(error) => cut(error.to_string()),
-        End::Abandoned => cut("its connection ended before all was taken".into()),
-        End::Violation(what) => {
-            Some(Error::Protocol { target: "the gateway".into(), problem: format!("it sent {what}") })
-        }
-        End::Silent(after) => Some(Error::Silent { after }),
-    }
-}
-
-/// The code and the reason of a Close.
-fn told(close: &Close) -> String {
-    let code = close.code.map_or_else(String::new, |code| format!(" with {code}"));
-    if close.reason.is_empty() { code } else { format!("{code}: {}", close.reason) }
-}
-
-/// What the other side did is not what its service is for.
-pub(super) fn not_the_service<T>(stream: &str, problem: &str, builtin: &str) -> Result<T> {
+/// The other side does not behave as the agent's `builtin`.
+pub(super) fn not_the_builtin<T>(stream: &str, problem: &str, builtin: &str) -> Result<T> {
     Err(Error::Target {
         target: format!("of the stream '{stream}'"),
         problem: format!("{problem}: it is not the agent's builtin {builtin}"),

@@ -1,0 +1,155 @@
+//! A device at a hub, as what a caller dials.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::check::check;
+use super::credential::Credential;
+use super::open::{Request, open_in_turn};
+use crate::backend::iothub::proto::{DEFAULT_API_VERSION, Identity, Initiate, Malformed};
+use crate::backend::iothub::streams_per_second;
+use crate::backend::{self, Access, Checked, Dialer, Joined, Pending};
+use crate::error::{Error, Result};
+use crate::net::Network;
+use crate::state::gateways;
+use crate::state::rate::Turn;
+use crate::time::phase::Phases;
+
+/// What a hub's device streams carry a day, all of them together [D].
+const DAILY_QUOTA: u64 = 300_000_000;
+
+/// Asks a hub for a stream to a device or module.
+#[derive(Debug)]
+pub struct HubDialer {
+    network: Network,
+    credential: Arc<Credential>,
+    initiate: Initiate,
+}
+
+impl HubDialer {
+    /// What asks the hub of a profile for `request`'s stream.
+    ///
+    /// # Errors
+    /// When no hub has such ids, or the credential cannot be read.
+    pub fn new(access: &Access<'_>, request: backend::Request) -> Result<Self> {
+        let identity = identity(&request.device, request.module.as_deref())?;
+        let credential = Arc::new(Credential::of(access)?);
+        let api_version = access.profile.api_version.clone();
+        let initiate = Initiate {
+            identity,
+            stream: request.stream,
+            api_version: api_version.unwrap_or_else(|| DEFAULT_API_VERSION.into()),
+            connect_timeout: request.connect_timeout,
+            response_timeout: request.response_timeout,
+        };
+        Ok(Self { network: access.network.clone(), credential, initiate })
+    }
+
+    /// A request with a token of its own. The token command may ask its user for something: it runs in a thread of its
+    /// own, so that a caller that goes in the meantime is noticed.
+    async fn request(&self) -> Result<Request> {
+        let credential = Arc::clone(&self.credential);
+        let authorizing = tokio::task::spawn_blocking(move || credential.authorization(SystemTime::now()));
+        Ok(Request {
+            authorization: authorizing.await.map_err(|error| Error::Bug(error.to_string()))??,
+            hub: self.credential.hub.clone(),
+            gateway: self.credential.gateway.clone(),
+            initiate: self.initiate.clone(),
+        })
+    }
+
+    /// Opens the stream, and dials the gateway that the hub named last time in the meantime: the hub nearly always
+    /// names the same one again.
+    async fn open(&self, turn: Option<Turn<'_>>, phases: &mut Phases) -> Result<Joined> {
+        let request = self.request().await?;
+        let hub = self.service();
+        let guess = gateways::known(&hub);
+        let websocket = open_in_turn(&self.network, &request, turn, guess.as_ref(), phases).await?;
+        if guess.as_ref() != Some(&websocket.server) {
+            gateways::keep(&hub, &websocket.server);
+        }
+        Ok(websocket.into())
+    }
+}
+
+impl Dialer for HubDialer {
+    fn describe(&self) -> String {
+        let Initiate { identity, stream, .. } = &self.initiate;
+        format!("{identity} at {}, stream '{stream}'", self.credential.hub)
+    }
+
+    fn device(&self) -> String {
+        self.initiate.identity.client_id()
+    }
+
+    fn service(&self) -> String {
+        self.credential.hub.to_string()
+    }
+
+    fn stream(&self) -> &str {
+        &self.initiate.stream
+    }
+
+    fn streams_per_second(&self) -> Option<u32> {
+        streams_per_second(&self.credential.hub)
+    }
+
+    fn daily_quota(&self) -> Option<u64> {
+        Some(DAILY_QUOTA)
+    }
+
+    fn open<'a>(&'a self, turn: Option<Turn<'a>>, phases: &'a mut Phases) -> Pending<'a, Result<Joined>> {
+        Box::pin(self.open(turn, phases))
+    }
+
+    fn check(&self) -> Pending<'_, Checked> {
+        Box::pin(async { check(&self.network, self.request(), &self.credential.describe()).await })
+    }
+}
+
+fn identity(device: &str, module: Option<&str>) -> Result<Identity> {
+    let bad = |name: &str| {
+        let name = name.to_owned();
+        |problem: Malformed| Error::BadName { name, problem: problem.0 }
+    };
+    let identity = Identity::new(device, None).map_err(bad(device))?;
+    match module {
+        None => Ok(identity),
+        Some(module) => Identity::new(device, Some(module)).map_err(bad(module)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::iothub::error::Error as HubError;
+    use crate::backend::iothub::proto::{Code, HubFailure};
+
+    #[test]
+    fn throttling_and_a_device_that_is_offline_are_worth_another_try() {
+        let throttled = |status, code| {
+            let error = Error::from(HubError::Hub {
+                hub: "hub".into(),
+                identity: identity("dev", None).unwrap(),
+                failure: Box::new(HubFailure { status, code, ..HubFailure::default() }),
+                skew: None,
+            });
+            error.retry().map(|retry| retry.is_throttled)
+        };
+        assert_eq!(throttled(429, Some(Code::THROTTLED)), Some(true));
+        assert_eq!(throttled(404, Some(Code::DEVICE_NOT_ONLINE)), Some(false));
+        assert_eq!(throttled(503, None), Some(false));
+        assert_eq!(throttled(401, None), None);
+    }
+
+    #[test]
+    fn the_id_that_no_hub_has_is_named() {
+        let named = |device, module| match identity(device, module) {
+            Err(Error::BadName { name, .. }) => Some(name),
+            _ => None,
+        };
+        assert_eq!(named("a b", Some("m n")).as_deref(), Some("a b"));
+        assert_eq!(named("dev", Some("m n")).as_deref(), Some("m n"));
+        assert_eq!(identity("dev", Some("m")).unwrap().client_id(), "dev/m");
+    }
+}

@@ -1,0 +1,152 @@
+//! Listing a hub's devices, page by page.
+
+use std::collections::HashSet;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use tokio::time::sleep;
+
+use super::credential::Credential;
+use super::rest::{answer, authorized, bug, endpoint, failure, malformed};
+use crate::backend::iothub::error::Error as HubError;
+use crate::backend::iothub::proto::{
+    ALL_DEVICES, CONTINUATION, DEFAULT_API_VERSION, MAX_ITEM_COUNT, devices_page, encode,
+};
+use crate::backend::{Access, Device, Pending, Progress, Registry};
+use crate::error::{Error, Result};
+use crate::net::{Endpoint, Network, Reply};
+use crate::time::phase::Phases;
+
+/// Hubs allow few queries a minute: ask for the largest page.
+const PAGE: usize = 1000;
+
+/// Twins have up to 72 KB each [D].
+const PAGE_LIMIT: usize = PAGE * 72 * 1024;
+
+/// How long a page may take.
+const PAGE_TIME: Duration = Duration::from_secs(60);
+
+/// How often to ask a hub that throttles for the same page, and the pause where it names none.
+const TRIES: u32 = 6;
+const PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What a hub may have [D].
+const MOST_DEVICES: usize = 1_000_000;
+
+/// How many pages without a new device may follow each other.
+const EMPTY_PAGES: u32 = 100;
+
+/// A hub's device registry.
+#[derive(Debug)]
+pub struct HubRegistry {
+    network: Network,
+    credential: Credential,
+    api_version: String,
+}
+
+impl HubRegistry {
+    /// The registry of a profile's hub.
+    ///
+    /// # Errors
+    /// When the credential cannot be read.
+    pub fn new(access: &Access<'_>) -> Result<Self> {
+        let api_version = access.profile.api_version.as_deref().unwrap_or(DEFAULT_API_VERSION);
+        Ok(Self {
+            network: access.network.clone(),
+            credential: Credential::of(access)?,
+            api_version: api_version.to_owned(),
+        })
+    }
+
+    async fn devices(&self, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<Vec<Device>> {
+        let hub = &self.credential.hub;
+        let mut devices = Vec::new();
+        let mut next: Option<HeaderValue> = None;
+        let mut empty_pages = 0;
+        let mut ids = HashSet::new();
+        let endless = |problem: String| Error::Protocol { target: hub.to_string(), problem };
+        loop {
+            let paused = |pause| progress(Progress { devices: devices.len(), pause: Some(pause) });
+            let reply = self.page(next.as_ref(), paused).await?;
+            let found = devices_page(&reply.body).map_err(malformed(hub))?;
+            // A list that repeats itself has devices, and no new ones.
+            let known = ids.len();
+            devices.extend(found.into_iter().filter(|device: &Device| ids.insert(device.id.clone())));
+            empty_pages = if ids.len() == known { empty_pages + 1 } else { 0 };
+            progress(Progress { devices: devices.len(), pause: None });
+            if devices.len() > MOST_DEVICES {
+                return Err(endless(format!(
+                    "it lists more than {MOST_DEVICES} devices, the most that a hub may have"
+                )));
+            }
+            if empty_pages == EMPTY_PAGES {
+                return Err(endless(format!(
+                    "its list of devices goes on after {EMPTY_PAGES} pages without a new one"
+                )));
+            }
+            let following = reply.headers.get(CONTINUATION).filter(|token| !token.is_empty()).cloned();
+            // The same token again would repeat the page for ever.
+            if following.is_none() || following == next {
+                return Ok(devices);
+            }
+            next = following;
+        }
+    }
+
+    /// One page; asks again while the hub throttles.
+    async fn page(
+        &self,
+        next: Option<&HeaderValue>,
+        mut paused: impl FnMut(Duration) + Send,
+    ) -> Result<Reply> {
+        let hub = &self.credential.hub;
+        let endpoint = endpoint(hub, self.credential.gateway.as_ref());
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let stream = self.network.connect(&endpoint, &mut Phases::default()).await?;
+            let reply =
+                answer(stream, &endpoint, self.request(&endpoint, next)?, PAGE_LIMIT, PAGE_TIME).await?;
+            if reply.status == 200 {
+                return Ok(reply);
+            }
+            let failure = failure(&reply);
+            if failure.status != 429 || tries == TRIES {
+                return Err(HubError::Listing { hub: hub.to_string(), failure: Box::new(failure) }.into());
+            }
+            let pause = failure.retry_after.map_or(PAUSE, |seconds| Duration::from_secs(seconds.into()));
+            let pause = pause.min(LONGEST_PAUSE);
+            log::info!("{hub} throttles queries; going on in {} s", pause.as_secs());
+            paused(pause);
+            sleep(pause).await;
+        }
+    }
+
+    fn request(
+        &self,
+        endpoint: &Endpoint,
+        next: Option<&HeaderValue>,
+    ) -> Result<hyper::Request<Full<Bytes>>> {
+        let authorization = self.credential.authorization(SystemTime::now())?;
+        let path = format!("/devices/query?api-version={}", encode(&self.api_version));
+        let mut builder = authorized(hyper::Request::post(path), endpoint, &authorization)?
+            .header(CONTENT_TYPE, "application/json; charset=utf-8")
+            .header(MAX_ITEM_COUNT, PAGE);
+        if let Some(next) = next {
+            builder = builder.header(CONTINUATION, next);
+        }
+        builder.body(Full::from(ALL_DEVICES)).map_err(bug)
+    }
+}
+
+impl Registry for HubRegistry {
+    fn devices<'a>(
+        &'a self,
+        progress: &'a mut (dyn FnMut(Progress) + Send),
+    ) -> Pending<'a, Result<Vec<Device>>> {
+        Box::pin(self.devices(progress))
+    }
+}

@@ -1,0 +1,92 @@
+//! The caller on an open stream, until the end.
+
+use std::io::{Cursor, ErrorKind};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncReadExt;
+
+use super::caller::Caller;
+use super::departure::Departure;
+use super::failure::{SSH, before_the_first_byte};
+use crate::backend::Joined;
+use crate::error::{Error, Exit, Result};
+use crate::logging;
+use crate::state::last_failure;
+use crate::time::phase::Phases;
+use crate::tunnel::{self, Close, Controls, End, Keepalive, Meter, Settings};
+
+/// A stream that is up, and what is counted of it.
+pub(super) struct Stream<'a> {
+    pub(super) host: &'a str,
+    pub(super) name: &'a str,
+    pub(super) keepalive: Option<Keepalive>,
+    pub(super) meter: &'a Meter,
+    pub(super) phases: &'a Phases,
+}
+
+impl Stream<'_> {
+    /// Bridges until the end. `Ok` is an end without an error to tell.
+    pub(super) async fn bridge(self, joined: Joined, caller: &mut Caller) -> Result<Option<Exit>> {
+        let Self { host, name, keepalive, meter, phases } = self;
+        let settings = Settings {
+            keepalive,
+            linger: None,
+            // What ssh still writes once the device has closed, nobody reads; and it may yet be told why.
+            drain: Some(Duration::ZERO),
+            rest: None,
+            half_close: false,
+            failed: |_| Close::new(Close::GOING_AWAY, "the user's side has gone"),
+            reset: true,
+        };
+        let since = Instant::now();
+        let is_ssh = name == SSH || caller.has_said_ssh();
+        let Caller { input, output, signals, opening, .. } = caller;
+        let departure = Departure::watch(input, output).map_err(Error::local_io("stdin and stdout"))?;
+        let input = departure.noting_end(Cursor::new(opening.clone()).chain(input));
+        let signal = OnceLock::new();
+        let hangup = async {
+            let name = departure.asked(signals, || logging::notice(&stats(since, meter, phases))).await;
+            let _ = signal.set(name);
+            Close::new(Close::GOING_AWAY, format!("the user's helper was ended by {name}"))
+        };
+        let controls = Controls { hangup, gone: departure.gone() };
+        let end = tunnel::bridge((input, output), joined.io, &joined.early, &settings, meter, controls).await;
+        log::info!("ended: {end:?}, {} bytes sent, {} received", meter.sent(), meter.received());
+        let ended = match end {
+            end if let Some(error) = before_the_first_byte(&end, meter.received(), name, is_ssh) => {
+                Err(error)
+            }
+            // The reader of stdout has gone, and with it everybody who could be told.
+            End::LocalFailed(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Some(Exit::LocalIo)),
+            End::LocalFailed(source) => Err(Error::LocalIo { what: "stdin and stdout".into(), source }),
+            End::HungUp { whole: false } => {
+                Err(Error::Signalled { signal: signal.get().unwrap_or(&"the caller's end") })
+            }
+            end => end.error().map_or(Ok(None), Err),
+        };
+        match ended {
+            // Nobody is left who could be told; that all was said is what counts.
+            Err(error) if departure.has_gone() => {
+                log::info!("the caller has gone: {error}");
+                if departure.is_read_whole() {
+                    return Ok(None);
+                }
+                last_failure::keep(Some(host), &error, phases);
+                Ok(Some(error.exit()))
+            }
+            ended => ended,
+        }
+    }
+}
+
+/// One line: how long, how much, and where the time of the set-up went.
+pub(super) fn stats(since: Instant, meter: &Meter, phases: &Phases) -> String {
+    format!(
+        "stats: {:.3} s, {} bytes sent, {} bytes received, phases in ms: {}",
+        since.elapsed().as_secs_f64(),
+        meter.sent(),
+        meter.received(),
+        phases.in_milliseconds()
+    )
+}
