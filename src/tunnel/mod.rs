@@ -1,5 +1,5 @@
-//! The two pumps between a byte stream and a WebSocket, with half-close, keepalive and byte counts; and stdin and
-//! stdout as a byte stream. Knows neither Azure nor TLS.
+//! The two pumps between a byte stream and a WebSocket, with half-close, keepalive and byte counts. Knows neither Azure nor
+//! TLS.
 
 mod bridge;
 pub(crate) mod buffer;
