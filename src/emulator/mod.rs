@@ -1,8 +1,8 @@
 //! Services of Azure in one process, for tests, demonstrations and rehearsals.
 //!
 //! One port is HTTPS, where each service adds its routes; the other is MQTT over TLS. What any service needs is in this
-//! folder: the [`server`], WebSocket, the [`pipe`] that relays, faults, certificates, and the directory that is kept.
-//! [`iothub`] is IoT Hub.
+//! folder: the server, WebSocket, the pipe that relays, faults, certificates, and the directory that is kept.
+//! `iothub` is IoT Hub.
 
 mod authority;
 mod client_certificate;
