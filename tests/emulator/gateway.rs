@@ -8,8 +8,8 @@ use tokio_tungstenite::tungstenite::protocol::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use crate::running::{Running, soon};
-use crate::wire::{end, receive, send, service_side};
+use super::running::{Running, soon};
+use super::wire::{end, receive, send, service_side};
 
 const SSH: &str = "/twins/dev-1/streams/ssh?api-version=2020-09-30";
 const LOST: Option<(u16, &str)> = Some((1011, "WS disconnected"));

@@ -1,11 +1,11 @@
-//! MQTT: who is let in, what is granted, what ends a connection; over TLS and over a WebSocket.
+//! MQTT: who may log in, what is granted, what ends a connection; over TLS and over a WebSocket.
 
 use futures_util::{SinkExt, StreamExt};
 use iotstream::iothub::{Identity, Resource, SasToken, UnixSeconds};
 use tokio_tungstenite::tungstenite::protocol::Message;
 
-use crate::running::{Running, in_an_hour, now, soon};
-use crate::wire::{FILTERS, Mqtt, connect, packet, publish, subscribe, text};
+use super::running::{Running, in_an_hour, now, soon};
+use super::wire::{FILTERS, Mqtt, connect, packet, publish, subscribe, text};
 
 const SSH: &str = "/twins/dev-1/streams/ssh?api-version=2020-09-30";
 
@@ -195,4 +195,20 @@ async fn a_refusal_comes_through_a_websocket() {
     let answer = soon(websocket.next()).await.unwrap().unwrap();
     assert_eq!(answer.into_data()[..], [0x20, 2, 0, 5]);
     assert!(soon(websocket.next()).await.unwrap().unwrap().is_close());
+}
+
+#[tokio::test]
+async fn amqp_is_refused_by_its_name() {
+    let hub = Running::new("").await;
+    let headers = [
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("sec-websocket-protocol", "AMQPWSB10"),
+    ];
+    let answer = hub.request("GET", "/$iothub/websocket", &headers, "").await;
+    let body = String::from_utf8(answer.body.to_vec()).unwrap();
+    assert_eq!(answer.status, 400);
+    assert!(body.contains("AMQP over WebSocket"), "{body}");
 }

@@ -3,7 +3,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::running::{Running, soon};
+use super::running::{Running, soon};
 
 fn sized<const N: usize>(body: &[u8]) -> Vec<u8> {
     let length = (body.len() as u64).to_be_bytes();

@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 use tokio_tungstenite::tungstenite::{Error, http};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::running::{Running, Tls, in_an_hour, soon};
+use super::running::{Running, Tls, in_an_hour, soon};
 
 pub const FILTERS: [&str; 2] = ["$iothub/streams/POST/#", "$iothub/streams/res/#"];
 
@@ -168,7 +168,7 @@ impl Running {
     }
 }
 
-pub fn service_side(answer: &crate::running::Answer) -> (&str, &str) {
+pub fn service_side(answer: &super::running::Answer) -> (&str, &str) {
     assert_eq!(answer.header("iothub-streaming-is-accepted"), Some("True"));
     (answer.header("iothub-streaming-url").unwrap(), answer.header("iothub-streaming-auth-token").unwrap())
 }

@@ -1,0 +1,132 @@
+//! X.509 certificates as Microsoft's tutorials make them, and the errors for those that cannot be used.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::{Bench, DEVICE, Hub, LIMIT, Process, Stdin, agent_with_config, in_service, need, run};
+
+const ECHO: &str = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
+
+fn openssl(bench: &Bench, args: &[&str]) -> String {
+    let done = run(bench.command(need("openssl")).args(args), Stdin::Ends(b""), LIMIT).succeeded();
+    done.text().to_owned()
+}
+
+/// A certificate of version 1: a request without extensions, signed with its own key. Its SHA-256 thumbprint.
+fn version_1(bench: &Bench, subject: &str, key: &str, out: &str) -> String {
+    openssl(bench, &["req", "-new", "-key", key, "-subj", subject, "-out", "request.pem"]);
+    openssl(bench, &["x509", "-req", "-days", "2", "-in", "request.pem", "-signkey", key, "-out", out]);
+    let text = openssl(bench, &["x509", "-noout", "-text", "-fingerprint", "-sha256", "-in", out]);
+    assert!(text.contains("Version: 1 "), "{text}");
+    text.lines()
+        .find_map(|line| line.to_ascii_lowercase().split_once("fingerprint=").map(|found| found.1.to_owned()))
+        .unwrap()
+}
+
+fn new_key(bench: &Bench, name: &str, args: &[&str]) -> PathBuf {
+    openssl(bench, &[&["genpkey", "-out", name], args].concat());
+    bench.write(name, fs::read(bench.path(name)).unwrap())
+}
+
+const RSA: [&str; 4] = ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
+
+#[track_caller]
+fn echoes(helper: &mut Command) {
+    let done = run(helper.args(["--stream", "echo", DEVICE]), Stdin::Ends(b"there and back"), LIMIT);
+    assert_eq!(done.succeeded().text(), "there and back");
+}
+
+#[test]
+fn a_certificate_of_version_1_is_shown_and_taken() {
+    let bench = Bench::new();
+    new_key(&bench, "dev.key", &RSA);
+    let thumbprint = version_1(&bench, "/CN=dev-1", "dev.key", "dev.pem");
+    let hub = Hub::start(&bench, &["--x509-device", &format!("{DEVICE}={thumbprint}")]);
+    for transport in ["websocket", "mqtt"] {
+        let port = hub.mqtts.rsplit_once(':').unwrap().1;
+        let config = format!(
+            "transport = \"{transport}\"\nmqtt-port = {port}\ncertificate = \"dev.pem\"\nprivate-key = \"dev.key\"\n{ECHO}"
+        );
+        let _agent = agent_with_config(&bench, &hub, DEVICE, &config);
+        echoes(&mut hub.helper(&bench));
+    }
+    // A client of another make, in either version of TLS: it waits for an answer once it has been let in.
+    for version in ["-tls1_2", "-tls1_3"] {
+        let mut client = bench.command(need("openssl"));
+        client.args([
+            "s_client", version, "-connect", &hub.https, "-cert", "dev.pem", "-key", "dev.key", "-ign_eof",
+        ]);
+        let request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let done = run(&mut client, Stdin::Ends(request), LIMIT);
+        assert!(String::from_utf8_lossy(&done.stdout).contains("HTTP/1.1 "), "{version}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn an_authority_of_version_1_is_trusted_when_it_is_named() {
+    let bench = Bench::new();
+    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    fs::copy(hub.dir.join("ca.key"), bench.path("ca.key")).unwrap();
+    version_1(&bench, "/CN=iotstream emulator CA", "ca.key", "ca1.pem");
+    let mut agent = bench.iotstream();
+    agent.args(["agent", "-vv", "--target", "echo=builtin:echo", "--connection-string-file"]);
+    agent.arg(hub.device_file(DEVICE)).arg("--ca-file").arg(bench.path("ca1.pem"));
+    let _agent: Process = in_service(&bench, &mut agent);
+    echoes(hub.helper(&bench).arg("--ca-file").arg(bench.path("ca1.pem")));
+}
+
+#[test]
+fn what_cannot_be_used_is_named_and_nothing_is_guessed() {
+    let bench = Bench::new();
+    let hub = Hub::start(&bench, &["--x509-device", &format!("{DEVICE}={}", "0f".repeat(32))]);
+    new_key(&bench, "rsa.key", &RSA);
+    new_key(&bench, "small.key", &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"]);
+    new_key(&bench, "p521.key", &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"]);
+    version_1(&bench, "/CN=dev-1", "rsa.key", "dev.pem");
+    openssl(
+        &bench,
+        &["pkcs12", "-export", "-in", "dev.pem", "-inkey", "rsa.key", "-passout", "pass:", "-out", "dev.p12"],
+    );
+    openssl(&bench, &["pkey", "-in", "rsa.key", "-aes256", "-passout", "pass:x", "-out", "locked.key"]);
+    openssl(&bench, &["x509", "-in", "dev.pem", "-outform", "DER", "-out", "dev.der"]);
+    openssl(&bench, &["pkey", "-in", "rsa.key", "-outform", "DER", "-out", "der.key"]);
+    for file in ["dev.p12", "locked.key", "der.key"] {
+        bench.write(file, fs::read(bench.path(file)).unwrap());
+    }
+    bench.write("damaged.pem", "-----BEGIN CERTIFICATE-----\nMAAwAA==\n-----END CERTIFICATE-----\n");
+    let quoted = |path: &Path| format!("{:?}", path.display().to_string());
+    let start = |certificate: &str, key: &str| {
+        let config = format!(
+            "connection-string-file = {}\nca-file = {}\ncertificate = \"{certificate}\"\nprivate-key = \"{key}\"\n{ECHO}",
+            quoted(&hub.device_file(DEVICE)),
+            quoted(&hub.dir.join("ca.pem")),
+        );
+        let config = bench.write("agent.toml", config);
+        Process::start(&bench, "agent", bench.iotstream().args(["agent", "-vv", "--config"]).arg(config))
+    };
+    for (certificate, key, says) in [
+        ("dev.pem", "small.key", "small.key: the key is RSA of 1024 bits, which cannot be used: RSA of 2048"),
+        ("dev.pem", "p521.key", "p521.key: the key is P-521, which cannot be used: RSA of 2048"),
+        ("dev.pem", "locked.key", "locked.key: the key is encrypted"),
+        ("dev.pem", "dev.pem", "dev.pem: it is a certificate, and holds no private key"),
+        ("dev.pem", "dev.p12", "dev.p12: it is a PKCS#12 file (.pfx, .p12)"),
+        ("dev.p12", "rsa.key", "dev.p12: it is a PKCS#12 file (.pfx, .p12)"),
+        ("rsa.key", "rsa.key", "rsa.key: it is a private key, and holds no certificate"),
+        ("damaged.pem", "rsa.key", "damaged.pem: certificate 1 of 1 in it cannot be read"),
+        (
+            "request.pem",
+            "rsa.key",
+            "request.pem: it is a certificate request (CSR), and holds no certificate",
+        ),
+    ] {
+        // A certificate that others can read is as it should be; a key is not.
+        bench.write(key, fs::read(bench.path(key)).unwrap());
+        let mut agent = start(certificate, key);
+        assert_eq!(agent.ends(LIMIT).code(), Some(78), "{says}: {}", agent.stderr());
+        assert!(agent.stderr().contains(says), "{says}: {}", agent.stderr());
+    }
+    // What openssl writes in DER is taken: the hub is the first to refuse it, for it knows another thumbprint.
+    let mut agent = start("dev.der", "der.key");
+    agent.says("refuses device dev-1: not authorized", 1, LIMIT);
+}

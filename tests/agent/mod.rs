@@ -1,0 +1,72 @@
+//! The device's side as a service: what it lets in, who it is, and how it lives.
+
+mod approval;
+mod audit_log;
+mod audit_log_on_a_full_disk;
+mod certificates;
+mod check;
+mod child_processes;
+mod credentials;
+mod file_permissions;
+mod limits;
+mod many_streams;
+mod reconnecting;
+mod reload;
+mod service_manager;
+mod stopping;
+mod systemd_unit;
+mod targets;
+mod token_renewal;
+
+use std::time::Duration;
+
+use crate::support::{Bench, Finished, Hub, LIMIT, Process, Stdin, eventually, run};
+
+/// What the hub and the helper may take before somebody must have decided.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Asks for `stream`, says `text` and takes what comes until the end.
+fn ask(bench: &Bench, hub: &Hub, stream: &str, text: &str) -> Finished {
+    let mut helper = hub.helper(bench);
+    run(helper.args(["--stream", stream, crate::support::DEVICE]), Stdin::Ends(text.as_bytes()), LIMIT)
+}
+
+/// An echo stream that stays open: what it is told comes back.
+struct Echo {
+    helper: Process,
+    said: usize,
+}
+
+impl Echo {
+    fn open(bench: &Bench, hub: &Hub, stream: &str) -> Self {
+        let mut helper = hub.helper(bench);
+        let helper = helper.args(["--stream", stream, crate::support::DEVICE]);
+        let mut echo = Self { helper: Process::start(bench, "helper", helper), said: 0 };
+        echo.works();
+        echo
+    }
+
+    #[track_caller]
+    fn works(&mut self) {
+        self.said += 1;
+        self.helper.say("are you there\n");
+        self.helper.says("are you there", self.said, SOON);
+    }
+}
+
+/// The lines of an audit log.
+fn events(bench: &Bench, name: &str) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(bench.path(name)).unwrap_or_default();
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    whole.map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Waits for an event of a stream in the audit log.
+#[track_caller]
+fn event(bench: &Bench, stream: &str, event: &str) -> serde_json::Value {
+    eventually(SOON, || {
+        let events = events(bench, "audit.log");
+        let found = events.iter().find(|line| line["stream"] == stream && line["event"] == event);
+        found.cloned().ok_or_else(|| format!("{event} of {stream} in {events:?}"))
+    })
+}

@@ -1,0 +1,147 @@
+//! How streams end over real connections: what the gateway passes on, and how it treats a side that is gone.
+
+use std::time::{Duration, Instant};
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncWriteExt, Interest};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
+
+use super::running::{Running, Tls, soon};
+use super::wire::{Mqtt, end, receive, send};
+
+async fn stream(hub: &Running) -> (Mqtt<Tls>, WebSocketStream<Tls>, WebSocketStream<Tls>) {
+    let mut mqtt = hub.device("dev-1", None).await;
+    let (service, device) = hub.stream(&mut mqtt).await;
+    (mqtt, service, device)
+}
+
+/// Sends until nothing is taken any more; how much that was.
+async fn fill(side: &mut WebSocketStream<Tls>) -> usize {
+    let block = vec![0; 65_536];
+    let mut sent = 0;
+    while tokio::time::timeout(Duration::from_millis(500), send(side, &block)).await.is_ok() {
+        sent += block.len();
+        assert!(sent < 256 << 20, "nothing stops the sender");
+    }
+    sent
+}
+
+/// Waits until a connection that is not read from is told to have ended.
+async fn is_reset(side: &WebSocketStream<Tls>) {
+    let tcp = side.get_ref().get_ref().0;
+    let ready = soon(tcp.ready(Interest::ERROR)).await.unwrap();
+    assert!(ready.is_error(), "{ready:?}");
+}
+
+#[tokio::test]
+async fn who_does_not_read_learns_that_the_other_side_was_killed() {
+    let hub = Running::new("").await;
+    // With more than the gateway takes, and with what the kernel alone keeps for the device.
+    for more in [true, false] {
+        let (_mqtt, mut service, device) = stream(&hub).await;
+        if more {
+            fill(&mut service).await;
+        } else {
+            for _ in 0..60 {
+                send(&mut service, &[0; 65_536]).await;
+            }
+            service.flush().await.unwrap();
+        }
+        // As the kernel ends the connection of a program that was killed.
+        let start = Instant::now();
+        drop(service);
+        is_reset(&device).await;
+        assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn who_stalls_and_reads_on_gets_everything_and_may_answer_late() {
+    let hub = Running::new("").await;
+    let (_mqtt, mut service, mut device) = stream(&hub).await;
+    let serving = tokio::spawn(async move {
+        for _ in 0..200 {
+            send(&mut service, &[3; 65_536]).await;
+        }
+        service.get_mut().write_all(&[0x88, 0x80, 0, 0, 0, 0]).await.unwrap();
+        (receive(&mut service, 6).await, end(&mut service).await)
+    });
+    // Longer than anybody waits for one who is gone.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(receive(&mut device, 200 * 65_536).await.len(), 200 * 65_536);
+    device.get_mut().write_all(b"\x82\x86\0\0\0\0answer\x88\x80\0\0\0\0").await.unwrap();
+    let (answer, closed) = soon(serving).await.unwrap();
+    assert_eq!((answer, closed), (b"answer".to_vec(), Some((1000, String::new()))));
+}
+
+#[tokio::test]
+async fn a_user_may_read_late_when_both_have_closed() {
+    let hub = Running::new("").await;
+    let (_mqtt, mut service, mut device) = stream(&hub).await;
+    service.get_mut().write_all(&[0x88, 0x80, 0, 0, 0, 0]).await.unwrap();
+    let answering = tokio::spawn(async move {
+        assert!(matches!(device.next().await, Some(Ok(Message::Close(_)))));
+        let block = [&[0x82, 0xfe, 0xff, 0xff, 0, 0, 0, 0][..], &[9; 65_535]].concat();
+        for _ in 0..100 {
+            device.get_mut().write_all(&block).await.unwrap();
+        }
+        device.get_mut().write_all(&[0x88, 0x80, 0, 0, 0, 0]).await.unwrap();
+        device.get_mut().shutdown().await.unwrap();
+    });
+    // Longer than a device that is left is waited for.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(receive(&mut service, 100 * 65_535).await.len(), 100 * 65_535);
+    assert_eq!(end(&mut service).await, Some((1000, String::new())));
+    soon(answering).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_failure_is_passed_on_after_the_data() {
+    let hub = Running::new("").await;
+    let (_mqtt, mut service, mut device) = stream(&hub).await;
+    send(&mut device, b"half an answer").await;
+    let reason = "target: connection reset";
+    device.send(Message::Close(Some(CloseFrame { code: 1011.into(), reason: reason.into() }))).await.unwrap();
+    assert_eq!(receive(&mut service, 14).await, b"half an answer");
+    assert_eq!(end(&mut service).await, Some((1011, reason.to_owned())));
+}
+
+#[tokio::test]
+async fn a_run_of_empty_messages_is_seen_and_a_flood_stops_nothing() {
+    let hub = Running::new("").await;
+    let (_mqtt, mut service, mut device) = stream(&hub).await;
+    let (_other_mqtt, mut other_service, mut other_device) = {
+        let mut mqtt = hub.device("dev-1", Some("mod")).await;
+        let path = "/twins/dev-1/modules/mod/streams/ssh?api-version=x";
+        let (answer, offer) = soon(async {
+            tokio::join!(hub.initiate(path, &[]), async {
+                let (_, offer) = mqtt.offer().await;
+                mqtt.answer(200, &offer.request_id).await;
+                offer
+            })
+        })
+        .await;
+        let device = hub.join(&offer.url, offer.token.expose()).await.unwrap();
+        let (url, token) = super::wire::service_side(&answer);
+        (mqtt, hub.join(url, token).await.unwrap(), device)
+    };
+    let flood = tokio::spawn(async move {
+        let empty = [0x82, 0x80, 0, 0, 0, 0].repeat(1000);
+        while service.get_mut().write_all(&empty).await.is_ok() {}
+    });
+    let run = async {
+        for _ in 0..100 {
+            let message = device.next().await.unwrap().unwrap();
+            assert!(matches!(&message, Message::Binary(data) if data.is_empty()), "{message:?}");
+        }
+    };
+    soon(run).await;
+    for _ in 0..20 {
+        let start = Instant::now();
+        send(&mut other_service, b"x").await;
+        assert_eq!(receive(&mut other_device, 1).await, b"x");
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    }
+    flood.abort();
+}

@@ -1,0 +1,255 @@
+//! How the end of a stream is reported: an ordinary end by exit status 0, after every byte, and any other by 75, in both
+//! logs.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::*;
+
+/// Longer than a stream was once waited for after an end.
+const LONG: Duration = Duration::from_secs(12);
+const SOON: Duration = Duration::from_secs(5);
+
+/// A target that reads to the end, and answers `answer` after `pause`.
+fn answers(pause: Duration, answer: &'static [u8]) -> u16 {
+    serve(move |mut stream| {
+        let _ = stream.read_to_end(&mut Vec::new());
+        thread::sleep(pause);
+        let _ = stream.write_all(answer);
+    })
+}
+
+struct Setting {
+    agent: Process,
+    hub: Hub,
+    bench: Bench,
+}
+
+impl Setting {
+    /// With these `[[target]]` entries, and an audit log.
+    fn new(targets: &str) -> Self {
+        let bench = Bench::new();
+        let hub = Hub::start(&bench, &["--device", DEVICE]);
+        let config = format!("audit-log = \"audit.log\"\n{targets}");
+        let agent = agent_with_config(&bench, &hub, DEVICE, &config);
+        Self { agent, hub, bench }
+    }
+
+    fn to_port(port: u16) -> Self {
+        Self::new(&target("s", &format!("connect = \"127.0.0.1:{port}\"")))
+    }
+
+    fn helper(&self, stream: &str) -> std::process::Command {
+        let mut helper = self.hub.helper(&self.bench);
+        helper.args(["--stream", stream, DEVICE]);
+        helper
+    }
+
+    /// A helper whose stdin stays open.
+    fn running(&self, stream: &str) -> Child {
+        let mut helper = self.helper(stream);
+        helper.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Waits for `count` ends in the audit log, and gives their reasons.
+    #[track_caller]
+    fn reasons(&self, count: usize, limit: Duration) -> Vec<String> {
+        eventually(limit, || {
+            let audit = fs::read_to_string(self.bench.path("audit.log")).unwrap_or_default();
+            let lines = audit.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+            let ends: Vec<_> = lines
+                .filter(|line| line["event"] == "end")
+                .map(|line| line["reason"].as_str().unwrap().to_owned())
+                .collect();
+            if ends.len() >= count { Ok(ends) } else { Err(format!("{count} streams have ended: {audit}")) }
+        })
+    }
+}
+
+#[track_caller]
+fn exit_code(child: &mut Child) -> Option<i32> {
+    eventually(LIMIT, || child.try_wait().unwrap().ok_or_else(|| "the helper ends".to_owned())).code()
+}
+
+fn target(stream: &str, rest: &str) -> String {
+    format!("[[target]]\nstream = \"{stream}\"\n{rest}\n")
+}
+
+#[test]
+fn an_answer_is_waited_for_however_long_it_takes() {
+    const ANSWER: &[u8] = &[b'x'; 1_000_000];
+    let setting = Setting::to_port(answers(LONG, ANSWER));
+    let done = run(&mut setting.helper("s"), Stdin::Ends(b"GET\n"), 3 * LIMIT).succeeded();
+    assert_eq!((done.stdout.len(), &*done.stderr), (ANSWER.len(), ""));
+    assert_eq!(setting.reasons(1, SOON), ["the user ended"]);
+}
+
+#[test]
+fn an_answer_that_is_cut_is_no_success() {
+    for killed in ["hub", "agent"] {
+        let mut setting = Setting::to_port(serve(|mut stream| {
+            let _ = stream.read_to_end(&mut Vec::new());
+            let _ = stream.write_all(b"the first half");
+            thread::sleep(Duration::from_secs(600));
+        }));
+        let mut child = setting.running("s");
+        drop(child.stdin.take());
+        let mut half = [0; 14];
+        child.stdout.as_mut().unwrap().read_exact(&mut half).unwrap();
+        match killed {
+            "hub" => setting.hub.process.kill(),
+            _ => setting.agent.kill(),
+        }
+        assert_eq!(exit_code(&mut child), Some(75), "{killed}");
+        let record = run(setting.bench.iotstream().arg("last"), Stdin::Ends(b""), LIMIT).succeeded();
+        assert!(record.text().contains("the stream was cut"), "{killed}: {}", record.text());
+    }
+}
+
+#[test]
+fn a_signal_amid_the_input_is_no_success_and_is_told_to_the_device() {
+    let setting = Setting::to_port(serve(|mut stream| drop(stream.read_to_end(&mut Vec::new()))));
+    let mut child = setting.running("s");
+    child.stdin.as_mut().unwrap().write_all(&[b'x'; 300_000]).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let begin = Instant::now();
+    assert_eq!(exit_code(&mut child), Some(75));
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    assert_eq!(setting.reasons(1, SOON), ["it was closed with 1001 the user's helper was ended by SIGTERM"]);
+}
+
+/// Ends a connection with a reset.
+fn reset(stream: TcpStream) {
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+}
+
+#[test]
+fn a_target_that_resets_its_connection_is_told_to_the_user() {
+    let setting = Setting::to_port(serve(|mut stream| {
+        stream.write_all(b"up").unwrap();
+        stream.read_exact(&mut [0; 2]).unwrap();
+        reset(stream);
+    }));
+    let mut child = setting.running("s");
+    child.stdout.as_mut().unwrap().read_exact(&mut [0; 2]).unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"go").unwrap();
+    assert_eq!(exit_code(&mut child), Some(75));
+    let reasons = setting.reasons(1, SOON);
+    assert!(reasons[0].starts_with("the target failed: Connection reset by peer"), "{reasons:?}");
+}
+
+#[test]
+fn a_command_target_that_fails_is_told_from_one_that_ends() {
+    let command = |stream: &str, script: &str| {
+        target(stream, &format!("command = [\"/bin/sh\", \"-c\", \"{script}\"]"))
+    };
+    let mut setting = Setting::new(
+        &[
+            command("at-once", "exit 3"),
+            command("after-a-word", "read word; echo $word; exit 3"),
+            command("by-a-signal", "echo hello; kill -9 $$"),
+            command("unread", "exec 0<&-; echo bye"),
+            command("late", "sleep 0.3; exit 7"),
+            command("ten", "head -c 10 >/dev/null; echo done"),
+        ]
+        .concat(),
+    );
+    for (stream, code, says) in
+        [("at-once", 75, ""), ("after-a-word", 0, "word\n"), ("by-a-signal", 75, "hello\n")]
+    {
+        let done = run(&mut setting.helper(stream), Stdin::Stays(b"word\n"), LIMIT);
+        assert_eq!((done.status.code(), done.text()), (Some(code), says), "{stream}: {}", done.stderr);
+    }
+    assert_eq!(
+        setting.reasons(3, SOON),
+        [
+            "the target failed: its command ended: exit status: 3",
+            "the target ended (exit status: 3)",
+            "the target failed: its command ended: signal: 9 (SIGKILL)",
+        ]
+    );
+    setting.agent.says("stream 'after-a-word': the target command ended: exit status: 3", 1, SOON);
+    // What it no longer reads is no failure of its own.
+    let done = run(&mut setting.helper("unread"), Stdin::Ends(&[b'x'; 500_000]), LIMIT);
+    assert_eq!(done.text(), "bye\n", "{}", done.stderr);
+    // What one that fails did not read does not make it an ordinary end.
+    let done = run(&mut setting.helper("late"), Stdin::Stays(b"word\n"), LIMIT);
+    assert_eq!(done.status.code(), Some(75), "{}", done.stderr);
+    // However much there is to send, an end is an end.
+    let zeros = fs::File::open("/dev/zero").unwrap();
+    let mut child = setting.helper("ten").stdin(zeros).stdout(Stdio::piped()).spawn().unwrap();
+    assert_eq!(exit_code(&mut child), Some(75));
+    assert!(!setting.agent.stderr().contains("Broken pipe"), "{}", setting.agent.stderr());
+}
+
+#[test]
+fn users_that_are_killed_leave_no_stream_to_a_target_that_never_reads() {
+    const USERS: usize = 10;
+    let _turn = heavy();
+    let setting = Setting::to_port(serve(|stream| {
+        thread::sleep(Duration::from_secs(600));
+        drop(stream);
+    }));
+    let mut users: Vec<_> = (0..USERS).map(|_| setting.running("s")).collect();
+    for user in &mut users {
+        // As much as there is room for on the way.
+        let mut stdin = user.stdin.take().unwrap();
+        thread::spawn(move || while stdin.write_all(&[0; 65_536]).is_ok() {});
+    }
+    eventually(LIMIT, || match setting.agent.stderr().matches("open to").count() {
+        USERS => Ok(()),
+        open => Err(format!("{open} streams are open")),
+    });
+    thread::sleep(Duration::from_secs(2));
+    for user in &mut users {
+        user.kill().unwrap();
+        user.wait().unwrap();
+    }
+    let reasons = setting.reasons(USERS, 2 * SOON);
+    assert!(reasons.iter().all(|reason| reason != "the target ended"), "{reasons:?}");
+}
+
+#[test]
+fn an_agent_that_is_stopped_leaves_a_record_at_the_user_s() {
+    let setting = Setting::to_port(serve(|mut stream| {
+        drop(std::io::copy(&mut stream.try_clone().unwrap(), &mut stream));
+    }));
+    let mut child = setting.running("s");
+    child.stdin.as_mut().unwrap().write_all(b"up").unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut [0; 2]).unwrap();
+    for _ in 0..2 {
+        setting.agent.signal(Signal::TERM);
+    }
+    assert_eq!(exit_code(&mut child), Some(75));
+    let record = run(setting.bench.iotstream().arg("last"), Stdin::Ends(b""), LIMIT).succeeded();
+    assert!(record.text().contains("the agent was stopped"), "{}", record.text());
+}
+
+#[test]
+fn a_limit_amid_a_download_is_told_to_the_user() {
+    let bench = Bench::new();
+    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let config = format!("max-duration = \"1s\"\n{}", target("yes", "command = [\"yes\"]"));
+    let _agent = agent_with_config(&bench, &hub, DEVICE, &config);
+    let mut helper = hub.helper(&bench);
+    helper
+        .args(["--stream", "yes", DEVICE])
+        .stdin(Stdio::null())
+        .stdout(fs::File::create("/dev/null").unwrap());
+    let done = run_without_stdout(&mut helper);
+    assert_eq!(done.0, Some(75));
+    assert!(done.1.contains("the other side ended the stream: its time is up (max-duration)"), "{}", done.1);
+}
+
+fn run_without_stdout(helper: &mut std::process::Command) -> (Option<i32>, String) {
+    let mut child = helper.stderr(Stdio::piped()).spawn().unwrap();
+    let code = exit_code(&mut child);
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    (code, said)
+}

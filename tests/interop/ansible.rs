@@ -1,0 +1,74 @@
+//! Ansible at many devices at once, through a hub with the service's quota and the generated ssh configuration.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::support::{
+    Bench, Hub, LIMIT, Process, SshFiles, Sshd, Stdin, agent_command, heavy, run, ssh_config,
+};
+
+/// Within this, nothing of a run that has ended may be left; ansible's own masters stay for a second.
+const GONE: Duration = Duration::from_secs(20);
+
+/// What .ci/python has installed.
+fn tool(program: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/python/bin").join(program);
+    assert!(path.exists(), "{} is not there: run .ci/setup", path.display());
+    path
+}
+
+/// Runs a module on `count` devices, as many at once, and looks for what ansible says of each that did it.
+#[track_caller]
+fn ansible_reaches(count: usize, args: &[&str], says: &str, limit: Duration) {
+    let bench = Bench::new();
+    let files = SshFiles::make(&bench);
+    let devices: Vec<String> = (0..count).map(|at| format!("press-{at:02}")).collect();
+    let mut hub_args = vec!["--quota", "5/s,50", "--device"];
+    hub_args.extend(devices.iter().map(String::as_str));
+    let hub = Hub::start(&bench, &hub_args);
+    let sshd = Sshd::start(&bench, &files);
+    let start = |device: &String| {
+        let mut command = agent_command(&bench, &hub, device, &[("ssh", sshd.port)]);
+        Process::start(&bench, "agent", &mut command)
+    };
+    let mut agents: Vec<Process> = devices.iter().map(start).collect();
+    for agent in &mut agents {
+        agent.says("in service", 1, limit);
+    }
+
+    let profiles = hub.dir.join("profiles.toml");
+    let mut generate = bench.iotstream();
+    let generated = run(generate.args(["ssh-config", "--config"]).arg(&profiles), Stdin::Ends(b""), LIMIT);
+    let others = fs::read_to_string(ssh_config(&bench, &files, "others", "none")).unwrap();
+    let config = bench.write("ssh_config", format!("{}\n{others}", generated.succeeded().text()));
+    let hosts: String = devices.iter().map(|device| format!("{device}.emulator\n")).collect();
+    let inventory = bench.write("inventory", hosts);
+    let mut command = bench.command(tool("ansible"));
+    command.arg("all").args(args).args(["-f", &count.to_string(), "-i"]).arg(inventory);
+    command.env("ANSIBLE_SSH_COMMON_ARGS", format!("-F {}", config.display()));
+    // The default's master would stay for a minute.
+    command.env("ANSIBLE_SSH_ARGS", "-C -o ControlMaster=auto -o ControlPersist=1s");
+    command.env("ANSIBLE_PYTHON_INTERPRETER", tool("python")).env("LC_ALL", "C.UTF-8");
+    let done = run(&mut command, Stdin::Ends(b""), limit);
+    for device in &devices {
+        let success = format!("{device}.emulator | {says}");
+        assert!(done.text().contains(&success), "{success} in {} {}", done.text(), done.stderr);
+    }
+    done.succeeded();
+    let residents: Vec<&Process> = agents.iter().chain([&sshd.process, &hub.process]).collect();
+    bench.left_alone_with(GONE, &residents);
+}
+
+#[test]
+fn ansible_reaches_ten_devices_at_once_and_leaves_nothing() {
+    let _turn = heavy();
+    // One ssh each, for the connection is what may fail.
+    ansible_reaches(10, &["-m", "raw", "-a", "true"], "CHANGED", 2 * LIMIT);
+}
+
+#[test]
+#[ignore = "it takes a minute: tests/fleet runs it before a release"]
+fn ansible_reaches_fifty_devices_at_once_and_leaves_nothing() {
+    ansible_reaches(50, &["-m", "ping", "--timeout", "30"], "SUCCESS", Duration::from_secs(300));
+}

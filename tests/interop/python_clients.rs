@@ -1,0 +1,87 @@
+//! ssh clients written in Python. They run the helper with pipes of their own: the end of stderr may mean the end of the
+//! connection.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::support::{DEVICE, LIMIT, Site, Stdin, run};
+
+/// Within this, nothing of a session that has ended may be left.
+const GONE: Duration = Duration::from_secs(5);
+
+const ASYNCSSH: &str = r#"
+import asyncio, asyncssh, sys
+user, key, *helper = sys.argv[1:]
+
+async def main():
+    options = dict(username=user, client_keys=[key], known_hosts=None, config=None, agent_path=None)
+    async with asyncssh.connect("dev-1", proxy_command=helper, **options) as connection:
+        print((await connection.run("echo reached", check=True)).stdout, end="")
+        big = await connection.run("head -c 3000000 /dev/zero", check=True, encoding=None)
+        print(len(big.stdout))
+
+asyncio.run(main())
+"#;
+
+const PARAMIKO: &str = r#"
+import paramiko, shlex, sys
+user, key, *helper = sys.argv[1:]
+client = paramiko.SSHClient()
+client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
+proxy = paramiko.ProxyCommand(shlex.join(helper))
+client.connect("dev-1", username=user, key_filename=key, sock=proxy, allow_agent=False, look_for_keys=False)
+for command in "echo reached", "head -c 3000000 /dev/zero | wc -c":
+    _, stdout, _ = client.exec_command(command)
+    print(stdout.read().decode(), end="")
+client.close()
+"#;
+
+fn python() -> PathBuf {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/python/bin/python");
+    assert!(python.exists(), "{} is not there: run .ci/setup", python.display());
+    python
+}
+
+#[track_caller]
+fn reaches_the_device_and_leaves_nothing(script: &str) {
+    let site = Site::start();
+    let me = run(site.bench.command("id").arg("-un"), Stdin::Ends(b""), LIMIT).succeeded();
+    let mut client = site.bench.command(python());
+    client.args(["-c", script, me.text().trim()]).arg(site.bench.path("user_key"));
+    let helper = site.hub.helper(&site.bench);
+    client.arg(helper.get_program()).args(helper.get_args()).args(["--", DEVICE]);
+    let done = run(&mut client, Stdin::Ends(b""), LIMIT).succeeded();
+    assert_eq!(done.text(), "reached\n3000000\n", "{}", done.stderr);
+    site.bench.left_alone_with(GONE, &site.residents());
+}
+
+#[test]
+fn asyncssh_reaches_a_device_and_leaves_nothing() {
+    reaches_the_device_and_leaves_nothing(ASYNCSSH);
+}
+
+#[test]
+fn paramiko_reaches_a_device_and_leaves_nothing() {
+    reaches_the_device_and_leaves_nothing(PARAMIKO);
+}
+
+#[test]
+fn asyncssh_is_told_the_reason() {
+    let mut site = Site::start();
+    site.agent.kill();
+    let script = format!(
+        "{}\ntry:\n    asyncio.run(main())\nexcept asyncssh.DisconnectError as error:\n    print(error.reason)\n",
+        ASYNCSSH.trim_end().trim_end_matches("asyncio.run(main())")
+    );
+    let mut client = site.bench.command(python());
+    client.args(["-c", &script, "nobody"]).arg(site.bench.path("user_key"));
+    let helper = site.hub.helper(&site.bench);
+    client.arg(helper.get_program()).args(helper.get_args()).args(["--connect-timeout", "1s", "--", DEVICE]);
+    let done = run(&mut client, Stdin::Ends(b""), LIMIT).succeeded();
+    assert!(
+        done.text().starts_with("iotstream: device dev-1 is not connected"),
+        "{} {}",
+        done.text(),
+        done.stderr
+    );
+}

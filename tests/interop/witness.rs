@@ -1,0 +1,350 @@
+//! The binary against witnesses in Python that share no code with it and were written from the protocol alone.
+//!
+//! An emulator and a client by one hand can agree on the same mistake. Here each of ours meets a stranger: the Python
+//! device and the Python service meet the emulator, the client and the agent meet the Python hub.
+
+mod process;
+mod python;
+mod stage;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use self::process::{Finished, Process};
+use self::stage::{DEVICE, Hub, MEBIBYTE, assert_echo, banner, echo, farewell, random, tcp_target};
+use serde_json::Value;
+
+/// Legal, and decoded twice it is another name.
+const ODD_DEVICE: &str = "Line(3),Press+%23";
+/// What Microsoft's clients sent to the real service (protocol, section 1.1).
+const API_VERSIONS: [&str; 5] =
+    ["2018-06-30", "2018-08-30-preview", "2018-10-20-preview", "2020-05-31-preview", "2020-09-30"];
+const UNAVAILABLE: i32 = 69;
+const TEMPORARY: i32 = 75;
+const DENIED: i32 = 77;
+
+// What service.py ends with.
+const WITNESS_CONTENT: i32 = 0;
+const WITNESS_REJECTED: i32 = 3;
+const WITNESS_REFUSED: i32 = 4;
+
+fn assert_status(finished: &Finished, expected: i32) {
+    assert!(finished.status == expected, "exit {}, not {expected}:\n{}", finished.status, finished.stderr);
+}
+
+fn answer(finished: &Finished) -> Value {
+    serde_json::from_slice(&finished.stdout)
+        .unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(&finished.stdout)))
+}
+
+/// A copy of one of the hub's files with a key that is not the hub's.
+fn with_wrong_key(hub: &Hub, name: &str) -> PathBuf {
+    let text = fs::read_to_string(hub.path(name)).expect("the hub wrote it");
+    let start = text.find("SharedAccessKey=").expect("it holds a key") + "SharedAccessKey=".len();
+    let end = text[start..].find(['"', '\n', ';']).map_or(text.len(), |length| start + length);
+    fs::write(hub.path(name), format!("{}d3Jvbmc={}", &text[..start], &text[end..]))
+        .expect("it can be written");
+    hub.path(name)
+}
+
+#[test]
+fn the_witnesses_agree_among_themselves() {
+    let mut command = python::witness("selftest.py");
+    let finished =
+        Process::start_with_patience("selftest.py", &mut command, Duration::from_secs(360)).finish();
+    assert!(finished.status == 0, "{}\n{}", String::from_utf8_lossy(&finished.stdout), finished.stderr);
+}
+
+mod python_device_behind_the_emulator {
+    use super::*;
+
+    fn echoes(options: &[&str]) {
+        let hub = Hub::emulator(&[DEVICE]);
+        let device = hub.device(DEVICE, &[options, &["--count", "1"]].concat());
+        assert_echo(hub.client(DEVICE, &[]), &random(4 * MEBIBYTE));
+        assert_status(&device.finish(), 0);
+        hub.end();
+    }
+
+    #[test]
+    fn echoes_over_mqtt_in_websocket() {
+        echoes(&["--transport", "websocket"]);
+    }
+
+    #[test]
+    fn echoes_over_mqtt_in_tls() {
+        echoes(&["--transport", "mqtt"]);
+    }
+
+    #[test]
+    fn may_subscribe_in_two_packets() {
+        echoes(&["--subscribe-apart"]);
+    }
+
+    #[test]
+    fn may_join_the_gateway_before_it_accepts() {
+        echoes(&["--accept-after-dial"]);
+    }
+
+    #[test]
+    fn may_offer_a_subprotocol_at_the_gateway() {
+        echoes(&["--gateway-subprotocol", "MQTT"]);
+    }
+
+    #[test]
+    fn may_fragment_and_ping() {
+        echoes(&["--fragment", "1000", "--ping"]);
+    }
+
+    #[test]
+    fn may_speak_before_the_client_is_there() {
+        let hub = Hub::emulator(&[DEVICE]);
+        let device =
+            hub.device(DEVICE, &["--accept-after-dial", "--early-bytes", "hello from afar", "--count", "1"]);
+        let mut client = hub.client(DEVICE, &[]);
+        assert_eq!(String::from_utf8_lossy(&client.read(15)), "hello from afar");
+        assert_echo(client, &random(MEBIBYTE));
+        assert_status(&device.finish(), 0);
+        hub.end();
+    }
+
+    fn ends_first(options: &[&str], statuses: &[i32]) {
+        let hub = Hub::emulator(&[DEVICE]);
+        let limit = MEBIBYTE.to_string();
+        let device = hub.device(DEVICE, &[options, &["--end-after", &limit, "--count", "1"]].concat());
+        let mut client = hub.client(DEVICE, &[]);
+        let data = random(MEBIBYTE);
+        let stdin = client.write(data.clone());
+        assert!(client.read(MEBIBYTE) == data, "what was sent before the end has to arrive");
+        let finished = client.finish();
+        assert!(statuses.contains(&finished.status), "exit {}:\n{}", finished.status, finished.stderr);
+        drop(stdin);
+        assert_status(&device.finish(), 0);
+        hub.end();
+    }
+
+    #[test]
+    fn may_end_the_stream() {
+        ends_first(&[], &[0]);
+    }
+
+    #[test]
+    fn may_vanish_without_a_close_frame() {
+        ends_first(&["--no-close"], &[0, TEMPORARY]);
+    }
+
+    #[test]
+    fn may_reject() {
+        let hub = Hub::emulator(&[DEVICE]);
+        let device = hub.device(DEVICE, &["--reject", "--count", "1"]);
+        assert_status(&hub.client(DEVICE, &[]).finish(), UNAVAILABLE);
+        assert_status(&device.finish(), 0);
+        hub.end();
+    }
+
+    #[test]
+    fn is_reached_as_a_module() {
+        let module = format!("{DEVICE}/mod");
+        let hub = Hub::emulator(&[&module]);
+        let device = hub.device(&module, &["--count", "1"]);
+        assert_echo(hub.client(DEVICE, &["--module", "mod"]), &random(MEBIBYTE));
+        assert_status(&device.finish(), 0);
+        hub.end();
+    }
+}
+
+mod python_service_to_the_agent {
+    use super::*;
+
+    fn assert_echoed(hub: &Hub, device: &str, options: &[&str]) {
+        let finished = hub.service(device, "echo", &[options, &["--connect-timeout", "60"]].concat());
+        assert_status(&finished, WITNESS_CONTENT);
+    }
+
+    #[test]
+    fn gets_every_byte_back() {
+        let hub = Hub::emulator(&[DEVICE]);
+        let agent = hub.agent(DEVICE, &[("echo", tcp_target(echo))]);
+        assert_echoed(&hub, DEVICE, &["--mode", "echo-check:4194304"]);
+        assert_echoed(
+            &hub,
+            DEVICE,
+            &["--mode", "echo-check:1048576", "--sas-order", "node", "--offer-deflate"],
+        );
+        drop(agent);
+        hub.end();
+    }
+
+    #[test]
+    fn hears_a_target_that_speaks_first() {
+        let hub = Hub::emulator(&[DEVICE]);
+        let agent = hub.agent(DEVICE, &[("ssh", tcp_target(banner))]);
+        let finished = hub.service(DEVICE, "ssh", &["--mode", "ssh-banner", "--connect-timeout", "60"]);
+        assert_status(&finished, WITNESS_CONTENT);
+        assert_eq!(answer(&finished)["banner"], "SSH-2.0-target");
+        drop(agent);
+        hub.end();
+    }
+
+    #[test]
+    fn may_encode_names_as_any_of_the_sdks() {
+        for (device, encodings) in [(DEVICE, &["cs", "node", "raw"][..]), (ODD_DEVICE, &["cs", "node"])] {
+            let hub = Hub::emulator(&[device]);
+            let agent = hub.agent(device, &[("echo", tcp_target(echo))]);
+            for encoding in encodings {
+                assert_echoed(&hub, device, &["--encoding", encoding, "--mode", "echo-check:1000"]);
+            }
+            drop(agent);
+            hub.end();
+        }
+    }
+
+    #[test]
+    fn may_name_any_api_version_of_the_sdks() {
+        let hub = Hub::emulator(&[DEVICE]);
+        let agent = hub.agent(DEVICE, &[("echo", tcp_target(echo))]);
+        for version in API_VERSIONS {
+            assert_echoed(&hub, DEVICE, &["--api-version", version, "--mode", "echo-check:1000"]);
+        }
+        drop(agent);
+        hub.end();
+    }
+
+    #[test]
+    fn is_rejected_for_a_stream_without_a_target() {
+        let hub = Hub::emulator(&[DEVICE]);
+        let agent = hub.agent(DEVICE, &[("echo", tcp_target(echo))]);
+        let finished = hub.service(DEVICE, "unheard-of", &["--connect-timeout", "60"]);
+        assert_status(&finished, WITNESS_REJECTED);
+        drop(agent);
+        hub.end();
+    }
+
+    #[test]
+    fn is_told_what_is_wrong() {
+        let hub = Hub::emulator(&[DEVICE, "dev-2"]);
+        let silent = hub.device("dev-2", &["--silent"]);
+        let soon = ["--connect-timeout", "1", "--response-timeout", "1"];
+        for (device, symbol, code) in [
+            ("nobody", "DeviceNotFound", 404_001),
+            (DEVICE, "DeviceNotOnline", 404_103),
+            ("dev-2", "GatewayTimeout", 504_101),
+        ] {
+            let finished = hub.service(device, "echo", &soon);
+            assert_status(&finished, WITNESS_REFUSED);
+            let answer = answer(&finished);
+            assert_eq!((&answer["form"], &answer["errorCode"]), (&"new".into(), &code.into()), "{answer}");
+            assert_eq!(answer["symbol"], symbol, "{answer}");
+        }
+        drop(silent);
+
+        let finished = hub.service_as(&with_wrong_key(&hub, "service.conn"), DEVICE, "echo", &soon);
+        assert_status(&finished, WITNESS_REFUSED);
+        let answer = answer(&finished);
+        assert!([401_002, 401_003].map(Value::from).contains(&answer["errorCode"]), "{answer}");
+        hub.end();
+    }
+}
+
+mod client_and_agent_at_the_python_hub {
+    use super::*;
+
+    /// Echoes data, then has the device end a stream; nothing may be lost and nothing breach the protocol.
+    fn get_along(device: &str, manner: &[&str], data: &[u8]) {
+        let hub = Hub::witness(&[device], manner);
+        let agent = hub.agent(device, &[("ssh", tcp_target(echo)), ("farewell", tcp_target(farewell))]);
+        assert_echo(hub.client(device, &[]), data);
+
+        let mut client = hub.client(device, &["--stream", "farewell"]);
+        let received = client.read(MEBIBYTE);
+        assert!(received.iter().all(|&byte| byte == b'x'), "the last words were altered");
+        assert_eq!(received.len(), MEBIBYTE, "the last words were cut");
+        let finished = client.finish();
+        let cut = finished.status == TEMPORARY && manner.contains(&"--no-close");
+        assert!(finished.status == 0 || cut, "exit {}:\n{}", finished.status, finished.stderr);
+
+        drop(agent.terminate());
+        hub.end();
+    }
+
+    #[test]
+    fn in_its_plain_manner() {
+        get_along(DEVICE, &[], &random(4 * MEBIBYTE));
+    }
+
+    #[test]
+    fn with_an_odd_device_id() {
+        get_along(ODD_DEVICE, &[], &random(MEBIBYTE));
+    }
+
+    #[test]
+    fn with_fragments_pings_and_empty_frames() {
+        get_along(DEVICE, &["--gateway-fragment", "1000"], &random(MEBIBYTE));
+    }
+
+    #[test]
+    fn with_text_frames() {
+        let data: Vec<u8> = random(MEBIBYTE).into_iter().map(|byte| byte & 0x7f).collect();
+        get_along(DEVICE, &["--gateway-text"], &data);
+    }
+
+    #[test]
+    fn with_an_odd_gateway_url_on_another_port() {
+        get_along(DEVICE, &["--gateway-url-query"], &random(MEBIBYTE));
+    }
+
+    #[test]
+    fn with_messages_of_a_mebibyte() {
+        get_along(DEVICE, &["--big-messages"], &random(4 * MEBIBYTE));
+    }
+
+    #[test]
+    fn without_close_frames() {
+        get_along(DEVICE, &["--no-close"], &random(MEBIBYTE));
+    }
+
+    #[test]
+    fn with_mqtt_in_small_pieces() {
+        get_along(DEVICE, &["--mqtt-fragment", "3"], &random(MEBIBYTE));
+    }
+
+    #[test]
+    fn with_answer_headers_in_another_case() {
+        get_along(DEVICE, &["--accepted-case"], &random(MEBIBYTE));
+    }
+
+    #[test]
+    fn reach_a_module() {
+        let module = format!("{DEVICE}/mod");
+        let hub = Hub::witness(&[&module], &[]);
+        let agent = hub.agent(&module, &[("ssh", tcp_target(echo))]);
+        assert_echo(hub.client(DEVICE, &["--module", "mod"]), &random(MEBIBYTE));
+        drop(agent.terminate());
+        hub.end();
+    }
+
+    #[test]
+    fn hear_a_rejection() {
+        for manner in [&[][..], &["--accepted-case"]] {
+            let hub = Hub::witness(&[DEVICE], manner);
+            let agent = hub.agent(DEVICE, &[("other", tcp_target(echo))]);
+            assert_status(&hub.client(DEVICE, &[]).finish(), UNAVAILABLE);
+            drop(agent.terminate());
+            hub.end();
+        }
+    }
+
+    #[test]
+    fn understand_each_form_of_an_error() {
+        for form in ["new", "old", "mixed"] {
+            let hub = Hub::witness(&[DEVICE], &["--error-form", form]);
+            let offline = hub.client(DEVICE, &["--connect-timeout", "1s"]).finish();
+            assert_status(&offline, UNAVAILABLE);
+            assert!(offline.stderr.contains("tracking id"), "{form}: {}", offline.stderr);
+            with_wrong_key(&hub, "profiles.toml");
+            assert_status(&hub.client(DEVICE, &[]).finish(), DENIED);
+            hub.end();
+        }
+    }
+}

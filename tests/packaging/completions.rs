@@ -1,0 +1,154 @@
+//! The committed loaders, and what bash, zsh and fish make of them.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const FILES: [(&str, &str); 5] = [
+    ("bash", "iotstream.bash"),
+    ("elvish", "iotstream.elv"),
+    ("fish", "iotstream.fish"),
+    ("powershell", "iotstream.ps1"),
+    ("zsh", "_iotstream"),
+];
+
+fn loader(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("completions").join(file)
+}
+
+/// A home with the program in PATH, a profile with an alias, and a device cache.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Self {
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let at = |name: &str| home.path().join(name);
+        fs::create_dir_all(at(".config/iotstream")).expect("a directory");
+        let profiles = at(".config/iotstream/profiles.toml");
+        let text = "[profile.factory]\nconnection-string = \"x\"\nhosts = [\"*.factory\"]\n\
+                    [profile.factory.devices]\ngw-press = \"Line(3),Press\"\n[profile.farm]\nconnection-string = \"x\"\n";
+        fs::write(&profiles, text).expect("a profile file");
+        fs::set_permissions(&profiles, Permissions::from_mode(0o600)).expect("its mode");
+        Self(home)
+    }
+
+    /// Runs a shell without anybody's own start-up files.
+    fn shell(&self, program: &str, arguments: &[&str]) -> String {
+        let binary = Path::new(env!("CARGO_BIN_EXE_iotstream"));
+        let path =
+            format!("{}:/usr/local/bin:/usr/bin:/bin", binary.parent().expect("a directory").display());
+        let output: Output = Command::new(program)
+            .args(arguments)
+            .env_clear()
+            .envs([("HOME", self.0.path().to_str().expect("UTF-8")), ("PATH", &path), ("TERM", "xterm")])
+            .output()
+            .unwrap_or_else(|error| panic!("{program}: {error}: apt-get install {program}"));
+        assert!(output.status.success(), "{program}: {output:?}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+}
+
+/// What each line must complete to, among others.
+const CASES: [(&str, &str); 3] =
+    [("iotstream ", "emulator"), ("iotstream --profile f", "factory"), ("iotstream gw", "gw-press.factory")];
+
+#[test]
+fn the_committed_loaders_are_what_the_program_prints() {
+    for (shell, file) in FILES {
+        let printed = Home::new().shell(env!("CARGO_BIN_EXE_iotstream"), &["completions", shell]);
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(loader(file), &printed).expect("the loader can be written");
+        }
+        let committed = fs::read_to_string(loader(file)).unwrap_or_default();
+        assert!(committed == printed, "{file} is stale: run UPDATE=1 cargo test --test all completions");
+    }
+}
+
+#[test]
+fn bash_completes() {
+    for (line, word) in CASES {
+        let script = format!(
+            "source '{}'; line='{line}'; read -ra COMP_WORDS <<< \"$line\"; [[ $line == *' ' ]] && COMP_WORDS+=(''); \
+             COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMP_LINE=$line; COMP_POINT=${{#line}}; COMP_TYPE=9; \
+             spec=$(complete -p iotstream); function=${{spec#* -F }}; ${{function%% *}} iotstream \
+             \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\" 2>/dev/null; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            loader("iotstream.bash").display()
+        );
+        let completed = Home::new().shell("bash", &["--norc", "-c", &script]);
+        assert!(completed.lines().any(|found| found.trim() == word), "{line}: {completed}");
+    }
+}
+
+#[test]
+fn fish_completes() {
+    for (line, word) in CASES {
+        let script = format!("source '{}'; complete -C '{line}'", loader("iotstream.fish").display());
+        let completed = Home::new().shell("fish", &["--no-config", "-c", &script]);
+        assert!(completed.lines().any(|found| found.split('\t').next() == Some(word)), "{line}: {completed}");
+    }
+}
+
+/// What zsh completes in `line` with the loader that `loads` and `asks` it.
+fn zsh(line: &str, loads: &str, asks: &str) -> String {
+    // _describe is what a completer hands its words to: here it prints them.
+    let script = format!(
+        "autoload -Uz compinit && compinit -D -u; compdef() {{ :; }}; {loads}; \
+         _describe() {{ print -l -- ${{(P)@[-1]}}; }}; line='{line}'; words=(${{(z)line}}); \
+         [[ $line == *' ' ]] && words+=(''); CURRENT=$#words; {asks}"
+    );
+    Home::new().shell("zsh", &["-f", "-c", &script])
+}
+
+fn assert_zsh_completes(word: &str, completed: &str) {
+    let first = |found: &str| found.split(':').next().map(str::to_owned);
+    assert!(completed.lines().any(|found| first(found).as_deref() == Some(word)), "{word}: {completed}");
+}
+
+#[test]
+fn zsh_completes() {
+    let sourced = format!("source '{}'", loader("_iotstream").display());
+    for (line, word) in CASES {
+        assert_zsh_completes(word, &zsh(line, &sourced, "_clap_dynamic_completer_iotstream"));
+    }
+}
+
+#[test]
+fn zsh_completes_at_the_first_tab_from_its_fpath() {
+    let found = format!("fpath=('{}' $fpath); autoload -Uz _iotstream", loader("").display());
+    for (line, word) in CASES {
+        // compstate is there while zsh completes.
+        assert_zsh_completes(word, &zsh(line, &found, "typeset -A compstate; _iotstream"));
+    }
+}
+
+/// What makes a loader cheap: the program is asked at TAB, and not when a shell starts.
+#[test]
+fn no_loader_runs_the_program_at_the_start_of_a_shell() {
+    for (shell, file, arguments, asks) in [
+        (
+            "bash",
+            "iotstream.bash",
+            "--norc",
+            "COMP_WORDS=(iotstream ''); COMP_CWORD=1; _clap_complete_iotstream iotstream '' iotstream",
+        ),
+        ("fish", "iotstream.fish", "--no-config", "complete -C 'iotstream '"),
+        ("zsh", "_iotstream", "-f", "words=(iotstream ''); CURRENT=2; _clap_dynamic_completer_iotstream"),
+    ] {
+        let home = Home::new();
+        let (bin, ran) = (home.0.path().join("bin"), home.0.path().join("ran"));
+        fs::create_dir(&bin).expect("a directory");
+        fs::write(bin.join("iotstream"), format!("#!/bin/sh\n: > '{}'\n", ran.display())).expect("a program");
+        fs::set_permissions(bin.join("iotstream"), Permissions::from_mode(0o755)).expect("its mode");
+        let begin = if shell == "zsh" { "autoload -Uz compinit && compinit -D -u; " } else { "" };
+        let begin = format!(
+            "{begin}export PATH='{}':/usr/bin:/bin; source '{}'",
+            bin.display(),
+            loader(file).display()
+        );
+        home.shell(shell, &[arguments, "-c", &begin]);
+        assert!(!ran.exists(), "{shell} has run the program");
+        home.shell(shell, &[arguments, "-c", &format!("{begin}; {asks}; true")]);
+        assert!(ran.exists(), "{shell} would run the program at TAB");
+    }
+}

@@ -1,0 +1,4 @@
+//! What a package installs.
+
+mod completions;
+mod packages;

@@ -1,0 +1,242 @@
+//! Every source of a profile's credential: what works, and the error for what does not.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::sync::{Arc, mpsc};
+use std::time::SystemTime;
+
+use iotstream::clock::unix_seconds;
+use iotstream::iothub::{ConnectionString, Key, Resource, SasToken, UnixSeconds};
+
+use crate::support::{Bench, DEVICE, Hub, LIMIT, Stdin, run, serve};
+
+const UNAVAILABLE: i32 = 69;
+const DENIED: i32 = 77;
+const CONFIG: i32 = 78;
+
+/// A part of every secret here.
+const KEY: &str = "aHVudGVyMg";
+
+/// A hub's profile with a source of its own, and the helper that uses it.
+struct Sourced {
+    hub: Hub,
+    bench: Bench,
+}
+
+impl Sourced {
+    fn new() -> Self {
+        let bench = Bench::new();
+        let hub = Hub::start(&bench, &["--device", DEVICE]);
+        Self { hub, bench }
+    }
+
+    fn helper(&self, source: &str) -> Command {
+        let ca_file = self.hub.dir.join("ca.pem");
+        let text = format!("default = \"x\"\n[profile.x]\nca-file = {ca_file:?}\n{source}\n");
+        let config = self.bench.write("profiles.toml", text);
+        let mut command = self.bench.iotstream();
+        command.arg("-vv").arg("--config").arg(config).arg(DEVICE);
+        command
+    }
+
+    /// The source gives a credential that the hub takes: the device is known, and not there.
+    #[track_caller]
+    fn works(&self, helper: &mut Command) {
+        let done = run(helper.args(["--connect-timeout", "1"]), Stdin::Stays(b"hello"), LIMIT);
+        assert_eq!(done.status.code(), Some(UNAVAILABLE), "{}", done.stderr);
+        assert!(done.stderr.contains("404103"), "{}", done.stderr);
+        self.no_key_in(&done.stderr);
+    }
+
+    #[track_caller]
+    fn no_key_in(&self, text: &str) {
+        for key in self.hub.keys() {
+            assert!(!text.contains(&key), "a key is in: {text}");
+        }
+    }
+}
+
+#[test]
+fn every_source_of_a_connection_string_works() {
+    let site = Sourced::new();
+    let string = site.hub.service_connection_string();
+    let file = site.bench.write("hub.conn", format!("{string}\n"));
+    let credentials = site.bench.path("credentials");
+    fs::create_dir(&credentials).unwrap();
+    fs::write(credentials.join("hub"), &string).unwrap();
+
+    site.works(&mut site.helper(&format!("connection-string = {string:?}")));
+    site.works(&mut site.helper("connection-string-file = \"hub.conn\""));
+    site.works(site.helper("connection-string-env = \"MY_HUB\"").env("MY_HUB", &string));
+    site.works(&mut site.helper(&format!("connection-string-command = \"cat '{}'\"", file.display())));
+    site.works(&mut site.helper(&format!("connection-string-command = [\"cat\", {file:?}]")));
+    site.works(&mut site.helper("connection-string-command = { shell = \"cat hub.conn; echo a remark\" }"));
+    let mut helper = site.helper("connection-string-credential = \"hub\"");
+    site.works(helper.env("CREDENTIALS_DIRECTORY", &credentials));
+}
+
+#[test]
+fn a_ready_token_works_until_it_expires() {
+    let site = Sourced::new();
+    let string = site.hub.service_connection_string();
+    let parsed = ConnectionString::parse(&string).unwrap();
+    let Key::Shared(key) = &parsed.key else { panic!("no key") };
+    let now = unix_seconds(SystemTime::now()).0;
+    for (expiry, works) in [(now + 600, true), (now - 10, false)] {
+        let resource = Resource::hub(&parsed.hub);
+        let expiry = UnixSeconds(expiry);
+        let token = SasToken::sign(&resource, expiry, key, parsed.policy.as_deref()).unwrap();
+        let token = token.text().expose();
+        let mut helper = site.helper(&format!(
+            "connection-string = \"HostName={};SharedAccessSignature={token}\"",
+            parsed.hub
+        ));
+        if works {
+            site.works(&mut helper);
+            continue;
+        }
+        let done = run(&mut helper, Stdin::Stays(b"hello"), LIMIT);
+        assert_eq!(done.status.code(), Some(CONFIG), "{}", done.stderr);
+        let says =
+            "credential from connection-string in profile 'x': the shared access signature has expired";
+        assert!(done.stderr.contains(says) && !done.stderr.contains(token), "{}", done.stderr);
+    }
+}
+
+#[test]
+fn a_source_that_fails_is_named_with_the_reason_and_without_the_secret() {
+    let site = Sourced::new();
+    site.bench.write("broken.conn", format!("HostName=h;SharedAccessKeyName=service;SharedAccessKey=*{KEY}"));
+    let open = site.bench.write("open.conn", KEY);
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o640)).unwrap();
+    let fails = "{ shell = \"echo HostName=aHVudGVyMg; echo the store is locked >&2; exit 2\" }";
+    for (source, says) in [
+        ("connection-string-file = \"none.conn\"", "none.conn: No such file"),
+        ("connection-string-file = \"broken.conn\"", "broken.conn: SharedAccessKey is not base64"),
+        (
+            "connection-string-file = \"open.conn\"",
+            "open.conn holds secrets and is accessible to other users (mode 0640)",
+        ),
+        ("connection-string-env = \"NO_HUB\"", "environment variable NO_HUB: it is not set"),
+        (
+            "connection-string-env = \"BAD_HUB\"",
+            "environment variable BAD_HUB: the connection string has a part",
+        ),
+        (
+            &format!("connection-string-command = {fails}"),
+            "connection-string-command in profile 'x': sh failed (exit status: 2): the store is locked",
+        ),
+        ("connection-string-command = \"no-such-store\"", "no-such-store does not start: No such file"),
+        (
+            "connection-string-credential = \"hub\"",
+            "systemd credential 'hub': CREDENTIALS_DIRECTORY is not set",
+        ),
+        ("connection-string-credential = \"../hub\"", "systemd credential '../hub': "),
+        (
+            &format!("hub = \"h\"\ntoken-command = {fails}"),
+            "token-command in profile 'x': sh failed (exit status: 2): the store is locked",
+        ),
+        (
+            "hub = \"h\"\ntoken-command = \"echo aHVudGVyMg and more\"",
+            "token-command in profile 'x': its command prints neither a bare token nor",
+        ),
+    ] {
+        let mut helper = site.helper(source);
+        let done = run(helper.env("BAD_HUB", KEY), Stdin::Stays(b"hello"), LIMIT);
+        assert_eq!(done.status.code(), Some(CONFIG), "{source}: {}", done.stderr);
+        assert!(done.stderr.contains(says), "{source}: {}", done.stderr);
+        assert!(!done.stderr.contains(KEY), "{source}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn the_commands_of_a_profile_find_no_key_around_them() {
+    let site = Sourced::new();
+    let string = site.hub.service_connection_string();
+    site.bench.write("hub.conn", &string);
+    // What it finds in its own environment, on its command line and on those of the helper.
+    let spy = "{ shell = \"cat /proc/$$/environ /proc/$$/cmdline /proc/$PPID/cmdline /proc/$PPID/environ >seen; cat hub.conn\" }";
+    site.works(&mut site.helper(&format!("connection-string-command = {spy}")));
+    let seen = String::from_utf8_lossy(&fs::read(site.bench.path("seen")).unwrap()).into_owned();
+    assert!(seen.contains("IOTSTREAM_TEST_ID") && seen.contains("profiles.toml"), "{seen}");
+    site.no_key_in(&seen);
+}
+
+/// A hub that only writes down what it is asked, for no emulator knows Entra ID; its address and its CA file.
+fn recording_hub(bench: &Bench) -> (String, mpsc::Receiver<String>) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    bench.write("entra-ca.pem", made.cert.pem());
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.unwrap().with_no_client_auth();
+    let config = Arc::new(config.with_single_cert(vec![made.cert.der().clone()], key.into()).unwrap());
+    let (tell, told) = mpsc::channel();
+    let port = serve(move |tcp| {
+        let mut io = rustls::StreamOwned::new(rustls::ServerConnection::new(config.clone()).unwrap(), tcp);
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            io.read_exact(&mut byte).unwrap();
+            request.push(byte[0]);
+        }
+        tell.send(String::from_utf8(request).unwrap()).unwrap();
+        io.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+        io.flush().unwrap();
+    });
+    (format!("localhost:{port}"), told)
+}
+
+#[test]
+fn entra_tokens_go_out_as_bearer_tokens() {
+    let bench = Bench::new();
+    let (hub, told) = recording_hub(&bench);
+    let az = "{\\\"accessToken\\\": \\\"eyJ0.aHVudGVyMg\\\", \\\"expires_on\\\": 4000000000, \\\"tokenType\\\": \\\"Bearer\\\"}";
+    for command in ["\"echo eyJ0.aHVudGVyMg\"".to_owned(), format!("[\"echo\", \"{az}\"]")] {
+        let config = format!(
+            "default = \"x\"\n[profile.x]\nhub = \"{hub}\"\nca-file = \"entra-ca.pem\"\ntoken-command = {command}\n"
+        );
+        let config = bench.write("profiles.toml", config);
+        let mut helper = bench.iotstream();
+        let done =
+            run(helper.arg("-vv").arg("--config").arg(config).arg(DEVICE), Stdin::Stays(b"hello"), LIMIT);
+        assert_eq!(done.status.code(), Some(DENIED), "{}", done.stderr);
+        assert!(!done.stderr.contains(KEY), "{}", done.stderr);
+        let request = told.recv_timeout(LIMIT).unwrap();
+        assert!(request.to_lowercase().starts_with("post /twins/dev-1/streams/ssh?"), "{request}");
+        assert!(request.contains("uthorization: Bearer eyJ0.aHVudGVyMg\r\n"), "{request}");
+    }
+}
+
+#[test]
+fn a_command_that_fetches_a_credential_keeps_the_callers_environment_less_our_secrets() {
+    let bench = Bench::new();
+    let seen = bench.path("seen.env").display().to_string();
+    let profiles = bench.write(
+        "profiles.toml",
+        format!(
+            "default = \"a\"\n\
+             [profile.a]\nconnection-string-command = {{ shell = \"env > {seen}; exit 1\" }}\n\
+             [profile.b]\nconnection-string-env = \"OTHER_KEY\"\n"
+        ),
+    );
+    let mut helper = bench.iotstream();
+    helper.arg("--config").arg(profiles).arg(DEVICE);
+    helper
+        .env("OTHER_KEY", "HostName=h;SharedAccessKeyName=service;SharedAccessKey=c2VjcmV0")
+        .env("IOTSTREAM_PROXY", "http://user:hunter2@192.0.2.1:3128")
+        .env("IOTSTREAM_STATS", "1")
+        .env("HTTPS_PROXY", "http://user:pass@192.0.2.1:3128")
+        .env("VAULT_ADDR", "https://vault");
+    let done = run(&mut helper, Stdin::Ends(b""), LIMIT);
+    assert_eq!(done.status.code(), Some(78), "{}", done.stderr);
+    let seen = fs::read_to_string(seen).unwrap();
+    for kept in ["HTTPS_PROXY=", "VAULT_ADDR=", "IOTSTREAM_STATS=", "PATH=", "HOME="] {
+        assert!(seen.lines().any(|line| line.starts_with(kept)), "{kept}: {seen}");
+    }
+    for secret in ["OTHER_KEY", "hunter2", "c2VjcmV0"] {
+        assert!(!seen.contains(secret), "{secret}: {seen}");
+    }
+}

@@ -1,0 +1,76 @@
+//! Files as Windows and the Azure portal write them.
+
+use std::fs;
+use std::process::Command;
+
+use crate::support::{Bench, DEVICE, Finished, Hub, LIMIT, Process, Stdin, in_service, run};
+
+const CONFIG: i32 = 78;
+
+#[track_caller]
+fn refused(done: &Finished, says: &str) {
+    assert_eq!(done.status.code(), Some(CONFIG), "{}", done.stderr);
+    assert!(done.stderr.contains(says), "{says} is not in: {}", done.stderr);
+    assert!(!done.stderr.contains("aHVudGVyMg"), "{}", done.stderr);
+}
+
+/// A login that gives back what it is told.
+#[track_caller]
+fn echoes(helper: &mut Command) -> Finished {
+    let done = run(helper.args(["--stream", "echo", DEVICE]), Stdin::Ends(b"there and back"), LIMIT);
+    let done = done.succeeded();
+    assert_eq!(done.text(), "there and back", "{}", done.stderr);
+    done
+}
+
+#[test]
+fn what_windows_and_portals_write_is_read_on_both_sides() {
+    let bench = Bench::new();
+    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let wide = |text: &str| -> Vec<u8> {
+        format!("\u{feff}{text}\r\n").encode_utf16().flat_map(u16::to_le_bytes).collect()
+    };
+    let string = fs::read_to_string(hub.device_file(DEVICE)).unwrap();
+    let key = bench.write("dev.conn", wide(&format!("$env:X = \"{}\"", string.trim())));
+    let ca = fs::read_to_string(hub.dir.join("ca.pem")).unwrap();
+    let ca_file = bench.write("ca.pem", wide(&ca.replace('\n', "\r\n")));
+    let mut agent = bench.iotstream();
+    agent.args(["agent", "-vv", "--target", "echo=builtin:echo", "--connection-string-file"]).arg(&key);
+    let _agent: Process = in_service(&bench, agent.arg("--ca-file").arg(&ca_file));
+
+    let json = format!("{{\n  \"connectionString\": \"{}\"\n}}\n", hub.service_connection_string());
+    let mut add = bench.iotstream();
+    add.args(["profile", "add", "x", "--ca-file"]).arg(bench.write("bom.pem", format!("\u{feff}\n{ca}")));
+    run(&mut add, Stdin::Ends(json.as_bytes()), LIMIT).succeeded();
+    let kept = fs::read_to_string(bench.path(".config/iotstream/profiles.toml")).unwrap();
+    assert!(kept.contains(&format!("connection-string = \"{}\"", hub.service_connection_string())), "{kept}");
+    echoes(&mut bench.iotstream());
+    // az's answer as a command's, over several lines.
+    let config = format!(
+        "default = \"x\"\n[profile.x]\nca-file = {ca_file:?}\nconnection-string-command = [\"cat\", {:?}]\n",
+        bench.write("az.json", &json)
+    );
+    let config = bench.write("windows.toml", wide(&config));
+    echoes(bench.iotstream().arg("--config").arg(config));
+
+    bench.write("empty.conn", "\r\n");
+    for (file, says) in [
+        (bench.path("empty.conn"), "the connection string is empty"),
+        (bench.path("ca.pem"), "it is a certificate, not a hub's connection string"),
+    ] {
+        let mut agent = bench.iotstream();
+        refused(
+            &run(agent.args(["agent", "--connection-string-file"]).arg(file), Stdin::Ends(b""), LIMIT),
+            says,
+        );
+    }
+    for (content, says) in [
+        ("", "it is empty"),
+        (&*string, "it is a connection string, and holds no certificate"),
+        ("-----BEGIN CERTIFICATE-----\nMIIB", "the certificate in line 1 has no END"),
+    ] {
+        let mut helper = hub.helper(&bench);
+        let file = bench.write("wrong.pem", content);
+        refused(&run(helper.arg("--ca-file").arg(file).arg(DEVICE), Stdin::Ends(b""), LIMIT), says);
+    }
+}

@@ -1,0 +1,131 @@
+//! ssh in the background, and who is told why a stream ended: the helper lets go of stderr where holding it would hang a
+//! shell, and nowhere else.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::Pid;
+
+use crate::support::{DEVICE, LIMIT, Process, Site, Stdin, device_with, eventually, need, run, serve};
+
+/// What a shell runs, with `$SSH` for ssh and its configuration.
+fn shell(site: &Site, script: &str) -> Command {
+    let mut shell = site.bench.command("sh");
+    let config = site.bench.path("ssh_config");
+    let socket = site.bench.path("control");
+    shell.env("SSH", format!("{} -F {} -S {}", need("ssh").display(), config.display(), socket.display()));
+    shell.args(["-c", script]);
+    shell
+}
+
+fn stderr_of(helper: Pid) -> String {
+    fs::read_link(format!("/proc/{helper}/fd/2")).unwrap().display().to_string()
+}
+
+#[test]
+fn a_shell_that_reads_all_that_ssh_says_goes_on_once_ssh_is_in_the_background() {
+    let site = Site::start();
+    let script =
+        format!("said=$($SSH -f -N -M {DEVICE} 2>&1); echo \"went on:$said\"; $SSH {DEVICE} echo reached");
+    let done = run(&mut shell(&site, &script), Stdin::Ends(b""), LIMIT).succeeded();
+    assert_eq!(done.text(), "went on:\nreached\n", "{}", done.stderr);
+    assert_eq!(stderr_of(site.helper()), "/dev/null");
+    run(&mut shell(&site, &format!("$SSH -O exit {DEVICE}")), Stdin::Ends(b""), LIMIT).succeeded();
+    site.bench.left_alone_with(LIMIT, &site.residents());
+}
+
+#[test]
+fn a_shell_that_reads_all_that_ssh_says_goes_on_once_a_master_stays() {
+    let site = Site::start();
+    let options = "-o ControlMaster=auto -o ControlPersist=60";
+    let script = format!("said=$($SSH {options} {DEVICE} echo reached 2>&1); echo \"went on: $said\"");
+    let done = run(&mut shell(&site, &script), Stdin::Ends(b""), LIMIT).succeeded();
+    assert_eq!(done.text(), "went on: reached\n", "{}", done.stderr);
+    site.helper();
+    run(&mut shell(&site, &format!("$SSH -O exit {DEVICE}")), Stdin::Ends(b""), LIMIT).succeeded();
+    site.bench.left_alone_with(LIMIT, &site.residents());
+}
+
+#[test]
+fn stderr_that_is_a_file_is_kept_when_ssh_goes_into_the_background() {
+    let mut site = Site::start();
+    let file = site.bench.path("stderr");
+    let script = format!("$SSH -f -N {DEVICE} 2>'{}'", file.display());
+    run(&mut shell(&site, &script), Stdin::Ends(b""), LIMIT).succeeded();
+    site.helper();
+    site.agent.kill();
+    says(&file, "iotstream: error: ");
+}
+
+#[test]
+fn a_pipe_is_kept_while_the_ssh_that_started_the_helper_is_there() {
+    let mut site = Site::start();
+    let mut ssh = site.openssh("ssh");
+    let mut ssh = Process::start(&site.bench, "ssh", ssh.args([DEVICE, "echo up; exec cat"]));
+    ssh.says("up", 1, LIMIT);
+    site.agent.kill();
+    ssh.says("iotstream: hint: ", 1, LIMIT);
+    assert!(ssh.stderr().contains("iotstream: error: "), "{}", ssh.stderr());
+}
+
+#[test]
+fn what_ends_a_stream_is_told_to_a_pipe_and_is_on_record() {
+    let port = serve(|mut stream| {
+        use std::io::Write;
+        stream.write_all(b"here\n").unwrap();
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let (mut agent, hub, bench) = device_with("x", port);
+    let mut helper = hub.helper(&bench);
+    let mut helper = Process::start(&bench, "helper", helper.args(["--stream", "x", "--", DEVICE]));
+    helper.says("here", 1, LIMIT);
+    agent.kill();
+    assert_eq!(helper.ends(LIMIT).code(), Some(75));
+    assert!(helper.stderr().starts_with("iotstream: error: "), "{}", helper.stderr());
+    let last = run(bench.iotstream().arg("last"), Stdin::Ends(b""), LIMIT).succeeded();
+    assert!(last.text().contains("error: "), "{}", last.text());
+}
+
+#[test]
+fn a_stream_that_ends_before_its_first_byte_is_called_that() {
+    let (ask, asked) = std::sync::mpsc::channel();
+    let port = serve(move |mut stream| {
+        ask.send(()).unwrap();
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let (mut agent, hub, bench) = device_with("hmi", port);
+    let mut helper = hub.helper(&bench);
+    let mut helper =
+        Process::start(&bench, "helper", helper.args(["--stream", "hmi", "--log-file", "log", DEVICE]));
+    asked.recv_timeout(LIMIT).unwrap();
+    says(&bench.path("log"), "the stream is up");
+    agent.kill();
+    assert_eq!(helper.ends(LIMIT).code(), Some(75));
+    assert_eq!(helper.stdout(), "", "a silent caller of another stream is no ssh");
+    let said = helper.stderr();
+    let (error, hint) = said.split_once('\n').unwrap();
+    assert_eq!(error, "iotstream: error: the device accepted the stream and ended it before the first byte");
+    assert!(hint.contains("target of the stream 'hmi'"), "{hint}");
+}
+
+#[track_caller]
+fn says(file: &Path, text: &str) {
+    eventually(LIMIT, || {
+        let said = fs::read_to_string(file).unwrap_or_default();
+        if said.contains(text) { Ok(()) } else { Err(format!("{} says '{text}': {said}", file.display())) }
+    });
+}
+
+#[test]
+fn a_shell_gets_past_an_ssh_that_goes_into_the_background() {
+    let site = Site::start();
+    let begin = Instant::now();
+    let script = format!("x=$($SSH -f -N {DEVICE} 2>&1); echo \"[$x]\"");
+    let done = run(&mut shell(&site, &script), Stdin::Ends(b""), LIMIT).succeeded();
+    let took = begin.elapsed();
+    assert_eq!(done.text(), "[]\n");
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    site.helper();
+}

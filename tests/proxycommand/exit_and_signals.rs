@@ -1,0 +1,197 @@
+//! However ssh ends, the helper ends too, and delivers what it was given.
+
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+use crate::support::{
+    Bench, DEVICE, Hub, LIMIT, Process, Site, Stdin, agent, eventually, heavy, need, run, serve,
+};
+
+/// A helper that is asked to end, or has nobody left, has done so within this.
+const SOON: Duration = Duration::from_secs(1);
+
+/// `ssh` under nohup, which keeps SIGHUP from it and from its helper.
+fn nohup(site: &Site) -> Command {
+    let mut nohup = site.bench.command("nohup");
+    nohup.arg(need("ssh")).arg("-F").arg(site.bench.path("ssh_config"));
+    nohup
+}
+
+#[track_caller]
+fn no_helper_is_left(site: &Site) {
+    eventually(SOON, || match &site.helpers()[..] {
+        [] => Ok(()),
+        left => Err(format!("left behind: {left:?}")),
+    });
+}
+
+#[test]
+fn ssh_killed_in_a_session_leaves_no_helper() {
+    let _turn = heavy();
+    let site = Site::start();
+    for mut ssh in [site.openssh("ssh"), nohup(&site)] {
+        let mut ssh = Process::start(&site.bench, "ssh", ssh.args([DEVICE, "echo up; exec cat"]));
+        ssh.says("up", 1, LIMIT);
+        site.helper();
+        ssh.kill();
+        no_helper_is_left(&site);
+    }
+}
+
+#[test]
+fn ssh_killed_while_the_helper_waits_for_the_device_leaves_no_helper() {
+    let _turn = heavy();
+    let mut site = Site::start();
+    site.agent.kill();
+    for (name, mut ssh) in [("ssh.log", site.openssh("ssh")), ("nohup.log", nohup(&site))] {
+        let log = site.bench.path(name);
+        site.configure(&format!("--connect-timeout 60s --log-file {}", log.display()));
+        let mut ssh = Process::start(&site.bench, "ssh", ssh.args([DEVICE, "true"]));
+        // The hub has been reached; what follows is the wait.
+        log_says(&log, "tls localhost");
+        site.helper();
+        ssh.kill();
+        no_helper_is_left(&site);
+    }
+}
+
+#[test]
+fn ssh_killed_while_a_secret_store_is_asked_leaves_no_helper() {
+    let _turn = heavy();
+    let site = Site::start();
+    let asked = site.bench.path("asked");
+    let store = format!("touch {}; exec sleep 600", asked.display());
+    let profile =
+        format!("default = \"own\"\n[profile.own]\nconnection-string-command = {{ shell = {store:?} }}\n");
+    std::fs::write(site.hub.dir.join("profiles.toml"), profile).unwrap();
+    let mut ssh = Process::start(&site.bench, "ssh", site.openssh("ssh").args([DEVICE, "true"]));
+    eventually(LIMIT, || asked.exists().then_some(()).ok_or_else(|| "the store is asked".to_owned()));
+    site.helper();
+    ssh.kill();
+    no_helper_is_left(&site);
+}
+
+#[test]
+fn a_reader_that_has_gone_ends_the_helper_though_its_stdin_stays_open() {
+    let bench = Bench::new();
+    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let port = serve(|mut stream| {
+        // Until the helper is gone.
+        let _ = std::io::copy(&mut std::io::repeat(b'x'), &mut stream);
+    });
+    let _agent = agent(&bench, &hub, DEVICE, &[("ssh", port)]);
+    let mut helper = hub.helper(&bench);
+    let mut child = helper.arg(DEVICE).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 1000]).unwrap();
+    drop(stdout);
+    let status = eventually(LIMIT, || child.try_wait().unwrap().ok_or_else(|| "it ends".to_owned()));
+    assert_eq!(status.code(), Some(74));
+}
+
+#[track_caller]
+fn log_says(log: &std::path::Path, text: &str) {
+    eventually(LIMIT, || {
+        let said = std::fs::read_to_string(log).unwrap_or_default();
+        if said.contains(text) { Ok(()) } else { Err(format!("the log says '{text}': {said}")) }
+    });
+}
+
+#[test]
+fn a_hangup_does_not_end_a_session_under_nohup() {
+    let site = Site::start();
+    let mut ssh = nohup(&site);
+    let mut ssh =
+        Process::start(&site.bench, "ssh", ssh.args([DEVICE, "echo up; exec cat"]).process_group(0));
+    ssh.says("up", 1, LIMIT);
+    let group = Pid::from_raw(ssh.pid().try_into().unwrap()).unwrap();
+    kill_process_group(group, Signal::HUP).unwrap();
+    // One that obeys takes up to a second to end.
+    thread::sleep(2 * SOON);
+    ssh.say("still here\n");
+    ssh.says("still here", 1, LIMIT);
+    ssh.close_stdin();
+    assert_eq!(ssh.ends(LIMIT).code(), Some(0), "{}", ssh.stderr());
+}
+
+#[test]
+fn a_server_that_goes_is_told_as_ssh_tells_it() {
+    let site = Site::start();
+    let mut ssh = site.openssh("ssh");
+    let done = run(ssh.args([DEVICE, "kill -9 $PPID; sleep 1"]), Stdin::Stays(b""), LIMIT);
+    assert_eq!(done.status.code(), Some(255), "{}", done.stderr);
+    assert!(done.stderr.contains("closed by remote host"), "{}", done.stderr);
+    assert!(!done.stderr.contains("Broken pipe"), "{}", done.stderr);
+}
+
+/// A terminal that is closed sends SIGHUP to all that was started in it, also to the helper of an ssh that has gone to the
+/// background.
+#[test]
+fn a_hangup_does_not_end_a_session_in_the_background() {
+    let site = Site::start();
+    let socket = site.bench.path("control");
+    let ssh = |args: &[&str]| {
+        let mut ssh = site.openssh("ssh");
+        ssh.arg("-S").arg(&socket).args(args).arg(DEVICE);
+        heeding_hangups(&ssh)
+    };
+    run(&mut ssh(&["-M", "-f", "-N"]), Stdin::Ends(b""), LIMIT).succeeded();
+    let helper = site.helper();
+    kill_process(helper, Signal::HUP).unwrap();
+    // One that obeys takes up to a second to end.
+    thread::sleep(2 * SOON);
+    assert_eq!(site.helper(), helper);
+    run(&mut ssh(&["-O", "exit"]), Stdin::Ends(b""), LIMIT).succeeded();
+    no_helper_is_left(&site);
+}
+
+#[test]
+fn ssh_s_last_words_reach_the_server_over_a_slow_network() {
+    let mut site = Site::with_hub(&["--inject", "latency=100ms"]);
+    run(site.openssh("ssh").args([DEVICE, "true"]), Stdin::Ends(b""), LIMIT).succeeded();
+    site.sshd.process.says("disconnected by user", 1, LIMIT);
+    site.bench.left_alone_with(LIMIT, &site.residents());
+}
+
+/// The same command with SIGHUP as it is by default: whoever runs the tests under nohup has it ignored, and the helper
+/// keeps to that.
+fn heeding_hangups(command: &Command) -> Command {
+    let mut heeding = Command::new("env");
+    heeding.arg("--default-signal=HUP").arg(command.get_program()).args(command.get_args());
+    heeding.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    heeding
+}
+
+#[test]
+fn a_helper_told_to_end_delivers_what_it_was_given_and_ends_within_a_second() {
+    const GIVEN: usize = 60_000;
+    let _turn = heavy();
+    let bench = Bench::new();
+    let hub = Hub::start(&bench, &["--device", DEVICE, "--inject", "latency=50ms"]);
+    let (tell, told) = mpsc::channel();
+    let port = serve(move |mut stream| {
+        let mut all = Vec::new();
+        // A reset would lose bytes, which is then seen in their number.
+        let _ = stream.read_to_end(&mut all);
+        let _ = tell.send(all.len());
+    });
+    let _agent = agent(&bench, &hub, DEVICE, &[("sink", port)]);
+    for signal in [Signal::TERM, Signal::HUP] {
+        let log = bench.path(format!("{signal:?}.log"));
+        let mut helper = hub.helper(&bench);
+        helper.args(["--stream", "sink", "--log-file"]).arg(&log).arg(DEVICE);
+        let mut helper = Process::start(&bench, "helper", &mut heeding_hangups(&helper));
+        log_says(&log, "the stream is up");
+        helper.say(&"x".repeat(GIVEN));
+        helper.signal(signal);
+        // More might have come: stdin had not ended.
+        assert_eq!(helper.ends(SOON).code(), Some(75), "{signal:?}");
+        assert_eq!(told.recv_timeout(LIMIT), Ok(GIVEN), "{signal:?}");
+    }
+}

@@ -1,0 +1,142 @@
+//! The helper dials the gateway that the hub named last time before the hub names one again.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use crate::support::*;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Runs an echo through `helper` and gives what it logs.
+fn echoed(mut helper: Command) -> String {
+    let done = run(helper.args(["-v", "--stream", "echo", DEVICE]), Stdin::Ends(b"there and back"), LIMIT)
+        .succeeded();
+    assert_eq!(done.text(), "there and back");
+    done.stderr
+}
+
+/// Where the gateway is remembered; there is one hub.
+fn memory(bench: &Bench) -> PathBuf {
+    let state = bench.path(".local/state/iotstream");
+    let mut files = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path());
+    files.find(|path| path.file_name().unwrap().to_string_lossy().starts_with("gateway-")).unwrap()
+}
+
+/// The phases of a set-up, in the order of their ends.
+fn phases(log: &str) -> Vec<&str> {
+    let known = ["dns", "tcp", "tls", "device", "gateway"];
+    log.lines()
+        .filter(|line| line.ends_with(" ms"))
+        .filter_map(|line| known.into_iter().find(|phase| line.contains(&format!(" {phase} localhost:"))))
+        .collect()
+}
+
+#[test]
+fn the_gateway_of_last_time_is_dialled_while_the_hub_asks_the_device() {
+    let bench = Bench::new();
+    let hub = Hub::start(&bench, &["--device", DEVICE, "--inject", "latency=300ms"]);
+    let echo = serve(|stream| drop(std::io::copy(&mut &stream, &mut &stream)));
+    let _agent = agent(&bench, &hub, DEVICE, &[("echo", echo)]);
+    let first = echoed(hub.helper(&bench));
+    assert_eq!(phases(&first), ["dns", "tcp", "tls", "device", "dns", "tcp", "tls", "gateway"], "{first}");
+    assert_eq!(fs::read_to_string(memory(&bench)).unwrap(), format!("localhost:{}\n", hub.port()));
+    let second = echoed(hub.helper(&bench));
+    let order = phases(&second);
+    assert_eq!(order[order.len() - 2..], ["device", "gateway"], "{second}");
+    assert_eq!(order.iter().filter(|phase| **phase == "tls").count(), 2, "{second}");
+}
+
+#[test]
+fn a_wrong_guess_costs_nothing_and_is_mended() {
+    let (_agent, hub, bench) = echo_device("echo");
+    echoed(hub.helper(&bench));
+    let silent = serve(|mut stream| drop(stream.read_to_end(&mut Vec::new())));
+    let right = fs::read_to_string(memory(&bench)).unwrap();
+    let wrong = [
+        format!("localhost:{}\n", closed_port()),
+        format!("localhost:{silent}\n"),
+        "no.such.name.invalid:443\n".into(),
+        "\0 what is this".into(),
+        String::new(),
+    ];
+    for guess in wrong {
+        fs::write(memory(&bench), &guess).unwrap();
+        let since = Instant::now();
+        let log = echoed(hub.helper(&bench));
+        assert!(since.elapsed() < Duration::from_secs(5), "{guess:?} {log}");
+        eventually(LIMIT, || match fs::read_to_string(memory(&bench)).unwrap() {
+            text if text == right => Ok(()),
+            text => Err(text),
+        });
+    }
+}
+
+/// A way to `port` that ends the connections of the second and the fourth request, unanswered: a gateway that had waited
+/// for long enough.
+fn impatient(port: u16) -> u16 {
+    let requests = Arc::new(AtomicUsize::new(0));
+    serve(move |near| {
+        let far = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let (mut back, mut from) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+        thread::spawn(move || {
+            let _ = std::io::copy(&mut from, &mut back);
+            let _ = back.shutdown(Shutdown::Write);
+        });
+        let _ = records(near, far, &requests);
+    })
+}
+
+/// Passes TLS records on. Of those with application data the first one is the end of the handshake, the second one the
+/// request.
+fn records(mut near: TcpStream, mut far: TcpStream, requests: &AtomicUsize) -> std::io::Result<()> {
+    let mut seen = 0;
+    loop {
+        let mut header = [0; 5];
+        if near.read_exact(&mut header).is_err() {
+            return far.shutdown(Shutdown::Write);
+        }
+        let mut record = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))];
+        near.read_exact(&mut record)?;
+        if header[0] == 23 {
+            seen += 1;
+            if seen == 2 && requests.fetch_add(1, SeqCst) % 2 == 1 {
+                near.shutdown(Shutdown::Both)?;
+                return far.shutdown(Shutdown::Both);
+            }
+        }
+        far.write_all(&header)?;
+        far.write_all(&record)?;
+    }
+}
+
+#[test]
+fn a_gateway_that_has_waited_for_too_long_is_dialled_again() {
+    let (_agent, hub, bench) = echo_device("echo");
+    let port = impatient(hub.port().parse().unwrap());
+    let here =
+        |text: String| text.replace(&format!("localhost:{}", hub.port()), &format!("localhost:{port}"));
+    let profiles = here(fs::read_to_string(hub.dir.join("profiles.toml")).unwrap());
+    let ca = hub.dir.join("ca.pem");
+    let config = bench.write("relayed.toml", profiles);
+    let helper = || {
+        let mut helper = bench.iotstream();
+        helper.arg("--config").arg(&config).arg("--ca-file").arg(&ca);
+        helper
+    };
+    // Without a guess the second connection is the one to the gateway, and its end is an error.
+    let first = run(helper().args(["--stream", "echo", DEVICE]), Stdin::Ends(b"x"), LIMIT);
+    assert_eq!(first.status.code(), Some(75), "{}", first.stderr);
+    let state = bench.path(".local/state/iotstream");
+    fs::create_dir_all(&state).unwrap();
+    let name = format!("gateway-localhost%3A{port}");
+    fs::write(state.join(name), format!("localhost:{port}\n")).unwrap();
+    let log = echoed(helper());
+    assert!(log.contains("dialling again"), "{log}");
+}

@@ -1,0 +1,242 @@
+//! ssh itself shows the user why a connection failed, whatever program runs ssh, and no other protocol is sent that text.
+//! `tests/snapshots/in_band/` holds what each program showed; `IOTSTREAM_REWRITE=1` rewrites it.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::failing_connection::Situation;
+use crate::support::{Bench, DEVICE, Finished, Hub, LIMIT, Process, Site, Stdin, agent, need, run, serve};
+
+/// How ssh says what a server told it.
+const SSH_SAYS: &str = "Received disconnect from UNKNOWN port 65535:";
+
+/// ssh shows no more of a server's text.
+const LONGEST: usize = 400;
+
+#[test]
+fn a_device_that_is_offline_is_told_of() {
+    shown_once("device-offline", &Situation::device_offline(), &["404103", "tracking id"]);
+}
+
+#[test]
+fn a_device_that_is_unknown_is_told_of() {
+    shown_once("unknown-device", &Situation::unknown_device(), &["404001", "tracking id"]);
+}
+
+#[test]
+fn a_device_that_rejects_is_told_of() {
+    shown_once("rejected", &Situation::rejected(), &["rejected"]);
+}
+
+#[test]
+fn a_wrong_key_is_told_of() {
+    shown_once("wrong-key", &Situation::wrong_key(), &["401", "tracking id"]);
+}
+
+#[test]
+fn a_hub_that_cannot_be_reached_is_told_of() {
+    shown_once("hub-unreachable", &Situation::hub_unreachable(), &["tcp"]);
+}
+
+#[test]
+fn a_certificate_that_is_not_trusted_is_told_of() {
+    shown_once("tls-not-trusted", &Situation::tls_not_trusted(), &["not trusted"]);
+}
+
+#[test]
+fn a_gateway_that_refuses_is_told_of() {
+    shown_once("gateway-refuses", &Situation::gateway_refuses(), &["gateway", "401"]);
+}
+
+#[test]
+fn a_hub_that_throttles_is_told_of() {
+    shown_once("throttled", &Situation::throttled(), &["429", "tracking id"]);
+}
+
+#[test]
+fn a_server_that_hangs_up_at_once_is_told_of() {
+    let situation = Situation::server_hangs_up();
+    let done = run(situation.openssh("ssh").args([DEVICE, "true"]), Stdin::Ends(b""), LIMIT);
+    let said = done.stderr.lines().filter(|line| line.starts_with(SSH_SAYS));
+    let reason = "the device accepted the stream and ended it before the first byte";
+    assert_eq!(said.filter(|line| line.contains(reason)).count(), 1, "{}", done.stderr);
+}
+
+#[test]
+fn ssh_that_allows_ten_seconds_hears_the_reason_in_time() {
+    // As Ansible does; the helper cannot see it, and has its own limits.
+    let mut site = Site::start();
+    site.agent.kill();
+    let mut ssh = site.openssh("ssh");
+    let done = run(ssh.args(["-o", "ConnectTimeout=10", DEVICE, "true"]), Stdin::Ends(b""), LIMIT);
+    assert!(done.stderr.contains(SSH_SAYS) && done.stderr.contains("404103"), "{}", done.stderr);
+}
+
+/// Sends `opening` to a helper whose hub throttles, and gives what comes back as if from a server. `asks` is for what.
+fn answered(asks: &[&str], opening: Stdin<'_>) -> Vec<u8> {
+    let bench = Bench::new();
+    let hub = Hub::start(&bench, &["--device", DEVICE, "--inject", "status=429"]);
+    let mut helper = hub.helper(&bench);
+    let profiles = hub.dir.join("profiles.toml");
+    let ports = "[profile.emulator.ports]\n22 = \"hmi\"\n2022 = \"ssh\"\n";
+    if asks.contains(&"--own-ports") {
+        let text = fs::read_to_string(&profiles).unwrap();
+        assert!(text.contains("[profile.emulator]"), "{text}");
+        fs::write(&profiles, text + ports).unwrap();
+    }
+    helper.args(asks.iter().filter(|ask| **ask != "--own-ports"));
+    let done = run(&mut helper, opening, LIMIT);
+    assert_eq!(done.status.code(), Some(69), "{}", done.stderr);
+    assert!(done.stderr.contains("throttles"), "{}", done.stderr);
+    done.stdout
+}
+
+#[test]
+fn an_ssh_client_is_answered_whether_it_has_spoken_or_not() {
+    const SPOKEN: Stdin<'_> = Stdin::Stays(b"SSH-2.0-OpenSSH_9.2\r\n");
+    const SILENT: Stdin<'_> = Stdin::Stays(b"");
+    for (asks, opening) in [
+        (&[DEVICE][..], SPOKEN),
+        (&[DEVICE], SILENT),
+        (&[DEVICE, "5901"], SPOKEN),
+        (&["--stream", "ssh", DEVICE, "5901"], SILENT),
+        (&["--own-ports", DEVICE, "22"], SPOKEN),
+        (&["--own-ports", DEVICE, "2022"], SILENT),
+    ] {
+        let answer = answered(asks, opening);
+        assert!(answer.starts_with(b"SSH-2.0-iotstream\r\n"), "{}", String::from_utf8_lossy(&answer));
+    }
+}
+
+#[test]
+fn nothing_is_said_into_another_protocol() {
+    let hello = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03];
+    for (asks, opening) in [
+        (&[DEVICE][..], Stdin::Stays(b"GET / HTTP/1.1\r\n")),
+        (&[DEVICE], Stdin::Stays(&hello)),
+        (&[DEVICE], Stdin::Stays(b"SS")),
+        (&[DEVICE], Stdin::Ends(b"")),
+        // Whose server speaks first.
+        (&[DEVICE, "5901"], Stdin::Stays(b"")),
+        (&["--stream", "vnc", DEVICE], Stdin::Stays(b"")),
+        (&["--own-ports", DEVICE, "22"], Stdin::Stays(b"")),
+    ] {
+        let answer = answered(asks, opening);
+        assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+    }
+}
+
+#[test]
+fn nothing_is_said_after_the_remote_s_first_byte() {
+    const BANNER: &[u8] = b"SSH-2.0-device\r\n";
+    let bench = Bench::new();
+    let hub = Hub::start(&bench, &["--device", DEVICE, "--inject", "cut=200"]);
+    let port = serve(|mut stream| {
+        stream.write_all(BANNER).unwrap();
+        // Goes through the hub while the cut still has to come, from the other side.
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let _agent = agent(&bench, &hub, DEVICE, &[("ssh", port)]);
+    let mut helper = hub.helper(&bench);
+    let mut helper = Process::start(&bench, "helper", helper.arg(DEVICE));
+    helper.say("SSH-2.0-client\r\n");
+    helper.says("SSH-2.0-device", 1, LIMIT);
+    helper.say(&"x".repeat(1000));
+    assert_eq!(helper.ends(LIMIT).code(), Some(75));
+    assert_eq!(helper.stdout().as_bytes(), BANNER);
+}
+
+/// Runs every program into the failure: each shows ssh's line once, with all of `says`, and what is shown is what was
+/// seen before.
+#[track_caller]
+fn shown_once(name: &str, situation: &Situation, says: &[&str]) {
+    let mut seen: Vec<(Vec<&str>, String)> = Vec::new();
+    for (caller, mut command) in callers(situation) {
+        let done = run(&mut command, Stdin::Ends(b""), LIMIT);
+        let context = format!("{caller}: {}", done.stderr);
+        assert!(!done.status.success(), "{context}");
+        assert_eq!(done.text(), "", "{context}");
+        let said: Vec<&str> = done.stderr.lines().filter_map(|line| line.strip_prefix(SSH_SAYS)).collect();
+        if caller == "ssh -q" {
+            assert_eq!(said.len(), 0, "{context}");
+            assert!(done.stderr.starts_with("iotstream: error: "), "{context}");
+        } else {
+            let [said] = said[..] else { panic!("not once: {context}") };
+            let (code, text) = said.split_once(": ").unwrap();
+            assert!(code.parse::<u32>().is_ok() && text.starts_with("iotstream: "), "{context}");
+            assert!(text.len() <= LONGEST, "{} bytes: {context}", text.len());
+            for text in says {
+                assert!(said.contains(text), "'{text}' is not said: {context}");
+            }
+        }
+        let shown = shown(&done);
+        match seen.last_mut() {
+            Some((callers, before)) if *before == shown => callers.push(caller),
+            _ => seen.push((vec![caller], shown)),
+        }
+    }
+    situation.bench.left_alone_with(Duration::from_secs(5), &situation.residents());
+    let table = seen.iter().map(|(callers, shown)| format!("{}{shown}\n", callers.join(", ")));
+    compare(name, &table.collect::<String>());
+}
+
+fn callers(situation: &Situation) -> Vec<(&'static str, Command)> {
+    let remote = format!("{}:there", situation.device);
+    let with = |mut command: Command, args: &[&str]| {
+        command.args(args);
+        command
+    };
+    let ssh = |args: &[&str]| with(situation.openssh("ssh"), &[args, &[situation.device, "true"]].concat());
+    let control = format!("ControlPath={}", situation.bench.path("control").display());
+    let mut quiet = situation.bench.command(need("ssh"));
+    quiet.arg("-F").arg(situation.bench.path("ssh_config")).args(["-q", situation.device, "true"]);
+    vec![
+        ("ssh", ssh(&[])),
+        ("scp", with(situation.openssh("scp"), &["ssh_config", &remote])),
+        ("sftp", with(situation.openssh("sftp"), &["-b", "/dev/null", situation.device])),
+        ("rsync", with(situation.over_ssh("rsync", "RSYNC_RSH"), &["ssh_config", &remote])),
+        ("git", with(situation.over_ssh("git", "GIT_SSH_COMMAND"), &["ls-remote", &remote])),
+        // Then the helper's stderr is /dev/null, and ssh's line all there is.
+        ("ssh ControlPersist", ssh(&["-o", "ControlMaster=auto", "-o", "ControlPersist=60", "-o", &control])),
+        ("ssh -q", quiet),
+    ]
+}
+
+/// What a program showed of ssh's and the helper's words, which two processes write in any order.
+fn shown(done: &Finished) -> String {
+    let mut lines: Vec<&str> = done.stderr.lines().map(str::trim_end).collect();
+    lines.retain(|line| line.contains("UNKNOWN") || line.starts_with("iotstream: "));
+    lines.sort_by_key(|line| line.starts_with("iotstream: "));
+    lines.iter().map(|line| format!("\n    {}", normalised(line))).collect()
+}
+
+/// Without what is another one each time: ports of loopback addresses, tracking ids.
+fn normalised(line: &str) -> String {
+    let is_digit = |c: char| c.is_ascii_digit();
+    let line = replace_after(line, "localhost:", "PORT", is_digit);
+    let line = replace_after(&line, "127.0.0.1:", "PORT", is_digit);
+    replace_after(&line, "tracking id ", "ID", |c| c != ')')
+}
+
+/// Puts `stand_in` for all that follows each `before` for as long as it is `part`.
+fn replace_after(line: &str, before: &str, stand_in: &str, part: impl Fn(char) -> bool) -> String {
+    let mut pieces = line.split(before);
+    let mut replaced = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        replaced += &format!("{before}{stand_in}{}", piece.trim_start_matches(&part));
+    }
+    replaced
+}
+
+#[track_caller]
+fn compare(name: &str, seen: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/snapshots/in_band/{name}.txt"));
+    if std::env::var_os("IOTSTREAM_REWRITE").is_some() {
+        std::fs::write(&path, seen).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(seen, expected, "{} is rewritten with IOTSTREAM_REWRITE=1", path.display());
+}

@@ -1,0 +1,56 @@
+//! No secret reaches a command line, a log or a core dump.
+
+use std::fs;
+
+use crate::support::{DEVICE, LIMIT, Process, echo_device};
+
+#[track_caller]
+fn holds_no_secret(place: &str, text: &str, keys: &[String]) {
+    assert!(!text.is_empty(), "there is nothing to look at in {place}");
+    // `eyJ` begins every JSON web token.
+    for secret in keys.iter().map(String::as_str).chain(["sig=", "eyJ"]) {
+        assert!(!text.contains(secret), "{place} holds {secret}: {text}");
+    }
+}
+
+#[test]
+fn no_secret_shows_in_command_lines_or_in_logs() {
+    let (agent, hub, bench) = echo_device("echo");
+    let keys = hub.keys();
+    assert_eq!(keys.len(), 2, "one of the service, one of the device");
+    let mut helper = hub.helper(&bench);
+    helper.args(["-vv", "--log-file", "helper.log", "--stream", "echo", DEVICE]);
+    let log = bench.path("helper.log");
+    let mut helper = Process::start(&bench, "helper", &mut helper);
+    helper.say("echoed\n");
+    helper.says("echoed", 1, LIMIT);
+
+    let seen = bench.processes(&[]);
+    assert!(seen.len() >= 3, "hub, agent and helper: {seen:?}");
+    for seen in seen {
+        holds_no_secret("a command line", &seen.cmdline, &keys);
+    }
+    helper.close_stdin();
+    assert_eq!(helper.ends(LIMIT).code(), Some(0), "{}", helper.stderr());
+    holds_no_secret("the helper's stderr", &helper.stderr(), &keys);
+    holds_no_secret("the helper's log", &std::fs::read_to_string(log).unwrap(), &keys);
+    holds_no_secret("the agent's stderr", &agent.stderr(), &keys);
+    holds_no_secret("the hub's stderr", &hub.process.stderr(), &keys);
+}
+
+#[test]
+fn a_core_dump_holds_no_keys() {
+    let (_agent, hub, bench) = echo_device("ssh");
+    // As permissive as it gets here: where a limit is low already, the helper would have nothing to do.
+    let mut shell = bench.command("sh");
+    shell.args(["-c", "ulimit -S -c \"$(ulimit -H -c)\"; exec \"$@\"", "sh"]);
+    let helper = hub.helper(&bench);
+    shell.arg(helper.get_program()).args(helper.get_args()).arg(DEVICE);
+    let mut helper = Process::start(&bench, "helper", &mut shell);
+    helper.say("echoed\n");
+    helper.says("echoed", 1, LIMIT);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", helper.pid())).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    let limits: Vec<&str> = line.split_whitespace().take(2).collect();
+    assert!(limits.iter().all(|limit| matches!(*limit, "0" | "1")), "soft and hard: {limits:?}");
+}

@@ -1,0 +1,162 @@
+//! The keys of a terminal reach ssh and the helper alike, and the helper leaves them to ssh.
+
+use std::time::Duration;
+use std::{fs, thread};
+
+use crate::support::{
+    DEVICE, INTERRUPT, LIMIT, Process, SUSPEND, Site, Stdin, Terminal, eventually, is_running, need, random,
+    run, sha256,
+};
+
+#[test]
+fn ctrl_c_ends_one_session_of_a_control_master_and_no_other() {
+    let site = Site::start();
+    let config = site.bench.path("ssh_config");
+    let socket = site.bench.path("control");
+    let mut terminal = Terminal::open(&site.bench);
+    terminal.types(&format!(
+        "{} -F {} -S {} -o ControlMaster=auto -o ControlPersist=60 {DEVICE} 'echo con\"\"nected; exec sleep 600'\n",
+        need("ssh").display(),
+        config.display(),
+        socket.display(),
+    ));
+    terminal.shows("connected");
+    let ssh = |args: &[&str]| {
+        let mut ssh = site.openssh("ssh");
+        ssh.arg("-S").arg(&socket).args(args);
+        ssh
+    };
+    let mut other = Process::start(&site.bench, "other", &mut ssh(&[DEVICE, "echo up; exec cat"]));
+    other.says("up", 1, LIMIT);
+    let helper = site.helper();
+
+    terminal.types(INTERRUPT);
+    terminal.types_until("echo pro''mpt\n", "prompt");
+    other.say("still here\n");
+    other.says("still here", 1, LIMIT);
+    let done = run(&mut ssh(&[DEVICE, "echo reached"]), Stdin::Ends(b""), LIMIT).succeeded();
+    assert_eq!(done.text(), "reached\n");
+    assert_eq!(site.helper(), helper, "all of them are sessions of one helper");
+    run(&mut ssh(&["-O", "exit", DEVICE]), Stdin::Ends(b""), LIMIT).succeeded();
+}
+
+#[test]
+fn ctrl_c_leaves_sftp_its_session() {
+    let site = Site::start();
+    let mut terminal = Terminal::open(&site.bench);
+    terminal.types(&format!(
+        "{} -F {} {DEVICE}\n",
+        need("sftp").display(),
+        site.bench.path("ssh_config").display()
+    ));
+    terminal.types("pwd\n");
+    terminal.shows("Remote working directory");
+    let helper = site.helper();
+    terminal.types(INTERRUPT);
+    fs::create_dir(site.bench.path("a-new-folder")).unwrap();
+    terminal.types_until(&format!("ls {}\n", site.bench.path("").display()), "a-new-folder");
+    assert_eq!(site.helper(), helper);
+}
+
+#[test]
+fn ctrl_z_suspends_scp_but_not_the_helper_and_the_copy_is_completed() {
+    let site = Site::start();
+    site.configure("--keepalive 2s");
+    let sent = random(3 << 20);
+    let (here, there) = (site.bench.write("here", &sent), site.bench.path("there"));
+    let mut terminal = Terminal::open(&site.bench);
+    // About half a megabyte a second.
+    terminal.types(&format!(
+        "{} -q -l 4000 -F {} {} {DEVICE}:{}\n",
+        need("scp").display(),
+        site.bench.path("ssh_config").display(),
+        here.display(),
+        there.display()
+    ));
+    eventually(LIMIT, || match fs::metadata(&there) {
+        Ok(there) if there.len() > 0 => Ok(()),
+        seen => Err(format!("the copy has begun: {seen:?}")),
+    });
+    terminal.types(SUSPEND);
+    terminal.shows("Stopped");
+    // As long as a coffee, and many keepalives.
+    thread::sleep(Duration::from_secs(10));
+    assert!(is_running(site.helper()), "the helper is stopped, too");
+    assert!(fs::metadata(&there).unwrap().len() < sent.len() as u64, "it was over before it was stopped");
+    terminal.types("fg; echo en''ded $?\n");
+    terminal.shows("ended 0");
+    assert_eq!(sha256(&fs::read(&there).unwrap()), sha256(&sent));
+}
+
+#[test]
+fn an_error_in_mid_session_makes_no_staircase_on_a_raw_terminal() {
+    let mut site = Site::start();
+    let mut terminal = Terminal::open(&site.bench);
+    terminal.types(&format!(
+        "{} -F {} -tt {DEVICE} 'echo con\"\"nected; exec cat'\n",
+        need("ssh").display(),
+        site.bench.path("ssh_config").display()
+    ));
+    terminal.shows("connected");
+    site.agent.kill();
+    terminal.shows("iotstream: hint: ");
+    let text = terminal.text();
+    let lines: Vec<&str> = text.split_inclusive('\n').filter(|line| line.contains("iotstream: ")).collect();
+    assert_eq!(lines.len(), 2, "an error and a hint: {text}");
+    assert!(lines.iter().all(|line| line.ends_with("\r\n")), "{lines:?}");
+}
+
+#[test]
+fn a_failure_is_shown_once_on_a_terminal_that_ssh_shows_it_on() {
+    let mut site = Site::start();
+    site.agent.kill();
+    site.configure("--connect-timeout 1s");
+    let mut terminal = Terminal::open(&site.bench);
+    let ssh = format!("{} -F {}", need("ssh").display(), site.bench.path("ssh_config").display());
+    terminal.types(&format!("{ssh} {DEVICE}; echo en''ded $?\n"));
+    terminal.shows("ended 255");
+    let text = terminal.text();
+    assert_eq!(text.matches("404103").count(), 1, "{text}");
+    assert!(
+        text.contains("Received disconnect from UNKNOWN port 65535:7: iotstream: device dev-1"),
+        "{text}"
+    );
+
+    // What is told to be quiet says nothing.
+    terminal.types(&format!("{ssh} -q {DEVICE}; echo qui''et $?\n"));
+    terminal.shows("quiet 255");
+    let text = terminal.text();
+    assert!(text.contains("iotstream: error: device dev-1 is not connected"), "{text}");
+    assert_eq!(text.matches("Received disconnect").count(), 1, "{text}");
+
+    // By hand nobody else says it: stdout is read by another program than the one that shares the terminal.
+    let helper = format!(
+        "{} --config {}",
+        env!("CARGO_BIN_EXE_iotstream"),
+        site.hub.dir.join("profiles.toml").display()
+    );
+    terminal.types(&format!("sleep 2 | {helper} --connect-timeout 1s {DEVICE} | wc -c; echo do''ne\n"));
+    terminal.shows("done");
+    let text = terminal.text();
+    assert_eq!(text.matches("iotstream: error: device dev-1 is not connected").count(), 2, "{text}");
+}
+
+#[test]
+fn a_wait_is_told_of_once_on_a_terminal_and_on_a_line_of_its_own() {
+    let mut site = Site::start();
+    site.agent.kill();
+    site.configure("--wait 60s --connect-timeout 1s");
+    let mut terminal = Terminal::open(&site.bench);
+    terminal.types(&format!(
+        "{} -F {} {DEVICE} 'echo rea\"\"ched'\n",
+        need("ssh").display(),
+        site.bench.path("ssh_config").display()
+    ));
+    terminal.shows("waiting for up to 1m");
+    site.restart_agent();
+    terminal.shows("reached");
+    let text = terminal.text();
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("iotstream: ")).collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    assert!(lines[0].starts_with("iotstream: device dev-1 is not connected"), "{text}");
+}

@@ -1,0 +1,64 @@
+//! The harness: real processes in a directory of their own, each bounded in time and gone when its test ends.
+
+mod agent;
+mod data;
+mod exchange;
+mod hub;
+mod process;
+mod procfs;
+mod programs;
+mod proxy;
+mod run;
+mod sandbox;
+mod self_test;
+mod sshd;
+mod tcp;
+mod terminal;
+mod testbed;
+mod tls;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use agent::{agent, agent_command, agent_with_config, device_with, echo_device, in_service};
+pub use data::{fill_tree, random, sha256, tree_sha256};
+pub use exchange::exchange;
+pub use hub::Hub;
+pub use process::Process;
+pub use procfs::{is_running, peak_rss_kib, resident_kib};
+pub use programs::need;
+pub use proxy::{LOGIN, Proxy};
+pub use run::{Finished, Stdin, run};
+pub use sandbox::{Bench, MARKER};
+pub use sshd::{SshFiles, Sshd, ssh_config};
+pub use tcp::{closed_port, serve, serve_unix};
+pub use terminal::{INTERRUPT, SUSPEND, Terminal};
+pub use testbed::{DEVICE, Site};
+pub use tls::{TlsStream, http_answer, http_request, serve_tls};
+
+/// For a command that has no reason to take long; generous, for two cores that run other tests as well.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// Tries until `probe` succeeds.
+///
+/// # Panics
+/// With the last refusal, when `limit` has passed.
+#[track_caller]
+pub fn eventually<T>(limit: Duration, mut probe: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        match probe() {
+            Ok(value) => return value,
+            Err(refusal) if Instant::now() >= deadline => panic!("not within {limit:?}: {refusal}"),
+            Err(_) => thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}
+
+/// Held by tests that move much data, which would starve every other test's time limits, and by those that hold the
+/// program to a second.
+pub fn heavy() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}

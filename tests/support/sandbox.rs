@@ -1,0 +1,107 @@
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use std::{env, fs};
+
+use rustix::process::{Signal, kill_process};
+use tempfile::TempDir;
+
+use super::procfs::{self, Seen};
+use super::{Process, eventually};
+
+/// In the environment of every process of a test, and of what those start: processes that outlive their parents are
+/// found by it.
+pub const MARKER: &str = "IOTSTREAM_TEST_ID";
+
+/// A test's directory and the mark of its processes.
+pub struct Bench {
+    dir: TempDir,
+    id: String,
+    logs: AtomicUsize,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            id: data_encoding::HEXLOWER.encode(&super::random(16)),
+            logs: AtomicUsize::new(0),
+        }
+    }
+
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes a file that nobody else can read.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    /// A fresh name for a log of the process called `name`.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.path(format!("{:02}-{name}", self.logs.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    pub fn mark(&self) -> String {
+        format!("{MARKER}={}", self.id)
+    }
+
+    /// A command that carries the mark and knows nothing of the user's own settings.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        for (name, _) in env::vars_os() {
+            let shown = name.to_string_lossy().to_ascii_uppercase();
+            let personal = ["IOTSTREAM_", "XDG_", "GIT_", "RSYNC_", "SSH_"];
+            if shown.ends_with("_PROXY") || personal.iter().any(|prefix| shown.starts_with(prefix)) {
+                command.env_remove(name);
+            }
+        }
+        command
+            .env(MARKER, &self.id)
+            .env("HOME", self.dir.path())
+            .env("SHELL", "/bin/sh")
+            .env("LC_ALL", "C")
+            .current_dir(self.dir.path());
+        command
+    }
+
+    pub fn iotstream(&self) -> Command {
+        self.command(env!("CARGO_BIN_EXE_iotstream"))
+    }
+
+    /// The processes of this test, and the descendants of `roots`: sshd wipes its environment, and the mark with it.
+    pub fn processes(&self, roots: &[&Process]) -> Vec<Seen> {
+        let roots: Vec<u32> = roots.iter().map(|process| process.pid()).collect();
+        procfs::marked_or_below(&self.mark(), &roots)
+    }
+
+    /// Waits until, of all that this test started, only `expected` is left.
+    #[track_caller]
+    pub fn left_alone_with(&self, limit: Duration, expected: &[&Process]) {
+        let pids: Vec<u32> = expected.iter().map(|process| process.pid()).collect();
+        eventually(limit, || {
+            let mut seen = self.processes(expected);
+            let alive = pids.iter().all(|pid| seen.iter().any(|seen| seen.pid == *pid));
+            assert!(alive, "one that was to stay has ended: {pids:?} of {seen:?}");
+            seen.retain(|seen| !pids.contains(&seen.pid));
+            if seen.is_empty() { Ok(()) } else { Err(format!("still there: {seen:?}")) }
+        });
+    }
+}
+
+impl Drop for Bench {
+    /// Ends what a failed test left in the background; what has the mark was started here.
+    fn drop(&mut self) {
+        for left in procfs::marked_or_below(&self.mark(), &[]) {
+            // It may have ended since.
+            let _ = kill_process(left.pid(), Signal::KILL);
+        }
+    }
+}
