@@ -5,20 +5,20 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use super::{SOON, ask, event};
-use crate::support::{Bench, DEVICE, Hub, MARKER, Process, agent_with_config, eventually, need};
+use crate::support::{DEVICE, Hub, MARKER, Process, Sandbox, agent_with_config, eventually, need};
 
 /// A program that decides.
-fn program(bench: &Bench, name: &str, text: &str) -> String {
-    let path = bench.write(name, format!("#!/bin/sh\n{text}\n"));
+fn program(sandbox: &Sandbox, name: &str, text: &str) -> String {
+    let path = sandbox.write(name, format!("#!/bin/sh\n{text}\n"));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
     path.display().to_string()
 }
 
 #[test]
 fn pattern_approval_and_target_decide_together() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
-    let command = |name, text| format!("{{ command = [{:?}, \"--now\"] }}", program(&bench, name, text));
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let command = |name, text| format!("{{ command = [{:?}, \"--now\"] }}", program(&sandbox, name, text));
     let rows = [
         // A pattern, what approves, the streams it is asked for, and why they are rejected if they are.
         ("plain", "\"always\"".into(), vec!["plain"], None),
@@ -45,12 +45,12 @@ fn pattern_approval_and_target_decide_together() {
         // What is left of them is found by it.
         config += &format!("pass-environment = [{MARKER:?}]\n");
     }
-    let agent = agent_with_config(&bench, &hub, DEVICE, &config);
+    let agent = agent_with_config(&sandbox, &hub, DEVICE, &config);
     let others = [("tcp-808", "no target has that name"), ("PLAIN", "no target has that name")];
     let others = others.map(|(stream, why)| (stream, Some(why)));
     let table = rows.iter().flat_map(|(.., streams, why)| streams.iter().map(|stream| (*stream, *why)));
     for (stream, rejected) in table.chain(others) {
-        let done = ask(&bench, &hub, stream, "let me in");
+        let done = ask(&sandbox, &hub, stream, "let me in");
         match rejected {
             None => {
                 assert_eq!(
@@ -59,37 +59,37 @@ fn pattern_approval_and_target_decide_together() {
                     "{stream}: {}",
                     done.stderr
                 );
-                let end = event(&bench, stream, "end");
+                let end = event(&sandbox, stream, "end");
                 assert_eq!((end["to-user"].as_u64(), end["from-user"].as_u64()), (Some(9), Some(9)), "{end}");
             }
             Some(why) => {
                 assert_eq!(done.status.code(), Some(69), "{stream}: {}", done.stderr);
-                let reason = event(&bench, stream, "rejected")["reason"].as_str().unwrap().to_owned();
+                let reason = event(&sandbox, stream, "rejected")["reason"].as_str().unwrap().to_owned();
                 assert!(reason.contains(why), "{stream}: {reason}");
             }
         }
     }
-    bench.left_alone_with(SOON, &[&hub.process, &agent]);
+    sandbox.leaves_only(SOON, &[&hub.process, &agent]);
 }
 
 #[test]
 fn a_program_that_decides_has_the_facts_in_its_environment_and_on_stdin() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let decide = "cat > facts.json; env | grep ^IOTSTREAM_ | grep -v TEST | sort > facts.env";
     let config = format!(
         "[[target]]\nstream = \"*\"\nbuiltin = \"echo\"\napprove = {{ command = [{:?}] }}\n",
-        program(&bench, "decide", decide)
+        program(&sandbox, "decide", decide)
     );
-    let _agent = agent_with_config(&bench, &hub, DEVICE, &config);
-    ask(&bench, &hub, "a;b $(c)", "x").succeeded();
+    let _agent = agent_with_config(&sandbox, &hub, DEVICE, &config);
+    ask(&sandbox, &hub, "a;b $(c)", "x").succeeded();
     let place = format!("localhost:{}", hub.port());
     let expected = format!(
         "IOTSTREAM_DEVICE={DEVICE}\nIOTSTREAM_HUB={place}\nIOTSTREAM_STREAM=a;b $(c)\nIOTSTREAM_STREAM_ID=1\nIOTSTREAM_TARGET=builtin echo\n"
     );
-    assert_eq!(fs::read_to_string(bench.path("facts.env")).unwrap(), expected);
+    assert_eq!(fs::read_to_string(sandbox.path("facts.env")).unwrap(), expected);
     let facts: serde_json::Value =
-        serde_json::from_str(&fs::read_to_string(bench.path("facts.json")).unwrap()).unwrap();
+        serde_json::from_str(&fs::read_to_string(sandbox.path("facts.json")).unwrap()).unwrap();
     let expected = serde_json::json!({
         "id": 1, "stream": "a;b $(c)", "target": "builtin echo", "device": DEVICE, "hub": place,
     });
@@ -97,26 +97,26 @@ fn a_program_that_decides_has_the_facts_in_its_environment_and_on_stdin() {
 }
 
 /// An agent whose terminal is a pty that `script` makes: what the test says is typed there.
-fn agent_at_a_terminal(bench: &Bench, hub: &Hub) -> Process {
+fn agent_at_a_terminal(sandbox: &Sandbox, hub: &Hub) -> Process {
     let (file, ca_file) = (hub.device_file(DEVICE), hub.dir.join("ca.pem"));
     let config = format!(
         "connection-string-file = {file:?}\nca-file = {ca_file:?}\napprove-timeout = 3\naudit-log = \"audit.log\"\n\
          [[target]]\nstream = \"*\"\nbuiltin = \"echo\"\napprove = \"ask\"\n"
     );
-    let config = bench.write("agent.toml", config);
+    let config = sandbox.write("agent.toml", config);
     let agent = format!("exec {} agent -vv --config {}", env!("CARGO_BIN_EXE_iotstream"), config.display());
-    let mut script = bench.command(need("script"));
+    let mut script = sandbox.command(need("script"));
     script.args(["--quiet", "--return", "--command", &agent, "/dev/null"]);
-    let mut agent = Process::start(bench, "agent", &mut script);
+    let mut agent = Process::start(sandbox, "agent", &mut script);
     agent.says("in service", 1, SOON);
     agent
 }
 
 #[test]
 fn a_person_at_the_terminal_is_asked_and_only_yes_is_yes() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
-    let mut agent = agent_at_a_terminal(&bench, &hub);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let mut agent = agent_at_a_terminal(&sandbox, &hub);
     let answers = [
         ("first", Some("y\n"), None),
         ("second", Some("n\n"), Some("declined at the terminal")),
@@ -128,7 +128,7 @@ fn a_person_at_the_terminal_is_asked_and_only_yes_is_yes() {
     for (stream, answer, rejected) in answers {
         let shown = stream.replace('\u{202e}', "\\u{202e}");
         let done = std::thread::scope(|scope| {
-            let asking = scope.spawn(|| ask(&bench, &hub, stream, "let me in"));
+            let asking = scope.spawn(|| ask(&sandbox, &hub, stream, "let me in"));
             eventually(SOON, || {
                 let question = format!("let the stream '{shown}' in to builtin echo? [y/N]");
                 if agent.stdout().contains(&question) { Ok(()) } else { Err(question) }
@@ -145,21 +145,21 @@ fn a_person_at_the_terminal_is_asked_and_only_yes_is_yes() {
             done.stderr
         );
         if let Some(why) = rejected {
-            assert_eq!(event(&bench, &shown, "rejected")["reason"], why);
+            assert_eq!(event(&sandbox, &shown, "rejected")["reason"], why);
         }
     }
 }
 
 #[test]
 fn what_was_typed_before_the_question_is_no_answer() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
-    let mut agent = agent_at_a_terminal(&bench, &hub);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let mut agent = agent_at_a_terminal(&sandbox, &hub);
     agent.say("y\ny\ny\n");
     // The terminal has it: it echoes what is typed.
     eventually(Duration::from_secs(5), || {
         if agent.stdout().matches("y\r\n").count() >= 3 { Ok(()) } else { Err(agent.stdout()) }
     });
-    assert_eq!(ask(&bench, &hub, "early", "let me in").status.code(), Some(69));
-    assert_eq!(event(&bench, "early", "rejected")["reason"], "nobody answered within 3s");
+    assert_eq!(ask(&sandbox, &hub, "early", "let me in").status.code(), Some(69));
+    assert_eq!(event(&sandbox, "early", "rejected")["reason"], "nobody answered within 3s");
 }

@@ -3,52 +3,52 @@
 use rustix::process::Signal;
 
 use super::{Echo, SOON, ask, event, events};
-use crate::support::{Bench, DEVICE, Hub, agent_with_config, eventually};
+use crate::support::{DEVICE, Hub, Sandbox, agent_with_config, eventually};
 
 const CONFIG: &str = "audit-log = \"audit.log\"\n[[target]]\nstream = \"echo*\"\nbuiltin = \"echo\"\n";
 
 #[test]
 fn every_step_is_a_line_and_rotation_loses_none() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
-    let mut agent = agent_with_config(&bench, &hub, DEVICE, CONFIG);
-    let live = Echo::open(&bench, &hub, "echo-1");
-    event(&bench, "echo-1", "start");
-    std::fs::rename(bench.path("audit.log"), bench.path("audit.log.1")).unwrap();
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let mut agent = agent_with_config(&sandbox, &hub, DEVICE, CONFIG);
+    let live = Echo::open(&sandbox, &hub, "echo-1");
+    event(&sandbox, "echo-1", "start");
+    std::fs::rename(sandbox.path("audit.log"), sandbox.path("audit.log.1")).unwrap();
     agent.signal(Signal::HUP);
     agent.says("the configuration has been read again", 1, SOON);
     drop(live);
-    event(&bench, "echo-1", "end");
+    event(&sandbox, "echo-1", "end");
     // It may come in the middle of a renewal, and is not lost.
-    assert_eq!(ask(&bench, &hub, "b\u{202e}\"", "").status.code(), Some(69));
+    assert_eq!(ask(&sandbox, &hub, "b\u{202e}\"", "").status.code(), Some(69));
     let shown = "b\\u{202e}\"";
-    event(&bench, shown, "rejected");
+    event(&sandbox, shown, "rejected");
 
     let of = |name: &str, stream: &str| -> Vec<String> {
-        let events = events(&bench, name);
+        let events = events(&sandbox, name);
         let of_stream = events.iter().filter(|line| line["stream"] == stream);
         of_stream.map(|line| line["event"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(of("audit.log.1", "echo-1"), ["offer", "accepted", "start"]);
     assert_eq!(of("audit.log", "echo-1"), ["end"]);
     assert_eq!(of("audit.log", shown), ["offer", "rejected"]);
-    let (old, new) = (events(&bench, "audit.log.1"), events(&bench, "audit.log"));
+    let (old, new) = (events(&sandbox, "audit.log.1"), events(&sandbox, "audit.log"));
     assert_eq!(old[0]["id"], new[0]["id"], "one stream has one number");
     assert_eq!(old[0]["device"], DEVICE);
     assert_eq!(new[0]["from-user"], "are you there\n".len());
     // Others have no business in it.
     use std::os::unix::fs::PermissionsExt;
-    let mode = std::fs::metadata(bench.path("audit.log")).unwrap().permissions().mode();
+    let mode = std::fs::metadata(sandbox.path("audit.log")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
 #[test]
 fn it_goes_to_stdout_for_whoever_collects_that() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let config = CONFIG.replace("audit.log", "-");
-    let agent = agent_with_config(&bench, &hub, DEVICE, &config);
-    ask(&bench, &hub, "echo", "x").succeeded();
+    let agent = agent_with_config(&sandbox, &hub, DEVICE, &config);
+    ask(&sandbox, &hub, "echo", "x").succeeded();
     let lines = eventually(SOON, || {
         let said = agent.stdout();
         if said.lines().count() == 4 { Ok(said) } else { Err(said) }

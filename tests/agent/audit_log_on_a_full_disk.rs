@@ -8,13 +8,13 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use super::{Echo, SOON, ask, event, events};
-use crate::support::{Bench, DEVICE, Hub, LIMIT, Process, Stdin, eventually, in_service, need, run};
+use crate::support::{DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, eventually, in_service, need, run};
 
 const ECHO: &str = "[[target]]\nstream = \"*\"\nbuiltin = \"echo\"\n";
 
-fn config(bench: &Bench, hub: &Hub, audit_log: &str) -> PathBuf {
+fn config(sandbox: &Sandbox, hub: &Hub, audit_log: &str) -> PathBuf {
     let (file, ca_file) = (hub.device_file(DEVICE), hub.dir.join("ca.pem"));
-    bench.write(
+    sandbox.write(
         "agent.toml",
         format!(
             "connection-string-file = {file:?}\nca-file = {ca_file:?}\naudit-log = {audit_log:?}\n{ECHO}"
@@ -23,17 +23,17 @@ fn config(bench: &Bench, hub: &Hub, audit_log: &str) -> PathBuf {
 }
 
 /// An agent that has a small file system of its own at `disk`.
-fn on_a_small_disk(bench: &Bench, disk: &str, size: &str, hub: &Hub, audit_log: &str) -> Command {
-    fs::create_dir_all(bench.path(disk)).unwrap();
-    let mut command = bench.command(need("unshare"));
+fn on_a_small_disk(sandbox: &Sandbox, disk: &str, size: &str, hub: &Hub, audit_log: &str) -> Command {
+    fs::create_dir_all(sandbox.path(disk)).unwrap();
+    let mut command = sandbox.command(need("unshare"));
     if !rustix::process::getuid().is_root() {
         command.arg("--map-root-user");
     }
     // The program takes the place of the shell, and keeps its process number.
     let script = r#"mount -t tmpfs -o "size=$1" small "$2" && shift 2 && exec "$@""#;
-    command.args(["--mount", "sh", "-c", script, "sh", size]).arg(bench.path(disk));
+    command.args(["--mount", "sh", "-c", script, "sh", size]).arg(sandbox.path(disk));
     command.arg(env!("CARGO_BIN_EXE_iotstream")).args(["agent", "-vv", "--config"]);
-    command.arg(config(bench, hub, audit_log));
+    command.arg(config(sandbox, hub, audit_log));
     command
 }
 
@@ -44,17 +44,18 @@ fn seen_by(agent: &Process, path: PathBuf) -> PathBuf {
 
 #[test]
 fn a_full_disk_leaves_no_part_of_a_line_and_is_written_once_there_is_room() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
-    let mut agent = in_service(&bench, &mut on_a_small_disk(&bench, "disk", "16k", &hub, "disk/audit.log"));
-    let log = seen_by(&agent, bench.path("disk/audit.log"));
-    let filler = seen_by(&agent, bench.path("disk/filler"));
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let mut agent =
+        in_service(&sandbox, &mut on_a_small_disk(&sandbox, "disk", "16k", &hub, "disk/audit.log"));
+    let log = seen_by(&agent, sandbox.path("disk/audit.log"));
+    let filler = seen_by(&agent, sandbox.path("disk/filler"));
     // The log is left one page, which no whole number of lines fills.
     fs::write(&filler, vec![0; 8192]).unwrap();
     let mut asked = 0;
     let mut ask = || {
         asked += 1;
-        assert_eq!(ask(&bench, &hub, &format!("s{asked}"), "x").succeeded().text(), "x");
+        assert_eq!(ask(&sandbox, &hub, &format!("s{asked}"), "x").succeeded().text(), "x");
         let text = fs::read_to_string(&log).unwrap();
         assert!(text.is_empty() || text.ends_with('\n'), "{text}");
         for line in text.lines() {
@@ -83,9 +84,9 @@ fn a_full_disk_leaves_no_part_of_a_line_and_is_written_once_there_is_room() {
 
 #[test]
 fn an_agent_starts_and_reloads_without_its_audit_log_and_says_so() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
-    let socket = UnixDatagram::bind(bench.path("notify")).unwrap();
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let socket = UnixDatagram::bind(sandbox.path("notify")).unwrap();
     socket.set_read_timeout(Some(SOON)).unwrap();
     let status_with = |text: &str| {
         eventually(LIMIT, || {
@@ -95,47 +96,47 @@ fn an_agent_starts_and_reloads_without_its_audit_log_and_says_so() {
             if message.starts_with("STATUS=") && message.contains(text) { Ok(message) } else { Err(message) }
         })
     };
-    let mut command = bench.iotstream();
-    command.env("NOTIFY_SOCKET", bench.path("notify"));
-    command.args(["agent", "-vv", "--config"]).arg(config(&bench, &hub, "later/audit.log"));
-    let mut agent = in_service(&bench, &mut command);
+    let mut command = sandbox.iotstream();
+    command.env("NOTIFY_SOCKET", sandbox.path("notify"));
+    command.args(["agent", "-vv", "--config"]).arg(config(&sandbox, &hub, "later/audit.log"));
+    let mut agent = in_service(&sandbox, &mut command);
     let status = status_with("in service");
     assert!(status.contains("later/audit.log: No such file"), "{status}");
     assert!(agent.stderr().contains("later/audit.log: No such file"), "{}", agent.stderr());
-    ask(&bench, &hub, "before", "x").succeeded();
+    ask(&sandbox, &hub, "before", "x").succeeded();
 
-    fs::create_dir(bench.path("later")).unwrap();
+    fs::create_dir(sandbox.path("later")).unwrap();
     agent.says("it is written again", 1, SOON);
     assert!(!status_with("in service").contains("audit-log"));
     eventually(SOON, || {
-        let lines = events(&bench, "later/audit.log").len();
+        let lines = events(&sandbox, "later/audit.log").len();
         if lines == 4 { Ok(()) } else { Err(format!("{lines} of 4 lines")) }
     });
 
     // A new place that cannot be written changes nothing about the rest, and the old one has the lines.
-    let mut live = Echo::open(&bench, &hub, "live");
-    config(&bench, &hub, "/no/such/directory/x");
+    let mut live = Echo::open(&sandbox, &hub, "live");
+    config(&sandbox, &hub, "/no/such/directory/x");
     agent.signal(Signal::HUP);
     agent.says("the configuration has been read again", 1, SOON);
     agent.says("/no/such/directory/x: No such file", 1, SOON);
     live.works();
-    ask(&bench, &hub, "after", "x").succeeded();
+    ask(&sandbox, &hub, "after", "x").succeeded();
     eventually(SOON, || {
-        let lines = events(&bench, "later/audit.log");
+        let lines = events(&sandbox, "later/audit.log");
         let found = lines.iter().filter(|line| line["stream"] == "after").count();
         if found == 4 { Ok(()) } else { Err(format!("{lines:?}")) }
     });
-    config(&bench, &hub, "audit.log");
+    config(&sandbox, &hub, "audit.log");
     agent.signal(Signal::HUP);
     agent.says("it is written again", 2, SOON);
     drop(live);
-    event(&bench, "live", "end");
+    event(&sandbox, "live", "end");
 }
 
 #[test]
 fn a_check_fails_for_an_audit_log_that_cannot_be_written() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let check = |command: &mut Command, problem: &str| {
         let done = run(command, Stdin::Ends(b""), LIMIT);
         assert_eq!(done.status.code(), Some(74), "{}", done.text());
@@ -144,23 +145,23 @@ fn a_check_fails_for_an_audit_log_that_cannot_be_written() {
         assert!(done.text().contains("pass  credential"), "{}", done.text());
     };
     let here = |audit_log: &str| {
-        let mut command = bench.iotstream();
-        command.args(["agent", "--check", "--config"]).arg(config(&bench, &hub, audit_log));
+        let mut command = sandbox.iotstream();
+        command.args(["agent", "--check", "--config"]).arg(config(&sandbox, &hub, audit_log));
         command
     };
     check(&mut here("/dev/full"), "No space left");
     check(&mut here("none/audit.log"), "No such file");
     check(&mut here("."), "Is a directory");
     let full = "dd if=/dev/zero of=\"$0\"/filler 2>&-; exec \"$@\" --check";
-    let mut command = on_a_small_disk(&bench, "disk", "16k", &hub, "disk/audit.log");
+    let mut command = on_a_small_disk(&sandbox, "disk", "16k", &hub, "disk/audit.log");
     let words: Vec<_> = command.get_args().map(std::ffi::OsStr::to_owned).collect();
     let program = words.iter().position(|word| word == env!("CARGO_BIN_EXE_iotstream")).unwrap();
-    let mut filled = bench.command(command.get_program());
-    filled.args(&words[..program]).args(["sh", "-c", full]).arg(bench.path("disk")).args(&words[program..]);
+    let mut filled = sandbox.command(command.get_program());
+    filled.args(&words[..program]).args(["sh", "-c", full]).arg(sandbox.path("disk")).args(&words[program..]);
     command = filled;
     check(&mut command, "No space left");
 
     let done = run(&mut here("audit.log"), Stdin::Ends(b""), LIMIT).succeeded();
     assert!(done.text().contains("pass  audit-log"), "{}", done.text());
-    assert!(!bench.path("audit.log").exists(), "it would belong to whoever looks");
+    assert!(!sandbox.path("audit.log").exists(), "it would belong to whoever looks");
 }

@@ -4,29 +4,29 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Bench, DEVICE, Hub, LIMIT, Process, Stdin, agent_with_config, in_service, need, run};
+use crate::support::{DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, agent_with_config, in_service, need, run};
 
 const ECHO: &str = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
 
-fn openssl(bench: &Bench, args: &[&str]) -> String {
-    let done = run(bench.command(need("openssl")).args(args), Stdin::Ends(b""), LIMIT).succeeded();
+fn openssl(sandbox: &Sandbox, args: &[&str]) -> String {
+    let done = run(sandbox.command(need("openssl")).args(args), Stdin::Ends(b""), LIMIT).succeeded();
     done.text().to_owned()
 }
 
 /// A certificate of version 1: a request without extensions, signed with its own key. Its SHA-256 thumbprint.
-fn version_1(bench: &Bench, subject: &str, key: &str, out: &str) -> String {
-    openssl(bench, &["req", "-new", "-key", key, "-subj", subject, "-out", "request.pem"]);
-    openssl(bench, &["x509", "-req", "-days", "2", "-in", "request.pem", "-signkey", key, "-out", out]);
-    let text = openssl(bench, &["x509", "-noout", "-text", "-fingerprint", "-sha256", "-in", out]);
+fn version_1(sandbox: &Sandbox, subject: &str, key: &str, out: &str) -> String {
+    openssl(sandbox, &["req", "-new", "-key", key, "-subj", subject, "-out", "request.pem"]);
+    openssl(sandbox, &["x509", "-req", "-days", "2", "-in", "request.pem", "-signkey", key, "-out", out]);
+    let text = openssl(sandbox, &["x509", "-noout", "-text", "-fingerprint", "-sha256", "-in", out]);
     assert!(text.contains("Version: 1 "), "{text}");
     text.lines()
         .find_map(|line| line.to_ascii_lowercase().split_once("fingerprint=").map(|found| found.1.to_owned()))
         .unwrap()
 }
 
-fn new_key(bench: &Bench, name: &str, args: &[&str]) -> PathBuf {
-    openssl(bench, &[&["genpkey", "-out", name], args].concat());
-    bench.write(name, fs::read(bench.path(name)).unwrap())
+fn new_key(sandbox: &Sandbox, name: &str, args: &[&str]) -> PathBuf {
+    openssl(sandbox, &[&["genpkey", "-out", name], args].concat());
+    sandbox.write(name, fs::read(sandbox.path(name)).unwrap())
 }
 
 const RSA: [&str; 4] = ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
@@ -39,21 +39,21 @@ fn echoes(helper: &mut Command) {
 
 #[test]
 fn a_certificate_of_version_1_is_shown_and_taken() {
-    let bench = Bench::new();
-    new_key(&bench, "dev.key", &RSA);
-    let thumbprint = version_1(&bench, "/CN=dev-1", "dev.key", "dev.pem");
-    let hub = Hub::start(&bench, &["--x509-device", &format!("{DEVICE}={thumbprint}")]);
+    let sandbox = Sandbox::new();
+    new_key(&sandbox, "dev.key", &RSA);
+    let thumbprint = version_1(&sandbox, "/CN=dev-1", "dev.key", "dev.pem");
+    let hub = Hub::start(&sandbox, &["--x509-device", &format!("{DEVICE}={thumbprint}")]);
     for transport in ["websocket", "mqtt"] {
         let port = hub.mqtts.rsplit_once(':').unwrap().1;
         let config = format!(
             "transport = \"{transport}\"\nmqtt-port = {port}\ncertificate = \"dev.pem\"\nprivate-key = \"dev.key\"\n{ECHO}"
         );
-        let _agent = agent_with_config(&bench, &hub, DEVICE, &config);
-        echoes(&mut hub.helper(&bench));
+        let _agent = agent_with_config(&sandbox, &hub, DEVICE, &config);
+        echoes(&mut hub.helper(&sandbox));
     }
     // A client of another make, in either version of TLS: it waits for an answer once it has been let in.
     for version in ["-tls1_2", "-tls1_3"] {
-        let mut client = bench.command(need("openssl"));
+        let mut client = sandbox.command(need("openssl"));
         client.args([
             "s_client", version, "-connect", &hub.https, "-cert", "dev.pem", "-key", "dev.key", "-ign_eof",
         ]);
@@ -65,36 +65,36 @@ fn a_certificate_of_version_1_is_shown_and_taken() {
 
 #[test]
 fn an_authority_of_version_1_is_trusted_when_it_is_named() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
-    fs::copy(hub.dir.join("ca.key"), bench.path("ca.key")).unwrap();
-    version_1(&bench, "/CN=iotstream emulator CA", "ca.key", "ca1.pem");
-    let mut agent = bench.iotstream();
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    fs::copy(hub.dir.join("ca.key"), sandbox.path("ca.key")).unwrap();
+    version_1(&sandbox, "/CN=iotstream emulator CA", "ca.key", "ca1.pem");
+    let mut agent = sandbox.iotstream();
     agent.args(["agent", "-vv", "--target", "echo=builtin:echo", "--connection-string-file"]);
-    agent.arg(hub.device_file(DEVICE)).arg("--ca-file").arg(bench.path("ca1.pem"));
-    let _agent: Process = in_service(&bench, &mut agent);
-    echoes(hub.helper(&bench).arg("--ca-file").arg(bench.path("ca1.pem")));
+    agent.arg(hub.device_file(DEVICE)).arg("--ca-file").arg(sandbox.path("ca1.pem"));
+    let _agent: Process = in_service(&sandbox, &mut agent);
+    echoes(hub.helper(&sandbox).arg("--ca-file").arg(sandbox.path("ca1.pem")));
 }
 
 #[test]
 fn what_cannot_be_used_is_named_and_nothing_is_guessed() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--x509-device", &format!("{DEVICE}={}", "0f".repeat(32))]);
-    new_key(&bench, "rsa.key", &RSA);
-    new_key(&bench, "small.key", &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"]);
-    new_key(&bench, "p521.key", &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"]);
-    version_1(&bench, "/CN=dev-1", "rsa.key", "dev.pem");
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--x509-device", &format!("{DEVICE}={}", "0f".repeat(32))]);
+    new_key(&sandbox, "rsa.key", &RSA);
+    new_key(&sandbox, "small.key", &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024"]);
+    new_key(&sandbox, "p521.key", &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521"]);
+    version_1(&sandbox, "/CN=dev-1", "rsa.key", "dev.pem");
     openssl(
-        &bench,
+        &sandbox,
         &["pkcs12", "-export", "-in", "dev.pem", "-inkey", "rsa.key", "-passout", "pass:", "-out", "dev.p12"],
     );
-    openssl(&bench, &["pkey", "-in", "rsa.key", "-aes256", "-passout", "pass:x", "-out", "locked.key"]);
-    openssl(&bench, &["x509", "-in", "dev.pem", "-outform", "DER", "-out", "dev.der"]);
-    openssl(&bench, &["pkey", "-in", "rsa.key", "-outform", "DER", "-out", "der.key"]);
+    openssl(&sandbox, &["pkey", "-in", "rsa.key", "-aes256", "-passout", "pass:x", "-out", "locked.key"]);
+    openssl(&sandbox, &["x509", "-in", "dev.pem", "-outform", "DER", "-out", "dev.der"]);
+    openssl(&sandbox, &["pkey", "-in", "rsa.key", "-outform", "DER", "-out", "der.key"]);
     for file in ["dev.p12", "locked.key", "der.key"] {
-        bench.write(file, fs::read(bench.path(file)).unwrap());
+        sandbox.write(file, fs::read(sandbox.path(file)).unwrap());
     }
-    bench.write("damaged.pem", "-----BEGIN CERTIFICATE-----\nMAAwAA==\n-----END CERTIFICATE-----\n");
+    sandbox.write("damaged.pem", "-----BEGIN CERTIFICATE-----\nMAAwAA==\n-----END CERTIFICATE-----\n");
     let quoted = |path: &Path| format!("{:?}", path.display().to_string());
     let start = |certificate: &str, key: &str| {
         let config = format!(
@@ -102,8 +102,8 @@ fn what_cannot_be_used_is_named_and_nothing_is_guessed() {
             quoted(&hub.device_file(DEVICE)),
             quoted(&hub.dir.join("ca.pem")),
         );
-        let config = bench.write("agent.toml", config);
-        Process::start(&bench, "agent", bench.iotstream().args(["agent", "-vv", "--config"]).arg(config))
+        let config = sandbox.write("agent.toml", config);
+        Process::start(&sandbox, "agent", sandbox.iotstream().args(["agent", "-vv", "--config"]).arg(config))
     };
     for (certificate, key, says) in [
         ("dev.pem", "small.key", "small.key: the key is RSA of 1024 bits, which cannot be used: RSA of 2048"),
@@ -121,7 +121,7 @@ fn what_cannot_be_used_is_named_and_nothing_is_guessed() {
         ),
     ] {
         // A certificate that others can read is as it should be; a key is not.
-        bench.write(key, fs::read(bench.path(key)).unwrap());
+        sandbox.write(key, fs::read(sandbox.path(key)).unwrap());
         let mut agent = start(certificate, key);
         assert_eq!(agent.ends(LIMIT).code(), Some(78), "{says}: {}", agent.stderr());
         assert!(agent.stderr().contains(says), "{says}: {}", agent.stderr());

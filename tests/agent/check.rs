@@ -1,11 +1,11 @@
 //! `iotstream agent --check`.
 
-use crate::support::{Bench, DEVICE, Finished, Hub, LIMIT, Stdin, closed_port, run};
+use crate::support::{DEVICE, Finished, Hub, LIMIT, Sandbox, Stdin, closed_port, run};
 
-fn check(bench: &Bench, config: &str, args: &[&str]) -> Finished {
-    let config = bench.write("agent.toml", config);
+fn check(sandbox: &Sandbox, config: &str, args: &[&str]) -> Finished {
+    let config = sandbox.write("agent.toml", config);
     run(
-        bench.iotstream().args(["agent", "--check"]).args(args).arg("--config").arg(config),
+        sandbox.iotstream().args(["agent", "--check"]).args(args).arg("--config").arg(config),
         Stdin::Ends(b""),
         LIMIT,
     )
@@ -30,8 +30,8 @@ fn expected(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 
 #[test]
 fn all_that_an_agent_needs_is_looked_at() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let good = format!(
         "[[target]]\nstream = \"web\"\nconnect = \"{}\"\n\
@@ -39,7 +39,7 @@ fn all_that_an_agent_needs_is_looked_at() {
          [[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n",
         listening.local_addr().unwrap()
     );
-    let done = check(&bench, &config(&hub, &good), &["--json"]).succeeded();
+    let done = check(&sandbox, &config(&hub, &good), &["--json"]).succeeded();
     let all = [
         "configuration",
         "dns",
@@ -58,7 +58,7 @@ fn all_that_an_agent_needs_is_looked_at() {
          [[target]]\nstream = \"cat\"\ncommand = [\"no-such-program\"]\n",
         closed_port()
     );
-    let done = check(&bench, &config(&hub, &bad), &[]);
+    let done = check(&sandbox, &config(&hub, &bad), &[]);
     assert_eq!(done.status.code(), Some(69), "{}", done.stderr);
     for part in ["pass  credential", "fail  target down", "hint: start it", "no-such-program is no program"] {
         assert!(done.text().contains(part), "{part}: {}", done.text());
@@ -67,27 +67,27 @@ fn all_that_an_agent_needs_is_looked_at() {
 
 #[test]
 fn the_first_that_fails_is_told_from_what_was_not_looked_at() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE, "--inject", "clock=-1h"]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "clock=-1h"]);
     let target = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
 
     // The hub's clock is behind: it takes the token, and the clock is told all the same.
-    let done = check(&bench, &config(&hub, target), &["--json"]);
+    let done = check(&sandbox, &config(&hub, target), &["--json"]);
     assert_eq!(done.status.code(), Some(77), "{}", done.text());
     assert!(statuses(&done).contains(&("clock".into(), "fail".into())), "{}", done.text());
 
     let unregistered = std::fs::read_to_string(hub.device_file(DEVICE)).unwrap().replace(DEVICE, "nobody");
-    let unregistered = bench.write("nobody.conn", unregistered);
+    let unregistered = sandbox.write("nobody.conn", unregistered);
     let ca_file = hub.dir.join("ca.pem");
     let done = check(
-        &bench,
+        &sandbox,
         &format!("connection-string-file = {unregistered:?}\nca-file = {ca_file:?}\n{target}"),
         &[],
     );
     assert!(done.text().contains("fail  credential"), "{}", done.text());
 
     let untrusted = format!("connection-string-file = {:?}\n{target}", hub.device_file(DEVICE));
-    let done = check(&bench, &untrusted, &["--json"]);
+    let done = check(&sandbox, &untrusted, &["--json"]);
     assert_eq!(done.status.code(), Some(77), "{}", done.text());
     let found = [
         ("configuration", "pass"),
@@ -100,7 +100,7 @@ fn the_first_that_fails_is_told_from_what_was_not_looked_at() {
     ];
     assert_eq!(statuses(&done), expected(&found));
 
-    let done = check(&bench, "nonsense", &["--json"]);
+    let done = check(&sandbox, "nonsense", &["--json"]);
     assert_eq!(done.status.code(), Some(78), "{}", done.text());
     assert_eq!(statuses(&done)[..2], expected(&[("configuration", "fail"), ("dns", "skip")]));
 }

@@ -4,21 +4,21 @@ use std::fs;
 use std::process::Command;
 
 use super::{SOON, ask, event};
-use crate::support::{Bench, DEVICE, Hub, MARKER, in_service};
+use crate::support::{DEVICE, Hub, MARKER, Sandbox, in_service};
 
 /// An agent that has its key and more in its environment.
-fn agent_with_secrets(bench: &Bench, hub: &Hub, targets: &str) -> Command {
+fn agent_with_secrets(sandbox: &Sandbox, hub: &Hub, targets: &str) -> Command {
     let config = format!(
         "connection-string-env = \"DEVICE_KEY\"\nca-file = {:?}\naudit-log = \"audit.log\"\n{targets}",
         hub.dir.join("ca.pem"),
     );
-    let mut command = bench.iotstream();
-    command.args(["agent", "-vv", "--config"]).arg(bench.write("agent.toml", config));
+    let mut command = sandbox.iotstream();
+    command.args(["agent", "-vv", "--config"]).arg(sandbox.write("agent.toml", config));
     command
         .env("DEVICE_KEY", fs::read_to_string(hub.device_file(DEVICE)).unwrap().trim())
-        .env("CREDENTIALS_DIRECTORY", bench.path("credentials"))
-        .env("NOTIFY_SOCKET", bench.path("nobody"))
-        .env("SSH_AUTH_SOCK", bench.path("agent"))
+        .env("CREDENTIALS_DIRECTORY", sandbox.path("credentials"))
+        .env("NOTIFY_SOCKET", sandbox.path("nobody"))
+        .env("SSH_AUTH_SOCK", sandbox.path("agent"))
         .env("HTTPS_PROXY", "http://user:hunter2@192.0.2.1:3128")
         .env("NO_PROXY", "localhost")
         .env("LANG", "C.UTF-8")
@@ -29,16 +29,16 @@ fn agent_with_secrets(bench: &Bench, hub: &Hub, targets: &str) -> Command {
 
 #[test]
 fn a_target_and_what_approves_it_start_from_a_clean_environment() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
-    let approve = bench.path("approve.env").display().to_string();
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let approve = sandbox.path("approve.env").display().to_string();
     let targets = format!(
         "[[target]]\nstream = \"clean\"\ncommand = [\"env\"]\n\
          approve = {{ command = [\"sh\", \"-c\", \"env > {approve}\"] }}\n\
          [[target]]\nstream = \"passed\"\ncommand = [\"env\"]\n\
          pass-environment = [\"HTTPS_PROXY\", \"{MARKER}\", \"NOT_SET\", \"IOTSTREAM_STREAM\"]\n"
     );
-    let _agent = in_service(&bench, &mut agent_with_secrets(&bench, &hub, &targets));
+    let _agent = in_service(&sandbox, &mut agent_with_secrets(&sandbox, &hub, &targets));
     let names = |text: &str| -> Vec<String> {
         let mut names: Vec<String> =
             text.lines().filter_map(|line| Some(line.split_once('=')?.0.to_owned())).collect();
@@ -53,10 +53,10 @@ fn a_target_and_what_approves_it_start_from_a_clean_environment() {
     let mut expected = [&facts[..], &kept[..]].concat();
     expected.sort();
 
-    let clean = ask(&bench, &hub, "clean", "").succeeded();
+    let clean = ask(&sandbox, &hub, "clean", "").succeeded();
     assert_eq!(names(clean.text()), expected);
     assert_eq!(names(&fs::read_to_string(approve).unwrap()), expected);
-    let id = event(&bench, "clean", "offer")["id"].as_u64().unwrap();
+    let id = event(&sandbox, "clean", "offer")["id"].as_u64().unwrap();
     for line in [
         "IOTSTREAM_STREAM=clean".into(),
         "IOTSTREAM_TARGET=command env".into(),
@@ -67,7 +67,7 @@ fn a_target_and_what_approves_it_start_from_a_clean_environment() {
         assert!(clean.text().lines().any(|is| is == line), "{line}: {}", clean.text());
     }
 
-    let passed = ask(&bench, &hub, "passed", "").succeeded();
+    let passed = ask(&sandbox, &hub, "passed", "").succeeded();
     expected.extend(["HTTPS_PROXY".to_owned(), MARKER.to_owned()]);
     expected.sort();
     assert_eq!(names(passed.text()), expected);
@@ -76,12 +76,12 @@ fn a_target_and_what_approves_it_start_from_a_clean_environment() {
 
 #[test]
 fn a_missing_path_and_home_are_made_up_for() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let targets = "[[target]]\nstream = \"env\"\ncommand = [\"env\"]\n";
-    let mut agent = agent_with_secrets(&bench, &hub, targets);
-    let _agent = in_service(&bench, agent.env_remove("PATH").env_remove("HOME"));
-    let done = ask(&bench, &hub, "env", "").succeeded();
+    let mut agent = agent_with_secrets(&sandbox, &hub, targets);
+    let _agent = in_service(&sandbox, agent.env_remove("PATH").env_remove("HOME"));
+    let done = ask(&sandbox, &hub, "env", "").succeeded();
     for variable in ["PATH=/usr/local/sbin:", "HOME=/"] {
         assert!(done.text().lines().any(|line| line.starts_with(variable)), "{}", done.text());
     }
@@ -89,28 +89,28 @@ fn a_missing_path_and_home_are_made_up_for() {
 
 #[test]
 fn an_approve_command_that_fails_is_logged_with_what_it_may_lack() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let targets = "[[target]]\nstream = \"*\"\nbuiltin = \"echo\"\n\
          approve = { command = [\"sh\", \"-c\", \"echo no $HTTPS_PROXY here >&2; exit 7\"] }\n";
-    let mut agent = in_service(&bench, &mut agent_with_secrets(&bench, &hub, targets));
-    assert_eq!(ask(&bench, &hub, "any", "").status.code(), Some(69));
+    let mut agent = in_service(&sandbox, &mut agent_with_secrets(&sandbox, &hub, targets));
+    assert_eq!(ask(&sandbox, &hub, "any", "").status.code(), Some(69));
     agent.says("the target's pass-environment names", 1, SOON);
     agent.says("stream 'any': sh: no here", 1, SOON);
-    assert!(event(&bench, "any", "rejected")["reason"].as_str().unwrap().contains("exit status: 7"));
+    assert!(event(&sandbox, "any", "rejected")["reason"].as_str().unwrap().contains("exit status: 7"));
 }
 
 #[test]
 fn what_a_target_says_on_stderr_is_logged_and_cannot_drive_a_terminal() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     // More than a pipe takes, and something that outlives the program.
     let command = "printf 'red \\\\033[31m\\\\342\\\\200\\\\256\\\\n' >&2; sleep 600 & yes noise | head -n 50000 >&2; cat";
     let targets = format!(
         "[[target]]\nstream = \"*\"\ncommand = [\"sh\", \"-c\", \"{command}\"]\npass-environment = [\"{MARKER}\"]\n"
     );
-    let mut agent = in_service(&bench, &mut agent_with_secrets(&bench, &hub, &targets));
-    assert_eq!(ask(&bench, &hub, "a b", "echo").succeeded().text(), "echo");
+    let mut agent = in_service(&sandbox, &mut agent_with_secrets(&sandbox, &hub, &targets));
+    assert_eq!(ask(&sandbox, &hub, "a b", "echo").succeeded().text(), "echo");
     agent.says("stream 'a b': sh: red \\u{1b}[31m\\u{202e}", 1, SOON);
     agent.says("sh: noise", 50, SOON);
     let said = agent.stderr();

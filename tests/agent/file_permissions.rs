@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Bench, DEVICE, Finished, Hub, LIMIT, Stdin, in_service, run};
+use crate::support::{DEVICE, Finished, Hub, LIMIT, Sandbox, Stdin, in_service, run};
 
 const CONFIG: i32 = 78;
 
@@ -37,10 +37,10 @@ fn echoes(helper: &mut Command) -> Finished {
 }
 
 /// The configuration of an agent with an echo target.
-fn agent_config(bench: &Bench, hub: &Hub, file: &Path, more: &str) -> PathBuf {
+fn agent_config(sandbox: &Sandbox, hub: &Hub, file: &Path, more: &str) -> PathBuf {
     let ca_file = hub.dir.join("ca.pem");
     let target = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
-    bench.write(
+    sandbox.write(
         "agent.toml",
         format!("connection-string-file = {file:?}\nca-file = {ca_file:?}\n{more}\n{target}"),
     )
@@ -48,35 +48,35 @@ fn agent_config(bench: &Bench, hub: &Hub, file: &Path, more: &str) -> PathBuf {
 
 #[test]
 fn an_agent_stays_within_reach_for_what_was_never_looked_at_and_its_check_fails() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
-    fs::create_dir_all(bench.path("above/own")).unwrap();
-    let key = bench.write("above/own/dev.conn", fs::read(hub.device_file(DEVICE)).unwrap());
-    let config = agent_config(&bench, &hub, &key, "audit-log = \"above/audit.log\"");
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    fs::create_dir_all(sandbox.path("above/own")).unwrap();
+    let key = sandbox.write("above/own/dev.conn", fs::read(hub.device_file(DEVICE)).unwrap());
+    let config = agent_config(&sandbox, &hub, &key, "audit-log = \"above/audit.log\"");
     let agent = |args: &[&str]| {
-        let mut command = bench.iotstream();
+        let mut command = sandbox.iotstream();
         command.arg("agent").args(args).arg("--config").arg(&config);
         command
     };
     let check = || run(&mut agent(&["--check"]), Stdin::Ends(b""), LIMIT);
     check().succeeded();
     give(&key, Some(OTHER), None);
-    mode(&bench.path("above"), 0o777);
+    mode(&sandbox.path("above"), 0o777);
     let done = check();
     assert_eq!(done.status.code(), Some(CONFIG), "{}", done.text());
     for exposed in ["dev.conn belongs to another user", "above is writable by other users"] {
         assert!(done.text().contains(exposed), "{}", done.text());
     }
-    let mut running = in_service(&bench, &mut agent(&["-vv"]));
+    let mut running = in_service(&sandbox, &mut agent(&["-vv"]));
     running.says("dev.conn belongs to another user", 1, LIMIT);
     running.says("above is writable by other users", 1, LIMIT);
-    echoes(&mut hub.helper(&bench));
+    echoes(&mut hub.helper(&sandbox));
     drop(running);
-    assert!(fs::read_to_string(bench.path("above/audit.log")).unwrap().contains("\"end\""));
+    assert!(fs::read_to_string(sandbox.path("above/audit.log")).unwrap().contains("\"end\""));
     // What was refused before is refused still.
     mode(&key, 0o640);
     refused(&run(&mut agent(&[]), Stdin::Ends(b""), LIMIT), &format!("chmod 600 '{}'", key.display()));
     mode(&key, 0o600);
-    mode(&bench.path("above/own"), 0o777);
+    mode(&sandbox.path("above/own"), 0o777);
     refused(&run(&mut agent(&[]), Stdin::Ends(b""), LIMIT), "own is writable by other users");
 }

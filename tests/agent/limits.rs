@@ -3,56 +3,56 @@
 use std::time::{Duration, Instant};
 
 use super::{Echo, SOON, ask, event};
-use crate::support::{Bench, DEVICE, Hub, LIMIT, agent_with_config, exchange};
+use crate::support::{DEVICE, Hub, LIMIT, Sandbox, agent_with_config, exchange};
 
 fn echo(stream: &str) -> String {
     format!("[[target]]\nstream = {stream:?}\nbuiltin = \"echo\"\n")
 }
 
 #[track_caller]
-fn rejected(bench: &Bench, hub: &Hub, stream: &str, why: &str) {
-    let done = ask(bench, hub, stream, "x");
+fn rejected(sandbox: &Sandbox, hub: &Hub, stream: &str, why: &str) {
+    let done = ask(sandbox, hub, stream, "x");
     assert_eq!(done.status.code(), Some(69), "{}", done.stderr);
-    let reason = event(bench, stream, "rejected")["reason"].as_str().unwrap().to_owned();
+    let reason = event(sandbox, stream, "rejected")["reason"].as_str().unwrap().to_owned();
     assert!(reason.contains(why), "{reason}");
 }
 
 #[test]
 fn streams_are_counted_and_places_are_given_back() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let config = format!(
         "max-sessions = 2\naudit-log = \"audit.log\"\n{}max-sessions = 1\n{}",
         echo("one-*"),
         echo("*")
     );
-    let _agent = agent_with_config(&bench, &hub, DEVICE, &config);
-    let first = Echo::open(&bench, &hub, "one-a");
-    rejected(&bench, &hub, "one-b", "there are 1 streams of this target already");
-    let mut second = Echo::open(&bench, &hub, "any");
-    rejected(&bench, &hub, "more", "there are 2 streams already (max-sessions)");
+    let _agent = agent_with_config(&sandbox, &hub, DEVICE, &config);
+    let first = Echo::open(&sandbox, &hub, "one-a");
+    rejected(&sandbox, &hub, "one-b", "there are 1 streams of this target already");
+    let mut second = Echo::open(&sandbox, &hub, "any");
+    rejected(&sandbox, &hub, "more", "there are 2 streams already (max-sessions)");
     drop(first);
-    event(&bench, "one-a", "end");
-    let mut third = Echo::open(&bench, &hub, "one-c");
+    event(&sandbox, "one-a", "end");
+    let mut third = Echo::open(&sandbox, &hub, "one-c");
     second.works();
     third.works();
 }
 
 #[test]
 fn an_idle_stream_ends_and_a_busy_one_when_its_time_is_up() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let config =
         format!("idle-timeout = \"2s\"\nmax-duration = \"6s\"\naudit-log = \"audit.log\"\n{}", echo("*"));
-    let _agent = agent_with_config(&bench, &hub, DEVICE, &config);
-    let mut idle = Echo::open(&bench, &hub, "idle");
-    let mut busy = Echo::open(&bench, &hub, "busy");
+    let _agent = agent_with_config(&sandbox, &hub, DEVICE, &config);
+    let mut idle = Echo::open(&sandbox, &hub, "idle");
+    let mut busy = Echo::open(&sandbox, &hub, "busy");
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(4) {
         busy.works();
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert_eq!(event(&bench, "idle", "end")["reason"], "idle for 2s (idle-timeout)");
+    assert_eq!(event(&sandbox, "idle", "end")["reason"], "idle for 2s (idle-timeout)");
     // A limit is no ordinary end: something may have been under way.
     assert_eq!(idle.helper.ends(SOON).code(), Some(75), "{}", idle.helper.stderr());
     // It is still there, and then its time is up.
@@ -61,21 +61,21 @@ fn an_idle_stream_ends_and_a_busy_one_when_its_time_is_up() {
         busy.helper.try_say("still busy\n");
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert_eq!(event(&bench, "busy", "end")["reason"], "its time is up (max-duration)");
+    assert_eq!(event(&sandbox, "busy", "end")["reason"], "its time is up (max-duration)");
     busy.helper.ends(SOON);
 }
 
 #[test]
 fn all_streams_share_the_bandwidth() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let config = format!("bandwidth = 400_000\n{}", echo("*"));
-    let _agent = agent_with_config(&bench, &hub, DEVICE, &config);
+    let _agent = agent_with_config(&sandbox, &hub, DEVICE, &config);
     let begin = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                let mut helper = hub.helper(&bench);
+                let mut helper = hub.helper(&sandbox);
                 let done = exchange(helper.args(["--stream", "echo", DEVICE]), 300_000, LIMIT);
                 assert_eq!(done.received, done.sent);
             });
@@ -88,18 +88,18 @@ fn all_streams_share_the_bandwidth() {
 
 #[test]
 fn a_days_bytes_end_streams_and_reject_new_ones() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let config = format!("daily-bytes = 100_000\naudit-log = \"audit.log\"\n{}", echo("*"));
-    let mut agent = agent_with_config(&bench, &hub, DEVICE, &config);
-    let mut small = Echo::open(&bench, &hub, "small");
+    let mut agent = agent_with_config(&sandbox, &hub, DEVICE, &config);
+    let mut small = Echo::open(&sandbox, &hub, "small");
     // More than is under way at once: its end is not the user's.
     let large = "x".repeat(4_000_000);
-    ask(&bench, &hub, "large", &large);
+    ask(&sandbox, &hub, "large", &large);
     for stream in ["small", "large"] {
-        assert_eq!(event(&bench, stream, "end")["reason"], "today's bytes are used up (daily-bytes)");
+        assert_eq!(event(&sandbox, stream, "end")["reason"], "today's bytes are used up (daily-bytes)");
     }
     small.helper.ends(SOON);
-    rejected(&bench, &hub, "late", "today's bytes are used up");
+    rejected(&sandbox, &hub, "late", "today's bytes are used up");
     agent.says("rejected: today's bytes are used up", 1, SOON);
 }

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::{
-    Bench, DEVICE, Hub, LIMIT, agent_with_config, echo_device, eventually, exchange, heavy, peak_rss_kib,
+    DEVICE, Hub, LIMIT, Sandbox, agent_with_config, echo_device, eventually, exchange, heavy, peak_rss_kib,
     resident_kib,
 };
 
@@ -16,13 +16,13 @@ fn fifty_streams_at_once_each_give_back_their_own_bytes() {
     const STREAMS: usize = 50;
     const LENGTH: u64 = 4 << 20;
     let _turn = heavy();
-    let (agent, hub, bench) = echo_device("echo");
+    let (agent, hub, sandbox) = echo_device("echo");
     let helper_peak_kib = thread::scope(|scope| {
         let streams: Vec<_> = (0..STREAMS)
             .map(|_| {
-                let (hub, bench) = (&hub, &bench);
+                let (hub, sandbox) = (&hub, &sandbox);
                 scope.spawn(move || {
-                    let mut helper = hub.helper(bench);
+                    let mut helper = hub.helper(sandbox);
                     helper.args([
                         "--connect-timeout",
                         "60s",
@@ -56,9 +56,9 @@ fn two_thousand_streams_leave_nothing_behind() {
     const ROUNDS: usize = 10;
     const STREAMS: usize = 200;
     let _turn = heavy();
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
-    let agent = agent_with_config(&bench, &hub, DEVICE, &format!("max-sessions = 1000\n{ECHO}"));
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let agent = agent_with_config(&sandbox, &hub, DEVICE, &format!("max-sessions = 1000\n{ECHO}"));
     let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap().count();
     let opener = Opener::new(&hub);
     let before = descriptors();

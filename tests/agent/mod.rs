@@ -20,14 +20,14 @@ mod token_renewal;
 
 use std::time::Duration;
 
-use crate::support::{Bench, Finished, Hub, LIMIT, Process, Stdin, eventually, run};
+use crate::support::{Finished, Hub, LIMIT, Process, Sandbox, Stdin, eventually, run};
 
 /// What the hub and the helper may take before somebody must have decided.
 const SOON: Duration = Duration::from_secs(20);
 
 /// Asks for `stream`, says `text` and takes what comes until the end.
-fn ask(bench: &Bench, hub: &Hub, stream: &str, text: &str) -> Finished {
-    let mut helper = hub.helper(bench);
+fn ask(sandbox: &Sandbox, hub: &Hub, stream: &str, text: &str) -> Finished {
+    let mut helper = hub.helper(sandbox);
     run(helper.args(["--stream", stream, crate::support::DEVICE]), Stdin::Ends(text.as_bytes()), LIMIT)
 }
 
@@ -38,10 +38,10 @@ struct Echo {
 }
 
 impl Echo {
-    fn open(bench: &Bench, hub: &Hub, stream: &str) -> Self {
-        let mut helper = hub.helper(bench);
+    fn open(sandbox: &Sandbox, hub: &Hub, stream: &str) -> Self {
+        let mut helper = hub.helper(sandbox);
         let helper = helper.args(["--stream", stream, crate::support::DEVICE]);
-        let mut echo = Self { helper: Process::start(bench, "helper", helper), said: 0 };
+        let mut echo = Self { helper: Process::start(sandbox, "helper", helper), said: 0 };
         echo.works();
         echo
     }
@@ -55,17 +55,17 @@ impl Echo {
 }
 
 /// The lines of an audit log.
-fn events(bench: &Bench, name: &str) -> Vec<serde_json::Value> {
-    let text = std::fs::read_to_string(bench.path(name)).unwrap_or_default();
+fn events(sandbox: &Sandbox, name: &str) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(sandbox.path(name)).unwrap_or_default();
     let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     whole.map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// Waits for an event of a stream in the audit log.
 #[track_caller]
-fn event(bench: &Bench, stream: &str, event: &str) -> serde_json::Value {
+fn event(sandbox: &Sandbox, stream: &str, event: &str) -> serde_json::Value {
     eventually(SOON, || {
-        let events = events(bench, "audit.log");
+        let events = events(sandbox, "audit.log");
         let found = events.iter().find(|line| line["stream"] == stream && line["event"] == event);
         found.cloned().ok_or_else(|| format!("{event} of {stream} in {events:?}"))
     })

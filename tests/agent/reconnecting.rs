@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use super::{Echo, SOON, ask};
-use crate::support::{Bench, DEVICE, Hub, Process, agent_with_config, heavy};
+use crate::support::{DEVICE, Hub, Process, Sandbox, agent_with_config, heavy};
 
 const ECHO: &str = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
 
@@ -93,10 +93,10 @@ impl Wire {
 }
 
 /// An agent whose MQTT goes over a wire of its own, and its streams past it.
-fn agent_over(bench: &Bench, hub: &Hub, wire: &Wire) -> Process {
+fn agent_over(sandbox: &Sandbox, hub: &Hub, wire: &Wire) -> Process {
     let port = wire.to(hub.mqtts.clone());
     let config = format!("transport = \"mqtt\"\nmqtt-port = {port}\nkeepalive = \"2s\"\n{ECHO}");
-    agent_with_config(bench, hub, DEVICE, &config)
+    agent_with_config(sandbox, hub, DEVICE, &config)
 }
 
 /// The longest that the agent has announced to wait since `said` was all it had said.
@@ -110,11 +110,11 @@ fn announced(agent: &Process, said: usize) -> f64 {
 
 #[test]
 fn a_cut_or_vanished_network_costs_the_session_and_no_stream() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let wire = Wire::default();
-    let mut agent = agent_over(&bench, &hub, &wire);
-    let mut live = Echo::open(&bench, &hub, "echo");
+    let mut agent = agent_over(&sandbox, &hub, &wire);
+    let mut live = Echo::open(&sandbox, &hub, "echo");
     for round in 1..=20 {
         let said = agent.stderr().len();
         wire.cut_all();
@@ -124,7 +124,7 @@ fn a_cut_or_vanished_network_costs_the_session_and_no_stream() {
         let announced = announced(&agent, said);
         assert!(took < announced + 2.0, "round {round}: {took} s, with {announced} s announced");
         live.works();
-        ask(&bench, &hub, "echo", "new").succeeded();
+        ask(&sandbox, &hub, "echo", "new").succeeded();
     }
     // Nothing tells the agent that the network has gone but that nobody answers its ping.
     wire.stall();
@@ -133,40 +133,40 @@ fn a_cut_or_vanished_network_costs_the_session_and_no_stream() {
     wire.heal();
     agent.says("in service", 22, Duration::from_secs(60));
     live.works();
-    ask(&bench, &hub, "echo", "new").succeeded();
+    ask(&sandbox, &hub, "echo", "new").succeeded();
 }
 
 #[test]
 fn a_hub_that_is_killed_twenty_times_is_found_again_each_time() {
     let _turn = heavy();
-    let bench = Bench::new();
-    let mut hub = Hub::start(&bench, &["--device", DEVICE]);
-    let mut agent = agent_with_config(&bench, &hub, DEVICE, ECHO);
+    let sandbox = Sandbox::new();
+    let mut hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let mut agent = agent_with_config(&sandbox, &hub, DEVICE, ECHO);
     for round in 1..=20 {
         let said = agent.stderr().len();
         hub.process.kill();
         agent.says("trying again", round, SOON);
-        hub.restart(&bench);
+        hub.restart(&sandbox);
         let begin = Instant::now();
         agent.says("in service", round + 1, SOON);
         let took = begin.elapsed().as_secs_f64();
         let announced = announced(&agent, said);
         assert!(took < announced + 2.0, "round {round}: {took} s, with {announced} s announced");
         // An offer makes the session a good one: the next failure is a first one again.
-        ask(&bench, &hub, "echo", "back").succeeded();
+        ask(&sandbox, &hub, "echo", "back").succeeded();
     }
 }
 
 #[test]
 fn a_hub_that_was_away_for_a_while_is_found_within_five_seconds() {
     let _turn = heavy();
-    let bench = Bench::new();
-    let mut hub = Hub::start(&bench, &["--device", DEVICE]);
-    let mut agent = agent_with_config(&bench, &hub, DEVICE, ECHO);
+    let sandbox = Sandbox::new();
+    let mut hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let mut agent = agent_with_config(&sandbox, &hub, DEVICE, ECHO);
     hub.process.kill();
     // Doubled each time, the next wait would be sixteen seconds.
     agent.says("trying again", 6, SOON);
-    hub.restart(&bench);
+    hub.restart(&sandbox);
     let begin = Instant::now();
     agent.says("in service", 2, SOON);
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
@@ -174,10 +174,10 @@ fn a_hub_that_was_away_for_a_while_is_found_within_five_seconds() {
 
 #[test]
 fn a_hub_that_refuses_is_named_and_obeyed() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE, "--inject", "mqtt=503@1,retry-after=5"]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "mqtt=503@1,retry-after=5"]);
     let begin = Instant::now();
-    let mut agent = agent_with_config(&bench, &hub, DEVICE, ECHO);
+    let mut agent = agent_with_config(&sandbox, &hub, DEVICE, ECHO);
     assert!(begin.elapsed() >= Duration::from_secs(5), "{:?}", begin.elapsed());
     let refused =
         format!("hub: {} refused the agent's WebSocket with 503; trying again in 5.0 s", hub.name());
@@ -187,20 +187,20 @@ fn a_hub_that_refuses_is_named_and_obeyed() {
 
 #[test]
 fn a_machine_comes_up_without_its_hub() {
-    let bench = Bench::new();
-    let mut hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let mut hub = Hub::start(&sandbox, &["--device", DEVICE]);
     hub.process.kill();
-    let socket = UnixDatagram::bind(bench.path("notify")).unwrap();
+    let socket = UnixDatagram::bind(sandbox.path("notify")).unwrap();
     socket.set_read_timeout(Some(SOON)).unwrap();
-    let mut command = bench.iotstream();
-    command.env("NOTIFY_SOCKET", bench.path("notify"));
+    let mut command = sandbox.iotstream();
+    command.env("NOTIFY_SOCKET", sandbox.path("notify"));
     command.args(["agent", "-v", "--connection-string-file"]).arg(hub.device_file(DEVICE));
-    let mut agent = Process::start(&bench, "agent", command.arg("--ca-file").arg(hub.dir.join("ca.pem")));
+    let mut agent = Process::start(&sandbox, "agent", command.arg("--ca-file").arg(hub.dir.join("ca.pem")));
     let mut block = [0; 4096];
     let status = socket.recv(&mut block).unwrap();
     assert!(String::from_utf8_lossy(&block[..status]).contains("trying again"));
     let ready = socket.recv(&mut block).unwrap();
     assert_eq!(block[..ready], *b"READY=1\n");
-    hub.restart(&bench);
+    hub.restart(&sandbox);
     agent.says("in service", 1, SOON);
 }

@@ -6,15 +6,15 @@ use std::time::Instant;
 use rustix::process::Signal;
 
 use super::SOON;
-use crate::support::{Bench, DEVICE, Hub, LIMIT, Process};
+use crate::support::{DEVICE, Hub, LIMIT, Process, Sandbox};
 
 const ECHO: &str = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
 
 #[test]
 fn the_service_manager_hears_of_every_step() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
-    let socket = UnixDatagram::bind(bench.path("notify")).unwrap();
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let socket = UnixDatagram::bind(sandbox.path("notify")).unwrap();
     socket.set_read_timeout(Some(SOON)).unwrap();
     let heard = |text: &str| {
         let deadline = Instant::now() + SOON;
@@ -32,10 +32,10 @@ fn the_service_manager_hears_of_every_step() {
     };
     let (file, ca_file) = (hub.device_file(DEVICE), hub.dir.join("ca.pem"));
     let config = format!("connection-string-file = {file:?}\nca-file = {ca_file:?}\n{ECHO}");
-    let config = bench.write("agent.toml", config);
-    let mut command = bench.iotstream();
-    command.env("NOTIFY_SOCKET", bench.path("notify")).env("WATCHDOG_USEC", "1000000");
-    let mut agent = Process::start(&bench, "agent", command.args(["agent", "--config"]).arg(config));
+    let config = sandbox.write("agent.toml", config);
+    let mut command = sandbox.iotstream();
+    command.env("NOTIFY_SOCKET", sandbox.path("notify")).env("WATCHDOG_USEC", "1000000");
+    let mut agent = Process::start(&sandbox, "agent", command.args(["agent", "--config"]).arg(config));
     heard("STATUS=in service as device dev-1");
     heard("READY=1");
     heard("WATCHDOG=1");

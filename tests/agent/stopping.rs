@@ -3,27 +3,27 @@
 use rustix::process::Signal;
 
 use super::{Echo, SOON};
-use crate::support::{Bench, DEVICE, Hub, agent_with_config};
+use crate::support::{DEVICE, Hub, Sandbox, agent_with_config};
 
 const ECHO: &str = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
 
 #[test]
 fn stopping_lets_streams_end_by_themselves_for_a_while() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let start = |timeout: &str| {
         let config = format!("stop-timeout = \"{timeout}\"\naudit-log = \"audit.log\"\n{ECHO}");
-        agent_with_config(&bench, &hub, DEVICE, &config)
+        agent_with_config(&sandbox, &hub, DEVICE, &config)
     };
     let ends = |stream: &mut Echo| {
         stream.helper.ends(SOON);
-        let events = super::events(&bench, "audit.log");
+        let events = super::events(&sandbox, "audit.log");
         events.last().unwrap()["reason"].as_str().unwrap().to_owned()
     };
 
     // A stream that ends in time is not hurried.
     let mut agent = start("60s");
-    let mut live = Echo::open(&bench, &hub, "echo");
+    let mut live = Echo::open(&sandbox, &hub, "echo");
     agent.signal(Signal::TERM);
     agent.says("stopping, with 1 streams open", 1, SOON);
     live.works();
@@ -33,14 +33,14 @@ fn stopping_lets_streams_end_by_themselves_for_a_while() {
 
     // One that does not is told to.
     let mut agent = start("1s");
-    let mut live = Echo::open(&bench, &hub, "echo");
+    let mut live = Echo::open(&sandbox, &hub, "echo");
     agent.signal(Signal::TERM);
     assert_eq!(agent.ends(SOON).code(), Some(0));
     assert_eq!(ends(&mut live), "the agent was stopped");
 
     // And whoever cannot wait says so twice.
     let mut agent = start("60s");
-    let mut live = Echo::open(&bench, &hub, "echo");
+    let mut live = Echo::open(&sandbox, &hub, "echo");
     agent.signal(Signal::TERM);
     agent.says("stopping, with 1 streams open", 1, SOON);
     agent.signal(Signal::TERM);

@@ -1,15 +1,16 @@
 //! Targets other than a TCP port.
 
+use std::io;
 use std::net::{Shutdown, TcpStream};
+use std::thread;
 use std::time::Duration;
-use std::{io, thread};
 
-use crate::support::{DEVICE, LIMIT, Site, Stdin, agent_with_config, run, serve_unix};
+use crate::support::{DEVICE, LIMIT, Stdin, Testbed, agent_with_config, run, serve_unix};
 
 #[test]
 fn a_target_may_be_a_unix_socket() {
-    let site = Site::start_with(|bench, hub, _, port| {
-        let socket = bench.path("sshd.socket");
+    let testbed = Testbed::start_with(|sandbox, hub, _, port| {
+        let socket = sandbox.path("sshd.socket");
         serve_unix(&socket, move |from_agent| {
             let sshd = TcpStream::connect(("127.0.0.1", port)).unwrap();
             let (mut up, mut down) = (from_agent.try_clone().unwrap(), from_agent);
@@ -24,21 +25,21 @@ fn a_target_may_be_a_unix_socket() {
             forth.join().unwrap();
         });
         let target = format!("[[target]]\nstream = \"ssh\"\nconnect = \"{}\"\n", socket.display());
-        agent_with_config(bench, hub, DEVICE, &target)
+        agent_with_config(sandbox, hub, DEVICE, &target)
     });
-    let done = run(site.openssh("ssh").args([DEVICE, "cat"]), Stdin::Ends(b"x"), LIMIT).succeeded();
+    let done = run(testbed.openssh("ssh").args([DEVICE, "cat"]), Stdin::Ends(b"x"), LIMIT).succeeded();
     assert_eq!(done.text(), "x");
 }
 
 #[test]
 fn a_target_may_be_a_command() {
-    let site = Site::start_with(|bench, hub, files, _| {
+    let testbed = Testbed::start_with(|sandbox, hub, files, _| {
         let (sshd, config) = (files.sshd.display(), files.config.display());
         let target =
             format!("[[target]]\nstream = \"ssh\"\ncommand = [\"{sshd}\", \"-i\", \"-f\", \"{config}\"]\n");
-        agent_with_config(bench, hub, DEVICE, &target)
+        agent_with_config(sandbox, hub, DEVICE, &target)
     });
-    let done = run(site.openssh("ssh").args([DEVICE, "cat; exit 7"]), Stdin::Ends(b"x"), LIMIT);
+    let done = run(testbed.openssh("ssh").args([DEVICE, "cat; exit 7"]), Stdin::Ends(b"x"), LIMIT);
     assert_eq!((done.status.code(), done.text()), (Some(7), "x"), "{}", done.stderr);
-    site.bench.left_alone_with(Duration::from_secs(5), &site.residents());
+    testbed.sandbox.leaves_only(Duration::from_secs(5), &testbed.residents());
 }

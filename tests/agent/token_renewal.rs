@@ -9,14 +9,14 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::support::{
-    DEVICE, LIMIT, Process, Site, Stdin, agent_with_config, eventually, heavy, random, run,
+    DEVICE, LIMIT, Process, Stdin, Testbed, agent_with_config, eventually, heavy, random, run,
 };
 
 const RENEWALS: usize = 30;
 
 /// Sends random bytes through an ssh session that gives them back, until it is told to end; the hashes of both.
-fn transfer(site: &Site, over: &AtomicBool) -> (String, String, u64) {
-    let mut ssh = site.openssh("ssh");
+fn transfer(testbed: &Testbed, over: &AtomicBool) -> (String, String, u64) {
+    let mut ssh = testbed.openssh("ssh");
     ssh.args([DEVICE, "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = ssh.spawn().unwrap();
     let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
@@ -55,29 +55,30 @@ impl Drop for Over<'_> {
 fn thirty_renewals_drop_nothing() {
     let _turn = heavy();
     // Renewed after 85 % of a life of 2 to 3 s. The bandwidth keeps the transfer going without a burden on other tests.
-    let site = Site::start_with(|bench, hub, _, port| {
+    let testbed = Testbed::start_with(|sandbox, hub, _, port| {
         let config = format!(
             "token-life = 3\nbandwidth = 2_000_000\n[[target]]\nstream = \"ssh\"\nconnect = \"127.0.0.1:{port}\"\n"
         );
-        agent_with_config(bench, hub, DEVICE, &config)
+        agent_with_config(sandbox, hub, DEVICE, &config)
     });
     let mut session =
-        Process::start(&site.bench, "ssh", site.openssh("ssh").args([DEVICE, "echo up; exec cat"]));
+        Process::start(&testbed.sandbox, "ssh", testbed.openssh("ssh").args([DEVICE, "echo up; exec cat"]));
     session.says("up", 1, LIMIT);
     let over = AtomicBool::new(false);
     let mut opened = 0;
     let (sent, received, bytes) = std::thread::scope(|scope| {
-        let transfer = scope.spawn(|| transfer(&site, &over));
+        let transfer = scope.spawn(|| transfer(&testbed, &over));
         // A failure in between must not leave the transfer running.
         let _over = Over(&over);
         eventually(Duration::from_secs(180), || {
             assert!(!transfer.is_finished(), "the transfer has ended");
             // New streams come in whatever is being renewed.
             let echoed = format!("echo {opened}");
-            let done = run(site.openssh("ssh").args([DEVICE, &echoed]), Stdin::Ends(b""), LIMIT).succeeded();
+            let done =
+                run(testbed.openssh("ssh").args([DEVICE, &echoed]), Stdin::Ends(b""), LIMIT).succeeded();
             assert_eq!(done.text().trim(), opened.to_string());
             opened += 1;
-            let renewed = site.agent.stderr().matches("in service").count() - 1;
+            let renewed = testbed.agent.stderr().matches("in service").count() - 1;
             if renewed >= RENEWALS { Ok(()) } else { Err(format!("{renewed} renewals")) }
         });
         over.store(true, Relaxed);
@@ -88,7 +89,7 @@ fn thirty_renewals_drop_nothing() {
     session.says("still there", 1, LIMIT);
     session.close_stdin();
     assert_eq!(session.ends(LIMIT).code(), Some(0), "{}", session.stderr());
-    let said = site.agent.stderr();
+    let said = testbed.agent.stderr();
     for trouble in ["trying again", "leaving:", "no answer"] {
         assert!(!said.contains(trouble), "{trouble}: {said}");
     }

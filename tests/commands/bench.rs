@@ -4,22 +4,22 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::measuring::{BUILTINS, command, device, finish, json};
-use crate::support::{Bench, DEVICE, Hub, INTERRUPT, LIMIT, Process, Terminal, agent_with_config};
+use crate::support::{DEVICE, Hub, INTERRUPT, LIMIT, Process, Sandbox, Terminal, agent_with_config};
 
 #[test]
 fn bench_does_not_spend_the_quota_unasked() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     for (args, uses) in [(&[][..], "20 MB"), (&["-s", "2500K"], "5 MB"), (&["-s", "1M", "-d", "up"], "1 MB")]
     {
-        let done = finish(&bench, &hub, "bench", args);
+        let done = finish(&sandbox, &hub, "bench", args);
         assert_eq!((done.status.code(), done.text()), (Some(2), ""), "{}", done.stderr);
         let cost = format!("this run uses {uses} of the 300 MB that a hub's streams may carry a day");
         assert!(done.stderr.contains(&cost) && done.stderr.contains("hint: with --yes"), "{}", done.stderr);
     }
     for size in ["0", "10X", ""] {
         assert_eq!(
-            finish(&bench, &hub, "bench", &["--yes", "--size", size]).status.code(),
+            finish(&sandbox, &hub, "bench", &["--yes", "--size", size]).status.code(),
             Some(2),
             "{size}"
         );
@@ -28,8 +28,8 @@ fn bench_does_not_spend_the_quota_unasked() {
 
 #[test]
 fn bench_moves_what_it_says_each_way() {
-    let (_agent, hub, bench) = device(&[], BUILTINS);
-    let done = finish(&bench, &hub, "bench", &["--yes", "--size", "2M"]).succeeded();
+    let (_agent, hub, sandbox) = device(&[], BUILTINS);
+    let done = finish(&sandbox, &hub, "bench", &["--yes", "--size", "2M"]).succeeded();
     let lines: Vec<&str> = done.text().lines().collect();
     assert_eq!(lines.len(), 2, "{}", done.text());
     for (line, way) in lines.iter().zip(["up    2 MB in ", "down  2 MB in "]) {
@@ -38,7 +38,7 @@ fn bench_moves_what_it_says_each_way() {
     let notice = "iotstream: this run uses 4 MB of the 300 MB that a hub's streams may carry a day\n";
     assert_eq!(done.stderr, notice, "no progress without a terminal");
 
-    let done = finish(&bench, &hub, "bench", &["-yq", "--json", "--size", "2M"]).succeeded();
+    let done = finish(&sandbox, &hub, "bench", &["-yq", "--json", "--size", "2M"]).succeeded();
     let report = json(&done);
     assert_eq!(
         (&report["device"], &report["size"], done.stderr.as_str()),
@@ -55,7 +55,7 @@ fn bench_moves_what_it_says_each_way() {
         assert!((2_000_000..2_005_000).contains(&carried), "the counts are all that comes on top: {run}");
     }
     let report =
-        json(&finish(&bench, &hub, "bench", &["-yq", "--json", "-s", "10K", "-d", "down"]).succeeded());
+        json(&finish(&sandbox, &hub, "bench", &["-yq", "--json", "-s", "10K", "-d", "down"]).succeeded());
     assert_eq!(
         (report["runs"].as_array().unwrap().len(), &report["runs"][0]["direction"]),
         (1, &"down".into())
@@ -64,32 +64,32 @@ fn bench_moves_what_it_says_each_way() {
 
 #[test]
 fn upload_is_measured_where_it_arrives() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     // Half a second's worth each, as slowly as the device takes and gives it.
     let _agent = agent_with_config(
-        &bench,
+        &sandbox,
         &hub,
         DEVICE,
         "bandwidth = 400_000\n[[target]]\nstream = \"discard\"\nbuiltin = \"discard\"\n",
     );
     let report =
-        json(&finish(&bench, &hub, "bench", &["-yq", "--json", "-s", "200K", "-d", "up"]).succeeded());
+        json(&finish(&sandbox, &hub, "bench", &["-yq", "--json", "-s", "200K", "-d", "up"]).succeeded());
     let seconds = report["runs"][0]["seconds"].as_f64().unwrap();
     assert!(seconds > 0.3, "buffers on the way have taken it sooner: {seconds}");
 }
 
 #[test]
 fn ctrl_c_ends_bench_with_what_was_moved() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let mut agent = agent_with_config(
-        &bench,
+        &sandbox,
         &hub,
         DEVICE,
         "bandwidth = 100_000\n[[target]]\nstream = \"discard\"\nbuiltin = \"discard\"\n",
     );
-    let mut terminal = Terminal::open(&bench);
+    let mut terminal = Terminal::open(&sandbox);
     terminal.types(&format!(
         "{} bench --yes --config {} {DEVICE}\n",
         env!("CARGO_BIN_EXE_iotstream"),
@@ -102,7 +102,7 @@ fn ctrl_c_ends_bench_with_what_was_moved() {
     assert!(!terminal.text().contains("down"), "{}", terminal.text());
 
     let mut measuring =
-        Process::start(&bench, "bench", &mut command(&bench, &hub, "bench", &["-yq", "--json"]));
+        Process::start(&sandbox, "bench", &mut command(&sandbox, &hub, "bench", &["-yq", "--json"]));
     agent.says("open to builtin discard", 2, LIMIT);
     measuring.signal(Signal::INT);
     assert_eq!(measuring.ends(LIMIT).code(), Some(1), "{}", measuring.stderr());
@@ -112,8 +112,8 @@ fn ctrl_c_ends_bench_with_what_was_moved() {
 
 #[test]
 fn bench_asks_on_a_terminal_and_shows_how_far_it_is() {
-    let (_agent, hub, bench) = device(&[], BUILTINS);
-    let mut terminal = Terminal::open(&bench);
+    let (_agent, hub, sandbox) = device(&[], BUILTINS);
+    let mut terminal = Terminal::open(&sandbox);
     let ask = |terminal: &mut Terminal, number: u32| {
         terminal.types(&format!(
             "{} bench --size 1M --config {} {DEVICE}; echo ended''{number} $?\n",

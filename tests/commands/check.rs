@@ -4,17 +4,17 @@ use std::fs;
 use std::io::Write;
 use std::process::Command;
 
-use crate::support::{Bench, DEVICE, Hub, LIMIT, Process, Stdin, Terminal, agent, need, run, serve};
+use crate::support::{DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, Terminal, agent, need, run, serve};
 
 /// Checks and returns the exit status with `what status` of each finding.
-fn findings(bench: &Bench, hub: &Hub, args: &[&str]) -> (i32, Vec<String>) {
-    let (exit, found) = details(bench, hub, args);
+fn findings(sandbox: &Sandbox, hub: &Hub, args: &[&str]) -> (i32, Vec<String>) {
+    let (exit, found) = details(sandbox, hub, args);
     (exit, found.into_iter().map(|(finding, _)| finding).collect())
 }
 
 /// The same, each with its detail.
-fn details(bench: &Bench, hub: &Hub, args: &[&str]) -> (i32, Vec<(String, String)>) {
-    let mut check: Command = bench.iotstream();
+fn details(sandbox: &Sandbox, hub: &Hub, args: &[&str]) -> (i32, Vec<(String, String)>) {
+    let mut check: Command = sandbox.iotstream();
     check.args(["check", "--json", "--connect-timeout", "1s", "--response-timeout", "2s", "--config"]);
     check.arg(hub.dir.join("profiles.toml")).args(args);
     let done = run(&mut check, Stdin::Ends(b""), LIMIT);
@@ -48,10 +48,10 @@ fn failing(found: &[String]) -> &str {
 
 #[test]
 fn a_way_without_fault_passes_every_phase_up_to_the_banner() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
-    let _agent = agent(&bench, &hub, DEVICE, &[("ssh", serve(ssh_server))]);
-    let (exit, found) = findings(&bench, &hub, &[DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let _agent = agent(&sandbox, &hub, DEVICE, &[("ssh", serve(ssh_server))]);
+    let (exit, found) = findings(&sandbox, &hub, &[DEVICE]);
     assert_eq!(exit, 0, "{found:?}");
     let phases = [
         "profile",
@@ -88,13 +88,13 @@ fn each_injected_fault_is_named_with_its_exit_status() {
         ("gateway=500", &[DEVICE], "gateway", 75),
         ("gateway=noupgrade", &[DEVICE], "gateway", 76),
     ] {
-        let bench = Bench::new();
+        let sandbox = Sandbox::new();
         let inject: &[&str] = if fault.is_empty() { &[] } else { &["--inject", fault] };
-        let hub = Hub::start(&bench, &[&["--device", DEVICE], inject].concat());
+        let hub = Hub::start(&sandbox, &[&["--device", DEVICE], inject].concat());
         // A device's token is no good either where the hub's clock is off.
         let in_service = !fault.starts_with("clock");
-        let _agent = in_service.then(|| agent(&bench, &hub, DEVICE, &[("ssh", serve(ssh_server))]));
-        let (status, found) = findings(&bench, &hub, args);
+        let _agent = in_service.then(|| agent(&sandbox, &hub, DEVICE, &[("ssh", serve(ssh_server))]));
+        let (status, found) = findings(&sandbox, &hub, args);
         assert_eq!((failing(&found), status), (phase, exit), "{fault} {args:?}: {found:?}");
         assert!(
             found.last().is_some_and(|last| !last.ends_with(" pass")),
@@ -105,21 +105,21 @@ fn each_injected_fault_is_named_with_its_exit_status() {
 
 #[test]
 fn a_target_that_is_no_ssh_server_is_told_from_the_way_to_it() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let web = |mut stream: std::net::TcpStream| {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
     };
-    let _agent = agent(&bench, &hub, DEVICE, &[("ssh", serve(web))]);
-    let (exit, found) = findings(&bench, &hub, &[DEVICE]);
+    let _agent = agent(&sandbox, &hub, DEVICE, &[("ssh", serve(web))]);
+    let (exit, found) = findings(&sandbox, &hub, &[DEVICE]);
     assert_eq!((failing(&found), exit), ("target", 76), "{found:?}");
 }
 
 #[test]
 fn people_get_a_line_for_each_phase_and_a_hint() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
-    let mut check = bench.iotstream();
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let mut check = sandbox.iotstream();
     check
         .args(["check", "--connect-timeout", "1s", "--config"])
         .arg(hub.dir.join("profiles.toml"))
@@ -172,20 +172,20 @@ else:
     sys.stdin.read()
 "#;
 
-fn other(bench: &Bench, hub: &Hub, action: &str, place: &str, done: &str) -> Process {
-    let mut python = bench.command(need("python3"));
+fn other(sandbox: &Sandbox, hub: &Hub, action: &str, place: &str, done: &str) -> Process {
+    let mut python = sandbox.command(need("python3"));
     python.args(["-c", OTHER]).arg(&hub.dir).args([action, place]);
-    let mut other = Process::start(bench, action, &mut python);
+    let mut other = Process::start(sandbox, action, &mut python);
     assert_eq!(other.says("done", 1, LIMIT), done);
     other
 }
 
 #[test]
 fn registered_enabled_online_and_listening_are_told_apart() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let told = |device: &str| {
-        let (exit, found) = details(&bench, &hub, &[device]);
+        let (exit, found) = details(&sandbox, &hub, &[device]);
         assert_eq!(exit, 69, "{found:?}");
         let failed = found.iter().find(|(finding, _)| finding.ends_with(" fail")).expect("something fails");
         assert_eq!(failed.0, "device fail");
@@ -198,22 +198,22 @@ fn registered_enabled_online_and_listening_are_told_apart() {
         offline.contains("not connected") && offline.contains("enabled and offline, never active"),
         "{offline}"
     );
-    let deaf = other(&bench, &hub, "connect", &hub.mqtts, "done 0");
+    let deaf = other(&sandbox, &hub, "connect", &hub.mqtts, "done 0");
     let connected = told(DEVICE);
     assert!(
         connected.contains("connected to localhost") && connected.contains("takes no streams"),
         "{connected}"
     );
     drop(deaf);
-    drop(other(&bench, &hub, "disable", &hub.https, "done 200"));
+    drop(other(&sandbox, &hub, "disable", &hub.https, "done 200"));
     assert!(told(DEVICE).contains("is disabled at localhost"), "{}", told(DEVICE));
 }
 
 #[test]
 fn a_policy_that_may_not_ask_for_streams_is_told_from_a_wrong_key() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
-    let _agent = agent(&bench, &hub, DEVICE, &[("ssh", serve(ssh_server))]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let _agent = agent(&sandbox, &hub, DEVICE, &[("ssh", serve(ssh_server))]);
     let profiles = hub.dir.join("profiles.toml");
     let text = fs::read_to_string(&profiles).unwrap();
     let service = hub.service_connection_string();
@@ -225,7 +225,7 @@ fn a_policy_that_may_not_ask_for_streams_is_told_from_a_wrong_key() {
         let other = fs::read_to_string(hub.dir.join(format!("policies/{policy}.conn"))).unwrap_or_default();
         let other = if other.is_empty() { service.replace("AccessKey=", "AccessKey=AAAA") } else { other };
         fs::write(&profiles, text.replace(&service, other.trim())).unwrap();
-        let (exit, found) = details(&bench, &hub, &[DEVICE]);
+        let (exit, found) = details(&sandbox, &hub, &[DEVICE]);
         let failed = found.iter().find(|(finding, _)| finding.ends_with(" fail")).expect("something fails");
         assert_eq!((exit, failed.0.as_str()), (77, "credential fail"), "{policy}: {found:?}");
         assert!(failed.1.contains(word), "{policy}: {}", failed.1);
@@ -234,10 +234,10 @@ fn a_policy_that_may_not_ask_for_streams_is_told_from_a_wrong_key() {
 
 #[test]
 fn a_clock_that_is_somewhat_off_is_warned_of() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE, "--inject", "clock=-2m"]);
-    let _agent = agent(&bench, &hub, DEVICE, &[("ssh", serve(ssh_server))]);
-    let (exit, found) = details(&bench, &hub, &[DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "clock=-2m"]);
+    let _agent = agent(&sandbox, &hub, DEVICE, &[("ssh", serve(ssh_server))]);
+    let (exit, found) = details(&sandbox, &hub, &[DEVICE]);
     assert_eq!(exit, 0, "{found:?}");
     let (_, detail) = found.iter().find(|(finding, _)| finding == "clock warn").expect("a warning");
     assert!(detail.starts_with("2m") && detail.ends_with(" ahead of the hub's"), "{detail}");
@@ -245,10 +245,10 @@ fn a_clock_that_is_somewhat_off_is_warned_of() {
 
 #[test]
 fn colours_are_for_terminals_whose_user_wants_them() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
-    let _agent = agent(&bench, &hub, DEVICE, &[("ssh", serve(ssh_server))]);
-    let mut terminal = Terminal::open(&bench);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let _agent = agent(&sandbox, &hub, DEVICE, &[("ssh", serve(ssh_server))]);
+    let mut terminal = Terminal::open(&sandbox);
     let environments =
         [("TERM=xterm NO_COLOR=", true), ("TERM=xterm NO_COLOR=1", false), ("TERM=dumb NO_COLOR=", false)];
     for (seen, (environment, coloured)) in environments.into_iter().enumerate() {
@@ -264,7 +264,7 @@ fn colours_are_for_terminals_whose_user_wants_them() {
         assert_eq!(shown.contains("\x1b[32mpass\x1b[0m  dns"), coloured, "{environment}: {shown}");
         assert_eq!(shown.contains('\x1b'), coloured, "{environment}: {shown}");
     }
-    let mut check = bench.iotstream();
+    let mut check = sandbox.iotstream();
     check.args(["check", "--config"]).arg(hub.dir.join("profiles.toml")).arg(DEVICE);
     let done = run(check.env_remove("NO_COLOR").env("TERM", "xterm"), Stdin::Ends(b""), LIMIT).succeeded();
     assert!(!done.text().contains('\x1b'), "{}", done.text());

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Bench, Finished, LIMIT, Stdin, run};
+use crate::support::{Finished, LIMIT, Sandbox, Stdin, run};
 
 #[track_caller]
 fn finish(command: &mut Command) -> Finished {
@@ -12,11 +12,11 @@ fn finish(command: &mut Command) -> Finished {
 
 #[test]
 fn the_demo_runs_a_session_and_exits_as_its_ssh_does() {
-    let bench = Bench::new();
-    let done = finish(bench.iotstream().args(["demo", "--", "echo shown; exit 7"]));
+    let sandbox = Sandbox::new();
+    let done = finish(sandbox.iotstream().args(["demo", "--", "echo shown; exit 7"]));
     assert_eq!(done.status.code(), Some(7), "{}", done.stderr);
     assert!(done.text().contains("shown\n"), "{}", done.text());
     let own = [("IOTSTREAM_PROFILE", "mine"), ("IOTSTREAM_CONFIG", "/nowhere"), ("IOTSTREAM_STREAM", "mine")];
-    finish(bench.iotstream().arg("demo").envs(own)).succeeded();
-    bench.left_alone_with(Duration::from_secs(5), &[]);
+    finish(sandbox.iotstream().arg("demo").envs(own)).succeeded();
+    sandbox.leaves_only(Duration::from_secs(5), &[]);
 }

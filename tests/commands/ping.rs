@@ -6,12 +6,12 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::measuring::{BUILTINS, command, device, finish, json};
-use crate::support::{Bench, DEVICE, Hub, LIMIT, Process, Stdin, agent, run, serve};
+use crate::support::{DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, agent, run, serve};
 
 #[test]
 fn ping_times_each_probe_and_sums_up() {
-    let (_agent, hub, bench) = device(&[], BUILTINS);
-    let done = finish(&bench, &hub, "ping", &["-c", "3", "-i", "10ms"]).succeeded();
+    let (_agent, hub, sandbox) = device(&[], BUILTINS);
+    let done = finish(&sandbox, &hub, "ping", &["-c", "3", "-i", "10ms"]).succeeded();
     let lines: Vec<&str> = done.text().lines().collect();
     assert_eq!(
         lines[0],
@@ -29,14 +29,14 @@ fn ping_times_each_probe_and_sums_up() {
     assert!(lines[8].starts_with("round trip min/median/p99/max = "), "{}", done.text());
     assert_eq!((lines.len(), done.stderr.as_str()), (9, ""));
     for size in ["1", "65536"] {
-        finish(&bench, &hub, "ping", &["-c", "2", "-i", "0", "-s", size]).succeeded();
+        finish(&sandbox, &hub, "ping", &["-c", "2", "-i", "0", "-s", size]).succeeded();
     }
 }
 
 #[test]
 fn ping_measures_the_way_and_says_so_in_json() {
-    let (_agent, hub, bench) = device(&["--inject", "latency=30ms"], BUILTINS);
-    let done = finish(&bench, &hub, "ping", &["--json", "-c", "2", "--interval", "0"]).succeeded();
+    let (_agent, hub, sandbox) = device(&["--inject", "latency=30ms"], BUILTINS);
+    let done = finish(&sandbox, &hub, "ping", &["--json", "-c", "2", "--interval", "0"]).succeeded();
     let report = json(&done);
     assert_eq!(
         (&report["device"], &report["stream"], &report["size"]),
@@ -57,8 +57,8 @@ fn ping_measures_the_way_and_says_so_in_json() {
 
 #[test]
 fn ctrl_c_ends_ping_with_what_there_is() {
-    let (_agent, hub, bench) = device(&[], BUILTINS);
-    let mut ping = Process::start(&bench, "ping", &mut command(&bench, &hub, "ping", &["-i", "20ms"]));
+    let (_agent, hub, sandbox) = device(&[], BUILTINS);
+    let mut ping = Process::start(&sandbox, "ping", &mut command(&sandbox, &hub, "ping", &["-i", "20ms"]));
     ping.says("seq=2 time=", 1, LIMIT);
     ping.signal(Signal::INT);
     assert_eq!(ping.ends(LIMIT).code(), Some(0), "{}", ping.stderr());
@@ -68,20 +68,20 @@ fn ctrl_c_ends_ping_with_what_there_is() {
 
 #[test]
 fn a_probe_without_an_answer_is_told_of() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let silent = serve(|mut stream| {
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
-    let _agent = agent(&bench, &hub, DEVICE, &[("echo", silent)]);
-    let done = finish(&bench, &hub, "ping", &["-c", "2", "-i", "10ms", "-W", "100ms"]);
+    let _agent = agent(&sandbox, &hub, DEVICE, &[("echo", silent)]);
+    let done = finish(&sandbox, &hub, "ping", &["-c", "2", "-i", "10ms", "-W", "100ms"]);
     assert_eq!(done.status.code(), Some(1), "{done:?}");
     assert!(done.text().contains("seq=1 no answer in 100ms\nseq=2 no answer in 100ms\n"), "{}", done.text());
     assert!(done.text().ends_with("2 probes sent, 0 answered, 100% lost\n"), "{}", done.text());
-    let report = json(&finish(&bench, &hub, "ping", &["--json", "-c", "1", "-W", "100ms"]));
+    let report = json(&finish(&sandbox, &hub, "ping", &["--json", "-c", "1", "-W", "100ms"]));
     assert_eq!((&report["probes"][0]["milliseconds"], &report["milliseconds"]), (&Value::Null, &Value::Null));
 
-    let mut ping = Process::start(&bench, "ping", &mut command(&bench, &hub, "ping", &["-W", "100ms"]));
+    let mut ping = Process::start(&sandbox, "ping", &mut command(&sandbox, &hub, "ping", &["-W", "100ms"]));
     ping.says("seq=1 no answer", 1, LIMIT);
     ping.signal(Signal::INT);
     assert_eq!(ping.ends(LIMIT).code(), Some(1), "{}", ping.stderr());
@@ -89,28 +89,28 @@ fn a_probe_without_an_answer_is_told_of() {
 
 #[test]
 fn a_device_that_does_not_offer_the_stream_is_told_how() {
-    let (_agent, hub, bench) = device(&[], &["ssh=127.0.0.1:22", "wrong=builtin:discard"]);
+    let (_agent, hub, sandbox) = device(&[], &["ssh=127.0.0.1:22", "wrong=builtin:discard"]);
     for (name, args, builtin) in [
         ("ping", &[][..], "echo"),
         ("bench", &["--yes"], "discard"),
         ("bench", &["--yes", "-d", "down"], "source"),
     ] {
-        let done = finish(&bench, &hub, name, args);
+        let done = finish(&sandbox, &hub, name, args);
         assert_eq!(done.status.code(), Some(69), "{}", done.stderr);
         let hint = format!(
             "hint: its agent offers it when agent.toml has a [[target]] with stream = \"{builtin}\" and builtin = \"{builtin}\""
         );
         assert!(done.stderr.contains(&hint), "{}", done.stderr);
     }
-    let done = finish(&bench, &hub, "ping", &["--stream", "wrong"]);
+    let done = finish(&sandbox, &hub, "ping", &["--stream", "wrong"]);
     assert_eq!(done.status.code(), Some(69), "{}", done.stderr);
     assert!(done.stderr.contains("stream 'wrong': it sends what it was not sent"), "{}", done.stderr);
 }
 
 #[test]
 fn a_stream_that_is_cut_ends_ping_with_its_summary_and_the_reason() {
-    let (mut agent, hub, bench) = device(&[], BUILTINS);
-    let mut ping = Process::start(&bench, "ping", &mut command(&bench, &hub, "ping", &["-i", "20ms"]));
+    let (mut agent, hub, sandbox) = device(&[], BUILTINS);
+    let mut ping = Process::start(&sandbox, "ping", &mut command(&sandbox, &hub, "ping", &["-i", "20ms"]));
     ping.says("seq=2 time=", 1, LIMIT);
     agent.kill();
     assert_eq!(ping.ends(LIMIT).code(), Some(75), "{}", ping.stderr());
@@ -120,8 +120,8 @@ fn a_stream_that_is_cut_ends_ping_with_its_summary_and_the_reason() {
 
 #[test]
 fn ping_ends_when_nobody_reads_it() {
-    let (_agent, hub, bench) = device(&[], BUILTINS);
-    let mut shell = bench.command("sh");
+    let (_agent, hub, sandbox) = device(&[], BUILTINS);
+    let mut shell = sandbox.command("sh");
     shell.args(["-c", "\"$0\" ping --config \"$1\" -i 10ms dev-1 | head -n 3"]);
     shell.arg(env!("CARGO_BIN_EXE_iotstream")).arg(hub.dir.join("profiles.toml"));
     let done = run(&mut shell, Stdin::Ends(b""), LIMIT).succeeded();
@@ -130,14 +130,14 @@ fn ping_ends_when_nobody_reads_it() {
 
 #[test]
 fn both_end_soon_after_their_last_word() {
-    let (_agent, hub, bench) = device(&[], BUILTINS);
+    let (_agent, hub, sandbox) = device(&[], BUILTINS);
     let _turn = crate::support::heavy();
     for (name, args, last) in [
         ("ping", &["-c", "1"][..], "round trip"),
         ("bench", &["-yq", "-s", "100K", "-d", "up"], "up "),
         ("bench", &["-yq", "-s", "100K", "-d", "down"], "down "),
     ] {
-        let mut process = Process::start(&bench, name, &mut command(&bench, &hub, name, args));
+        let mut process = Process::start(&sandbox, name, &mut command(&sandbox, &hub, name, args));
         process.says(last, 1, LIMIT);
         process.ends(Duration::from_secs(5));
     }

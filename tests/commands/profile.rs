@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Bench, Finished, INTERRUPT, LIMIT, Stdin, Terminal, eventually, run};
+use crate::support::{Finished, INTERRUPT, LIMIT, Sandbox, Stdin, Terminal, eventually, run};
 
 const CONFIG: i32 = 78;
 
@@ -23,8 +23,8 @@ fn finish(command: &mut Command) -> Finished {
 }
 
 /// `iotstream profile …`.
-fn profile(bench: &Bench, args: &[&str]) -> Command {
-    let mut command = bench.iotstream();
+fn profile(sandbox: &Sandbox, args: &[&str]) -> Command {
+    let mut command = sandbox.iotstream();
     command.arg("profile").args(args);
     command
 }
@@ -36,36 +36,36 @@ const KEY: &str = "aHVudGVyMg";
 
 #[test]
 fn a_profile_is_added_listed_shown_chosen_and_removed() {
-    let bench = Bench::new();
+    let sandbox = Sandbox::new();
     let added =
-        fed(&mut profile(&bench, &["add", "factory", "--hosts", "*.factory", "gw-?"]), STRING).succeeded();
-    let file = bench.path(".config/iotstream/profiles.toml");
+        fed(&mut profile(&sandbox, &["add", "factory", "--hosts", "*.factory", "gw-?"]), STRING).succeeded();
+    let file = sandbox.path(".config/iotstream/profiles.toml");
     assert_eq!(
         added.text(),
         format!("profile factory: policy service of contoso.azure-devices.net, in {}\n", file.display())
     );
     assert_eq!((added.stderr.as_str(), mode(&file), mode(file.parent().unwrap())), ("", 0o600, 0o700));
-    let path = finish(&mut profile(&bench, &["path"])).succeeded();
+    let path = finish(&mut profile(&sandbox, &["path"])).succeeded();
     assert_eq!(path.text(), format!("{}\n", file.display()));
 
     let owner = STRING.replace("=service", "=iothubowner");
-    let warned = fed(&mut profile(&bench, &["add", "office"]), &owner).succeeded();
+    let warned = fed(&mut profile(&sandbox, &["add", "office"]), &owner).succeeded();
     assert!(warned.stderr.contains("iothubowner may do anything"), "{}", warned.stderr);
-    let listed = finish(&mut profile(&bench, &["list"])).succeeded();
+    let listed = finish(&mut profile(&sandbox, &["list"])).succeeded();
     assert_eq!(
         listed.text(),
         "* factory  contoso.azure-devices.net  *.factory gw-?\n  office   contoso.azure-devices.net\n"
     );
-    finish(&mut profile(&bench, &["default", "office"])).succeeded();
-    let shown = finish(&mut profile(&bench, &["show"])).succeeded();
+    finish(&mut profile(&sandbox, &["default", "office"])).succeeded();
+    let shown = finish(&mut profile(&sandbox, &["show"])).succeeded();
     assert!(shown.text().starts_with("profile = office\n"), "{}", shown.text());
     assert!(
         shown.text().contains("SharedAccessKeyName=iothubowner;SharedAccessKey=[hidden]\n"),
         "{}",
         shown.text()
     );
-    finish(&mut profile(&bench, &["remove", "office"])).succeeded();
-    let listed = finish(&mut profile(&bench, &["list"])).succeeded();
+    finish(&mut profile(&sandbox, &["remove", "office"])).succeeded();
+    let listed = finish(&mut profile(&sandbox, &["list"])).succeeded();
     assert_eq!(listed.text(), "  factory  contoso.azure-devices.net  *.factory gw-?\n");
 
     for said in [added, warned, shown, listed] {
@@ -74,8 +74,8 @@ fn a_profile_is_added_listed_shown_chosen_and_removed() {
 }
 
 /// A terminal where `iotstream profile add new` asks for the connection string.
-fn asked(bench: &Bench) -> Terminal {
-    let mut terminal = Terminal::open(bench);
+fn asked(sandbox: &Sandbox) -> Terminal {
+    let mut terminal = Terminal::open(sandbox);
     terminal.types(&format!("{} profile add new\n", env!("CARGO_BIN_EXE_iotstream")));
     eventually(LIMIT, || match terminal.text() {
         text if text.contains("(it is not shown): ") => Ok(()),
@@ -86,21 +86,21 @@ fn asked(bench: &Bench) -> Terminal {
 
 #[test]
 fn a_terminal_is_asked_and_shows_nothing_of_the_answer() {
-    let bench = Bench::new();
-    let file = bench.path(".config/iotstream/profiles.toml");
-    let mut terminal = asked(&bench);
+    let sandbox = Sandbox::new();
+    let file = sandbox.path(".config/iotstream/profiles.toml");
+    let mut terminal = asked(&sandbox);
     terminal.types(&format!("HostName=h{INTERRUPT}"));
     terminal.types_until("echo ended with $?\n", "ended with 2");
     assert!(!file.exists());
 
-    let mut terminal = asked(&bench);
+    let mut terminal = asked(&sandbox);
     terminal.types(STRING);
     terminal.types_until("echo ended with $?\n", "ended with 0");
     assert!(!terminal.text().contains("SharedAccessKey"), "{}", terminal.text());
     assert!(fs::read_to_string(&file).unwrap().contains(STRING.trim()));
     // A line that was broken in copying is put together, and nothing of it is left for the shell.
     fs::remove_file(&file).unwrap();
-    let mut terminal = asked(&bench);
+    let mut terminal = asked(&sandbox);
     terminal.types(&STRING.replacen("AccessKey", "Access\nKey", 1));
     terminal.types_until("echo ended with $?\n", "ended with 0");
     assert!(fs::read_to_string(&file).unwrap().contains(STRING.trim()));
@@ -110,9 +110,9 @@ fn a_terminal_is_asked_and_shows_nothing_of_the_answer() {
 
 #[test]
 fn what_cannot_be_added_leaves_the_file_as_it_is() {
-    let bench = Bench::new();
-    fed(&mut profile(&bench, &["add", "factory"]), STRING).succeeded();
-    let file = bench.path(".config/iotstream/profiles.toml");
+    let sandbox = Sandbox::new();
+    fed(&mut profile(&sandbox, &["add", "factory"]), STRING).succeeded();
+    let file = sandbox.path(".config/iotstream/profiles.toml");
     let before = fs::read(&file).unwrap();
     let device = STRING.replace("SharedAccessKeyName=service", "DeviceId=gw-07");
     for (args, input, exit, says) in [
@@ -126,7 +126,7 @@ fn what_cannot_be_added_leaves_the_file_as_it_is() {
         (&["remove", "new"], "", CONFIG, "no profile named 'new'"),
         (&["default", "new"], "", CONFIG, "no profile named 'new'"),
     ] {
-        let done = fed(&mut profile(&bench, args), input);
+        let done = fed(&mut profile(&sandbox, args), input);
         assert_eq!(done.status.code(), Some(exit), "{args:?}: {}", done.stderr);
         assert!(done.stderr.contains(says) && !done.stderr.contains(KEY), "{args:?}: {}", done.stderr);
         assert_eq!(fs::read(&file).unwrap(), before, "{args:?}");
@@ -135,8 +135,8 @@ fn what_cannot_be_added_leaves_the_file_as_it_is() {
 
 #[test]
 fn origins_follow_flags_over_environment_over_profile_over_default() {
-    let bench = Bench::new();
-    let config = bench.write(
+    let sandbox = Sandbox::new();
+    let config = sandbox.write(
         "profiles.toml",
         format!(
             "[profile.x]\nconnection-string = {:?}\nconnect-timeout = \"11s\"\nproxy = \"http://me:{KEY}@p:1\"\n",
@@ -144,7 +144,7 @@ fn origins_follow_flags_over_environment_over_profile_over_default() {
         ),
     );
     let show = |flags: &[&str], variables: &[(&str, &str)]| {
-        let mut command = profile(&bench, &["show", "--origins", "--config"]);
+        let mut command = profile(&sandbox, &["show", "--origins", "--config"]);
         let done = finish(command.arg(&config).args(flags).envs(variables.iter().copied())).succeeded();
         assert!(!done.text().contains(KEY), "{}", done.text());
         let rows = done.text().lines().map(|line| {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Bench, Finished, Hub, LIMIT, Process, SshFiles, Sshd, Stdin, agent, need, run};
+use crate::support::{Finished, Hub, LIMIT, Process, Sandbox, SshFiles, Sshd, Stdin, agent, need, run};
 
 fn finish(command: &mut Command) -> Finished {
     run(command, Stdin::Ends(b""), LIMIT)
@@ -20,40 +20,40 @@ struct NewUser {
     hub: Hub,
     home: PathBuf,
     program: PathBuf,
-    bench: Bench,
+    sandbox: Sandbox,
 }
 
 impl NewUser {
     /// `directory` is where the program is.
     fn new(directory: &str) -> Self {
-        let bench = Bench::new();
-        let files = SshFiles::make(&bench);
-        let hub = Hub::start(&bench, &["--device", "GW-07"]);
-        let sshd = Sshd::start(&bench, &files);
-        let agent = agent(&bench, &hub, "GW-07", &[("ssh", sshd.port)]);
-        let (home, directory) = (bench.path("home"), bench.path(directory));
+        let sandbox = Sandbox::new();
+        let files = SshFiles::make(&sandbox);
+        let hub = Hub::start(&sandbox, &["--device", "GW-07"]);
+        let sshd = Sshd::start(&sandbox, &files);
+        let agent = agent(&sandbox, &hub, "GW-07", &[("ssh", sshd.port)]);
+        let (home, directory) = (sandbox.path("home"), sandbox.path(directory));
         fs::create_dir(&home).unwrap();
         fs::create_dir_all(&directory).unwrap();
         let program = directory.join("iotstream");
         // By another process: what this one has open for writing is busy in whatever another test starts meanwhile.
-        finish(bench.command("cp").arg(env!("CARGO_BIN_EXE_iotstream")).arg(&program)).succeeded();
-        let host_key = fs::read_to_string(bench.path("host_key.pub")).unwrap();
-        bench.write("known", format!("gw-07.factory {host_key}"));
-        Self { _agent: agent, _sshd: sshd, hub, home, program, bench }
+        finish(sandbox.command("cp").arg(env!("CARGO_BIN_EXE_iotstream")).arg(&program)).succeeded();
+        let host_key = fs::read_to_string(sandbox.path("host_key.pub")).unwrap();
+        sandbox.write("known", format!("gw-07.factory {host_key}"));
+        Self { _agent: agent, _sshd: sshd, hub, home, program, sandbox }
     }
 
     fn iotstream(&self, args: &[&str]) -> Command {
-        let mut command = self.bench.command(&self.program);
+        let mut command = self.sandbox.command(&self.program);
         command.args(args).env("HOME", &self.home);
         command
     }
 
     /// ssh as it would find its configuration, were this home the one in the system's list of users.
     fn ssh(&self, shell: &Path) -> Command {
-        let mut ssh = self.bench.command(need("ssh"));
+        let mut ssh = self.sandbox.command(need("ssh"));
         ssh.env("HOME", &self.home).env("SHELL", shell);
-        ssh.arg("-F").arg(self.home.join(".ssh/config")).arg("-i").arg(self.bench.path("user_key"));
-        ssh.arg("-o").arg(format!("UserKnownHostsFile={}", self.bench.path("known").display()));
+        ssh.arg("-F").arg(self.home.join(".ssh/config")).arg("-i").arg(self.sandbox.path("user_key"));
+        ssh.arg("-o").arg(format!("UserKnownHostsFile={}", self.sandbox.path("known").display()));
         for option in
             ["GlobalKnownHostsFile=none", "StrictHostKeyChecking=yes", "BatchMode=yes", "IdentityAgent=none"]
         {

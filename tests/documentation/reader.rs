@@ -13,7 +13,7 @@ use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 
 use super::terminal_session;
 use crate::support::{
-    Bench, Hub, LIMIT, Process, SshFiles, Sshd, Stdin, agent_command, in_service, need, run, serve,
+    Hub, LIMIT, Process, Sandbox, SshFiles, Sshd, Stdin, agent_command, in_service, need, run, serve,
 };
 
 pub struct Example {
@@ -50,43 +50,43 @@ pub struct Reader {
     /// What is not in a reader's place here: ports and directories of the system's.
     places: Vec<(&'static str, String)>,
     hub: Hub,
-    bench: Bench,
+    sandbox: Sandbox,
 }
 
 impl Reader {
     pub fn new(examples: &[Example]) -> Self {
-        let bench = Bench::new();
-        let files = SshFiles::make(&bench);
-        let hub = Hub::start(&bench, &["--device", "gw-07", "gw-08"]);
-        let sshd = Sshd::start(&bench, &files);
-        let etc = bench.path("etc/iotstream");
+        let sandbox = Sandbox::new();
+        let files = SshFiles::make(&sandbox);
+        let hub = Hub::start(&sandbox, &["--device", "gw-07", "gw-08"]);
+        let sshd = Sshd::start(&sandbox, &files);
+        let etc = sandbox.path("etc/iotstream");
         DirBuilder::new().recursive(true).mode(0o700).create(&etc).unwrap();
         fs::copy(hub.device_file("gw-07"), etc.join("device.conn")).unwrap();
-        install_programs(&bench, &hub);
-        fs::create_dir(bench.path("site")).unwrap();
-        fs::write(bench.path("site/index.html"), "a page").unwrap();
+        install_programs(&sandbox, &hub);
+        fs::create_dir(sandbox.path("site")).unwrap();
+        fs::write(sandbox.path("site/index.html"), "a page").unwrap();
         let places = vec![
             ("/etc/iotstream", etc.display().to_string()),
-            ("~", bench.path("").display().to_string()),
+            ("~", sandbox.path("").display().to_string()),
             ("127.0.0.1:22", format!("127.0.0.1:{}", sshd.port)),
             ("127.0.0.1:8080", format!("127.0.0.1:{}", serve(drop))),
             ("127.0.0.1:8443", "127.0.0.1:0".into()),
             ("127.0.0.1:8883", "127.0.0.1:0".into()),
-            ("/tmp/hub", bench.path("rehearsal").display().to_string()),
-            ("/srv/site", bench.path("published").display().to_string()),
+            ("/tmp/hub", sandbox.path("rehearsal").display().to_string()),
+            ("/srv/site", sandbox.path("published").display().to_string()),
             ("contoso.azure-devices.net:443", hub.name()),
             ("contoso.azure-devices.net", hub.name()),
         ];
         let mut servers = Vec::new();
         if !examples.iter().any(|example| example.how.contains("in service")) {
             let mut agent =
-                agent_command(&bench, &hub, "gw-07", &[("ssh", sshd.port), ("tcp-2222", sshd.port)]);
+                agent_command(&sandbox, &hub, "gw-07", &[("ssh", sshd.port), ("tcp-2222", sshd.port)]);
             for builtin in ["echo", "discard", "source"] {
                 agent.arg("--target").arg(format!("{builtin}=builtin:{builtin}"));
             }
-            servers.push(in_service(&bench, &mut agent));
+            servers.push(in_service(&sandbox, &mut agent));
         }
-        let reader = Self { servers, _sshd: sshd, places, hub, bench };
+        let reader = Self { servers, _sshd: sshd, places, hub, sandbox };
         if !examples.iter().any(|example| example.text.contains("profile add")) {
             let text = "az iot hub connection-string | iotstream profile add factory --hosts '*.factory'\n\
                         iotstream ssh-config --write\n";
@@ -101,9 +101,9 @@ impl Reader {
 
     fn shell(&self, text: &str) -> Command {
         let program = Path::new(env!("CARGO_BIN_EXE_iotstream"));
-        let mut path = vec![self.bench.path("bin"), program.parent().unwrap().to_owned()];
+        let mut path = vec![self.sandbox.path("bin"), program.parent().unwrap().to_owned()];
         path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
-        let mut shell = self.bench.command("sh");
+        let mut shell = self.sandbox.command("sh");
         shell.args(["-e", "-c", text]).env("PATH", std::env::join_paths(path).unwrap());
         // The emulator stands for a hub that everybody trusts, and has no time to wait for a device that is off.
         shell.env("SSL_CERT_FILE", self.hub.dir.join("ca.pem")).env("IOTSTREAM_CONNECT_TIMEOUT", "1s");
@@ -125,7 +125,7 @@ impl Reader {
             ("sh", until) => {
                 let words = until.strip_prefix("until ").unwrap();
                 let mut shell = self.shell(&format!("exec {text}"));
-                let mut server = Process::start(&self.bench, "server", &mut shell);
+                let mut server = Process::start(&self.sandbox, "server", &mut shell);
                 server.says(words, 1, LIMIT);
                 self.servers.push(server);
             }
@@ -150,7 +150,7 @@ impl Reader {
     }
 
     fn writes(&self, file: &str, text: &str) {
-        let path = self.bench.write(&self.here(file), text);
+        let path = self.sandbox.write(&self.here(file), text);
         let understood = match path.file_name().and_then(|name| name.to_str()).unwrap() {
             "profiles.toml" => Profiles::read(&path).map(drop),
             "agent.toml" => agent::Config::read(&path).map(drop),
@@ -164,8 +164,8 @@ impl Reader {
 
 /// What the examples run besides iotstream: ssh without the user's own settings, and what would ask the cloud or a
 /// secret store.
-fn install_programs(bench: &Bench, hub: &Hub) {
-    let at = |name: &str| bench.path(name).display().to_string();
+fn install_programs(sandbox: &Sandbox, hub: &Hub) {
+    let at = |name: &str| sandbox.path(name).display().to_string();
     let ssh = format!(
         "[ \"$1\" != -F ] || exec {ssh} \"$@\"\nexec {ssh} -F {} -i {} -o UserKnownHostsFile={} -o HostKeyAlias=the-device \
          -o GlobalKnownHostsFile=none -o BatchMode=yes -o IdentitiesOnly=yes -o IdentityAgent=none \"$@\"",
@@ -177,9 +177,9 @@ fn install_programs(bench: &Bench, hub: &Hub) {
     let service = format!("exec cat {}", hub.dir.join("service.conn").display());
     let device = format!("exec cat {}", hub.device_file("gw-07").display());
     let az = format!("case \"$*\" in *device-identity*) {device} ;; *) {service} ;; esac");
-    fs::create_dir(bench.path("bin")).unwrap();
+    fs::create_dir(sandbox.path("bin")).unwrap();
     for (name, text) in [("ssh", ssh), ("az", az), ("pass", service)] {
-        let program = bench.write(&format!("bin/{name}"), format!("#!/bin/sh\n{text}\n"));
+        let program = sandbox.write(&format!("bin/{name}"), format!("#!/bin/sh\n{text}\n"));
         fs::set_permissions(program, Permissions::from_mode(0o700)).unwrap();
     }
 }

@@ -4,7 +4,7 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 use super::reader::{Example, Reader, examples};
 use super::terminal_session::has_in_order;
-use crate::support::{Bench, LIMIT, Stdin, run};
+use crate::support::{LIMIT, Sandbox, Stdin, run};
 
 const README: &str = include_str!("../../README.md");
 
@@ -74,8 +74,8 @@ const MESSAGES: &str = include_str!("../snapshots/errors.txt");
 
 #[test]
 fn each_phase_of_check_has_a_row_of_its_own_and_each_row_a_phase() {
-    let bench = Bench::new();
-    let done = run(bench.iotstream().args(["check", "--json", "nobody"]), Stdin::Ends(b""), LIMIT);
+    let sandbox = Sandbox::new();
+    let done = run(sandbox.iotstream().args(["check", "--json", "nobody"]), Stdin::Ends(b""), LIMIT);
     let found: serde_json::Value = serde_json::from_str(done.text()).expect("JSON on stdout");
     // Where there is no profile, the first one fails and all others are skipped.
     let found = found.as_array().unwrap().iter().map(|finding| finding["check"].as_str().unwrap().to_owned());

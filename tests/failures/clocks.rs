@@ -2,11 +2,11 @@
 
 use std::process::Command;
 
-use crate::support::{Bench, DEVICE, Hub, LIMIT, Stdin, need, run};
+use crate::support::{DEVICE, Hub, LIMIT, Sandbox, Stdin, need, run};
 
 /// A command with a clock of its own.
-fn at(bench: &Bench, time: &str, args: &[&str]) -> Command {
-    let mut faketime = bench.command(need("faketime"));
+fn at(sandbox: &Sandbox, time: &str, args: &[&str]) -> Command {
+    let mut faketime = sandbox.command(need("faketime"));
     // With threads, and with the clock that counts on as it is.
     faketime.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     faketime.args(["-m", time, env!("CARGO_BIN_EXE_iotstream")]).args(args);
@@ -15,8 +15,8 @@ fn at(bench: &Bench, time: &str, args: &[&str]) -> Command {
 
 #[test]
 fn a_wrong_clock_is_named_and_no_ca() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let (profiles, device) = (hub.dir.join("profiles.toml"), hub.device_file(DEVICE));
     let ca = hub.dir.join("ca.pem");
     let check = ["check", "--config", profiles.to_str().unwrap(), DEVICE];
@@ -28,7 +28,7 @@ fn a_wrong_clock_is_named_and_no_ca() {
         ("2095-06-01 00:00:00", "the clock here says 2095-06-01T", "set the clock here if it is ahead"),
     ] {
         for args in [&check[..], &agent] {
-            let done = run(&mut at(&bench, time, args), Stdin::Ends(b""), LIMIT);
+            let done = run(&mut at(&sandbox, time, args), Stdin::Ends(b""), LIMIT);
             assert_eq!(done.status.code(), Some(77), "{time} {args:?}: {}", done.text());
             let text = done.text();
             assert!(text.contains(problem) && text.contains(hint) && !text.contains("--ca-file"), "{text}");
@@ -39,16 +39,16 @@ fn a_wrong_clock_is_named_and_no_ca() {
 #[test]
 fn an_emulator_serves_clients_of_its_own_time() {
     for time in ["1971-01-01 00:00:00", "2095-06-01 00:00:00", "9999-06-01 00:00:00"] {
-        let bench = Bench::new();
-        let dir = bench.path("hub");
+        let sandbox = Sandbox::new();
+        let dir = sandbox.path("hub");
         let dir = dir.to_str().unwrap();
         let any = "127.0.0.1:0";
         let args = ["emulator", "--dir", dir, "--listen", any, "--mqtt-listen", any, "--device", DEVICE];
-        let mut hub = crate::support::Process::start(&bench, "emulator", &mut at(&bench, time, &args));
+        let mut hub = crate::support::Process::start(&sandbox, "emulator", &mut at(&sandbox, time, &args));
         hub.says("ready https=", 1, LIMIT);
         let profiles = format!("{dir}/profiles.toml");
         let check = ["check", "--connect-timeout", "1s", "--config", &profiles, DEVICE];
-        let done = run(&mut at(&bench, time, &check), Stdin::Ends(b""), LIMIT);
+        let done = run(&mut at(&sandbox, time, &check), Stdin::Ends(b""), LIMIT);
         // Nobody is connected as the device: everything before that works.
         assert_eq!(done.status.code(), Some(69), "{time}: {}", done.text());
         assert!(done.text().contains("pass  credential"), "{time}: {}", done.text());
@@ -57,10 +57,10 @@ fn an_emulator_serves_clients_of_its_own_time() {
 
 #[test]
 fn an_emulator_says_that_it_cannot_serve_before_1970() {
-    let bench = Bench::new();
+    let sandbox = Sandbox::new();
     let any = "127.0.0.1:0";
     let args = ["emulator", "--dir", "hub", "--listen", any, "--mqtt-listen", any];
-    let done = run(&mut at(&bench, "1960-01-01 00:00:00", &args), Stdin::Ends(b""), LIMIT);
+    let done = run(&mut at(&sandbox, "1960-01-01 00:00:00", &args), Stdin::Ends(b""), LIMIT);
     assert_eq!((done.status.code(), done.text()), (Some(74), ""));
     assert!(done.stderr.contains("between 1970 and 9999: set it"), "{}", done.stderr);
 }

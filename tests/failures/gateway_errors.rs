@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 
 use super::{DENIED, PROTOCOL, TEMPORARY, UNAVAILABLE, with_fault};
-use crate::support::{Bench, DEVICE, Hub, LIMIT, Stdin, agent, random, run, serve};
+use crate::support::{DEVICE, Hub, LIMIT, Sandbox, Stdin, agent, random, run, serve};
 
 #[test]
 fn a_gateway_that_refuses_the_token_is_denied() {
@@ -42,8 +42,8 @@ fn a_device_rejects_what_it_cannot_join() {
 
 #[test]
 fn a_stream_that_is_cut_is_temporary_and_what_came_before_was_delivered() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE, "--inject", "cut=100000"]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "cut=100000"]);
     let sent = random(1 << 20);
     let served = sent.clone();
     let port = serve(move |mut stream| {
@@ -51,8 +51,8 @@ fn a_stream_that_is_cut_is_temporary_and_what_came_before_was_delivered() {
         let _ = stream.write_all(&served);
         let _ = stream.read(&mut [0]);
     });
-    let _agent = agent(&bench, &hub, DEVICE, &[("ssh", port)]);
-    let done = run(hub.helper(&bench).arg(DEVICE), Stdin::Stays(b"hello"), LIMIT);
+    let _agent = agent(&sandbox, &hub, DEVICE, &[("ssh", port)]);
+    let done = run(hub.helper(&sandbox).arg(DEVICE), Stdin::Stays(b"hello"), LIMIT);
     assert_eq!(done.status.code(), Some(TEMPORARY), "{}", done.stderr);
     assert!(!done.stdout.is_empty() && done.stdout.len() < sent.len(), "{} bytes came", done.stdout.len());
     assert!(sent.starts_with(&done.stdout), "what came is what was sent first");

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::support::{
-    Bench, Finished, INTERRUPT, LIMIT, Process, Stdin, Terminal, TlsStream, eventually, http_answer,
+    Finished, INTERRUPT, LIMIT, Process, Sandbox, Stdin, Terminal, TlsStream, eventually, http_answer,
     http_request, in_service, peak_rss_kib, resident_kib, run, serve_tls,
 };
 
@@ -77,10 +77,10 @@ fn flood(mut stream: TlsStream, reads: bool, sent: &AtomicUsize) -> std::io::Res
 }
 
 /// An agent at a hub that floods it, and how many offers that has sent.
-fn flooded(bench: &Bench, reads: bool) -> (Process, Arc<AtomicUsize>) {
+fn flooded(sandbox: &Sandbox, reads: bool) -> (Process, Arc<AtomicUsize>) {
     let sent = Arc::new(AtomicUsize::new(0));
     let counted = sent.clone();
-    let (port, ca_file) = serve_tls(bench, move |stream| {
+    let (port, ca_file) = serve_tls(sandbox, move |stream| {
         // The agent ends it.
         let _ = flood(stream, reads, &counted);
     });
@@ -90,9 +90,9 @@ fn flooded(bench: &Bench, reads: bool) -> (Process, Arc<AtomicUsize>) {
          approve-timeout = \"1h\"\n\
          [[target]]\nstream = \"asked\"\nbuiltin = \"echo\"\napprove = {{ command = [\"sleep\", \"600\"] }}\n"
     );
-    let mut command = bench.iotstream();
-    command.args(["agent", "-v", "--config"]).arg(bench.write("agent.toml", config));
-    (in_service(bench, &mut command), sent)
+    let mut command = sandbox.iotstream();
+    command.args(["agent", "-v", "--config"]).arg(sandbox.write("agent.toml", config));
+    (in_service(sandbox, &mut command), sent)
 }
 
 /// Orders reach the agent, whatever the hub does.
@@ -106,8 +106,8 @@ fn obeys(agent: &mut Process) {
 
 #[test]
 fn a_flood_of_offers_takes_no_memory() {
-    let bench = Bench::new();
-    let (mut agent, sent) = flooded(&bench, true);
+    let sandbox = Sandbox::new();
+    let (mut agent, sent) = flooded(&sandbox, true);
     let enough = |count: usize| {
         eventually(LIMIT, || {
             let sent = sent.load(Relaxed);
@@ -125,8 +125,8 @@ fn a_flood_of_offers_takes_no_memory() {
 
 #[test]
 fn a_hub_that_does_not_read_answers_holds_up_no_order() {
-    let bench = Bench::new();
-    let (mut agent, sent) = flooded(&bench, false);
+    let sandbox = Sandbox::new();
+    let (mut agent, sent) = flooded(&sandbox, false);
     // Once nothing is taken any more, the agent has answers that nobody reads.
     eventually(LIMIT, || {
         let before = sent.load(Relaxed);
@@ -139,21 +139,21 @@ fn a_hub_that_does_not_read_answers_holds_up_no_order() {
 }
 
 /// `iotstream devices` at a hub on `port`.
-fn devices(bench: &Bench, port: u16, ca_file: &Path) -> Command {
+fn devices(sandbox: &Sandbox, port: u16, ca_file: &Path) -> Command {
     let profiles = format!(
         "default = \"h\"\n[profile.h]\nca-file = {ca_file:?}\n\
          connection-string = \"HostName=localhost:{port};SharedAccessKeyName=service;SharedAccessKey={KEY}\"\n"
     );
-    let mut command = bench.iotstream();
-    command.args(["devices", "--config"]).arg(bench.write("profiles.toml", profiles));
+    let mut command = sandbox.iotstream();
+    command.args(["devices", "--config"]).arg(sandbox.write("profiles.toml", profiles));
     command
 }
 
 /// The same at a hub whose pages all have `per_page` devices and one that follows.
 fn endless(per_page: usize) -> Finished {
-    let bench = Bench::new();
+    let sandbox = Sandbox::new();
     let count = Arc::new(AtomicUsize::new(0));
-    let (port, ca_file) = serve_tls(&bench, move |mut stream| {
+    let (port, ca_file) = serve_tls(&sandbox, move |mut stream| {
         if http_request(&mut stream).is_none() {
             return;
         }
@@ -169,7 +169,7 @@ fn endless(per_page: usize) -> Finished {
         let body = format!("[{}]", devices.join(","));
         http_answer(&mut stream, "200 OK", &format!("x-ms-continuation: page-{page}\r\n"), &body);
     });
-    run(&mut devices(&bench, port, &ca_file), Stdin::Ends(b""), LIMIT)
+    run(&mut devices(&sandbox, port, &ca_file), Stdin::Ends(b""), LIMIT)
 }
 
 #[test]
@@ -186,16 +186,16 @@ fn a_list_of_devices_without_end_is_ended() {
 
 #[test]
 fn a_hub_that_asks_for_patience_gets_a_minute_and_a_terminal_shows_it() {
-    let bench = Bench::new();
-    let (port, ca_file) = serve_tls(&bench, |mut stream| {
+    let sandbox = Sandbox::new();
+    let (port, ca_file) = serve_tls(&sandbox, |mut stream| {
         if http_request(&mut stream).is_some() {
             http_answer(&mut stream, "429 Too Many Requests", "Retry-After: 4294967295\r\n", "");
         }
     });
-    let command = devices(&bench, port, &ca_file);
+    let command = devices(&sandbox, port, &ca_file);
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     let line: Vec<_> = words.map(|word| word.to_str().unwrap()).collect();
-    let mut terminal = Terminal::open(&bench);
+    let mut terminal = Terminal::open(&sandbox);
     terminal.types(&format!("{}\n", line.join(" ")));
     terminal.asks("0 devices; the hub throttles, going on in 60 s", 1);
     terminal.types(INTERRUPT);

@@ -4,25 +4,25 @@ use std::path::Path;
 use std::process::Command;
 
 use super::{DENIED, PROTOCOL, TEMPORARY, UNAVAILABLE, fails, with_fault, with_profiles};
-use crate::support::{Bench, DEVICE, Hub, agent, closed_port};
+use crate::support::{DEVICE, Hub, Sandbox, agent, closed_port};
 
 /// A hub that knows one device.
-fn hub(bench: &Bench) -> Hub {
-    Hub::start(bench, &["--device", DEVICE])
+fn hub(sandbox: &Sandbox) -> Hub {
+    Hub::start(sandbox, &["--device", DEVICE])
 }
 
 #[test]
 fn a_device_that_is_not_registered_is_unavailable() {
-    let bench = Bench::new();
-    let hub = hub(&bench);
-    fails(hub.helper(&bench).arg("dev-2"), UNAVAILABLE, &["dev-2", "404001", "case-sensitive"]);
+    let sandbox = Sandbox::new();
+    let hub = hub(&sandbox);
+    fails(hub.helper(&sandbox).arg("dev-2"), UNAVAILABLE, &["dev-2", "404001", "case-sensitive"]);
 }
 
 #[test]
 fn a_device_that_is_offline_is_unavailable_and_the_hub_s_tracking_id_is_given() {
-    let bench = Bench::new();
-    let hub = hub(&bench);
-    let mut helper = hub.helper(&bench);
+    let sandbox = Sandbox::new();
+    let hub = hub(&sandbox);
+    let mut helper = hub.helper(&sandbox);
     fails(
         helper.args(["--connect-timeout", "1s", DEVICE]),
         UNAVAILABLE,
@@ -32,49 +32,49 @@ fn a_device_that_is_offline_is_unavailable_and_the_hub_s_tracking_id_is_given() 
 
 #[test]
 fn a_stream_that_the_device_rejects_is_unavailable() {
-    let bench = Bench::new();
-    let hub = hub(&bench);
-    let _agent = agent(&bench, &hub, DEVICE, &[("ssh", closed_port())]);
+    let sandbox = Sandbox::new();
+    let hub = hub(&sandbox);
+    let _agent = agent(&sandbox, &hub, DEVICE, &[("ssh", closed_port())]);
     fails(
-        hub.helper(&bench).args(["--stream", "nothing", DEVICE]),
+        hub.helper(&sandbox).args(["--stream", "nothing", DEVICE]),
         UNAVAILABLE,
         &[DEVICE, "rejected", "'nothing'"],
     );
     // A target that is down is seen before the stream is accepted.
-    fails(hub.helper(&bench).arg(DEVICE), UNAVAILABLE, &[DEVICE, "rejected", "'ssh'"]);
+    fails(hub.helper(&sandbox).arg(DEVICE), UNAVAILABLE, &[DEVICE, "rejected", "'ssh'"]);
 }
 
-fn with_own_profile(bench: &Bench, connection_string: &str, ca_file: Option<&Path>) -> Command {
+fn with_own_profile(sandbox: &Sandbox, connection_string: &str, ca_file: Option<&Path>) -> Command {
     let ca_file = ca_file.map(|path| format!("ca-file = \"{}\"\n", path.display())).unwrap_or_default();
     let content =
         format!("default = \"own\"\n[profile.own]\nconnection-string = \"{connection_string}\"\n{ca_file}");
-    with_profiles(bench, &content).0
+    with_profiles(sandbox, &content).0
 }
 
 #[test]
 fn a_wrong_key_is_denied() {
-    let bench = Bench::new();
-    let hub = hub(&bench);
+    let sandbox = Sandbox::new();
+    let hub = hub(&sandbox);
     let connection_string =
         format!("HostName={};SharedAccessKeyName=service;SharedAccessKey=MDEyMw==", hub.https);
-    let mut helper = with_own_profile(&bench, &connection_string, Some(&hub.dir.join("ca.pem")));
+    let mut helper = with_own_profile(&sandbox, &connection_string, Some(&hub.dir.join("ca.pem")));
     fails(helper.arg(DEVICE), DENIED, &["refuses the credential", "401"]);
 }
 
 #[test]
 fn a_certificate_of_an_unknown_authority_is_denied() {
-    let bench = Bench::new();
-    let hub = hub(&bench);
-    let mut helper = with_own_profile(&bench, &hub.service_connection_string(), None);
+    let sandbox = Sandbox::new();
+    let hub = hub(&sandbox);
+    let mut helper = with_own_profile(&sandbox, &hub.service_connection_string(), None);
     fails(helper.arg(DEVICE), DENIED, &["tls", "not trusted", "--ca-file"]);
 }
 
 #[test]
 fn a_hub_that_cannot_be_reached_is_temporary() {
-    let bench = Bench::new();
+    let sandbox = Sandbox::new();
     let target = format!("127.0.0.1:{}", closed_port());
     let connection_string = format!("HostName={target};SharedAccessKeyName=service;SharedAccessKey=MDEyMw==");
-    let mut helper = with_own_profile(&bench, &connection_string, None);
+    let mut helper = with_own_profile(&sandbox, &connection_string, None);
     fails(helper.arg(DEVICE), TEMPORARY, &["tcp", &target]);
 }
 

@@ -13,7 +13,7 @@ mod usage_errors;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::{Bench, DEVICE, Finished, Hub, LIMIT, Stdin, agent, run, serve};
+use crate::support::{DEVICE, Finished, Hub, LIMIT, Sandbox, Stdin, agent, run, serve};
 
 const USAGE: i32 = 2;
 const UNAVAILABLE: i32 = 69;
@@ -41,9 +41,9 @@ fn fails(helper: &mut Command, exit: i32, says: &[&str]) -> Finished {
     done
 }
 
-fn with_profiles(bench: &Bench, content: &str) -> (Command, PathBuf) {
-    let path = bench.write("profiles.toml", content);
-    let mut helper = bench.iotstream();
+fn with_profiles(sandbox: &Sandbox, content: &str) -> (Command, PathBuf) {
+    let path = sandbox.write("profiles.toml", content);
+    let mut helper = sandbox.iotstream();
     helper.arg("--config").arg(&path);
     (helper, path)
 }
@@ -56,12 +56,12 @@ const USABLE: &str = "[profile.factory]\n\
 /// Runs the helper where all is well but for `fault`.
 #[track_caller]
 fn with_fault(fault: &str, exit: i32, says: &[&str]) {
-    let bench = Bench::new();
+    let sandbox = Sandbox::new();
     // An agent could not come into service while the hub itself is at fault; nor is one asked for then.
-    let hub = Hub::start(&bench, &["--device", DEVICE, "--inject", fault]);
+    let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", fault]);
     let needs_device = ["gateway=", "url="].iter().any(|kind| fault.starts_with(kind));
-    let agent = needs_device.then(|| agent(&bench, &hub, DEVICE, &[("ssh", serve(drop))]));
-    let mut helper = hub.helper(&bench);
+    let agent = needs_device.then(|| agent(&sandbox, &hub, DEVICE, &[("ssh", serve(drop))]));
+    let mut helper = hub.helper(&sandbox);
     helper.args(["--connect-timeout", "2s", "--response-timeout", "2s", DEVICE]);
     let done = fails(&mut helper, exit, says);
     if fault.starts_with("hub=") {

@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::{CONFIG, USABLE, fails, with_profiles};
-use crate::support::{Bench, DEVICE};
+use crate::support::{DEVICE, Sandbox};
 
 #[test]
 fn a_malformed_connection_string_is_a_fault_of_the_profile_and_is_not_repeated() {
-    let bench = Bench::new();
+    let sandbox = Sandbox::new();
     for (connection_string, problem) in [
         ("HostName=localhost;SharedAccessKeyName=service", "no SharedAccessKey"),
         ("SharedAccessKeyName=service;SharedAccessKey=MDEyMw==", "no HostName"),
@@ -20,7 +20,7 @@ fn a_malformed_connection_string_is_a_fault_of_the_profile_and_is_not_repeated()
         ("MDEyMw", "connection string"),
     ] {
         let (mut helper, _) = with_profiles(
-            &bench,
+            &sandbox,
             &format!(
                 "default = \"factory\"\n[profile.factory]\nconnection-string = \"{connection_string}\"\n"
             ),
@@ -34,30 +34,30 @@ fn a_malformed_connection_string_is_a_fault_of_the_profile_and_is_not_repeated()
 
 #[test]
 fn an_unknown_key_of_a_profile_is_named_with_its_line() {
-    let bench = Bench::new();
-    let (mut helper, path) = with_profiles(&bench, &format!("{USABLE}conect-timeout = \"30s\"\n"));
+    let sandbox = Sandbox::new();
+    let (mut helper, path) = with_profiles(&sandbox, &format!("{USABLE}conect-timeout = \"30s\"\n"));
     fails(helper.arg("gw.factory"), CONFIG, &["conect-timeout", &format!("{}:4", path.display())]);
 }
 
 #[test]
 fn an_unknown_profile_is_named_beside_those_that_exist() {
-    let bench = Bench::new();
-    let (mut helper, _) = with_profiles(&bench, USABLE);
+    let sandbox = Sandbox::new();
+    let (mut helper, _) = with_profiles(&sandbox, USABLE);
     fails(helper.args(["--profile", "facktory", DEVICE]), CONFIG, &["'facktory'", "factory"]);
 }
 
 #[test]
 fn a_host_of_no_profile_is_a_fault_of_the_profile_file() {
-    let bench = Bench::new();
-    let (mut helper, _) = with_profiles(&bench, USABLE);
+    let sandbox = Sandbox::new();
+    let (mut helper, _) = with_profiles(&sandbox, USABLE);
     fails(helper.arg("gw.office"), CONFIG, &["no default profile"]);
 }
 
 #[test]
 fn a_missing_profile_file_is_named() {
-    let bench = Bench::new();
-    let missing = bench.path("missing.toml");
-    let mut helper = bench.iotstream();
+    let sandbox = Sandbox::new();
+    let missing = sandbox.path("missing.toml");
+    let mut helper = sandbox.iotstream();
     let shown = missing.display().to_string();
     fails(helper.arg("--config").arg(&missing).arg(DEVICE), CONFIG, &[&shown]);
 }
@@ -68,20 +68,20 @@ fn make_readable_by_all(path: &Path) {
 
 #[test]
 fn a_profile_file_that_others_can_read_is_refused_with_the_chmod_that_mends_it() {
-    let bench = Bench::new();
-    let (mut helper, path) = with_profiles(&bench, USABLE);
+    let sandbox = Sandbox::new();
+    let (mut helper, path) = with_profiles(&sandbox, USABLE);
     make_readable_by_all(&path);
     fails(helper.arg("gw.factory"), CONFIG, &["0644", "chmod", &path.display().to_string()]);
 }
 
 #[test]
 fn a_key_file_that_others_can_read_is_refused_with_the_chmod_that_mends_it() {
-    let bench = Bench::new();
+    let sandbox = Sandbox::new();
     let key_file =
-        bench.write("key.conn", "HostName=localhost;SharedAccessKeyName=s;SharedAccessKey=MDEyMw==");
+        sandbox.write("key.conn", "HostName=localhost;SharedAccessKeyName=s;SharedAccessKey=MDEyMw==");
     make_readable_by_all(&key_file);
     let (mut helper, _) = with_profiles(
-        &bench,
+        &sandbox,
         &format!("[profile.p]\nconnection-string-file = \"{}\"\nhosts = [\"*\"]\n", key_file.display()),
     );
     fails(helper.arg(DEVICE), CONFIG, &["0644", "chmod", &key_file.display().to_string()]);

@@ -1,11 +1,12 @@
 //! How the end of a stream is reported: an ordinary end by exit status 0, after every byte, and any other by 75, in both
 //! logs.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{fs, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -27,17 +28,17 @@ fn answers(pause: Duration, answer: &'static [u8]) -> u16 {
 struct Setting {
     agent: Process,
     hub: Hub,
-    bench: Bench,
+    sandbox: Sandbox,
 }
 
 impl Setting {
     /// With these `[[target]]` entries, and an audit log.
     fn new(targets: &str) -> Self {
-        let bench = Bench::new();
-        let hub = Hub::start(&bench, &["--device", DEVICE]);
+        let sandbox = Sandbox::new();
+        let hub = Hub::start(&sandbox, &["--device", DEVICE]);
         let config = format!("audit-log = \"audit.log\"\n{targets}");
-        let agent = agent_with_config(&bench, &hub, DEVICE, &config);
-        Self { agent, hub, bench }
+        let agent = agent_with_config(&sandbox, &hub, DEVICE, &config);
+        Self { agent, hub, sandbox }
     }
 
     fn to_port(port: u16) -> Self {
@@ -45,7 +46,7 @@ impl Setting {
     }
 
     fn helper(&self, stream: &str) -> std::process::Command {
-        let mut helper = self.hub.helper(&self.bench);
+        let mut helper = self.hub.helper(&self.sandbox);
         helper.args(["--stream", stream, DEVICE]);
         helper
     }
@@ -60,7 +61,7 @@ impl Setting {
     #[track_caller]
     fn reasons(&self, count: usize, limit: Duration) -> Vec<String> {
         eventually(limit, || {
-            let audit = fs::read_to_string(self.bench.path("audit.log")).unwrap_or_default();
+            let audit = fs::read_to_string(self.sandbox.path("audit.log")).unwrap_or_default();
             let lines = audit.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
             let ends: Vec<_> = lines
                 .filter(|line| line["event"] == "end")
@@ -106,7 +107,7 @@ fn an_answer_that_is_cut_is_no_success() {
             _ => setting.agent.kill(),
         }
         assert_eq!(exit_code(&mut child), Some(75), "{killed}");
-        let record = run(setting.bench.iotstream().arg("last"), Stdin::Ends(b""), LIMIT).succeeded();
+        let record = run(setting.sandbox.iotstream().arg("last"), Stdin::Ends(b""), LIMIT).succeeded();
         assert!(record.text().contains("the stream was cut"), "{killed}: {}", record.text());
     }
 }
@@ -226,17 +227,17 @@ fn an_agent_that_is_stopped_leaves_a_record_at_the_user_s() {
         setting.agent.signal(Signal::TERM);
     }
     assert_eq!(exit_code(&mut child), Some(75));
-    let record = run(setting.bench.iotstream().arg("last"), Stdin::Ends(b""), LIMIT).succeeded();
+    let record = run(setting.sandbox.iotstream().arg("last"), Stdin::Ends(b""), LIMIT).succeeded();
     assert!(record.text().contains("the agent was stopped"), "{}", record.text());
 }
 
 #[test]
 fn a_limit_amid_a_download_is_told_to_the_user() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let config = format!("max-duration = \"1s\"\n{}", target("yes", "command = [\"yes\"]"));
-    let _agent = agent_with_config(&bench, &hub, DEVICE, &config);
-    let mut helper = hub.helper(&bench);
+    let _agent = agent_with_config(&sandbox, &hub, DEVICE, &config);
+    let mut helper = hub.helper(&sandbox);
     helper
         .args(["--stream", "yes", DEVICE])
         .stdin(Stdio::null())

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::support::{
-    Bench, Hub, LIMIT, Process, SshFiles, Sshd, Stdin, agent_command, heavy, run, ssh_config,
+    Hub, LIMIT, Process, Sandbox, SshFiles, Sshd, Stdin, agent_command, heavy, run, ssh_config,
 };
 
 /// Within this, nothing of a run that has ended may be left; ansible's own masters stay for a second.
@@ -21,16 +21,16 @@ fn tool(program: &str) -> PathBuf {
 /// Runs a module on `count` devices, as many at once, and looks for what ansible says of each that did it.
 #[track_caller]
 fn ansible_reaches(count: usize, args: &[&str], says: &str, limit: Duration) {
-    let bench = Bench::new();
-    let files = SshFiles::make(&bench);
+    let sandbox = Sandbox::new();
+    let files = SshFiles::make(&sandbox);
     let devices: Vec<String> = (0..count).map(|at| format!("press-{at:02}")).collect();
     let mut hub_args = vec!["--quota", "5/s,50", "--device"];
     hub_args.extend(devices.iter().map(String::as_str));
-    let hub = Hub::start(&bench, &hub_args);
-    let sshd = Sshd::start(&bench, &files);
+    let hub = Hub::start(&sandbox, &hub_args);
+    let sshd = Sshd::start(&sandbox, &files);
     let start = |device: &String| {
-        let mut command = agent_command(&bench, &hub, device, &[("ssh", sshd.port)]);
-        Process::start(&bench, "agent", &mut command)
+        let mut command = agent_command(&sandbox, &hub, device, &[("ssh", sshd.port)]);
+        Process::start(&sandbox, "agent", &mut command)
     };
     let mut agents: Vec<Process> = devices.iter().map(start).collect();
     for agent in &mut agents {
@@ -38,13 +38,13 @@ fn ansible_reaches(count: usize, args: &[&str], says: &str, limit: Duration) {
     }
 
     let profiles = hub.dir.join("profiles.toml");
-    let mut generate = bench.iotstream();
+    let mut generate = sandbox.iotstream();
     let generated = run(generate.args(["ssh-config", "--config"]).arg(&profiles), Stdin::Ends(b""), LIMIT);
-    let others = fs::read_to_string(ssh_config(&bench, &files, "others", "none")).unwrap();
-    let config = bench.write("ssh_config", format!("{}\n{others}", generated.succeeded().text()));
+    let others = fs::read_to_string(ssh_config(&sandbox, &files, "others", "none")).unwrap();
+    let config = sandbox.write("ssh_config", format!("{}\n{others}", generated.succeeded().text()));
     let hosts: String = devices.iter().map(|device| format!("{device}.emulator\n")).collect();
-    let inventory = bench.write("inventory", hosts);
-    let mut command = bench.command(tool("ansible"));
+    let inventory = sandbox.write("inventory", hosts);
+    let mut command = sandbox.command(tool("ansible"));
     command.arg("all").args(args).args(["-f", &count.to_string(), "-i"]).arg(inventory);
     command.env("ANSIBLE_SSH_COMMON_ARGS", format!("-F {}", config.display()));
     // The default's master would stay for a minute.
@@ -57,7 +57,7 @@ fn ansible_reaches(count: usize, args: &[&str], says: &str, limit: Duration) {
     }
     done.succeeded();
     let residents: Vec<&Process> = agents.iter().chain([&sshd.process, &hub.process]).collect();
-    bench.left_alone_with(GONE, &residents);
+    sandbox.leaves_only(GONE, &residents);
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! ssh, scp and sftp, each through a hub, a device and its sshd.
 
+use std::fs;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
-use std::{fs, thread};
 
 use crate::support::{
-    DEVICE, Finished, LIMIT, Process, Site, Stdin, eventually, exchange, heavy, random, run, sha256,
+    DEVICE, Finished, LIMIT, Process, Stdin, Testbed, eventually, exchange, heavy, random, run, sha256,
 };
 
 /// For the transfers that take minutes on a slow machine.
@@ -18,51 +19,52 @@ fn finish(command: &mut Command) -> Finished {
 
 #[test]
 fn ssh_reports_the_remote_exit_status() {
-    let site = Site::start();
-    finish(site.openssh("ssh").args([DEVICE, "true"])).succeeded();
-    let done = finish(site.openssh("ssh").args([DEVICE, "exit 7"]));
+    let testbed = Testbed::start();
+    finish(testbed.openssh("ssh").args([DEVICE, "true"])).succeeded();
+    let done = finish(testbed.openssh("ssh").args([DEVICE, "exit 7"]));
     assert_eq!(done.status.code(), Some(7), "{}", done.stderr);
 }
 
 #[test]
 fn ssh_passes_the_end_of_stdin_on() {
-    let site = Site::start();
-    let done = run(site.openssh("ssh").args([DEVICE, "cat"]), Stdin::Ends(b"x"), LIMIT).succeeded();
+    let testbed = Testbed::start();
+    let done = run(testbed.openssh("ssh").args([DEVICE, "cat"]), Stdin::Ends(b"x"), LIMIT).succeeded();
     assert_eq!(done.text(), "x");
 }
 
 #[test]
 fn ssh_keeps_stdout_and_stderr_apart_and_the_helper_adds_nothing() {
-    let site = Site::start();
-    let done = finish(site.openssh("ssh").args([DEVICE, "echo out; echo err >&2"])).succeeded();
+    let testbed = Testbed::start();
+    let done = finish(testbed.openssh("ssh").args([DEVICE, "echo out; echo err >&2"])).succeeded();
     assert_eq!((done.text(), done.stderr.as_str()), ("out\n", "err\n"));
 }
 
 #[test]
 fn ssh_gives_the_command_a_terminal_on_request() {
-    let site = Site::start();
-    let done = finish(site.openssh("ssh").args(["-tt", DEVICE, "test -t 0 && echo a terminal"])).succeeded();
+    let testbed = Testbed::start();
+    let done =
+        finish(testbed.openssh("ssh").args(["-tt", DEVICE, "test -t 0 && echo a terminal"])).succeeded();
     assert_eq!(done.text().trim_end(), "a terminal");
 }
 
 #[test]
 fn a_session_leaves_nothing_behind() {
-    let site = Site::start();
-    finish(site.openssh("ssh").args([DEVICE, "true"])).succeeded();
-    site.bench.left_alone_with(Duration::from_secs(5), &site.residents());
+    let testbed = Testbed::start();
+    finish(testbed.openssh("ssh").args([DEVICE, "true"])).succeeded();
+    testbed.sandbox.leaves_only(Duration::from_secs(5), &testbed.residents());
 }
 
 #[test]
 fn scp_carries_files_both_ways() {
-    let site = Site::start();
+    let testbed = Testbed::start();
     let sent = random(8 << 20);
     let (here, there, back) =
-        (site.bench.write("here", &sent), site.bench.path("there"), site.bench.path("back"));
+        (testbed.sandbox.write("here", &sent), testbed.sandbox.path("there"), testbed.sandbox.path("back"));
     let remote = format!("{DEVICE}:{}", there.display());
     // The SFTP protocol, and the one before it.
     for protocol in ["-s", "-O"] {
-        finish(site.openssh("scp").args(["-q", protocol]).arg(&here).arg(&remote)).succeeded();
-        finish(site.openssh("scp").args(["-q", protocol]).arg(&remote).arg(&back)).succeeded();
+        finish(testbed.openssh("scp").args(["-q", protocol]).arg(&here).arg(&remote)).succeeded();
+        finish(testbed.openssh("scp").args(["-q", protocol]).arg(&remote).arg(&back)).succeeded();
         for copy in [&there, &back] {
             assert_eq!(sha256(&fs::read(copy).unwrap()), sha256(&sent), "{protocol} {}", copy.display());
             fs::remove_file(copy).unwrap();
@@ -72,58 +74,58 @@ fn scp_carries_files_both_ways() {
 
 #[test]
 fn sftp_runs_a_batch() {
-    let site = Site::start();
+    let testbed = Testbed::start();
     let sent = random(100_000);
-    site.bench.write("here", &sent);
-    let there = site.bench.path("there");
+    testbed.sandbox.write("here", &sent);
+    let there = testbed.sandbox.path("there");
     fs::create_dir(&there).unwrap();
     let batch = format!("cd {}\nput here put\nls -1\nget put back\n", there.display());
-    let batch = site.bench.write("batch", batch);
-    let done = finish(site.openssh("sftp").arg("-b").arg(batch).arg(DEVICE)).succeeded();
+    let batch = testbed.sandbox.write("batch", batch);
+    let done = finish(testbed.openssh("sftp").arg("-b").arg(batch).arg(DEVICE)).succeeded();
     assert!(done.text().lines().any(|line| line.trim() == "put"), "{}", done.text());
     assert_eq!(fs::read(there.join("put")).unwrap(), sent);
-    assert_eq!(fs::read(site.bench.path("back")).unwrap(), sent);
+    assert_eq!(fs::read(testbed.sandbox.path("back")).unwrap(), sent);
 }
 
 #[test]
 fn sessions_of_a_control_master_share_one_stream() {
-    let site = Site::start();
-    let socket = site.bench.path("control");
+    let testbed = Testbed::start();
+    let socket = testbed.sandbox.path("control");
     let ssh = |args: &[&str]| {
-        let mut ssh = site.openssh("ssh");
+        let mut ssh = testbed.openssh("ssh");
         ssh.arg("-S").arg(&socket).args(args);
         ssh
     };
-    let mut master = Process::start(&site.bench, "master", &mut ssh(&["-M", "-N", DEVICE]));
+    let mut master = Process::start(&testbed.sandbox, "master", &mut ssh(&["-M", "-N", DEVICE]));
     eventually(LIMIT, || {
         let check = finish(&mut ssh(&["-O", "check", DEVICE]));
         if check.status.success() { Ok(()) } else { Err(check.stderr) }
     });
     let mut sessions: Vec<Process> = (0..3)
-        .map(|_| Process::start(&site.bench, "session", &mut ssh(&[DEVICE, "echo up; exec cat"])))
+        .map(|_| Process::start(&testbed.sandbox, "session", &mut ssh(&[DEVICE, "echo up; exec cat"])))
         .collect();
     for session in &mut sessions {
         session.says("up", 1, LIMIT);
     }
-    let helpers = site.helpers();
+    let helpers = testbed.helpers();
     assert_eq!(helpers.len(), 1, "{helpers:?}");
     drop(sessions);
     finish(&mut ssh(&["-O", "exit", DEVICE])).succeeded();
     master.ends(LIMIT);
-    site.bench.left_alone_with(Duration::from_secs(5), &site.residents());
+    testbed.sandbox.leaves_only(Duration::from_secs(5), &testbed.residents());
 }
 
 #[test]
 fn sixteen_ssh_at_once_each_get_their_own_answer() {
     let _turn = heavy();
-    let site = Site::start();
+    let testbed = Testbed::start();
     thread::scope(|scope| {
         for number in 0..16 {
-            let site = &site;
+            let testbed = &testbed;
             scope.spawn(move || {
                 let echo = format!("echo {number}; cat");
                 let done =
-                    run(site.openssh("ssh").args([DEVICE, &echo]), Stdin::Ends(b"in"), LONG).succeeded();
+                    run(testbed.openssh("ssh").args([DEVICE, &echo]), Stdin::Ends(b"in"), LONG).succeeded();
                 assert_eq!(done.text(), format!("{number}\nin"));
             });
         }
@@ -133,8 +135,8 @@ fn sixteen_ssh_at_once_each_get_their_own_answer() {
 #[test]
 fn a_quarter_of_a_gigabyte_comes_through_both_ways_unchanged() {
     let _turn = heavy();
-    let site = Site::start();
-    let done = exchange(site.openssh("ssh").args([DEVICE, "cat"]), 256 << 20, LONG);
+    let testbed = Testbed::start();
+    let done = exchange(testbed.openssh("ssh").args([DEVICE, "cat"]), 256 << 20, LONG);
     assert_eq!(done.received, done.sent);
     assert_eq!((done.beyond, done.status.code()), (0, Some(0)));
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::support::{DEVICE, LIMIT, Site, Stdin, run};
+use crate::support::{DEVICE, LIMIT, Stdin, Testbed, run};
 
 /// Within this, nothing of a session that has ended may be left.
 const GONE: Duration = Duration::from_secs(5);
@@ -44,15 +44,15 @@ fn python() -> PathBuf {
 
 #[track_caller]
 fn reaches_the_device_and_leaves_nothing(script: &str) {
-    let site = Site::start();
-    let me = run(site.bench.command("id").arg("-un"), Stdin::Ends(b""), LIMIT).succeeded();
-    let mut client = site.bench.command(python());
-    client.args(["-c", script, me.text().trim()]).arg(site.bench.path("user_key"));
-    let helper = site.hub.helper(&site.bench);
+    let testbed = Testbed::start();
+    let me = run(testbed.sandbox.command("id").arg("-un"), Stdin::Ends(b""), LIMIT).succeeded();
+    let mut client = testbed.sandbox.command(python());
+    client.args(["-c", script, me.text().trim()]).arg(testbed.sandbox.path("user_key"));
+    let helper = testbed.hub.helper(&testbed.sandbox);
     client.arg(helper.get_program()).args(helper.get_args()).args(["--", DEVICE]);
     let done = run(&mut client, Stdin::Ends(b""), LIMIT).succeeded();
     assert_eq!(done.text(), "reached\n3000000\n", "{}", done.stderr);
-    site.bench.left_alone_with(GONE, &site.residents());
+    testbed.sandbox.leaves_only(GONE, &testbed.residents());
 }
 
 #[test]
@@ -67,15 +67,15 @@ fn paramiko_reaches_a_device_and_leaves_nothing() {
 
 #[test]
 fn asyncssh_is_told_the_reason() {
-    let mut site = Site::start();
-    site.agent.kill();
+    let mut testbed = Testbed::start();
+    testbed.agent.kill();
     let script = format!(
         "{}\ntry:\n    asyncio.run(main())\nexcept asyncssh.DisconnectError as error:\n    print(error.reason)\n",
         ASYNCSSH.trim_end().trim_end_matches("asyncio.run(main())")
     );
-    let mut client = site.bench.command(python());
-    client.args(["-c", &script, "nobody"]).arg(site.bench.path("user_key"));
-    let helper = site.hub.helper(&site.bench);
+    let mut client = testbed.sandbox.command(python());
+    client.args(["-c", &script, "nobody"]).arg(testbed.sandbox.path("user_key"));
+    let helper = testbed.hub.helper(&testbed.sandbox);
     client.arg(helper.get_program()).args(helper.get_args()).args(["--connect-timeout", "1s", "--", DEVICE]);
     let done = run(&mut client, Stdin::Ends(b""), LIMIT).succeeded();
     assert!(

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use iotstream::clock::unix_seconds;
 use iotstream::iothub::{ConnectionString, Key, Resource, SasToken, UnixSeconds};
 
-use crate::support::{Bench, DEVICE, Hub, LIMIT, Stdin, run, serve};
+use crate::support::{DEVICE, Hub, LIMIT, Sandbox, Stdin, run, serve};
 
 const UNAVAILABLE: i32 = 69;
 const DENIED: i32 = 77;
@@ -22,21 +22,21 @@ const KEY: &str = "aHVudGVyMg";
 /// A hub's profile with a source of its own, and the helper that uses it.
 struct Sourced {
     hub: Hub,
-    bench: Bench,
+    sandbox: Sandbox,
 }
 
 impl Sourced {
     fn new() -> Self {
-        let bench = Bench::new();
-        let hub = Hub::start(&bench, &["--device", DEVICE]);
-        Self { hub, bench }
+        let sandbox = Sandbox::new();
+        let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+        Self { hub, sandbox }
     }
 
     fn helper(&self, source: &str) -> Command {
         let ca_file = self.hub.dir.join("ca.pem");
         let text = format!("default = \"x\"\n[profile.x]\nca-file = {ca_file:?}\n{source}\n");
-        let config = self.bench.write("profiles.toml", text);
-        let mut command = self.bench.iotstream();
+        let config = self.sandbox.write("profiles.toml", text);
+        let mut command = self.sandbox.iotstream();
         command.arg("-vv").arg("--config").arg(config).arg(DEVICE);
         command
     }
@@ -60,27 +60,29 @@ impl Sourced {
 
 #[test]
 fn every_source_of_a_connection_string_works() {
-    let site = Sourced::new();
-    let string = site.hub.service_connection_string();
-    let file = site.bench.write("hub.conn", format!("{string}\n"));
-    let credentials = site.bench.path("credentials");
+    let testbed = Sourced::new();
+    let string = testbed.hub.service_connection_string();
+    let file = testbed.sandbox.write("hub.conn", format!("{string}\n"));
+    let credentials = testbed.sandbox.path("credentials");
     fs::create_dir(&credentials).unwrap();
     fs::write(credentials.join("hub"), &string).unwrap();
 
-    site.works(&mut site.helper(&format!("connection-string = {string:?}")));
-    site.works(&mut site.helper("connection-string-file = \"hub.conn\""));
-    site.works(site.helper("connection-string-env = \"MY_HUB\"").env("MY_HUB", &string));
-    site.works(&mut site.helper(&format!("connection-string-command = \"cat '{}'\"", file.display())));
-    site.works(&mut site.helper(&format!("connection-string-command = [\"cat\", {file:?}]")));
-    site.works(&mut site.helper("connection-string-command = { shell = \"cat hub.conn; echo a remark\" }"));
-    let mut helper = site.helper("connection-string-credential = \"hub\"");
-    site.works(helper.env("CREDENTIALS_DIRECTORY", &credentials));
+    testbed.works(&mut testbed.helper(&format!("connection-string = {string:?}")));
+    testbed.works(&mut testbed.helper("connection-string-file = \"hub.conn\""));
+    testbed.works(testbed.helper("connection-string-env = \"MY_HUB\"").env("MY_HUB", &string));
+    testbed.works(&mut testbed.helper(&format!("connection-string-command = \"cat '{}'\"", file.display())));
+    testbed.works(&mut testbed.helper(&format!("connection-string-command = [\"cat\", {file:?}]")));
+    testbed.works(
+        &mut testbed.helper("connection-string-command = { shell = \"cat hub.conn; echo a remark\" }"),
+    );
+    let mut helper = testbed.helper("connection-string-credential = \"hub\"");
+    testbed.works(helper.env("CREDENTIALS_DIRECTORY", &credentials));
 }
 
 #[test]
 fn a_ready_token_works_until_it_expires() {
-    let site = Sourced::new();
-    let string = site.hub.service_connection_string();
+    let testbed = Sourced::new();
+    let string = testbed.hub.service_connection_string();
     let parsed = ConnectionString::parse(&string).unwrap();
     let Key::Shared(key) = &parsed.key else { panic!("no key") };
     let now = unix_seconds(SystemTime::now()).0;
@@ -89,12 +91,12 @@ fn a_ready_token_works_until_it_expires() {
         let expiry = UnixSeconds(expiry);
         let token = SasToken::sign(&resource, expiry, key, parsed.policy.as_deref()).unwrap();
         let token = token.text().expose();
-        let mut helper = site.helper(&format!(
+        let mut helper = testbed.helper(&format!(
             "connection-string = \"HostName={};SharedAccessSignature={token}\"",
             parsed.hub
         ));
         if works {
-            site.works(&mut helper);
+            testbed.works(&mut helper);
             continue;
         }
         let done = run(&mut helper, Stdin::Stays(b"hello"), LIMIT);
@@ -107,9 +109,11 @@ fn a_ready_token_works_until_it_expires() {
 
 #[test]
 fn a_source_that_fails_is_named_with_the_reason_and_without_the_secret() {
-    let site = Sourced::new();
-    site.bench.write("broken.conn", format!("HostName=h;SharedAccessKeyName=service;SharedAccessKey=*{KEY}"));
-    let open = site.bench.write("open.conn", KEY);
+    let testbed = Sourced::new();
+    testbed
+        .sandbox
+        .write("broken.conn", format!("HostName=h;SharedAccessKeyName=service;SharedAccessKey=*{KEY}"));
+    let open = testbed.sandbox.write("open.conn", KEY);
     fs::set_permissions(&open, fs::Permissions::from_mode(0o640)).unwrap();
     let fails = "{ shell = \"echo HostName=aHVudGVyMg; echo the store is locked >&2; exit 2\" }";
     for (source, says) in [
@@ -143,7 +147,7 @@ fn a_source_that_fails_is_named_with_the_reason_and_without_the_secret() {
             "token-command in profile 'x': its command prints neither a bare token nor",
         ),
     ] {
-        let mut helper = site.helper(source);
+        let mut helper = testbed.helper(source);
         let done = run(helper.env("BAD_HUB", KEY), Stdin::Stays(b"hello"), LIMIT);
         assert_eq!(done.status.code(), Some(CONFIG), "{source}: {}", done.stderr);
         assert!(done.stderr.contains(says), "{source}: {}", done.stderr);
@@ -153,21 +157,21 @@ fn a_source_that_fails_is_named_with_the_reason_and_without_the_secret() {
 
 #[test]
 fn the_commands_of_a_profile_find_no_key_around_them() {
-    let site = Sourced::new();
-    let string = site.hub.service_connection_string();
-    site.bench.write("hub.conn", &string);
+    let testbed = Sourced::new();
+    let string = testbed.hub.service_connection_string();
+    testbed.sandbox.write("hub.conn", &string);
     // What it finds in its own environment, on its command line and on those of the helper.
     let spy = "{ shell = \"cat /proc/$$/environ /proc/$$/cmdline /proc/$PPID/cmdline /proc/$PPID/environ >seen; cat hub.conn\" }";
-    site.works(&mut site.helper(&format!("connection-string-command = {spy}")));
-    let seen = String::from_utf8_lossy(&fs::read(site.bench.path("seen")).unwrap()).into_owned();
+    testbed.works(&mut testbed.helper(&format!("connection-string-command = {spy}")));
+    let seen = String::from_utf8_lossy(&fs::read(testbed.sandbox.path("seen")).unwrap()).into_owned();
     assert!(seen.contains("IOTSTREAM_TEST_ID") && seen.contains("profiles.toml"), "{seen}");
-    site.no_key_in(&seen);
+    testbed.no_key_in(&seen);
 }
 
 /// A hub that only writes down what it is asked, for no emulator knows Entra ID; its address and its CA file.
-fn recording_hub(bench: &Bench) -> (String, mpsc::Receiver<String>) {
+fn recording_hub(sandbox: &Sandbox) -> (String, mpsc::Receiver<String>) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    bench.write("entra-ca.pem", made.cert.pem());
+    sandbox.write("entra-ca.pem", made.cert.pem());
     let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -191,15 +195,15 @@ fn recording_hub(bench: &Bench) -> (String, mpsc::Receiver<String>) {
 
 #[test]
 fn entra_tokens_go_out_as_bearer_tokens() {
-    let bench = Bench::new();
-    let (hub, told) = recording_hub(&bench);
+    let sandbox = Sandbox::new();
+    let (hub, told) = recording_hub(&sandbox);
     let az = "{\\\"accessToken\\\": \\\"eyJ0.aHVudGVyMg\\\", \\\"expires_on\\\": 4000000000, \\\"tokenType\\\": \\\"Bearer\\\"}";
     for command in ["\"echo eyJ0.aHVudGVyMg\"".to_owned(), format!("[\"echo\", \"{az}\"]")] {
         let config = format!(
             "default = \"x\"\n[profile.x]\nhub = \"{hub}\"\nca-file = \"entra-ca.pem\"\ntoken-command = {command}\n"
         );
-        let config = bench.write("profiles.toml", config);
-        let mut helper = bench.iotstream();
+        let config = sandbox.write("profiles.toml", config);
+        let mut helper = sandbox.iotstream();
         let done =
             run(helper.arg("-vv").arg("--config").arg(config).arg(DEVICE), Stdin::Stays(b"hello"), LIMIT);
         assert_eq!(done.status.code(), Some(DENIED), "{}", done.stderr);
@@ -212,9 +216,9 @@ fn entra_tokens_go_out_as_bearer_tokens() {
 
 #[test]
 fn a_command_that_fetches_a_credential_keeps_the_callers_environment_less_our_secrets() {
-    let bench = Bench::new();
-    let seen = bench.path("seen.env").display().to_string();
-    let profiles = bench.write(
+    let sandbox = Sandbox::new();
+    let seen = sandbox.path("seen.env").display().to_string();
+    let profiles = sandbox.write(
         "profiles.toml",
         format!(
             "default = \"a\"\n\
@@ -222,7 +226,7 @@ fn a_command_that_fetches_a_credential_keeps_the_callers_environment_less_our_se
              [profile.b]\nconnection-string-env = \"OTHER_KEY\"\n"
         ),
     );
-    let mut helper = bench.iotstream();
+    let mut helper = sandbox.iotstream();
     helper.arg("--config").arg(profiles).arg(DEVICE);
     helper
         .env("OTHER_KEY", "HostName=h;SharedAccessKeyName=service;SharedAccessKey=c2VjcmV0")

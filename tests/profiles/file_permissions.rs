@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Bench, DEVICE, Finished, LIMIT, Stdin, need, run};
+use crate::support::{DEVICE, Finished, LIMIT, Sandbox, Stdin, need, run};
 
 const CONFIG: i32 = 78;
 const TEMPORARY: i32 = 75;
@@ -30,8 +30,8 @@ fn give(path: &Path, user: Option<u32>, group: Option<u32>) {
     chown(path, user, group).expect("giving files to other users takes root");
 }
 
-fn list(bench: &Bench, config: &Path) -> Finished {
-    run(bench.iotstream().args(["profile", "list", "--config"]).arg(config), Stdin::Ends(b""), LIMIT)
+fn list(sandbox: &Sandbox, config: &Path) -> Finished {
+    run(sandbox.iotstream().args(["profile", "list", "--config"]).arg(config), Stdin::Ends(b""), LIMIT)
 }
 
 #[track_caller]
@@ -56,76 +56,76 @@ fn as_other(command: &Command) -> Command {
 }
 
 /// The test's binary where another user can run it.
-fn shared_program(bench: &Bench) -> PathBuf {
-    mode(&bench.path(""), 0o755);
-    let program = bench.path("iotstream");
+fn shared_program(sandbox: &Sandbox) -> PathBuf {
+    mode(&sandbox.path(""), 0o755);
+    let program = sandbox.path("iotstream");
     fs::copy(env!("CARGO_BIN_EXE_iotstream"), &program).unwrap();
     program
 }
 
 #[test]
 fn a_profile_file_is_refused_for_its_owner_its_mode_and_all_that_leads_to_it() {
-    let bench = Bench::new();
-    fs::create_dir_all(bench.path("above/own")).unwrap();
-    let file = bench.write("above/own/profiles.toml", INLINE);
+    let sandbox = Sandbox::new();
+    fs::create_dir_all(sandbox.path("above/own")).unwrap();
+    let file = sandbox.write("above/own/profiles.toml", INLINE);
     let directory = file.parent().unwrap();
-    list(&bench, &file).succeeded();
+    list(&sandbox, &file).succeeded();
 
     mode(&file, 0o644);
-    refused(&list(&bench, &file), &format!("chmod 600 '{}'", file.display()));
+    refused(&list(&sandbox, &file), &format!("chmod 600 '{}'", file.display()));
     // Without a secret in it, others may read it, and may not write to it.
     fs::write(&file, SOURCE).unwrap();
-    list(&bench, &file).succeeded();
+    list(&sandbox, &file).succeeded();
     mode(&file, 0o666);
-    refused(&list(&bench, &file), "is writable by other users (mode 0666)");
-    bench.write("above/own/profiles.toml", INLINE);
+    refused(&list(&sandbox, &file), "is writable by other users (mode 0666)");
+    sandbox.write("above/own/profiles.toml", INLINE);
 
     give(&file, Some(OTHER), None);
-    refused(&list(&bench, &file), "belongs to another user (uid 54321, not to root)");
+    refused(&list(&sandbox, &file), "belongs to another user (uid 54321, not to root)");
     give(&file, Some(0), None);
 
     for (path, open, says) in [
         (directory.to_owned(), 0o777, "(mode 0777)"),
-        (bench.path("above"), 0o757, "above is writable by other users (mode 0757)"),
+        (sandbox.path("above"), 0o757, "above is writable by other users (mode 0757)"),
     ] {
         mode(&path, open);
-        refused(&list(&bench, &file), says);
+        refused(&list(&sandbox, &file), says);
         mode(&path, 0o755);
     }
-    give(&bench.path("above"), Some(OTHER), None);
-    refused(&list(&bench, &file), "above belongs to another user");
-    give(&bench.path("above"), Some(0), None);
+    give(&sandbox.path("above"), Some(OTHER), None);
+    refused(&list(&sandbox, &file), "above belongs to another user");
+    give(&sandbox.path("above"), Some(0), None);
 
     // A dotfile manager's links, to the file and to its directory.
-    symlink("above/own", bench.path("linked")).unwrap();
-    symlink(bench.path("linked/profiles.toml"), bench.path("link.toml")).unwrap();
-    list(&bench, &bench.path("link.toml")).succeeded();
-    mode(&bench.path("above"), 0o777);
-    refused(&list(&bench, &bench.path("link.toml")), "above is writable by other users");
-    mode(&bench.path("above"), 0o755);
+    symlink("above/own", sandbox.path("linked")).unwrap();
+    symlink(sandbox.path("linked/profiles.toml"), sandbox.path("link.toml")).unwrap();
+    list(&sandbox, &sandbox.path("link.toml")).succeeded();
+    mode(&sandbox.path("above"), 0o777);
+    refused(&list(&sandbox, &sandbox.path("link.toml")), "above is writable by other users");
+    mode(&sandbox.path("above"), 0o755);
     rustix::fs::chownat(
         rustix::fs::CWD,
-        bench.path("linked"),
+        sandbox.path("linked"),
         Some(rustix::fs::Uid::from_raw(OTHER)),
         None,
         rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
     )
     .unwrap();
-    refused(&list(&bench, &bench.path("link.toml")), "linked belongs to another user");
-    list(&bench, &file).succeeded();
+    refused(&list(&sandbox, &sandbox.path("link.toml")), "linked belongs to another user");
+    list(&sandbox, &file).succeeded();
 }
 
 #[test]
 fn what_the_next_command_would_refuse_is_not_added_to() {
-    let bench = Bench::new();
-    let directory = bench.path("shared");
+    let sandbox = Sandbox::new();
+    let directory = sandbox.path("shared");
     fs::create_dir(&directory).unwrap();
     give(&directory, None, Some(OTHER));
     mode(&directory, 0o775);
     let file = directory.join("profiles.toml");
     let string = "HostName=h;SharedAccessKeyName=service;SharedAccessKey=aHVudGVyMg==\n";
     let add = |name: &str| {
-        let mut add = bench.iotstream();
+        let mut add = sandbox.iotstream();
         run(add.args(["profile", "add", name, "--config"]).arg(&file), Stdin::Ends(string.as_bytes()), LIMIT)
     };
     refused(&add("x"), &format!("chmod go-w '{}'", directory.display()));
@@ -133,25 +133,25 @@ fn what_the_next_command_would_refuse_is_not_added_to() {
     mode(&directory, 0o755);
     add("x").succeeded();
     mode(&directory, 0o775);
-    refused(&list(&bench, &file), &format!("chmod go-w '{}'", directory.display()));
+    refused(&list(&sandbox, &file), &format!("chmod go-w '{}'", directory.display()));
     refused(&add("y"), &format!("chmod go-w '{}'", directory.display()));
 
     // The group that has only the owner in it shuts nobody out.
     for path in [&directory, &file] {
         give(path, Some(OTHER), Some(OTHER));
     }
-    let program = shared_program(&bench);
-    let mut other = bench.command(&program);
+    let program = shared_program(&sandbox);
+    let mut other = sandbox.command(&program);
     other.args(["profile", "list", "--config"]).arg(&file);
     run(&mut as_other(&other), Stdin::Ends(b""), LIMIT).succeeded();
 }
 
 #[test]
 fn secrets_that_kubernetes_systemd_and_namespaces_hand_over_work() {
-    let bench = Bench::new();
-    let program = shared_program(&bench);
+    let sandbox = Sandbox::new();
+    let program = shared_program(&sandbox);
     // As the kubelet lays them out: a sticky directory, links, and a file of root's for the pod's group.
-    let (secrets, data) = (bench.path("secrets"), bench.path("secrets/..2026_01"));
+    let (secrets, data) = (sandbox.path("secrets"), sandbox.path("secrets/..2026_01"));
     fs::create_dir_all(&data).unwrap();
     mode(&secrets, 0o1777);
     fs::write(data.join("hub"), "HostName=localhost:1;SharedAccessKeyName=s;SharedAccessKey=aHVudGVyMg==")
@@ -160,10 +160,10 @@ fn secrets_that_kubernetes_systemd_and_namespaces_hand_over_work() {
     give(&data.join("hub"), Some(0), Some(OTHER));
     symlink("..2026_01", secrets.join("..data")).unwrap();
     symlink("..data/hub", secrets.join("hub")).unwrap();
-    let config = bench.path("profiles.toml");
+    let config = sandbox.path("profiles.toml");
     let helper = |source: &str| {
         fs::write(&config, format!("default = \"x\"\n[profile.x]\n{source}\n")).unwrap();
-        let mut helper = bench.command(&program);
+        let mut helper = sandbox.command(&program);
         helper.arg("--config").arg(&config).args([DEVICE, "5901"]);
         helper
     };
@@ -175,7 +175,7 @@ fn secrets_that_kubernetes_systemd_and_namespaces_hand_over_work() {
     let from_file = format!("connection-string-file = {:?}", secrets.join("hub"));
     reaches(&mut as_other(&helper(&from_file)));
     // The same where root and everybody else show as nobody.
-    let mut namespace = bench.command(need("unshare"));
+    let mut namespace = sandbox.command(need("unshare"));
     namespace.args(["--user", "--map-current-user"]).arg(&program).args(helper(&from_file).get_args());
     reaches(&mut as_other(&namespace));
     let mut credential = helper("connection-string-credential = \"hub\"");
@@ -202,16 +202,16 @@ fn fifo(path: &Path) {
 
 #[test]
 fn a_home_that_is_missing_is_not_made_for_a_profile() {
-    let bench = Bench::new();
-    let home = bench.path("no/such/home");
+    let sandbox = Sandbox::new();
+    let home = sandbox.path("no/such/home");
     let string = b"HostName=h;SharedAccessKeyName=service;SharedAccessKey=aHVudGVyMg==\n";
-    let mut add = bench.iotstream();
+    let mut add = sandbox.iotstream();
     let done = run(add.args(["profile", "add", "x"]).env("HOME", &home), Stdin::Ends(string), LIMIT);
     assert_eq!(done.status.code(), Some(74), "{}", done.stderr);
-    assert!(done.stderr.contains("the home directory") && !bench.path("no").exists(), "{}", done.stderr);
+    assert!(done.stderr.contains("the home directory") && !sandbox.path("no").exists(), "{}", done.stderr);
     // The working directory is nobody's home.
-    fs::create_dir(bench.path("work")).unwrap();
-    let mut path = bench.iotstream();
+    fs::create_dir(sandbox.path("work")).unwrap();
+    let mut path = sandbox.iotstream();
     path.args(["profile", "path"]).env("HOME", "work");
     let path = run(&mut path, Stdin::Ends(b""), LIMIT).succeeded();
     assert!(path.text().starts_with('/') && !path.text().contains("work"), "{}", path.text());

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::{Bench, DEVICE, Finished, Hub, LIMIT, Process, Stdin, in_service, run};
+use crate::support::{DEVICE, Finished, Hub, LIMIT, Process, Sandbox, Stdin, in_service, run};
 
 const CONFIG: i32 = 78;
 
@@ -25,40 +25,40 @@ fn echoes(helper: &mut Command) -> Finished {
 
 #[test]
 fn what_windows_and_portals_write_is_read_on_both_sides() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let wide = |text: &str| -> Vec<u8> {
         format!("\u{feff}{text}\r\n").encode_utf16().flat_map(u16::to_le_bytes).collect()
     };
     let string = fs::read_to_string(hub.device_file(DEVICE)).unwrap();
-    let key = bench.write("dev.conn", wide(&format!("$env:X = \"{}\"", string.trim())));
+    let key = sandbox.write("dev.conn", wide(&format!("$env:X = \"{}\"", string.trim())));
     let ca = fs::read_to_string(hub.dir.join("ca.pem")).unwrap();
-    let ca_file = bench.write("ca.pem", wide(&ca.replace('\n', "\r\n")));
-    let mut agent = bench.iotstream();
+    let ca_file = sandbox.write("ca.pem", wide(&ca.replace('\n', "\r\n")));
+    let mut agent = sandbox.iotstream();
     agent.args(["agent", "-vv", "--target", "echo=builtin:echo", "--connection-string-file"]).arg(&key);
-    let _agent: Process = in_service(&bench, agent.arg("--ca-file").arg(&ca_file));
+    let _agent: Process = in_service(&sandbox, agent.arg("--ca-file").arg(&ca_file));
 
     let json = format!("{{\n  \"connectionString\": \"{}\"\n}}\n", hub.service_connection_string());
-    let mut add = bench.iotstream();
-    add.args(["profile", "add", "x", "--ca-file"]).arg(bench.write("bom.pem", format!("\u{feff}\n{ca}")));
+    let mut add = sandbox.iotstream();
+    add.args(["profile", "add", "x", "--ca-file"]).arg(sandbox.write("bom.pem", format!("\u{feff}\n{ca}")));
     run(&mut add, Stdin::Ends(json.as_bytes()), LIMIT).succeeded();
-    let kept = fs::read_to_string(bench.path(".config/iotstream/profiles.toml")).unwrap();
+    let kept = fs::read_to_string(sandbox.path(".config/iotstream/profiles.toml")).unwrap();
     assert!(kept.contains(&format!("connection-string = \"{}\"", hub.service_connection_string())), "{kept}");
-    echoes(&mut bench.iotstream());
+    echoes(&mut sandbox.iotstream());
     // az's answer as a command's, over several lines.
     let config = format!(
         "default = \"x\"\n[profile.x]\nca-file = {ca_file:?}\nconnection-string-command = [\"cat\", {:?}]\n",
-        bench.write("az.json", &json)
+        sandbox.write("az.json", &json)
     );
-    let config = bench.write("windows.toml", wide(&config));
-    echoes(bench.iotstream().arg("--config").arg(config));
+    let config = sandbox.write("windows.toml", wide(&config));
+    echoes(sandbox.iotstream().arg("--config").arg(config));
 
-    bench.write("empty.conn", "\r\n");
+    sandbox.write("empty.conn", "\r\n");
     for (file, says) in [
-        (bench.path("empty.conn"), "the connection string is empty"),
-        (bench.path("ca.pem"), "it is a certificate, not a hub's connection string"),
+        (sandbox.path("empty.conn"), "the connection string is empty"),
+        (sandbox.path("ca.pem"), "it is a certificate, not a hub's connection string"),
     ] {
-        let mut agent = bench.iotstream();
+        let mut agent = sandbox.iotstream();
         refused(
             &run(agent.args(["agent", "--connection-string-file"]).arg(file), Stdin::Ends(b""), LIMIT),
             says,
@@ -69,8 +69,8 @@ fn what_windows_and_portals_write_is_read_on_both_sides() {
         (&*string, "it is a connection string, and holds no certificate"),
         ("-----BEGIN CERTIFICATE-----\nMIIB", "the certificate in line 1 has no END"),
     ] {
-        let mut helper = hub.helper(&bench);
-        let file = bench.write("wrong.pem", content);
+        let mut helper = hub.helper(&sandbox);
+        let file = sandbox.write("wrong.pem", content);
         refused(&run(helper.arg("--ca-file").arg(file).arg(DEVICE), Stdin::Ends(b""), LIMIT), says);
     }
 }

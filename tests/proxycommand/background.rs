@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
-use crate::support::{DEVICE, LIMIT, Process, Site, Stdin, device_with, eventually, need, run, serve};
+use crate::support::{DEVICE, LIMIT, Process, Stdin, Testbed, device_with, eventually, need, run, serve};
 
 /// What a shell runs, with `$SSH` for ssh and its configuration.
-fn shell(site: &Site, script: &str) -> Command {
-    let mut shell = site.bench.command("sh");
-    let config = site.bench.path("ssh_config");
-    let socket = site.bench.path("control");
+fn shell(testbed: &Testbed, script: &str) -> Command {
+    let mut shell = testbed.sandbox.command("sh");
+    let config = testbed.sandbox.path("ssh_config");
+    let socket = testbed.sandbox.path("control");
     shell.env("SSH", format!("{} -F {} -S {}", need("ssh").display(), config.display(), socket.display()));
     shell.args(["-c", script]);
     shell
@@ -26,46 +26,46 @@ fn stderr_of(helper: Pid) -> String {
 
 #[test]
 fn a_shell_that_reads_all_that_ssh_says_goes_on_once_ssh_is_in_the_background() {
-    let site = Site::start();
+    let testbed = Testbed::start();
     let script =
         format!("said=$($SSH -f -N -M {DEVICE} 2>&1); echo \"went on:$said\"; $SSH {DEVICE} echo reached");
-    let done = run(&mut shell(&site, &script), Stdin::Ends(b""), LIMIT).succeeded();
+    let done = run(&mut shell(&testbed, &script), Stdin::Ends(b""), LIMIT).succeeded();
     assert_eq!(done.text(), "went on:\nreached\n", "{}", done.stderr);
-    assert_eq!(stderr_of(site.helper()), "/dev/null");
-    run(&mut shell(&site, &format!("$SSH -O exit {DEVICE}")), Stdin::Ends(b""), LIMIT).succeeded();
-    site.bench.left_alone_with(LIMIT, &site.residents());
+    assert_eq!(stderr_of(testbed.helper()), "/dev/null");
+    run(&mut shell(&testbed, &format!("$SSH -O exit {DEVICE}")), Stdin::Ends(b""), LIMIT).succeeded();
+    testbed.sandbox.leaves_only(LIMIT, &testbed.residents());
 }
 
 #[test]
 fn a_shell_that_reads_all_that_ssh_says_goes_on_once_a_master_stays() {
-    let site = Site::start();
+    let testbed = Testbed::start();
     let options = "-o ControlMaster=auto -o ControlPersist=60";
     let script = format!("said=$($SSH {options} {DEVICE} echo reached 2>&1); echo \"went on: $said\"");
-    let done = run(&mut shell(&site, &script), Stdin::Ends(b""), LIMIT).succeeded();
+    let done = run(&mut shell(&testbed, &script), Stdin::Ends(b""), LIMIT).succeeded();
     assert_eq!(done.text(), "went on: reached\n", "{}", done.stderr);
-    site.helper();
-    run(&mut shell(&site, &format!("$SSH -O exit {DEVICE}")), Stdin::Ends(b""), LIMIT).succeeded();
-    site.bench.left_alone_with(LIMIT, &site.residents());
+    testbed.helper();
+    run(&mut shell(&testbed, &format!("$SSH -O exit {DEVICE}")), Stdin::Ends(b""), LIMIT).succeeded();
+    testbed.sandbox.leaves_only(LIMIT, &testbed.residents());
 }
 
 #[test]
 fn stderr_that_is_a_file_is_kept_when_ssh_goes_into_the_background() {
-    let mut site = Site::start();
-    let file = site.bench.path("stderr");
+    let mut testbed = Testbed::start();
+    let file = testbed.sandbox.path("stderr");
     let script = format!("$SSH -f -N {DEVICE} 2>'{}'", file.display());
-    run(&mut shell(&site, &script), Stdin::Ends(b""), LIMIT).succeeded();
-    site.helper();
-    site.agent.kill();
+    run(&mut shell(&testbed, &script), Stdin::Ends(b""), LIMIT).succeeded();
+    testbed.helper();
+    testbed.agent.kill();
     says(&file, "iotstream: error: ");
 }
 
 #[test]
 fn a_pipe_is_kept_while_the_ssh_that_started_the_helper_is_there() {
-    let mut site = Site::start();
-    let mut ssh = site.openssh("ssh");
-    let mut ssh = Process::start(&site.bench, "ssh", ssh.args([DEVICE, "echo up; exec cat"]));
+    let mut testbed = Testbed::start();
+    let mut ssh = testbed.openssh("ssh");
+    let mut ssh = Process::start(&testbed.sandbox, "ssh", ssh.args([DEVICE, "echo up; exec cat"]));
     ssh.says("up", 1, LIMIT);
-    site.agent.kill();
+    testbed.agent.kill();
     ssh.says("iotstream: hint: ", 1, LIMIT);
     assert!(ssh.stderr().contains("iotstream: error: "), "{}", ssh.stderr());
 }
@@ -77,14 +77,14 @@ fn what_ends_a_stream_is_told_to_a_pipe_and_is_on_record() {
         stream.write_all(b"here\n").unwrap();
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
-    let (mut agent, hub, bench) = device_with("x", port);
-    let mut helper = hub.helper(&bench);
-    let mut helper = Process::start(&bench, "helper", helper.args(["--stream", "x", "--", DEVICE]));
+    let (mut agent, hub, sandbox) = device_with("x", port);
+    let mut helper = hub.helper(&sandbox);
+    let mut helper = Process::start(&sandbox, "helper", helper.args(["--stream", "x", "--", DEVICE]));
     helper.says("here", 1, LIMIT);
     agent.kill();
     assert_eq!(helper.ends(LIMIT).code(), Some(75));
     assert!(helper.stderr().starts_with("iotstream: error: "), "{}", helper.stderr());
-    let last = run(bench.iotstream().arg("last"), Stdin::Ends(b""), LIMIT).succeeded();
+    let last = run(sandbox.iotstream().arg("last"), Stdin::Ends(b""), LIMIT).succeeded();
     assert!(last.text().contains("error: "), "{}", last.text());
 }
 
@@ -95,12 +95,12 @@ fn a_stream_that_ends_before_its_first_byte_is_called_that() {
         ask.send(()).unwrap();
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
-    let (mut agent, hub, bench) = device_with("hmi", port);
-    let mut helper = hub.helper(&bench);
+    let (mut agent, hub, sandbox) = device_with("hmi", port);
+    let mut helper = hub.helper(&sandbox);
     let mut helper =
-        Process::start(&bench, "helper", helper.args(["--stream", "hmi", "--log-file", "log", DEVICE]));
+        Process::start(&sandbox, "helper", helper.args(["--stream", "hmi", "--log-file", "log", DEVICE]));
     asked.recv_timeout(LIMIT).unwrap();
-    says(&bench.path("log"), "the stream is up");
+    says(&sandbox.path("log"), "the stream is up");
     agent.kill();
     assert_eq!(helper.ends(LIMIT).code(), Some(75));
     assert_eq!(helper.stdout(), "", "a silent caller of another stream is no ssh");
@@ -120,12 +120,12 @@ fn says(file: &Path, text: &str) {
 
 #[test]
 fn a_shell_gets_past_an_ssh_that_goes_into_the_background() {
-    let site = Site::start();
+    let testbed = Testbed::start();
     let begin = Instant::now();
     let script = format!("x=$($SSH -f -N {DEVICE} 2>&1); echo \"[$x]\"");
-    let done = run(&mut shell(&site, &script), Stdin::Ends(b""), LIMIT).succeeded();
+    let done = run(&mut shell(&testbed, &script), Stdin::Ends(b""), LIMIT).succeeded();
     let took = begin.elapsed();
     assert_eq!(done.text(), "[]\n");
     assert!(took < Duration::from_secs(5), "{took:?}");
-    site.helper();
+    testbed.helper();
 }

@@ -1,7 +1,7 @@
 //! The command line and the environment of the helper, under ssh and by hand.
 
 use crate::support::{
-    Bench, DEVICE, Finished, Hub, LIMIT, Site, SshFiles, Stdin, echo_device, need, run, ssh_config,
+    DEVICE, Finished, Hub, LIMIT, Sandbox, SshFiles, Stdin, Testbed, echo_device, need, run, ssh_config,
 };
 
 const CLIENT: Stdin<'_> = Stdin::Stays(b"SSH-2.0-OpenSSH_9.2\r\n");
@@ -9,15 +9,15 @@ const CLIENT: Stdin<'_> = Stdin::Stays(b"SSH-2.0-OpenSSH_9.2\r\n");
 /// How ssh says what a server told it.
 const SSH_SAYS: &str = "Received disconnect from UNKNOWN port 65535:";
 
-fn last(bench: &Bench) -> Finished {
-    run(bench.iotstream().arg("last"), Stdin::Ends(b""), LIMIT)
+fn last(sandbox: &Sandbox) -> Finished {
+    run(sandbox.iotstream().arg("last"), Stdin::Ends(b""), LIMIT)
 }
 
 /// Runs ssh, whose helper has `arguments`, and a variable besides.
-fn ssh(bench: &Bench, arguments: &str, (variable, value): (&str, &str)) -> Finished {
+fn ssh(sandbox: &Sandbox, arguments: &str, (variable, value): (&str, &str)) -> Finished {
     let helper = format!("{} {arguments}", env!("CARGO_BIN_EXE_iotstream"));
-    let config = ssh_config(bench, &SshFiles::make(bench), "ssh_config", &helper);
-    let mut ssh = bench.command(need("ssh"));
+    let config = ssh_config(sandbox, &SshFiles::make(sandbox), "ssh_config", &helper);
+    let mut ssh = sandbox.command(need("ssh"));
     ssh.arg("-F").arg(config).args([DEVICE, "true"]).env(variable, value);
     run(&mut ssh, Stdin::Ends(b""), LIMIT)
 }
@@ -25,10 +25,10 @@ fn ssh(bench: &Bench, arguments: &str, (variable, value): (&str, &str)) -> Finis
 /// Each of `says` is said by ssh, on the helper's stderr, and by `iotstream last`.
 #[track_caller]
 fn told_everywhere(arguments: &str, variable: (&str, &str), says: &[&str]) -> String {
-    let bench = Bench::new();
+    let sandbox = Sandbox::new();
     let string = "HostName=h;SharedAccessKeyName=s;SharedAccessKey=MDEyMw==";
-    bench.write("profiles.toml", format!("default = \"p\"\n[profile.p]\nconnection-string = {string:?}\n"));
-    let done = ssh(&bench, arguments, variable);
+    sandbox.write("profiles.toml", format!("default = \"p\"\n[profile.p]\nconnection-string = {string:?}\n"));
+    let done = ssh(&sandbox, arguments, variable);
     let in_band: Vec<_> = done.stderr.lines().filter(|line| line.starts_with(SSH_SAYS)).collect();
     let [in_band] = in_band[..] else { panic!("not once in band: {}", done.stderr) };
     let stderr: Vec<_> = done.stderr.lines().filter(|line| line.starts_with("iotstream: ")).collect();
@@ -37,7 +37,7 @@ fn told_everywhere(arguments: &str, variable: (&str, &str), says: &[&str]) -> St
         "{}",
         done.stderr
     );
-    let record = last(&bench).succeeded();
+    let record = last(&sandbox).succeeded();
     for text in says {
         for told in [in_band, stderr[0], record.text()] {
             assert!(told.contains(text), "'{text}' is not in {told}");
@@ -80,7 +80,7 @@ fn a_variable_that_is_wrong_is_named() {
         assert!(stderr.contains(&format!("{variable} names it")), "{stderr}");
     }
     // An option that is wrong is not the variable's fault.
-    let done = ssh(&Bench::new(), "--keepalive soon -- %h %p", ("IOTSTREAM_KEEPALIVE", "3s"));
+    let done = ssh(&Sandbox::new(), "--keepalive soon -- %h %p", ("IOTSTREAM_KEEPALIVE", "3s"));
     assert!(
         !done.stderr.contains("IOTSTREAM_KEEPALIVE") && done.stderr.contains("'soon'"),
         "{}",
@@ -90,14 +90,15 @@ fn a_variable_that_is_wrong_is_named() {
 
 #[test]
 fn a_log_file_that_cannot_be_opened_is_told_of_and_done_without() {
-    let site = Site::start();
-    site.configure("--log-file /nowhere/at/all/log");
-    let done = run(site.openssh("ssh").args([DEVICE, "echo reached"]), Stdin::Ends(b""), LIMIT).succeeded();
+    let testbed = Testbed::start();
+    testbed.configure("--log-file /nowhere/at/all/log");
+    let done =
+        run(testbed.openssh("ssh").args([DEVICE, "echo reached"]), Stdin::Ends(b""), LIMIT).succeeded();
     assert_eq!(done.text(), "reached\n");
     assert!(done.stderr.contains("log file /nowhere/at/all/log: it is not written"), "{}", done.stderr);
 
-    site.configure("");
-    let mut ssh = site.openssh("ssh");
+    testbed.configure("");
+    let mut ssh = testbed.openssh("ssh");
     ssh.env("IOTSTREAM_LOG_FILE", "/nowhere/at/all/log").args([DEVICE, "echo reached"]);
     let done = run(&mut ssh, Stdin::Ends(b""), LIMIT).succeeded();
     assert!(done.stderr.contains("IOTSTREAM_LOG_FILE names it"), "{}", done.stderr);
@@ -105,8 +106,8 @@ fn a_log_file_that_cannot_be_opened_is_told_of_and_done_without() {
 
 #[test]
 fn an_option_goes_before_a_variable() {
-    let bench = Bench::new();
-    let mut quiet = bench.iotstream();
+    let sandbox = Sandbox::new();
+    let mut quiet = sandbox.iotstream();
     let done =
         run(quiet.args(["-q", "profile", "path"]).env("IOTSTREAM_VERBOSE", "2"), Stdin::Ends(b""), LIMIT);
     assert_eq!(done.succeeded().stderr, "");
@@ -114,7 +115,7 @@ fn an_option_goes_before_a_variable() {
 
 #[test]
 fn what_is_no_connection_of_ssh_s_hears_nothing_in_band() {
-    let bench = Bench::new();
+    let sandbox = Sandbox::new();
     for (args, stdin) in [
         (&["check", "--no-such-option"][..], CLIENT),
         (&["--config", "F", "check", "--no-such-option"], CLIENT),
@@ -123,7 +124,7 @@ fn what_is_no_connection_of_ssh_s_hears_nothing_in_band() {
         (&["--no-such-option", DEVICE], Stdin::Stays(b"GET / HTTP/1.1\r\n")),
         (&["--no-such-option", DEVICE], Stdin::Ends(b"")),
     ] {
-        let done = run(bench.iotstream().args(args), stdin, LIMIT);
+        let done = run(sandbox.iotstream().args(args), stdin, LIMIT);
         assert_eq!((done.status.code(), done.text()), (Some(2), ""), "{args:?}: {}", done.stderr);
         assert!(
             done.stderr.starts_with("iotstream: error: unexpected argument"),
@@ -135,7 +136,7 @@ fn what_is_no_connection_of_ssh_s_hears_nothing_in_band() {
 
 #[test]
 fn common_options_stand_on_either_side_of_the_word() {
-    let (_agent, hub, bench) = echo_device("echo");
+    let (_agent, hub, sandbox) = echo_device("echo");
     let config = hub.dir.join("profiles.toml");
     let config = config.to_str().unwrap();
     for args in [
@@ -146,20 +147,20 @@ fn common_options_stand_on_either_side_of_the_word() {
         &["--config", config, "-q", "profile", "list"],
         &["--log-file", "log", "profile", "path"],
     ] {
-        run(bench.iotstream().args(args), Stdin::Ends(b""), LIMIT).succeeded();
+        run(sandbox.iotstream().args(args), Stdin::Ends(b""), LIMIT).succeeded();
     }
-    let agent = bench.write("agent.toml", "no = \"agent's\"\n");
-    let done = run(bench.iotstream().arg("--config").arg(agent).arg("agent"), Stdin::Ends(b""), LIMIT);
+    let agent = sandbox.write("agent.toml", "no = \"agent's\"\n");
+    let done = run(sandbox.iotstream().arg("--config").arg(agent).arg("agent"), Stdin::Ends(b""), LIMIT);
     assert!(done.stderr.contains("agent.toml:1"), "{}", done.stderr);
 }
 
 #[test]
 fn what_follows_two_dashes_is_a_host_whatever_it_is_called() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     for name in ["last", "agent", "check", "-v"] {
         for options in [&[][..], &["-v"], &[&format!("--name={name}")]] {
-            let mut helper = hub.helper(&bench);
+            let mut helper = hub.helper(&sandbox);
             let done = run(helper.args(options).args(["--", name, "22"]), Stdin::Ends(b""), LIMIT);
             assert!(done.stderr.contains(&format!("device {name} is not registered")), "{}", done.stderr);
         }
@@ -169,7 +170,7 @@ fn what_follows_two_dashes_is_a_host_whatever_it_is_called() {
 /// As containers, units and CI leave them behind.
 #[test]
 fn a_variable_of_ours_that_is_empty_says_nothing() {
-    let (_agent, hub, bench) = crate::support::echo_device("echo");
+    let (_agent, hub, sandbox) = crate::support::echo_device("echo");
     for name in [
         "LOG_FILE",
         "CA_FILE",
@@ -185,7 +186,7 @@ fn a_variable_of_ours_that_is_empty_says_nothing() {
         "RESPONSE_TIMEOUT",
         "PROXY",
     ] {
-        let mut helper = hub.helper(&bench);
+        let mut helper = hub.helper(&sandbox);
         helper.env(format!("IOTSTREAM_{name}"), "").args(["--stream", "echo", DEVICE]);
         let done = run(&mut helper, Stdin::Ends(b"there and back"), LIMIT);
         assert_eq!((done.status.code(), done.text()), (Some(0), "there and back"), "{name}: {}", done.stderr);

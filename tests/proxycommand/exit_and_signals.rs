@@ -10,22 +10,22 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::support::{
-    Bench, DEVICE, Hub, LIMIT, Process, Site, Stdin, agent, eventually, heavy, need, run, serve,
+    DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, Testbed, agent, eventually, heavy, need, run, serve,
 };
 
 /// A helper that is asked to end, or has nobody left, has done so within this.
 const SOON: Duration = Duration::from_secs(1);
 
 /// `ssh` under nohup, which keeps SIGHUP from it and from its helper.
-fn nohup(site: &Site) -> Command {
-    let mut nohup = site.bench.command("nohup");
-    nohup.arg(need("ssh")).arg("-F").arg(site.bench.path("ssh_config"));
+fn nohup(testbed: &Testbed) -> Command {
+    let mut nohup = testbed.sandbox.command("nohup");
+    nohup.arg(need("ssh")).arg("-F").arg(testbed.sandbox.path("ssh_config"));
     nohup
 }
 
 #[track_caller]
-fn no_helper_is_left(site: &Site) {
-    eventually(SOON, || match &site.helpers()[..] {
+fn no_helper_is_left(testbed: &Testbed) {
+    eventually(SOON, || match &testbed.helpers()[..] {
         [] => Ok(()),
         left => Err(format!("left behind: {left:?}")),
     });
@@ -34,59 +34,59 @@ fn no_helper_is_left(site: &Site) {
 #[test]
 fn ssh_killed_in_a_session_leaves_no_helper() {
     let _turn = heavy();
-    let site = Site::start();
-    for mut ssh in [site.openssh("ssh"), nohup(&site)] {
-        let mut ssh = Process::start(&site.bench, "ssh", ssh.args([DEVICE, "echo up; exec cat"]));
+    let testbed = Testbed::start();
+    for mut ssh in [testbed.openssh("ssh"), nohup(&testbed)] {
+        let mut ssh = Process::start(&testbed.sandbox, "ssh", ssh.args([DEVICE, "echo up; exec cat"]));
         ssh.says("up", 1, LIMIT);
-        site.helper();
+        testbed.helper();
         ssh.kill();
-        no_helper_is_left(&site);
+        no_helper_is_left(&testbed);
     }
 }
 
 #[test]
 fn ssh_killed_while_the_helper_waits_for_the_device_leaves_no_helper() {
     let _turn = heavy();
-    let mut site = Site::start();
-    site.agent.kill();
-    for (name, mut ssh) in [("ssh.log", site.openssh("ssh")), ("nohup.log", nohup(&site))] {
-        let log = site.bench.path(name);
-        site.configure(&format!("--connect-timeout 60s --log-file {}", log.display()));
-        let mut ssh = Process::start(&site.bench, "ssh", ssh.args([DEVICE, "true"]));
+    let mut testbed = Testbed::start();
+    testbed.agent.kill();
+    for (name, mut ssh) in [("ssh.log", testbed.openssh("ssh")), ("nohup.log", nohup(&testbed))] {
+        let log = testbed.sandbox.path(name);
+        testbed.configure(&format!("--connect-timeout 60s --log-file {}", log.display()));
+        let mut ssh = Process::start(&testbed.sandbox, "ssh", ssh.args([DEVICE, "true"]));
         // The hub has been reached; what follows is the wait.
         log_says(&log, "tls localhost");
-        site.helper();
+        testbed.helper();
         ssh.kill();
-        no_helper_is_left(&site);
+        no_helper_is_left(&testbed);
     }
 }
 
 #[test]
 fn ssh_killed_while_a_secret_store_is_asked_leaves_no_helper() {
     let _turn = heavy();
-    let site = Site::start();
-    let asked = site.bench.path("asked");
+    let testbed = Testbed::start();
+    let asked = testbed.sandbox.path("asked");
     let store = format!("touch {}; exec sleep 600", asked.display());
     let profile =
         format!("default = \"own\"\n[profile.own]\nconnection-string-command = {{ shell = {store:?} }}\n");
-    std::fs::write(site.hub.dir.join("profiles.toml"), profile).unwrap();
-    let mut ssh = Process::start(&site.bench, "ssh", site.openssh("ssh").args([DEVICE, "true"]));
+    std::fs::write(testbed.hub.dir.join("profiles.toml"), profile).unwrap();
+    let mut ssh = Process::start(&testbed.sandbox, "ssh", testbed.openssh("ssh").args([DEVICE, "true"]));
     eventually(LIMIT, || asked.exists().then_some(()).ok_or_else(|| "the store is asked".to_owned()));
-    site.helper();
+    testbed.helper();
     ssh.kill();
-    no_helper_is_left(&site);
+    no_helper_is_left(&testbed);
 }
 
 #[test]
 fn a_reader_that_has_gone_ends_the_helper_though_its_stdin_stays_open() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let port = serve(|mut stream| {
         // Until the helper is gone.
         let _ = std::io::copy(&mut std::io::repeat(b'x'), &mut stream);
     });
-    let _agent = agent(&bench, &hub, DEVICE, &[("ssh", port)]);
-    let mut helper = hub.helper(&bench);
+    let _agent = agent(&sandbox, &hub, DEVICE, &[("ssh", port)]);
+    let mut helper = hub.helper(&sandbox);
     let mut child = helper.arg(DEVICE).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdout = child.stdout.take().unwrap();
     stdout.read_exact(&mut [0; 1000]).unwrap();
@@ -105,10 +105,10 @@ fn log_says(log: &std::path::Path, text: &str) {
 
 #[test]
 fn a_hangup_does_not_end_a_session_under_nohup() {
-    let site = Site::start();
-    let mut ssh = nohup(&site);
+    let testbed = Testbed::start();
+    let mut ssh = nohup(&testbed);
     let mut ssh =
-        Process::start(&site.bench, "ssh", ssh.args([DEVICE, "echo up; exec cat"]).process_group(0));
+        Process::start(&testbed.sandbox, "ssh", ssh.args([DEVICE, "echo up; exec cat"]).process_group(0));
     ssh.says("up", 1, LIMIT);
     let group = Pid::from_raw(ssh.pid().try_into().unwrap()).unwrap();
     kill_process_group(group, Signal::HUP).unwrap();
@@ -122,8 +122,8 @@ fn a_hangup_does_not_end_a_session_under_nohup() {
 
 #[test]
 fn a_server_that_goes_is_told_as_ssh_tells_it() {
-    let site = Site::start();
-    let mut ssh = site.openssh("ssh");
+    let testbed = Testbed::start();
+    let mut ssh = testbed.openssh("ssh");
     let done = run(ssh.args([DEVICE, "kill -9 $PPID; sleep 1"]), Stdin::Stays(b""), LIMIT);
     assert_eq!(done.status.code(), Some(255), "{}", done.stderr);
     assert!(done.stderr.contains("closed by remote host"), "{}", done.stderr);
@@ -134,29 +134,29 @@ fn a_server_that_goes_is_told_as_ssh_tells_it() {
 /// background.
 #[test]
 fn a_hangup_does_not_end_a_session_in_the_background() {
-    let site = Site::start();
-    let socket = site.bench.path("control");
+    let testbed = Testbed::start();
+    let socket = testbed.sandbox.path("control");
     let ssh = |args: &[&str]| {
-        let mut ssh = site.openssh("ssh");
+        let mut ssh = testbed.openssh("ssh");
         ssh.arg("-S").arg(&socket).args(args).arg(DEVICE);
         heeding_hangups(&ssh)
     };
     run(&mut ssh(&["-M", "-f", "-N"]), Stdin::Ends(b""), LIMIT).succeeded();
-    let helper = site.helper();
+    let helper = testbed.helper();
     kill_process(helper, Signal::HUP).unwrap();
     // One that obeys takes up to a second to end.
     thread::sleep(2 * SOON);
-    assert_eq!(site.helper(), helper);
+    assert_eq!(testbed.helper(), helper);
     run(&mut ssh(&["-O", "exit"]), Stdin::Ends(b""), LIMIT).succeeded();
-    no_helper_is_left(&site);
+    no_helper_is_left(&testbed);
 }
 
 #[test]
 fn ssh_s_last_words_reach_the_server_over_a_slow_network() {
-    let mut site = Site::with_hub(&["--inject", "latency=100ms"]);
-    run(site.openssh("ssh").args([DEVICE, "true"]), Stdin::Ends(b""), LIMIT).succeeded();
-    site.sshd.process.says("disconnected by user", 1, LIMIT);
-    site.bench.left_alone_with(LIMIT, &site.residents());
+    let mut testbed = Testbed::with_hub(&["--inject", "latency=100ms"]);
+    run(testbed.openssh("ssh").args([DEVICE, "true"]), Stdin::Ends(b""), LIMIT).succeeded();
+    testbed.sshd.process.says("disconnected by user", 1, LIMIT);
+    testbed.sandbox.leaves_only(LIMIT, &testbed.residents());
 }
 
 /// The same command with SIGHUP as it is by default: whoever runs the tests under nohup has it ignored, and the helper
@@ -172,8 +172,8 @@ fn heeding_hangups(command: &Command) -> Command {
 fn a_helper_told_to_end_delivers_what_it_was_given_and_ends_within_a_second() {
     const GIVEN: usize = 60_000;
     let _turn = heavy();
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE, "--inject", "latency=50ms"]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "latency=50ms"]);
     let (tell, told) = mpsc::channel();
     let port = serve(move |mut stream| {
         let mut all = Vec::new();
@@ -181,12 +181,12 @@ fn a_helper_told_to_end_delivers_what_it_was_given_and_ends_within_a_second() {
         let _ = stream.read_to_end(&mut all);
         let _ = tell.send(all.len());
     });
-    let _agent = agent(&bench, &hub, DEVICE, &[("sink", port)]);
+    let _agent = agent(&sandbox, &hub, DEVICE, &[("sink", port)]);
     for signal in [Signal::TERM, Signal::HUP] {
-        let log = bench.path(format!("{signal:?}.log"));
-        let mut helper = hub.helper(&bench);
+        let log = sandbox.path(format!("{signal:?}.log"));
+        let mut helper = hub.helper(&sandbox);
         helper.args(["--stream", "sink", "--log-file"]).arg(&log).arg(DEVICE);
-        let mut helper = Process::start(&bench, "helper", &mut heeding_hangups(&helper));
+        let mut helper = Process::start(&sandbox, "helper", &mut heeding_hangups(&helper));
         log_says(&log, "the stream is up");
         helper.say(&"x".repeat(GIVEN));
         helper.signal(signal);

@@ -1,39 +1,39 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::{Bench, DEVICE, Hub, Process, SshFiles, agent, closed_port, need, serve, ssh_config};
+use crate::support::{DEVICE, Hub, Process, Sandbox, SshFiles, agent, closed_port, need, serve, ssh_config};
 
 /// A user whose way to a device fails, and how.
-pub struct Situation {
+pub struct FailingConnection {
     /// The device that is asked for.
     pub device: &'static str,
     // In the order in which they are to end: the directory last.
     agent: Option<Process>,
     hub: Option<Hub>,
     config: PathBuf,
-    pub bench: Bench,
+    pub sandbox: Sandbox,
 }
 
 /// The port that an agent's `ssh` target has, where an agent is to be there.
 type Target = Option<fn() -> u16>;
 
-impl Situation {
+impl FailingConnection {
     fn with_hub(device: &'static str, faults: &[&str], target: Target) -> Self {
-        let bench = Bench::new();
+        let sandbox = Sandbox::new();
         let faults = faults.iter().flat_map(|fault| ["--inject", fault]);
-        let hub = Hub::start(&bench, &["--device", DEVICE].into_iter().chain(faults).collect::<Vec<_>>());
-        let agent = target.map(|port| agent(&bench, &hub, DEVICE, &[("ssh", port())]));
-        let config = config(&bench, hub.dir.join("profiles.toml"));
-        Self { device, agent, hub: Some(hub), config, bench }
+        let hub = Hub::start(&sandbox, &["--device", DEVICE].into_iter().chain(faults).collect::<Vec<_>>());
+        let agent = target.map(|port| agent(&sandbox, &hub, DEVICE, &[("ssh", port())]));
+        let config = config(&sandbox, hub.dir.join("profiles.toml"));
+        Self { device, agent, hub: Some(hub), config, sandbox }
     }
 
-    fn with_profile(make: impl FnOnce(&Bench) -> (Option<Hub>, String)) -> Self {
-        let bench = Bench::new();
-        let (hub, profile) = make(&bench);
-        let profiles = bench
+    fn with_profile(make: impl FnOnce(&Sandbox) -> (Option<Hub>, String)) -> Self {
+        let sandbox = Sandbox::new();
+        let (hub, profile) = make(&sandbox);
+        let profiles = sandbox
             .write("own.toml", format!("default = \"own\"\n[profile.own]\nconnection-string = {profile}\n"));
-        let config = config(&bench, profiles);
-        Self { device: DEVICE, agent: None, hub, config, bench }
+        let config = config(&sandbox, profiles);
+        Self { device: DEVICE, agent: None, hub, config, sandbox }
     }
 
     pub fn device_offline() -> Self {
@@ -49,8 +49,8 @@ impl Situation {
     }
 
     pub fn wrong_key() -> Self {
-        Self::with_profile(|bench| {
-            let hub = Hub::start(bench, &["--device", DEVICE]);
+        Self::with_profile(|sandbox| {
+            let hub = Hub::start(sandbox, &["--device", DEVICE]);
             let profile = format!(
                 "\"HostName={};SharedAccessKeyName=service;SharedAccessKey=MDEyMw==\"\nca-file = {:?}",
                 hub.https,
@@ -68,8 +68,8 @@ impl Situation {
     }
 
     pub fn tls_not_trusted() -> Self {
-        Self::with_profile(|bench| {
-            let hub = Hub::start(bench, &["--device", DEVICE]);
+        Self::with_profile(|sandbox| {
+            let hub = Hub::start(sandbox, &["--device", DEVICE]);
             let profile = format!("{:?}", hub.service_connection_string());
             (Some(hub), profile)
         })
@@ -88,14 +88,14 @@ impl Situation {
         Self::with_hub(DEVICE, &[], Some(|| serve(drop)))
     }
 
-    /// What lives as long as the situation.
+    /// What lives as long as the test.
     pub fn residents(&self) -> Vec<&Process> {
         self.agent.iter().chain(self.hub.iter().map(|hub| &hub.process)).collect()
     }
 
     /// A program of OpenSSH's, as talkative as users have it.
     pub fn openssh(&self, program: &str) -> Command {
-        let mut command = self.bench.command(need(program));
+        let mut command = self.sandbox.command(need(program));
         command.arg("-F").arg(&self.config).args(["-o", "LogLevel=INFO", "-o", "BatchMode=yes"]);
         command
     }
@@ -103,17 +103,17 @@ impl Situation {
     /// A program that runs ssh itself, which `variable` tells it how.
     pub fn over_ssh(&self, program: &str, variable: &str) -> Command {
         let ssh = format!("{} -F {} -o LogLevel=INFO", need("ssh").display(), self.config.display());
-        let mut command = self.bench.command(need(program));
+        let mut command = self.sandbox.command(need(program));
         command.env(variable, ssh);
         command
     }
 }
 
-fn config(bench: &Bench, profiles: PathBuf) -> PathBuf {
+fn config(sandbox: &Sandbox, profiles: PathBuf) -> PathBuf {
     let helper = format!(
         "{} --config {} --connect-timeout 1s %h %p",
         env!("CARGO_BIN_EXE_iotstream"),
         profiles.display()
     );
-    ssh_config(bench, &SshFiles::make(bench), "ssh_config", &helper)
+    ssh_config(sandbox, &SshFiles::make(sandbox), "ssh_config", &helper)
 }

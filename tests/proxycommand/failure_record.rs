@@ -1,19 +1,20 @@
 //! The record that `iotstream last` shows.
 
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::{fs, io};
 
-use crate::support::{Bench, DEVICE, Hub, LIMIT, Stdin, agent, run, serve};
+use crate::support::{DEVICE, Hub, LIMIT, Sandbox, Stdin, agent, run, serve};
 
 #[test]
 fn the_last_failure_is_on_record_for_nobody_else_to_read() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
-    let last = || run(bench.iotstream().arg("last"), Stdin::Ends(b""), LIMIT);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let last = || run(sandbox.iotstream().arg("last"), Stdin::Ends(b""), LIMIT);
     assert_eq!(last().status.code(), Some(1), "nothing has failed yet");
 
     let failed = run(
-        hub.helper(&bench).args(["--connect-timeout", "1s", DEVICE]),
+        hub.helper(&sandbox).args(["--connect-timeout", "1s", DEVICE]),
         Stdin::Stays(b"SSH-2.0-x\r\n"),
         LIMIT,
     );
@@ -26,7 +27,7 @@ fn the_last_failure_is_on_record_for_nobody_else_to_read() {
     for secret in hub.keys().iter().map(String::as_str).chain(["sig=", "SharedAccess", "eyJ"]) {
         assert!(!record.text().contains(secret), "{secret} is in {}", record.text());
     }
-    let state = bench.path(".local/state/iotstream");
+    let state = sandbox.path(".local/state/iotstream");
     for entry in fs::read_dir(&state).unwrap() {
         let metadata = entry.unwrap().metadata().unwrap();
         assert_eq!(metadata.mode() & 0o777, 0o600);
@@ -36,21 +37,21 @@ fn the_last_failure_is_on_record_for_nobody_else_to_read() {
 
 #[test]
 fn a_stream_that_breaks_is_on_record_and_in_the_log_file() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE, "--inject", "cut=100"]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "cut=100"]);
     let port = serve(|mut stream| {
         // The cut may come before all is written.
         let _ = io::copy(&mut io::repeat(b'x'), &mut stream);
     });
-    let _agent = agent(&bench, &hub, DEVICE, &[("ssh", port)]);
-    let log = bench.path("helper.log");
+    let _agent = agent(&sandbox, &hub, DEVICE, &[("ssh", port)]);
+    let log = sandbox.path("helper.log");
     let done = run(
-        hub.helper(&bench).arg("--log-file").arg(&log).arg(DEVICE),
+        hub.helper(&sandbox).arg("--log-file").arg(&log).arg(DEVICE),
         Stdin::Stays(b"SSH-2.0-x\r\n"),
         LIMIT,
     );
     assert_eq!(done.status.code(), Some(75));
-    let last = run(bench.iotstream().arg("last"), Stdin::Ends(b""), LIMIT).succeeded();
+    let last = run(sandbox.iotstream().arg("last"), Stdin::Ends(b""), LIMIT).succeeded();
     for text in [&done.stderr, last.text(), &fs::read_to_string(&log).unwrap()] {
         assert!(text.contains("error: the stream was cut"), "{text}");
     }

@@ -1,5 +1,6 @@
 //! The helper dials the gateway that the hub named last time before the hub names one again.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
@@ -7,8 +8,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{fs, thread};
 
 use crate::support::*;
 
@@ -23,8 +24,8 @@ fn echoed(mut helper: Command) -> String {
 }
 
 /// Where the gateway is remembered; there is one hub.
-fn memory(bench: &Bench) -> PathBuf {
-    let state = bench.path(".local/state/iotstream");
+fn memory(sandbox: &Sandbox) -> PathBuf {
+    let state = sandbox.path(".local/state/iotstream");
     let mut files = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path());
     files.find(|path| path.file_name().unwrap().to_string_lossy().starts_with("gateway-")).unwrap()
 }
@@ -40,14 +41,14 @@ fn phases(log: &str) -> Vec<&str> {
 
 #[test]
 fn the_gateway_of_last_time_is_dialled_while_the_hub_asks_the_device() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE, "--inject", "latency=300ms"]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "latency=300ms"]);
     let echo = serve(|stream| drop(std::io::copy(&mut &stream, &mut &stream)));
-    let _agent = agent(&bench, &hub, DEVICE, &[("echo", echo)]);
-    let first = echoed(hub.helper(&bench));
+    let _agent = agent(&sandbox, &hub, DEVICE, &[("echo", echo)]);
+    let first = echoed(hub.helper(&sandbox));
     assert_eq!(phases(&first), ["dns", "tcp", "tls", "device", "dns", "tcp", "tls", "gateway"], "{first}");
-    assert_eq!(fs::read_to_string(memory(&bench)).unwrap(), format!("localhost:{}\n", hub.port()));
-    let second = echoed(hub.helper(&bench));
+    assert_eq!(fs::read_to_string(memory(&sandbox)).unwrap(), format!("localhost:{}\n", hub.port()));
+    let second = echoed(hub.helper(&sandbox));
     let order = phases(&second);
     assert_eq!(order[order.len() - 2..], ["device", "gateway"], "{second}");
     assert_eq!(order.iter().filter(|phase| **phase == "tls").count(), 2, "{second}");
@@ -55,10 +56,10 @@ fn the_gateway_of_last_time_is_dialled_while_the_hub_asks_the_device() {
 
 #[test]
 fn a_wrong_guess_costs_nothing_and_is_mended() {
-    let (_agent, hub, bench) = echo_device("echo");
-    echoed(hub.helper(&bench));
+    let (_agent, hub, sandbox) = echo_device("echo");
+    echoed(hub.helper(&sandbox));
     let silent = serve(|mut stream| drop(stream.read_to_end(&mut Vec::new())));
-    let right = fs::read_to_string(memory(&bench)).unwrap();
+    let right = fs::read_to_string(memory(&sandbox)).unwrap();
     let wrong = [
         format!("localhost:{}\n", closed_port()),
         format!("localhost:{silent}\n"),
@@ -67,11 +68,11 @@ fn a_wrong_guess_costs_nothing_and_is_mended() {
         String::new(),
     ];
     for guess in wrong {
-        fs::write(memory(&bench), &guess).unwrap();
+        fs::write(memory(&sandbox), &guess).unwrap();
         let since = Instant::now();
-        let log = echoed(hub.helper(&bench));
+        let log = echoed(hub.helper(&sandbox));
         assert!(since.elapsed() < Duration::from_secs(5), "{guess:?} {log}");
-        eventually(LIMIT, || match fs::read_to_string(memory(&bench)).unwrap() {
+        eventually(LIMIT, || match fs::read_to_string(memory(&sandbox)).unwrap() {
             text if text == right => Ok(()),
             text => Err(text),
         });
@@ -118,22 +119,22 @@ fn records(mut near: TcpStream, mut far: TcpStream, requests: &AtomicUsize) -> s
 
 #[test]
 fn a_gateway_that_has_waited_for_too_long_is_dialled_again() {
-    let (_agent, hub, bench) = echo_device("echo");
+    let (_agent, hub, sandbox) = echo_device("echo");
     let port = impatient(hub.port().parse().unwrap());
     let here =
         |text: String| text.replace(&format!("localhost:{}", hub.port()), &format!("localhost:{port}"));
     let profiles = here(fs::read_to_string(hub.dir.join("profiles.toml")).unwrap());
     let ca = hub.dir.join("ca.pem");
-    let config = bench.write("relayed.toml", profiles);
+    let config = sandbox.write("relayed.toml", profiles);
     let helper = || {
-        let mut helper = bench.iotstream();
+        let mut helper = sandbox.iotstream();
         helper.arg("--config").arg(&config).arg("--ca-file").arg(&ca);
         helper
     };
     // Without a guess the second connection is the one to the gateway, and its end is an error.
     let first = run(helper().args(["--stream", "echo", DEVICE]), Stdin::Ends(b"x"), LIMIT);
     assert_eq!(first.status.code(), Some(75), "{}", first.stderr);
-    let state = bench.path(".local/state/iotstream");
+    let state = sandbox.path(".local/state/iotstream");
     fs::create_dir_all(&state).unwrap();
     let name = format!("gateway-localhost%3A{port}");
     fs::write(state.join(name), format!("localhost:{port}\n")).unwrap();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::{
-    Bench, DEVICE, Finished, Hub, LIMIT, Process, Site, SshFiles, Stdin, agent_with_config, need, run,
+    DEVICE, Finished, Hub, LIMIT, Process, Sandbox, SshFiles, Stdin, Testbed, agent_with_config, need, run,
     ssh_config,
 };
 
@@ -33,24 +33,24 @@ struct Names {
     profiles: PathBuf,
     _agents: Vec<Process>,
     _hub: Hub,
-    bench: Bench,
+    sandbox: Sandbox,
 }
 
 impl Names {
     /// In the ssh configuration the helper gets `arguments`.
     fn start(arguments: &str) -> Self {
-        let bench = Bench::new();
-        let files = SshFiles::make(&bench);
-        let hub = Hub::start(&bench, &[&["--device"], &IDS.map(|(id, _)| id)[..], &[DEVICE]].concat());
+        let sandbox = Sandbox::new();
+        let files = SshFiles::make(&sandbox);
+        let hub = Hub::start(&sandbox, &[&["--device"], &IDS.map(|(id, _)| id)[..], &[DEVICE]].concat());
         let agents = IDS.iter().map(|(id, encoded)| {
             let target = format!(
                 "[[target]]\nstream = \"ssh\"\ncommand = [{:?}, \"-i\", \"-f\", {:?}, \"-o\", 'SetEnv=\"DEVICE={id}\" {}']\n",
-                files.sshd, files.config, bench.mark()
+                files.sshd, files.config, sandbox.mark()
             );
-            agent_with_config(&bench, &hub, encoded, &target)
+            agent_with_config(&sandbox, &hub, encoded, &target)
         });
         let agents = agents.collect();
-        let profiles = bench.write(
+        let profiles = sandbox.write(
             "own.toml",
             format!(
                 "default = \"own\"\n[profile.own]\nconnection-string = {:?}\nca-file = {:?}\n\
@@ -61,12 +61,12 @@ impl Names {
         );
         let iotstream = env!("CARGO_BIN_EXE_iotstream");
         let helper = format!("{iotstream} --config {} --connect-timeout 1s {arguments}", profiles.display());
-        let config = ssh_config(&bench, &files, "ssh_config", &helper);
-        Self { config, profiles, _agents: agents, _hub: hub, bench }
+        let config = ssh_config(&sandbox, &files, "ssh_config", &helper);
+        Self { config, profiles, _agents: agents, _hub: hub, sandbox }
     }
 
     fn ssh(&self, name: &str) -> Finished {
-        let mut ssh: Command = self.bench.command(need("ssh"));
+        let mut ssh: Command = self.sandbox.command(need("ssh"));
         run(ssh.arg("-F").arg(&self.config).args([name, "echo $DEVICE"]), Stdin::Ends(b""), LIMIT)
     }
 }
@@ -106,7 +106,7 @@ fn the_host_alone_reaches_an_alias_and_shows_the_way_out_where_it_reaches_nothin
 #[test]
 fn the_host_alone_reaches_an_id_that_was_seen_whatever_its_case() {
     let names = Names::start("%h");
-    let mut devices = names.bench.iotstream();
+    let mut devices = names.sandbox.iotstream();
     run(devices.args(["devices", "--config"]).arg(&names.profiles), Stdin::Ends(b""), LIMIT).succeeded();
     assert_eq!(names.ssh("Press-7").succeeded().text().trim_end(), "Press-7");
     let done = names.ssh("Dev-01");
@@ -129,43 +129,43 @@ fn in_band(done: &Finished) -> &str {
 
 #[test]
 fn a_host_pattern_of_the_profile_names_the_device() {
-    let site = Site::start();
-    let profiles = site.bench.write(
+    let testbed = Testbed::start();
+    let profiles = testbed.sandbox.write(
         "mine.toml",
         format!(
             "[profile.factory]\nconnection-string = \"{}\"\nca-file = \"{}\"\nhosts = [\"*.factory\"]\n",
-            site.hub.service_connection_string(),
-            site.hub.dir.join("ca.pem").display(),
+            testbed.hub.service_connection_string(),
+            testbed.hub.dir.join("ca.pem").display(),
         ),
     );
     let helper = format!("\"{}\" --config {} \"%h\"", env!("CARGO_BIN_EXE_iotstream"), profiles.display());
-    let config = ssh_config(&site.bench, &site.files, "factory_config", &helper);
-    let mut ssh = site.bench.command(need("ssh"));
+    let config = ssh_config(&testbed.sandbox, &testbed.files, "factory_config", &helper);
+    let mut ssh = testbed.sandbox.command(need("ssh"));
     let done = finish(ssh.arg("-F").arg(config).args(["dev-1.factory", "echo reached"])).succeeded();
     assert_eq!(done.text(), "reached\n");
 }
 
 #[test]
 fn a_port_asks_for_its_own_stream() {
-    let site = Site::start();
-    finish(site.openssh("ssh").args(["-p", "2222", DEVICE, "true"])).succeeded();
-    let done = finish(site.openssh("ssh").args(["-p", "2223", DEVICE, "true"]));
+    let testbed = Testbed::start();
+    finish(testbed.openssh("ssh").args(["-p", "2222", DEVICE, "true"])).succeeded();
+    let done = finish(testbed.openssh("ssh").args(["-p", "2223", DEVICE, "true"]));
     assert_eq!(done.status.code(), Some(255));
     assert!(done.stderr.contains("tcp-2223"), "{}", done.stderr);
 }
 
 #[test]
 fn the_ports_of_a_profile_name_streams() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let profiles = format!(
         "default = \"x\"\n[profile.x]\nca-file = {:?}\nconnection-string = {:?}\nports = {{ 2222 = \"hmi\" }}\n",
         hub.dir.join("ca.pem"),
         hub.service_connection_string()
     );
-    let profiles = bench.write("ports.toml", profiles);
+    let profiles = sandbox.write("ports.toml", profiles);
     for (port, stream) in [("2222", "'hmi'"), ("22", "'ssh'"), ("80", "'tcp-80'")] {
-        let mut helper = bench.iotstream();
+        let mut helper = sandbox.iotstream();
         helper.args(["-vv", "--connect-timeout", "1", "--config"]).arg(&profiles).args([DEVICE, port]);
         let done = run(&mut helper, Stdin::Stays(b"hello"), LIMIT);
         assert!(done.stderr.contains(&format!("stream {stream}")), "{}", done.stderr);

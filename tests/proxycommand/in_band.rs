@@ -7,8 +7,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::failing_connection::Situation;
-use crate::support::{Bench, DEVICE, Finished, Hub, LIMIT, Process, Site, Stdin, agent, need, run, serve};
+use super::failing_connection::FailingConnection;
+use crate::support::{
+    DEVICE, Finished, Hub, LIMIT, Process, Sandbox, Stdin, Testbed, agent, need, run, serve,
+};
 
 /// How ssh says what a server told it.
 const SSH_SAYS: &str = "Received disconnect from UNKNOWN port 65535:";
@@ -18,48 +20,48 @@ const LONGEST: usize = 400;
 
 #[test]
 fn a_device_that_is_offline_is_told_of() {
-    shown_once("device-offline", &Situation::device_offline(), &["404103", "tracking id"]);
+    shown_once("device-offline", &FailingConnection::device_offline(), &["404103", "tracking id"]);
 }
 
 #[test]
 fn a_device_that_is_unknown_is_told_of() {
-    shown_once("unknown-device", &Situation::unknown_device(), &["404001", "tracking id"]);
+    shown_once("unknown-device", &FailingConnection::unknown_device(), &["404001", "tracking id"]);
 }
 
 #[test]
 fn a_device_that_rejects_is_told_of() {
-    shown_once("rejected", &Situation::rejected(), &["rejected"]);
+    shown_once("rejected", &FailingConnection::rejected(), &["rejected"]);
 }
 
 #[test]
 fn a_wrong_key_is_told_of() {
-    shown_once("wrong-key", &Situation::wrong_key(), &["401", "tracking id"]);
+    shown_once("wrong-key", &FailingConnection::wrong_key(), &["401", "tracking id"]);
 }
 
 #[test]
 fn a_hub_that_cannot_be_reached_is_told_of() {
-    shown_once("hub-unreachable", &Situation::hub_unreachable(), &["tcp"]);
+    shown_once("hub-unreachable", &FailingConnection::hub_unreachable(), &["tcp"]);
 }
 
 #[test]
 fn a_certificate_that_is_not_trusted_is_told_of() {
-    shown_once("tls-not-trusted", &Situation::tls_not_trusted(), &["not trusted"]);
+    shown_once("tls-not-trusted", &FailingConnection::tls_not_trusted(), &["not trusted"]);
 }
 
 #[test]
 fn a_gateway_that_refuses_is_told_of() {
-    shown_once("gateway-refuses", &Situation::gateway_refuses(), &["gateway", "401"]);
+    shown_once("gateway-refuses", &FailingConnection::gateway_refuses(), &["gateway", "401"]);
 }
 
 #[test]
 fn a_hub_that_throttles_is_told_of() {
-    shown_once("throttled", &Situation::throttled(), &["429", "tracking id"]);
+    shown_once("throttled", &FailingConnection::throttled(), &["429", "tracking id"]);
 }
 
 #[test]
 fn a_server_that_hangs_up_at_once_is_told_of() {
-    let situation = Situation::server_hangs_up();
-    let done = run(situation.openssh("ssh").args([DEVICE, "true"]), Stdin::Ends(b""), LIMIT);
+    let failing = FailingConnection::server_hangs_up();
+    let done = run(failing.openssh("ssh").args([DEVICE, "true"]), Stdin::Ends(b""), LIMIT);
     let said = done.stderr.lines().filter(|line| line.starts_with(SSH_SAYS));
     let reason = "the device accepted the stream and ended it before the first byte";
     assert_eq!(said.filter(|line| line.contains(reason)).count(), 1, "{}", done.stderr);
@@ -68,18 +70,18 @@ fn a_server_that_hangs_up_at_once_is_told_of() {
 #[test]
 fn ssh_that_allows_ten_seconds_hears_the_reason_in_time() {
     // As Ansible does; the helper cannot see it, and has its own limits.
-    let mut site = Site::start();
-    site.agent.kill();
-    let mut ssh = site.openssh("ssh");
+    let mut testbed = Testbed::start();
+    testbed.agent.kill();
+    let mut ssh = testbed.openssh("ssh");
     let done = run(ssh.args(["-o", "ConnectTimeout=10", DEVICE, "true"]), Stdin::Ends(b""), LIMIT);
     assert!(done.stderr.contains(SSH_SAYS) && done.stderr.contains("404103"), "{}", done.stderr);
 }
 
 /// Sends `opening` to a helper whose hub throttles, and gives what comes back as if from a server. `asks` is for what.
 fn answered(asks: &[&str], opening: Stdin<'_>) -> Vec<u8> {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE, "--inject", "status=429"]);
-    let mut helper = hub.helper(&bench);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "status=429"]);
+    let mut helper = hub.helper(&sandbox);
     let profiles = hub.dir.join("profiles.toml");
     let ports = "[profile.emulator.ports]\n22 = \"hmi\"\n2022 = \"ssh\"\n";
     if asks.contains(&"--own-ports") {
@@ -132,16 +134,16 @@ fn nothing_is_said_into_another_protocol() {
 #[test]
 fn nothing_is_said_after_the_remote_s_first_byte() {
     const BANNER: &[u8] = b"SSH-2.0-device\r\n";
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE, "--inject", "cut=200"]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "cut=200"]);
     let port = serve(|mut stream| {
         stream.write_all(BANNER).unwrap();
         // Goes through the hub while the cut still has to come, from the other side.
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
-    let _agent = agent(&bench, &hub, DEVICE, &[("ssh", port)]);
-    let mut helper = hub.helper(&bench);
-    let mut helper = Process::start(&bench, "helper", helper.arg(DEVICE));
+    let _agent = agent(&sandbox, &hub, DEVICE, &[("ssh", port)]);
+    let mut helper = hub.helper(&sandbox);
+    let mut helper = Process::start(&sandbox, "helper", helper.arg(DEVICE));
     helper.say("SSH-2.0-client\r\n");
     helper.says("SSH-2.0-device", 1, LIMIT);
     helper.say(&"x".repeat(1000));
@@ -152,9 +154,9 @@ fn nothing_is_said_after_the_remote_s_first_byte() {
 /// Runs every program into the failure: each shows ssh's line once, with all of `says`, and what is shown is what was
 /// seen before.
 #[track_caller]
-fn shown_once(name: &str, situation: &Situation, says: &[&str]) {
+fn shown_once(name: &str, failing: &FailingConnection, says: &[&str]) {
     let mut seen: Vec<(Vec<&str>, String)> = Vec::new();
-    for (caller, mut command) in callers(situation) {
+    for (caller, mut command) in callers(failing) {
         let done = run(&mut command, Stdin::Ends(b""), LIMIT);
         let context = format!("{caller}: {}", done.stderr);
         assert!(!done.status.success(), "{context}");
@@ -178,27 +180,27 @@ fn shown_once(name: &str, situation: &Situation, says: &[&str]) {
             _ => seen.push((vec![caller], shown)),
         }
     }
-    situation.bench.left_alone_with(Duration::from_secs(5), &situation.residents());
+    failing.sandbox.leaves_only(Duration::from_secs(5), &failing.residents());
     let table = seen.iter().map(|(callers, shown)| format!("{}{shown}\n", callers.join(", ")));
     compare(name, &table.collect::<String>());
 }
 
-fn callers(situation: &Situation) -> Vec<(&'static str, Command)> {
-    let remote = format!("{}:there", situation.device);
+fn callers(failing: &FailingConnection) -> Vec<(&'static str, Command)> {
+    let remote = format!("{}:there", failing.device);
     let with = |mut command: Command, args: &[&str]| {
         command.args(args);
         command
     };
-    let ssh = |args: &[&str]| with(situation.openssh("ssh"), &[args, &[situation.device, "true"]].concat());
-    let control = format!("ControlPath={}", situation.bench.path("control").display());
-    let mut quiet = situation.bench.command(need("ssh"));
-    quiet.arg("-F").arg(situation.bench.path("ssh_config")).args(["-q", situation.device, "true"]);
+    let ssh = |args: &[&str]| with(failing.openssh("ssh"), &[args, &[failing.device, "true"]].concat());
+    let control = format!("ControlPath={}", failing.sandbox.path("control").display());
+    let mut quiet = failing.sandbox.command(need("ssh"));
+    quiet.arg("-F").arg(failing.sandbox.path("ssh_config")).args(["-q", failing.device, "true"]);
     vec![
         ("ssh", ssh(&[])),
-        ("scp", with(situation.openssh("scp"), &["ssh_config", &remote])),
-        ("sftp", with(situation.openssh("sftp"), &["-b", "/dev/null", situation.device])),
-        ("rsync", with(situation.over_ssh("rsync", "RSYNC_RSH"), &["ssh_config", &remote])),
-        ("git", with(situation.over_ssh("git", "GIT_SSH_COMMAND"), &["ls-remote", &remote])),
+        ("scp", with(failing.openssh("scp"), &["ssh_config", &remote])),
+        ("sftp", with(failing.openssh("sftp"), &["-b", "/dev/null", failing.device])),
+        ("rsync", with(failing.over_ssh("rsync", "RSYNC_RSH"), &["ssh_config", &remote])),
+        ("git", with(failing.over_ssh("git", "GIT_SSH_COMMAND"), &["ls-remote", &remote])),
         // Then the helper's stderr is /dev/null, and ssh's line all there is.
         ("ssh ControlPersist", ssh(&["-o", "ControlMaster=auto", "-o", "ControlPersist=60", "-o", &control])),
         ("ssh -q", quiet),

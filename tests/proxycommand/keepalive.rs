@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::support::{
-    Bench, DEVICE, Hub, LIMIT, Process, Stdin, agent, agent_with_config, echo_device, heavy, random, run,
+    DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, agent, agent_with_config, echo_device, heavy, random, run,
     serve, sha256,
 };
 
@@ -20,17 +20,17 @@ struct Echo {
     log: PathBuf,
     hub: Hub,
     _agent: Process,
-    _bench: Bench,
+    _sandbox: Sandbox,
 }
 
 impl Echo {
     fn start(keepalive: &str) -> Self {
-        let (agent, hub, bench) = echo_device("echo");
-        let log = bench.path("helper.log");
-        let mut helper = hub.helper(&bench);
+        let (agent, hub, sandbox) = echo_device("echo");
+        let log = sandbox.path("helper.log");
+        let mut helper = hub.helper(&sandbox);
         helper.args(["--keepalive", keepalive, "--stream", "echo", "--log-file"]).arg(&log).arg(DEVICE);
-        let helper = Process::start(&bench, "helper", &mut helper);
-        let mut echo = Self { helper, log, hub, _agent: agent, _bench: bench };
+        let helper = Process::start(&sandbox, "helper", &mut helper);
+        let mut echo = Self { helper, log, hub, _agent: agent, _sandbox: sandbox };
         echo.answers("one");
         echo
     }
@@ -69,8 +69,8 @@ const LARGE: usize = 30_000_000;
 #[test]
 fn a_target_that_does_not_read_for_a_while_is_no_dead_network() {
     let _turn = heavy();
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let (tell, told) = mpsc::channel();
     let port = serve(move |mut stream| {
         thread::sleep(NAP);
@@ -78,9 +78,9 @@ fn a_target_that_does_not_read_for_a_while_is_no_dead_network() {
         let _ = stream.read_to_end(&mut all);
         let _ = tell.send(sha256(&all));
     });
-    let _agent = agent(&bench, &hub, DEVICE, &[("slow", port)]);
+    let _agent = agent(&sandbox, &hub, DEVICE, &[("slow", port)]);
     let sent = random(LARGE);
-    let mut helper = hub.helper(&bench);
+    let mut helper = hub.helper(&sandbox);
     helper.args(["--keepalive", "1s", "--stream", "slow", DEVICE]);
     let done = run(&mut helper, Stdin::Ends(&sent), 3 * LIMIT).succeeded();
     assert_eq!(done.stderr, "");
@@ -90,8 +90,8 @@ fn a_target_that_does_not_read_for_a_while_is_no_dead_network() {
 #[test]
 fn a_user_who_does_not_read_for_a_while_is_no_dead_network() {
     let _turn = heavy();
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let sent = random(LARGE);
     let expected = sha256(&sent);
     let port = serve(move |mut stream| {
@@ -99,8 +99,8 @@ fn a_user_who_does_not_read_for_a_while_is_no_dead_network() {
     });
     let config =
         format!("stream-keepalive = \"1s\"\n[[target]]\nstream = \"much\"\nconnect = \"127.0.0.1:{port}\"\n");
-    let _agent = agent_with_config(&bench, &hub, DEVICE, &config);
-    let mut helper = hub.helper(&bench);
+    let _agent = agent_with_config(&sandbox, &hub, DEVICE, &config);
+    let mut helper = hub.helper(&sandbox);
     helper.args(["--keepalive", "1s", "--stream", "much", DEVICE]);
     let mut child = helper.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     thread::sleep(NAP);

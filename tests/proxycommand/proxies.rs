@@ -6,32 +6,32 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::{
-    Bench, DEVICE, Finished, Hub, LIMIT, LOGIN, Process, Proxy, SshFiles, Sshd, Stdin, agent, agent_command,
-    closed_port, in_service, need, run, serve, ssh_config,
+    DEVICE, Finished, Hub, LIMIT, LOGIN, Process, Proxy, Sandbox, SshFiles, Sshd, Stdin, agent,
+    agent_command, closed_port, in_service, need, run, serve, ssh_config,
 };
 
 const TEMPORARY: i32 = 75;
 const DENIED: i32 = 77;
 
 /// A hub, a device's sshd, and a user's configuration.
-struct Site {
+struct Testbed {
     sshd: Sshd,
     hub: Hub,
     files: SshFiles,
-    bench: Bench,
+    sandbox: Sandbox,
 }
 
-impl Site {
+impl Testbed {
     fn start() -> Self {
-        let bench = Bench::new();
-        let files = SshFiles::make(&bench);
-        let hub = Hub::start(&bench, &["--device", DEVICE]);
-        let sshd = Sshd::start(&bench, &files);
-        Self { sshd, hub, files, bench }
+        let sandbox = Sandbox::new();
+        let files = SshFiles::make(&sandbox);
+        let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+        let sshd = Sshd::start(&sandbox, &files);
+        Self { sshd, hub, files, sandbox }
     }
 
     fn agent(&self) -> Command {
-        agent_command(&self.bench, &self.hub, DEVICE, &[("ssh", self.sshd.port)])
+        agent_command(&self.sandbox, &self.hub, DEVICE, &[("ssh", self.sshd.port)])
     }
 
     /// The hub as clients name it.
@@ -47,8 +47,8 @@ impl Site {
             env!("CARGO_BIN_EXE_iotstream"),
             self.hub.dir.join("profiles.toml").display()
         );
-        let config = ssh_config(&self.bench, &self.files, "ssh_config", &helper);
-        let mut ssh = self.bench.command(need("ssh"));
+        let config = ssh_config(&self.sandbox, &self.files, "ssh_config", &helper);
+        let mut ssh = self.sandbox.command(need("ssh"));
         ssh.arg("-F").arg(config).args([DEVICE, "echo through"]);
         ssh
     }
@@ -56,76 +56,76 @@ impl Site {
 
 /// ssh and the agent both go through the proxy at `url`, and nothing goes past it.
 #[track_caller]
-fn carries(site: &Site, proxy: &Proxy, url: &str) {
-    let _agent = in_service(&site.bench, site.agent().env("HTTPS_PROXY", url));
-    let done = run(site.ssh().env("ALL_PROXY", url), Stdin::Ends(b""), LIMIT).succeeded();
+fn carries(testbed: &Testbed, proxy: &Proxy, url: &str) {
+    let _agent = in_service(&testbed.sandbox, testbed.agent().env("HTTPS_PROXY", url));
+    let done = run(testbed.ssh().env("ALL_PROXY", url), Stdin::Ends(b""), LIMIT).succeeded();
     assert_eq!(done.text(), "through\n");
     let password = LOGIN.split_once(':').unwrap().1;
     assert!(!done.stderr.contains(password) && !done.stderr.contains("pass-word"), "{}", done.stderr);
     assert!(done.stderr.contains("proxy 127.0.0.1:"), "its time is told: {}", done.stderr);
     // MQTT and REST, and the gateway from both sides.
-    assert_eq!(proxy.tunnels_to(&site.hub(&site.hub.https)), 4, "{}", proxy.process.stdout());
+    assert_eq!(proxy.tunnels_to(&testbed.hub(&testbed.hub.https)), 4, "{}", proxy.process.stdout());
 }
 
 #[test]
 fn ssh_and_the_agent_go_through_an_http_proxy_with_a_login() {
-    let site = Site::start();
-    let proxy = Proxy::http(&site.bench);
-    carries(&site, &proxy, &format!("http://{LOGIN}@127.0.0.1:{}", proxy.port));
+    let testbed = Testbed::start();
+    let proxy = Proxy::http(&testbed.sandbox);
+    carries(&testbed, &proxy, &format!("http://{LOGIN}@127.0.0.1:{}", proxy.port));
 }
 
 #[test]
 fn ssh_and_the_agent_go_through_an_https_proxy() {
-    let site = Site::start();
-    let inner = Proxy::http(&site.bench);
-    let (proxy, certificate) = Proxy::https(&site.bench, &inner);
+    let testbed = Testbed::start();
+    let inner = Proxy::http(&testbed.sandbox);
+    let (proxy, certificate) = Proxy::https(&testbed.sandbox, &inner);
     let url = format!("https://{LOGIN}@127.0.0.1:{}", proxy.port);
-    let untrusted = run(site.ssh().env("HTTPS_PROXY", &url), Stdin::Ends(b""), LIMIT);
+    let untrusted = run(testbed.ssh().env("HTTPS_PROXY", &url), Stdin::Ends(b""), LIMIT);
     assert!(
         untrusted.stderr.contains(&format!("the certificate of 127.0.0.1:{}", proxy.port)),
         "{}",
         untrusted.stderr
     );
     // The CA file of the profile and of the agent, which the hub has read already.
-    let both = [site.hub.dir.join("ca.pem"), certificate].map(|file| fs::read_to_string(file).unwrap());
-    fs::write(site.hub.dir.join("ca.pem"), both.concat()).unwrap();
-    carries(&site, &inner, &url);
+    let both = [testbed.hub.dir.join("ca.pem"), certificate].map(|file| fs::read_to_string(file).unwrap());
+    fs::write(testbed.hub.dir.join("ca.pem"), both.concat()).unwrap();
+    carries(&testbed, &inner, &url);
 }
 
 #[test]
 fn ssh_and_the_agent_go_through_a_socks_proxy_that_resolves_the_names() {
-    let site = Site::start();
-    let proxy = Proxy::socks(&site.bench);
-    carries(&site, &proxy, &format!("socks5://{LOGIN}@127.0.0.1:{}", proxy.port));
+    let testbed = Testbed::start();
+    let proxy = Proxy::socks(&testbed.sandbox);
+    carries(&testbed, &proxy, &format!("socks5://{LOGIN}@127.0.0.1:{}", proxy.port));
 }
 
 #[test]
 fn mqtt_on_its_own_port_goes_through_the_proxy_of_the_agents_file() {
-    let site = Site::start();
-    let proxy = Proxy::socks(&site.bench);
+    let testbed = Testbed::start();
+    let proxy = Proxy::socks(&testbed.sandbox);
     let config = format!(
         "connection-string-file = {:?}\nca-file = {:?}\ntransport = \"mqtt\"\nmqtt-port = {}\n\
          proxy = \"socks5h://{LOGIN}@127.0.0.1:{}\"\n[[target]]\nstream = \"ssh\"\nconnect = \"127.0.0.1:{}\"\n",
-        site.hub.device_file(DEVICE),
-        site.hub.dir.join("ca.pem"),
-        site.hub.mqtts.rsplit_once(':').unwrap().1,
+        testbed.hub.device_file(DEVICE),
+        testbed.hub.dir.join("ca.pem"),
+        testbed.hub.mqtts.rsplit_once(':').unwrap().1,
         proxy.port,
-        site.sshd.port
+        testbed.sshd.port
     );
-    let config = site.bench.write("agent.toml", config);
+    let config = testbed.sandbox.write("agent.toml", config);
     // The file's word goes before the environment's.
-    let mut command = site.bench.iotstream();
+    let mut command = testbed.sandbox.iotstream();
     command.args(["agent", "-vv", "--config"]).arg(config).env("HTTPS_PROXY", "http://127.0.0.1:1");
-    let agent = in_service(&site.bench, &mut command);
-    run(&mut site.ssh(), Stdin::Ends(b""), LIMIT).succeeded();
-    assert_eq!(proxy.tunnels_to(&site.hub(&site.hub.mqtts)), 1);
-    assert_eq!(proxy.tunnels_to(&site.hub(&site.hub.https)), 1);
+    let agent = in_service(&testbed.sandbox, &mut command);
+    run(&mut testbed.ssh(), Stdin::Ends(b""), LIMIT).succeeded();
+    assert_eq!(proxy.tunnels_to(&testbed.hub(&testbed.hub.mqtts)), 1);
+    assert_eq!(proxy.tunnels_to(&testbed.hub(&testbed.hub.https)), 1);
     assert!(!agent.stderr().contains("pass"), "{}", agent.stderr());
 }
 
 /// Runs the helper with `proxy` in the environment.
-fn helper(bench: &Bench, hub: &Hub, proxy: &str) -> Finished {
-    let mut helper = hub.helper(bench);
+fn helper(sandbox: &Sandbox, hub: &Hub, proxy: &str) -> Finished {
+    let mut helper = hub.helper(sandbox);
     run(helper.arg(DEVICE).env("HTTPS_PROXY", proxy), Stdin::Stays(b"hello"), LIMIT)
 }
 
@@ -138,9 +138,9 @@ fn fails(done: &Finished, exit: i32, says: &str) {
 
 #[test]
 fn a_login_that_is_missing_or_wrong_is_named() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
-    let (http, socks) = (Proxy::http(&bench), Proxy::socks(&bench));
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let (http, socks) = (Proxy::http(&sandbox), Proxy::socks(&sandbox));
     let (http, socks) = (format!("127.0.0.1:{}", http.port), format!("127.0.0.1:{}", socks.port));
     for (url, says) in [
         (format!("http://{http}"), format!("proxy: {http}: it wants a user name and a password")),
@@ -154,61 +154,61 @@ fn a_login_that_is_missing_or_wrong_is_named() {
             format!("proxy: {socks}: it refuses the user name or the password"),
         ),
     ] {
-        fails(&helper(&bench, &hub, &url), DENIED, &says);
+        fails(&helper(&sandbox, &hub, &url), DENIED, &says);
     }
 }
 
 #[test]
 fn a_dead_proxy_is_named() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let dead = closed_port();
     for scheme in ["http", "https", "socks5"] {
-        let done = helper(&bench, &hub, &format!("{scheme}://me:hunter2@127.0.0.1:{dead}"));
+        let done = helper(&sandbox, &hub, &format!("{scheme}://me:hunter2@127.0.0.1:{dead}"));
         fails(&done, TEMPORARY, &format!("proxy: 127.0.0.1:{dead}: Connection refused"));
     }
-    let unknown = helper(&bench, &hub, "http://no-such-host.invalid:3128");
+    let unknown = helper(&sandbox, &hub, "http://no-such-host.invalid:3128");
     fails(&unknown, TEMPORARY, "proxy: no-such-host.invalid: ");
     let silent = serve(|mut stream| {
         let mut rest = Vec::new();
         // Until the helper gives up.
         let _ = stream.read_to_end(&mut rest);
     });
-    let done = helper(&bench, &hub, &format!("http://127.0.0.1:{silent}"));
+    let done = helper(&sandbox, &hub, &format!("http://127.0.0.1:{silent}"));
     fails(&done, TEMPORARY, &format!("proxy: no answer from 127.0.0.1:{silent} in 20s"));
 }
 
 #[test]
 fn what_is_no_proxy_is_not_passed_over() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
-    fails(&helper(&bench, &hub, "ftp://me:hunter2@proxy"), 2, "HTTPS_PROXY: it is not a proxy's URL");
-    let mut direct = hub.helper(&bench);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    fails(&helper(&sandbox, &hub, "ftp://me:hunter2@proxy"), 2, "HTTPS_PROXY: it is not a proxy's URL");
+    let mut direct = hub.helper(&sandbox);
     direct.args(["--proxy", "socks4://me:hunter2@proxy", DEVICE]);
     fails(&run(&mut direct, Stdin::Stays(b"hello"), LIMIT), 2, "--proxy or IOTSTREAM_PROXY: SOCKS 4");
 }
 
 #[test]
 fn no_proxy_and_none_lead_past_the_proxy() {
-    let site = Site::start();
-    let _agent: Process = agent(&site.bench, &site.hub, DEVICE, &[("ssh", site.sshd.port)]);
+    let testbed = Testbed::start();
+    let _agent: Process = agent(&testbed.sandbox, &testbed.hub, DEVICE, &[("ssh", testbed.sshd.port)]);
     let dead = format!("http://127.0.0.1:{}", closed_port());
-    let mut ssh = site.ssh();
+    let mut ssh = testbed.ssh();
     run(ssh.env("HTTPS_PROXY", &dead).env("NO_PROXY", "localhost,127.0.0.0/8"), Stdin::Ends(b""), LIMIT)
         .succeeded();
-    let mut ssh = site.ssh();
+    let mut ssh = testbed.ssh();
     run(ssh.env("HTTPS_PROXY", &dead).env("IOTSTREAM_PROXY", "none"), Stdin::Ends(b""), LIMIT).succeeded();
-    let mut ssh = site.ssh();
+    let mut ssh = testbed.ssh();
     let lost = run(ssh.env("HTTPS_PROXY", &dead), Stdin::Ends(b""), Duration::from_secs(60));
     assert_eq!(lost.status.code(), Some(255), "{}", lost.stderr);
 }
 
 #[test]
 fn variables_that_say_nothing_hide_nothing_and_none_is_no_host() {
-    let (_agent, hub, bench) = crate::support::echo_device("echo");
+    let (_agent, hub, sandbox) = crate::support::echo_device("echo");
     let dead = format!("http://127.0.0.1:{}", closed_port());
     let logs_in = |variables: &[(&str, &str)]| {
-        let mut helper = hub.helper(&bench);
+        let mut helper = hub.helper(&sandbox);
         helper.envs(variables.iter().copied()).args(["--stream", "echo", DEVICE]);
         let done = run(&mut helper, Stdin::Ends(b"there and back"), LIMIT);
         assert_eq!(done.status.code() == Some(0), done.text() == "there and back", "{}", done.stderr);

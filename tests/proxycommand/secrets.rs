@@ -15,17 +15,17 @@ fn holds_no_secret(place: &str, text: &str, keys: &[String]) {
 
 #[test]
 fn no_secret_shows_in_command_lines_or_in_logs() {
-    let (agent, hub, bench) = echo_device("echo");
+    let (agent, hub, sandbox) = echo_device("echo");
     let keys = hub.keys();
     assert_eq!(keys.len(), 2, "one of the service, one of the device");
-    let mut helper = hub.helper(&bench);
+    let mut helper = hub.helper(&sandbox);
     helper.args(["-vv", "--log-file", "helper.log", "--stream", "echo", DEVICE]);
-    let log = bench.path("helper.log");
-    let mut helper = Process::start(&bench, "helper", &mut helper);
+    let log = sandbox.path("helper.log");
+    let mut helper = Process::start(&sandbox, "helper", &mut helper);
     helper.say("echoed\n");
     helper.says("echoed", 1, LIMIT);
 
-    let seen = bench.processes(&[]);
+    let seen = sandbox.processes(&[]);
     assert!(seen.len() >= 3, "hub, agent and helper: {seen:?}");
     for seen in seen {
         holds_no_secret("a command line", &seen.cmdline, &keys);
@@ -40,13 +40,13 @@ fn no_secret_shows_in_command_lines_or_in_logs() {
 
 #[test]
 fn a_core_dump_holds_no_keys() {
-    let (_agent, hub, bench) = echo_device("ssh");
+    let (_agent, hub, sandbox) = echo_device("ssh");
     // As permissive as it gets here: where a limit is low already, the helper would have nothing to do.
-    let mut shell = bench.command("sh");
+    let mut shell = sandbox.command("sh");
     shell.args(["-c", "ulimit -S -c \"$(ulimit -H -c)\"; exec \"$@\"", "sh"]);
-    let helper = hub.helper(&bench);
+    let helper = hub.helper(&sandbox);
     shell.arg(helper.get_program()).args(helper.get_args()).arg(DEVICE);
-    let mut helper = Process::start(&bench, "helper", &mut shell);
+    let mut helper = Process::start(&sandbox, "helper", &mut shell);
     helper.say("echoed\n");
     helper.says("echoed", 1, LIMIT);
     let limits = fs::read_to_string(format!("/proc/{}/limits", helper.pid())).unwrap();

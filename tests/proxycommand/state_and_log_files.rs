@@ -38,46 +38,46 @@ fn fifo(path: &Path) {
 
 #[test]
 fn no_login_fails_for_its_state() {
-    let (_agent, hub, bench) = echo_device("echo");
-    echoes(&mut hub.helper(&bench));
-    let state = bench.path(".local/state/iotstream");
+    let (_agent, hub, sandbox) = echo_device("echo");
+    echoes(&mut hub.helper(&sandbox));
+    let state = sandbox.path(".local/state/iotstream");
     let kept: Vec<PathBuf> = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(!kept.is_empty(), "a login keeps the gateway");
     for file in &kept {
         fs::remove_file(file).unwrap();
         fifo(file);
     }
-    echoes(&mut hub.helper(&bench));
+    echoes(&mut hub.helper(&sandbox));
     // What others have a hand in is neither read nor written.
     for file in &kept {
         fs::remove_file(file).unwrap();
     }
     mode(&state, 0o777);
-    echoes(&mut hub.helper(&bench));
+    echoes(&mut hub.helper(&sandbox));
     assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
     mode(&state, 0o700);
     give(&state, Some(OTHER), None);
-    echoes(&mut hub.helper(&bench));
+    echoes(&mut hub.helper(&sandbox));
     assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
     give(&state, Some(0), None);
 
-    let absent = bench.path("no/such/home");
-    echoes(hub.helper(&bench).env("HOME", &absent));
+    let absent = sandbox.path("no/such/home");
+    echoes(hub.helper(&sandbox).env("HOME", &absent));
     assert!(!absent.exists(), "a missing home stays missing");
-    fs::create_dir(bench.path("work")).unwrap();
+    fs::create_dir(sandbox.path("work")).unwrap();
     for home in ["relative", "./relative", ""] {
-        echoes(hub.helper(&bench).env("HOME", home).current_dir(bench.path("work")));
-        assert_eq!(fs::read_dir(bench.path("work")).unwrap().count(), 0, "HOME={home}");
+        echoes(hub.helper(&sandbox).env("HOME", home).current_dir(sandbox.path("work")));
+        assert_eq!(fs::read_dir(sandbox.path("work")).unwrap().count(), 0, "HOME={home}");
     }
 }
 
 #[test]
 fn no_login_fails_for_its_log_and_others_have_no_hand_in_it() {
-    let (_agent, hub, bench) = echo_device("echo");
-    let log = bench.path("log");
-    let said = |path: &Path| echoes(hub.helper(&bench).arg("--log-file").arg(path)).stderr;
+    let (_agent, hub, sandbox) = echo_device("echo");
+    let log = sandbox.path("log");
+    let said = |path: &Path| echoes(hub.helper(&sandbox).arg("--log-file").arg(path)).stderr;
     // Not even where the umask lets all in.
-    let mut shell = bench.command("sh");
+    let mut shell = sandbox.command("sh");
     shell.args(["-c", "umask 000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_iotstream"), "--config"]);
     echoes(shell.arg(hub.dir.join("profiles.toml")).arg("--log-file").arg(&log));
     assert_eq!(mode_of(&log), 0o600);
@@ -86,9 +86,9 @@ fn no_login_fails_for_its_log_and_others_have_no_hand_in_it() {
     assert_eq!((mode_of(&log), fs::read_to_string(&log).unwrap().lines().count() > 1), (0o644, true));
 
     // A link of another user's is not followed.
-    fs::create_dir(bench.path("sticky")).unwrap();
-    mode(&bench.path("sticky"), 0o1777);
-    let (planted, victim) = (bench.path("sticky/log"), bench.write("victim", "whole"));
+    fs::create_dir(sandbox.path("sticky")).unwrap();
+    mode(&sandbox.path("sticky"), 0o1777);
+    let (planted, victim) = (sandbox.path("sticky/log"), sandbox.write("victim", "whole"));
     symlink(&victim, &planted).unwrap();
     rustix::fs::chownat(
         rustix::fs::CWD,
@@ -102,29 +102,29 @@ fn no_login_fails_for_its_log_and_others_have_no_hand_in_it() {
     assert!(warned.contains("sticky/log belongs to another user"), "{warned}");
     assert_eq!(fs::read_to_string(&victim).unwrap(), "whole");
     // Nor one that others can replace, nor what is not there, nor a pipe that nobody reads.
-    fs::create_dir(bench.path("open")).unwrap();
-    mode(&bench.path("open"), 0o777);
-    fifo(&bench.path("fifo"));
+    fs::create_dir(sandbox.path("open")).unwrap();
+    mode(&sandbox.path("open"), 0o777);
+    fifo(&sandbox.path("fifo"));
     for (path, says) in [
         ("open/log", "open is writable by other users"),
         ("none/log", "No such file or directory"),
         ("fifo", "No such device or address"),
         ("open", "Is a directory"),
     ] {
-        let warned = said(&bench.path(path));
+        let warned = said(&sandbox.path(path));
         assert!(warned.contains("log file") && warned.contains(says), "{path}: {warned}");
         assert_eq!(warned.lines().count(), 1, "{path}: {warned}");
     }
-    assert!(!bench.path("open/log").exists());
+    assert!(!sandbox.path("open/log").exists());
     // A link of our own is, and so are devices and pipes.
-    symlink("log", bench.path("own")).unwrap();
-    for path in [bench.path("own"), "/dev/null".into()] {
+    symlink("log", sandbox.path("own")).unwrap();
+    for path in [sandbox.path("own"), "/dev/null".into()] {
         assert_eq!(said(&path), "", "{}", path.display());
     }
     let through = said(Path::new("/dev/stderr"));
     assert!(through.contains(" info: "), "{through}");
     let reader = {
-        let path = bench.path("fifo");
+        let path = sandbox.path("fifo");
         std::thread::spawn(move || {
             let mut text = String::new();
             fs::File::open(path).unwrap().read_to_string(&mut text).unwrap();
@@ -133,7 +133,7 @@ fn no_login_fails_for_its_log_and_others_have_no_hand_in_it() {
     };
     // The reader's opening waits for ours; until it does, ours fails.
     while !reader.is_finished() {
-        said(&bench.path("fifo"));
+        said(&sandbox.path("fifo"));
     }
     assert!(reader.join().unwrap().contains(" info: "));
 }

@@ -11,8 +11,9 @@ const PHASES: [&str; 8] = ["dns", "tcp", "tls", "device", "dns", "tcp", "tls", "
 
 #[test]
 fn stats_are_one_line_at_the_end() {
-    let (_agent, hub, bench) = echo_device("ssh");
-    let done = run(hub.helper(&bench).args(["--stats", DEVICE]), Stdin::Ends(b"seven b"), LIMIT).succeeded();
+    let (_agent, hub, sandbox) = echo_device("ssh");
+    let done =
+        run(hub.helper(&sandbox).args(["--stats", DEVICE]), Stdin::Ends(b"seven b"), LIMIT).succeeded();
     assert_eq!(done.text(), "seven b");
     let line = done.stderr.strip_prefix("iotstream: stats: ").unwrap().strip_suffix('\n').unwrap();
     assert!(!line.contains('\n'), "{line}");
@@ -28,8 +29,8 @@ fn stats_are_one_line_at_the_end() {
 
 #[test]
 fn each_phase_is_one_line_on_request() {
-    let (_agent, hub, bench) = echo_device("ssh");
-    let done = run(hub.helper(&bench).args(["-v", DEVICE]), Stdin::Ends(b""), LIMIT).succeeded();
+    let (_agent, hub, sandbox) = echo_device("ssh");
+    let done = run(hub.helper(&sandbox).args(["-v", DEVICE]), Stdin::Ends(b""), LIMIT).succeeded();
     let lines = done.stderr.lines().map(|line| line.strip_prefix("iotstream: ").unwrap());
     let timed = lines.filter(|line| line.ends_with(" ms") && !line.starts_with("the stream"));
     let names = timed.map(|line| line.split_once(" localhost:").unwrap().0);
@@ -38,10 +39,10 @@ fn each_phase_is_one_line_on_request() {
 
 #[test]
 fn live_numbers_are_logged_on_sigusr1() {
-    let (_agent, hub, bench) = echo_device("ssh");
-    let log = bench.path("helper.log");
-    let mut helper = hub.helper(&bench);
-    let mut helper = Process::start(&bench, "helper", helper.arg("--log-file").arg(&log).arg(DEVICE));
+    let (_agent, hub, sandbox) = echo_device("ssh");
+    let log = sandbox.path("helper.log");
+    let mut helper = hub.helper(&sandbox);
+    let mut helper = Process::start(&sandbox, "helper", helper.arg("--log-file").arg(&log).arg(DEVICE));
     helper.say("four\n");
     helper.says("four", 1, LIMIT);
     helper.signal(Signal::USR1);

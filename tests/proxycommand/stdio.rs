@@ -11,7 +11,7 @@ use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::pipe::fcntl_getpipe_size;
 
 use crate::support::{
-    DEVICE, Finished, LIMIT, Site, Stdin, device_with, echo_device, eventually, heavy, need, random, run,
+    DEVICE, Finished, LIMIT, Stdin, Testbed, device_with, echo_device, eventually, heavy, need, random, run,
     serve, sha256,
 };
 
@@ -20,28 +20,28 @@ const SIZE: usize = 100 << 20;
 
 /// Runs `script`, in which `ssh` is ssh with the configuration.
 #[track_caller]
-fn shell(site: &Site, script: &str, limit: Duration) -> Finished {
-    let config = site.bench.path("ssh_config");
+fn shell(testbed: &Testbed, script: &str, limit: Duration) -> Finished {
+    let config = testbed.sandbox.path("ssh_config");
     let ssh = format!("ssh() {{ {} -F {} \"$@\"; }}\n", need("ssh").display(), config.display());
-    let mut shell: Command = site.bench.command("sh");
+    let mut shell: Command = testbed.sandbox.command("sh");
     run(shell.arg("-c").arg(ssh + script), Stdin::Ends(b""), limit).succeeded()
 }
 
 #[test]
 fn every_byte_reaches_a_reader_that_begins_late() {
     let _turn = heavy();
-    let site = Site::start();
-    let done = shell(&site, &format!("ssh {DEVICE} 'head -c {SIZE} /dev/zero' | (sleep 2; wc -c)"), LONG);
+    let testbed = Testbed::start();
+    let done = shell(&testbed, &format!("ssh {DEVICE} 'head -c {SIZE} /dev/zero' | (sleep 2; wc -c)"), LONG);
     assert_eq!(done.text().trim(), SIZE.to_string());
 }
 
 #[test]
 fn a_file_comes_back_unchanged() {
     let _turn = heavy();
-    let site = Site::start();
+    let testbed = Testbed::start();
     let content = random(SIZE);
-    let file = site.bench.write("file", &content);
-    let done = shell(&site, &format!("ssh {DEVICE} cat < {} | sha256sum", file.display()), LONG);
+    let file = testbed.sandbox.write("file", &content);
+    let done = shell(&testbed, &format!("ssh {DEVICE} cat < {} | sha256sum", file.display()), LONG);
     assert_eq!(done.text().split_whitespace().next(), Some(&*sha256(&content)));
 }
 
@@ -58,9 +58,9 @@ fn says(text: &'static str) -> u16 {
 #[test]
 fn stdout_carries_nothing_but_the_stream_however_much_is_logged() {
     const TEXT: &str = "exactly this\nand no more";
-    let (_agent, hub, bench) = device_with("text", says(TEXT));
+    let (_agent, hub, sandbox) = device_with("text", says(TEXT));
     for verbosity in [&["-q"][..], &[], &["-v"], &["-vv"], &["-vv", "--log-file", "helper.log"]] {
-        let mut helper = hub.helper(&bench);
+        let mut helper = hub.helper(&sandbox);
         let done = run(helper.args(verbosity).args(["--stream", "text", DEVICE]), Stdin::Stays(b""), LIMIT);
         assert_eq!(done.text(), TEXT, "{verbosity:?}");
         assert_eq!(done.status.code(), Some(0), "{verbosity:?}: {}", done.stderr);
@@ -75,11 +75,11 @@ fn is_blocking(fd: impl AsFd) -> bool {
 
 #[test]
 fn no_descriptor_that_others_share_is_left_without_blocking() {
-    let (_agent, hub, bench) = echo_device("ssh");
+    let (_agent, hub, sandbox) = echo_device("ssh");
     let (stdin, mut into) = io::pipe().unwrap();
     let (mut out, stdout) = io::pipe().unwrap();
     let (mut err, stderr) = io::pipe().unwrap();
-    let mut helper = hub.helper(&bench);
+    let mut helper = hub.helper(&sandbox);
     // -v keeps stderr from being let go.
     helper.args(["-v", DEVICE]).stdin(stdin.try_clone().unwrap());
     helper.stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
@@ -102,9 +102,9 @@ fn no_descriptor_that_others_share_is_left_without_blocking() {
 
 #[test]
 fn little_waits_in_stdin_s_pipe_for_a_line_that_is_not_known_to_be_fast() {
-    let (_agent, hub, bench) = echo_device("ssh");
+    let (_agent, hub, sandbox) = echo_device("ssh");
     let (stdin, mut into) = io::pipe().unwrap();
-    let mut helper = hub.helper(&bench);
+    let mut helper = hub.helper(&sandbox);
     let mut child = helper.arg(DEVICE).stdin(stdin).stdout(Stdio::piped()).spawn().unwrap();
     into.write_all(b"x").unwrap();
     child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();

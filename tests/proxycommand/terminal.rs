@@ -1,19 +1,20 @@
 //! The keys of a terminal reach ssh and the helper alike, and the helper leaves them to ssh.
 
+use std::fs;
+use std::thread;
 use std::time::Duration;
-use std::{fs, thread};
 
 use crate::support::{
-    DEVICE, INTERRUPT, LIMIT, Process, SUSPEND, Site, Stdin, Terminal, eventually, is_running, need, random,
-    run, sha256,
+    DEVICE, INTERRUPT, LIMIT, Process, SUSPEND, Stdin, Terminal, Testbed, eventually, is_running, need,
+    random, run, sha256,
 };
 
 #[test]
 fn ctrl_c_ends_one_session_of_a_control_master_and_no_other() {
-    let site = Site::start();
-    let config = site.bench.path("ssh_config");
-    let socket = site.bench.path("control");
-    let mut terminal = Terminal::open(&site.bench);
+    let testbed = Testbed::start();
+    let config = testbed.sandbox.path("ssh_config");
+    let socket = testbed.sandbox.path("control");
+    let mut terminal = Terminal::open(&testbed.sandbox);
     terminal.types(&format!(
         "{} -F {} -S {} -o ControlMaster=auto -o ControlPersist=60 {DEVICE} 'echo con\"\"nected; exec sleep 600'\n",
         need("ssh").display(),
@@ -22,13 +23,13 @@ fn ctrl_c_ends_one_session_of_a_control_master_and_no_other() {
     ));
     terminal.shows("connected");
     let ssh = |args: &[&str]| {
-        let mut ssh = site.openssh("ssh");
+        let mut ssh = testbed.openssh("ssh");
         ssh.arg("-S").arg(&socket).args(args);
         ssh
     };
-    let mut other = Process::start(&site.bench, "other", &mut ssh(&[DEVICE, "echo up; exec cat"]));
+    let mut other = Process::start(&testbed.sandbox, "other", &mut ssh(&[DEVICE, "echo up; exec cat"]));
     other.says("up", 1, LIMIT);
-    let helper = site.helper();
+    let helper = testbed.helper();
 
     terminal.types(INTERRUPT);
     terminal.types_until("echo pro''mpt\n", "prompt");
@@ -36,40 +37,40 @@ fn ctrl_c_ends_one_session_of_a_control_master_and_no_other() {
     other.says("still here", 1, LIMIT);
     let done = run(&mut ssh(&[DEVICE, "echo reached"]), Stdin::Ends(b""), LIMIT).succeeded();
     assert_eq!(done.text(), "reached\n");
-    assert_eq!(site.helper(), helper, "all of them are sessions of one helper");
+    assert_eq!(testbed.helper(), helper, "all of them are sessions of one helper");
     run(&mut ssh(&["-O", "exit", DEVICE]), Stdin::Ends(b""), LIMIT).succeeded();
 }
 
 #[test]
 fn ctrl_c_leaves_sftp_its_session() {
-    let site = Site::start();
-    let mut terminal = Terminal::open(&site.bench);
+    let testbed = Testbed::start();
+    let mut terminal = Terminal::open(&testbed.sandbox);
     terminal.types(&format!(
         "{} -F {} {DEVICE}\n",
         need("sftp").display(),
-        site.bench.path("ssh_config").display()
+        testbed.sandbox.path("ssh_config").display()
     ));
     terminal.types("pwd\n");
     terminal.shows("Remote working directory");
-    let helper = site.helper();
+    let helper = testbed.helper();
     terminal.types(INTERRUPT);
-    fs::create_dir(site.bench.path("a-new-folder")).unwrap();
-    terminal.types_until(&format!("ls {}\n", site.bench.path("").display()), "a-new-folder");
-    assert_eq!(site.helper(), helper);
+    fs::create_dir(testbed.sandbox.path("a-new-folder")).unwrap();
+    terminal.types_until(&format!("ls {}\n", testbed.sandbox.path("").display()), "a-new-folder");
+    assert_eq!(testbed.helper(), helper);
 }
 
 #[test]
 fn ctrl_z_suspends_scp_but_not_the_helper_and_the_copy_is_completed() {
-    let site = Site::start();
-    site.configure("--keepalive 2s");
+    let testbed = Testbed::start();
+    testbed.configure("--keepalive 2s");
     let sent = random(3 << 20);
-    let (here, there) = (site.bench.write("here", &sent), site.bench.path("there"));
-    let mut terminal = Terminal::open(&site.bench);
+    let (here, there) = (testbed.sandbox.write("here", &sent), testbed.sandbox.path("there"));
+    let mut terminal = Terminal::open(&testbed.sandbox);
     // About half a megabyte a second.
     terminal.types(&format!(
         "{} -q -l 4000 -F {} {} {DEVICE}:{}\n",
         need("scp").display(),
-        site.bench.path("ssh_config").display(),
+        testbed.sandbox.path("ssh_config").display(),
         here.display(),
         there.display()
     ));
@@ -81,7 +82,7 @@ fn ctrl_z_suspends_scp_but_not_the_helper_and_the_copy_is_completed() {
     terminal.shows("Stopped");
     // As long as a coffee, and many keepalives.
     thread::sleep(Duration::from_secs(10));
-    assert!(is_running(site.helper()), "the helper is stopped, too");
+    assert!(is_running(testbed.helper()), "the helper is stopped, too");
     assert!(fs::metadata(&there).unwrap().len() < sent.len() as u64, "it was over before it was stopped");
     terminal.types("fg; echo en''ded $?\n");
     terminal.shows("ended 0");
@@ -90,15 +91,15 @@ fn ctrl_z_suspends_scp_but_not_the_helper_and_the_copy_is_completed() {
 
 #[test]
 fn an_error_in_mid_session_makes_no_staircase_on_a_raw_terminal() {
-    let mut site = Site::start();
-    let mut terminal = Terminal::open(&site.bench);
+    let mut testbed = Testbed::start();
+    let mut terminal = Terminal::open(&testbed.sandbox);
     terminal.types(&format!(
         "{} -F {} -tt {DEVICE} 'echo con\"\"nected; exec cat'\n",
         need("ssh").display(),
-        site.bench.path("ssh_config").display()
+        testbed.sandbox.path("ssh_config").display()
     ));
     terminal.shows("connected");
-    site.agent.kill();
+    testbed.agent.kill();
     terminal.shows("iotstream: hint: ");
     let text = terminal.text();
     let lines: Vec<&str> = text.split_inclusive('\n').filter(|line| line.contains("iotstream: ")).collect();
@@ -108,11 +109,11 @@ fn an_error_in_mid_session_makes_no_staircase_on_a_raw_terminal() {
 
 #[test]
 fn a_failure_is_shown_once_on_a_terminal_that_ssh_shows_it_on() {
-    let mut site = Site::start();
-    site.agent.kill();
-    site.configure("--connect-timeout 1s");
-    let mut terminal = Terminal::open(&site.bench);
-    let ssh = format!("{} -F {}", need("ssh").display(), site.bench.path("ssh_config").display());
+    let mut testbed = Testbed::start();
+    testbed.agent.kill();
+    testbed.configure("--connect-timeout 1s");
+    let mut terminal = Terminal::open(&testbed.sandbox);
+    let ssh = format!("{} -F {}", need("ssh").display(), testbed.sandbox.path("ssh_config").display());
     terminal.types(&format!("{ssh} {DEVICE}; echo en''ded $?\n"));
     terminal.shows("ended 255");
     let text = terminal.text();
@@ -133,7 +134,7 @@ fn a_failure_is_shown_once_on_a_terminal_that_ssh_shows_it_on() {
     let helper = format!(
         "{} --config {}",
         env!("CARGO_BIN_EXE_iotstream"),
-        site.hub.dir.join("profiles.toml").display()
+        testbed.hub.dir.join("profiles.toml").display()
     );
     terminal.types(&format!("sleep 2 | {helper} --connect-timeout 1s {DEVICE} | wc -c; echo do''ne\n"));
     terminal.shows("done");
@@ -143,17 +144,17 @@ fn a_failure_is_shown_once_on_a_terminal_that_ssh_shows_it_on() {
 
 #[test]
 fn a_wait_is_told_of_once_on_a_terminal_and_on_a_line_of_its_own() {
-    let mut site = Site::start();
-    site.agent.kill();
-    site.configure("--wait 60s --connect-timeout 1s");
-    let mut terminal = Terminal::open(&site.bench);
+    let mut testbed = Testbed::start();
+    testbed.agent.kill();
+    testbed.configure("--wait 60s --connect-timeout 1s");
+    let mut terminal = Terminal::open(&testbed.sandbox);
     terminal.types(&format!(
         "{} -F {} {DEVICE} 'echo rea\"\"ched'\n",
         need("ssh").display(),
-        site.bench.path("ssh_config").display()
+        testbed.sandbox.path("ssh_config").display()
     ));
     terminal.shows("waiting for up to 1m");
-    site.restart_agent();
+    testbed.restart_agent();
     terminal.shows("reached");
     let text = terminal.text();
     let lines: Vec<&str> = text.lines().filter(|line| line.contains("iotstream: ")).collect();

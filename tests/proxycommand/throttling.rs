@@ -9,16 +9,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::fs::{FlockOperation, Mode, flock, mkfifoat};
 
 use crate::support::{
-    Bench, DEVICE, Finished, Hub, LIMIT, Process, Site, Stdin, agent_with_config, heavy, run,
+    DEVICE, Finished, Hub, LIMIT, Process, Sandbox, Stdin, Testbed, agent_with_config, heavy, run,
 };
 
 const ECHO: &str = "[[target]]\nstream = \"*\"\nbuiltin = \"echo\"\n";
 
 /// What `count` helpers that start at once make of it.
-fn at_once(bench: &Bench, hub: &Hub, count: usize) -> Vec<Finished> {
+fn at_once(sandbox: &Sandbox, hub: &Hub, count: usize) -> Vec<Finished> {
     thread::scope(|scope| {
         let helpers: Vec<_> = (0..count)
-            .map(|_| scope.spawn(|| run(hub.helper(bench).args(["-v", DEVICE]), Stdin::Ends(b"x"), LIMIT)))
+            .map(|_| scope.spawn(|| run(hub.helper(sandbox).args(["-v", DEVICE]), Stdin::Ends(b"x"), LIMIT)))
             .collect();
         helpers.into_iter().map(|helper| helper.join().unwrap()).collect()
     })
@@ -26,11 +26,11 @@ fn at_once(bench: &Bench, hub: &Hub, count: usize) -> Vec<Finished> {
 
 #[test]
 fn twelve_ssh_at_once_all_get_through_a_hub_that_throttles() {
-    let site = Site::with_hub(&["--inject", "status=429@6"]);
+    let testbed = Testbed::with_hub(&["--inject", "status=429@6"]);
     thread::scope(|scope| {
         for _ in 0..12 {
             scope.spawn(|| {
-                run(site.openssh("ssh").args([DEVICE, "true"]), Stdin::Ends(b""), LIMIT).succeeded();
+                run(testbed.openssh("ssh").args([DEVICE, "true"]), Stdin::Ends(b""), LIMIT).succeeded();
             });
         }
     });
@@ -38,10 +38,10 @@ fn twelve_ssh_at_once_all_get_through_a_hub_that_throttles() {
 
 #[test]
 fn a_hub_that_goes_on_throttling_is_given_up_before_ssh_is() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE, "--inject", "status=429"]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "status=429"]);
     let begin = Instant::now();
-    let done = run(hub.helper(&bench).arg(DEVICE), Stdin::Stays(b"SSH-2.0-x\r\n"), LIMIT);
+    let done = run(hub.helper(&sandbox).arg(DEVICE), Stdin::Stays(b"SSH-2.0-x\r\n"), LIMIT);
     let took = begin.elapsed();
     assert_eq!(done.status.code(), Some(69), "{}", done.stderr);
     assert!(done.stderr.contains("throttles new streams (429001"), "{}", done.stderr);
@@ -50,10 +50,10 @@ fn a_hub_that_goes_on_throttling_is_given_up_before_ssh_is() {
 
 #[test]
 fn a_hub_that_says_to_come_back_later_is_not_waited_for() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE, "--inject", "status=429,retry-after=30"]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "status=429,retry-after=30"]);
     let begin = Instant::now();
-    let done = run(hub.helper(&bench).arg(DEVICE), Stdin::Stays(b"hello"), LIMIT);
+    let done = run(hub.helper(&sandbox).arg(DEVICE), Stdin::Stays(b"hello"), LIMIT);
     assert_eq!(done.status.code(), Some(69), "{}", done.stderr);
     assert!(done.stderr.contains("try again in 30 s"), "{}", done.stderr);
     assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
@@ -62,10 +62,10 @@ fn a_hub_that_says_to_come_back_later_is_not_waited_for() {
 #[test]
 fn helpers_that_start_at_once_share_the_rate_of_the_hub() {
     let _turn = heavy();
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE, "--quota", "5/s,50"]);
-    let _agent = agent_with_config(&bench, &hub, DEVICE, ECHO);
-    let done = at_once(&bench, &hub, 15);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE, "--quota", "5/s,50"]);
+    let _agent = agent_with_config(&sandbox, &hub, DEVICE, ECHO);
+    let done = at_once(&sandbox, &hub, 15);
     let waited = done.iter().filter(|done| done.stderr.contains("for a turn")).count();
     for done in done {
         assert_eq!(done.succeeded().text(), "x");
@@ -77,14 +77,14 @@ fn helpers_that_start_at_once_share_the_rate_of_the_hub() {
 #[test]
 fn without_a_shared_rate_the_quota_is_met_all_the_same() {
     let _turn = heavy();
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE, "--quota", "5/s,50"]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE, "--quota", "5/s,50"]);
     let profiles = fs::read_to_string(hub.dir.join("profiles.toml")).unwrap();
     let unpaced = profiles.replace("streams-per-second = 5", "streams-per-second = 0");
     assert_ne!(profiles, unpaced);
     fs::write(hub.dir.join("profiles.toml"), unpaced).unwrap();
-    let _agent = agent_with_config(&bench, &hub, DEVICE, ECHO);
-    for done in at_once(&bench, &hub, 15) {
+    let _agent = agent_with_config(&sandbox, &hub, DEVICE, ECHO);
+    for done in at_once(&sandbox, &hub, 15) {
         assert!(!done.stderr.contains("for a turn"), "{}", done.stderr);
         assert_eq!(done.succeeded().text(), "x");
     }
@@ -93,13 +93,13 @@ fn without_a_shared_rate_the_quota_is_met_all_the_same() {
 
 #[test]
 fn a_stream_too_many_waits_for_another_to_end() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE, "--quota", "50/s,1"]);
-    let _agent = agent_with_config(&bench, &hub, DEVICE, ECHO);
-    let mut first = Process::start(&bench, "first", hub.helper(&bench).arg(DEVICE));
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE, "--quota", "50/s,1"]);
+    let _agent = agent_with_config(&sandbox, &hub, DEVICE, ECHO);
+    let mut first = Process::start(&sandbox, "first", hub.helper(&sandbox).arg(DEVICE));
     first.say("here\n");
     first.says("here", 1, LIMIT);
-    let mut second = Process::start(&bench, "second", hub.helper(&bench).args(["-v", DEVICE]));
+    let mut second = Process::start(&sandbox, "second", hub.helper(&sandbox).args(["-v", DEVICE]));
     let waiting = second.says("; waiting", 1, LIMIT);
     assert!(waiting.contains("throttles new streams (429001"), "{waiting}");
     first.close_stdin();
@@ -108,8 +108,8 @@ fn a_stream_too_many_waits_for_another_to_end() {
 }
 
 /// Where the hub's last starts are, in a directory that is there.
-fn rate_file(bench: &Bench, hub: &Hub) -> PathBuf {
-    let state = bench.path(".local/state/iotstream");
+fn rate_file(sandbox: &Sandbox, hub: &Hub) -> PathBuf {
+    let state = sandbox.path(".local/state/iotstream");
     fs::create_dir_all(&state).unwrap();
     state.join(format!("rate-localhost%3A{}", hub.port()))
 }
@@ -122,12 +122,12 @@ fn starts(ahead: Duration) -> String {
 
 #[test]
 fn whatever_is_in_the_place_of_the_rate_delays_nobody() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE, "--quota", "5/s,50"]);
-    let _agent = agent_with_config(&bench, &hub, DEVICE, ECHO);
-    let file = rate_file(&bench, &hub);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE, "--quota", "5/s,50"]);
+    let _agent = agent_with_config(&sandbox, &hub, DEVICE, ECHO);
+    let file = rate_file(&sandbox, &hub);
     let connects = |what: &str| {
-        let done = run(hub.helper(&bench).args(["-vv", DEVICE]), Stdin::Ends(b"x"), LIMIT).succeeded();
+        let done = run(hub.helper(&sandbox).args(["-vv", DEVICE]), Stdin::Ends(b"x"), LIMIT).succeeded();
         assert!(!done.stderr.contains("for a turn"), "{what}: {}", done.stderr);
         done.stderr
     };
@@ -152,7 +152,7 @@ fn whatever_is_in_the_place_of_the_rate_delays_nobody() {
     assert!(connects("a FIFO").contains("not paced"));
     fs::remove_file(&file).unwrap();
 
-    let elsewhere = bench.write("elsewhere", starts(Duration::from_secs(2)));
+    let elsewhere = sandbox.write("elsewhere", starts(Duration::from_secs(2)));
     std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
     assert!(connects("a link").contains("not paced"));
     fs::remove_file(&file).unwrap();
@@ -163,21 +163,21 @@ fn whatever_is_in_the_place_of_the_rate_delays_nobody() {
 
 #[test]
 fn a_start_waits_four_seconds_for_its_turn_and_then_goes() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE, "--quota", "5/s,50"]);
-    let _agent = agent_with_config(&bench, &hub, DEVICE, ECHO);
-    fs::write(rate_file(&bench, &hub), starts(Duration::from_millis(3900))).unwrap();
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE, "--quota", "5/s,50"]);
+    let _agent = agent_with_config(&sandbox, &hub, DEVICE, ECHO);
+    fs::write(rate_file(&sandbox, &hub), starts(Duration::from_millis(3900))).unwrap();
     let begin = Instant::now();
-    let done = run(hub.helper(&bench).args(["-v", DEVICE]), Stdin::Ends(b"x"), LIMIT).succeeded();
+    let done = run(hub.helper(&sandbox).args(["-v", DEVICE]), Stdin::Ends(b"x"), LIMIT).succeeded();
     assert!(begin.elapsed() >= Duration::from_secs(4), "{:?}", begin.elapsed());
     assert!(done.stderr.contains("waiting 4.0 s for a turn"), "{}", done.stderr);
 }
 
 #[test]
 fn a_hub_that_throttles_is_obeyed_for_as_long_as_it_says() {
-    let site = Site::with_hub(&["--inject", "status=429@2"]);
+    let testbed = Testbed::with_hub(&["--inject", "status=429@2"]);
     let begin = Instant::now();
-    run(site.openssh("ssh").args([DEVICE, "true"]), Stdin::Ends(b""), LIMIT).succeeded();
+    run(testbed.openssh("ssh").args([DEVICE, "true"]), Stdin::Ends(b""), LIMIT).succeeded();
     // The hub says a second each time; the helper's own pauses would be one and a half in all.
     assert!(begin.elapsed() >= Duration::from_secs(2), "{:?}", begin.elapsed());
 }

@@ -3,31 +3,34 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::support::{Bench, DEVICE, Hub, LIMIT, Process, Site, Stdin, agent_with_config, eventually, run};
+use crate::support::{
+    DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, Testbed, agent_with_config, eventually, run,
+};
 
 const ECHO: &str = "[[target]]\nstream = \"*\"\nbuiltin = \"echo\"\n";
 
 #[test]
 fn a_device_that_comes_online_is_reached() {
-    let mut site = Site::start();
-    site.agent.kill();
-    let log = site.bench.path("helper.log");
-    site.configure(&format!("--wait 60s --connect-timeout 1s --log-file {}", log.display()));
-    let mut ssh = Process::start(&site.bench, "ssh", site.openssh("ssh").args([DEVICE, "echo reached"]));
+    let mut testbed = Testbed::start();
+    testbed.agent.kill();
+    let log = testbed.sandbox.path("helper.log");
+    testbed.configure(&format!("--wait 60s --connect-timeout 1s --log-file {}", log.display()));
+    let mut ssh =
+        Process::start(&testbed.sandbox, "ssh", testbed.openssh("ssh").args([DEVICE, "echo reached"]));
     eventually(LIMIT, || {
         let said = std::fs::read_to_string(&log).unwrap_or_default();
         if said.contains("; waiting") { Ok(()) } else { Err(format!("it waits: {said}")) }
     });
-    site.restart_agent();
+    testbed.restart_agent();
     ssh.says("reached", 1, LIMIT);
     assert_eq!(ssh.ends(LIMIT).code(), Some(0), "{}", ssh.stderr());
 }
 
 #[test]
 fn a_device_that_stays_away_is_given_up_in_time() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
-    let mut helper = hub.helper(&bench);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let mut helper = hub.helper(&sandbox);
     helper.args(["-v", "--wait", "2s", "--connect-timeout", "1s", DEVICE]);
     let begin = Instant::now();
     let done = run(&mut helper, Stdin::Stays(b"hello"), LIMIT);
@@ -40,22 +43,22 @@ fn a_device_that_stays_away_is_given_up_in_time() {
 
 #[test]
 fn a_profile_can_say_how_long_a_device_is_waited_for() {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let path = hub.dir.join("profiles.toml");
     let profiles = fs::read_to_string(&path).unwrap();
     fs::write(&path, format!("{profiles}wait = \"60s\"\nconnect-timeout = \"1s\"\n")).unwrap();
-    let mut helper = Process::start(&bench, "helper", hub.helper(&bench).args(["-v", DEVICE]));
+    let mut helper = Process::start(&sandbox, "helper", hub.helper(&sandbox).args(["-v", DEVICE]));
     helper.says("is not connected to", 1, LIMIT);
     helper.says("; waiting", 1, LIMIT);
-    let _agent = agent_with_config(&bench, &hub, DEVICE, ECHO);
+    let _agent = agent_with_config(&sandbox, &hub, DEVICE, ECHO);
     helper.say("here\n");
     helper.says("here", 1, LIMIT);
     // And the command line has the last word.
-    let mut other = hub.helper(&bench);
+    let mut other = hub.helper(&sandbox);
     let done = run(other.args(["--wait", "0", "no-such-device"]), Stdin::Stays(b"x"), LIMIT);
     assert_eq!(done.status.code(), Some(69), "{}", done.stderr);
-    let mut show = bench.iotstream();
+    let mut show = sandbox.iotstream();
     show.args(["profile", "show", "--config"]).arg(&path);
     let shown = run(&mut show, Stdin::Ends(b""), LIMIT).succeeded();
     assert!(shown.text().contains("wait = 1m\n"), "{}", shown.text());

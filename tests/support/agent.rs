@@ -3,15 +3,15 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Bench, DEVICE, Hub, Process, serve};
+use super::{DEVICE, Hub, Process, Sandbox, serve};
 
 /// `iotstream agent` for `device`, in service, leading each stream of `targets` to a loopback port.
-pub fn agent(bench: &Bench, hub: &Hub, device: &str, targets: &[(&str, u16)]) -> Process {
-    in_service(bench, &mut agent_command(bench, hub, device, targets))
+pub fn agent(sandbox: &Sandbox, hub: &Hub, device: &str, targets: &[(&str, u16)]) -> Process {
+    in_service(sandbox, &mut agent_command(sandbox, hub, device, targets))
 }
 
-pub fn agent_command(bench: &Bench, hub: &Hub, device: &str, targets: &[(&str, u16)]) -> Command {
-    let mut command = bench.iotstream();
+pub fn agent_command(sandbox: &Sandbox, hub: &Hub, device: &str, targets: &[(&str, u16)]) -> Command {
+    let mut command = sandbox.iotstream();
     command.args(["agent", "-vv", "--connection-string-file"]).arg(hub.device_file(device));
     command.arg("--ca-file").arg(hub.dir.join("ca.pem"));
     for (stream, port) in targets {
@@ -21,34 +21,34 @@ pub fn agent_command(bench: &Bench, hub: &Hub, device: &str, targets: &[(&str, u
 }
 
 /// The same with a configuration whose targets are `targets`, in TOML.
-pub fn agent_with_config(bench: &Bench, hub: &Hub, device: &str, targets: &str) -> Process {
+pub fn agent_with_config(sandbox: &Sandbox, hub: &Hub, device: &str, targets: &str) -> Process {
     let quoted = |path: &Path| format!("{:?}", path.display().to_string());
     let config = format!(
         "connection-string-file = {}\nca-file = {}\n{targets}",
         quoted(&hub.device_file(device)),
         quoted(&hub.dir.join("ca.pem")),
     );
-    let config = bench.write("agent.toml", config);
-    in_service(bench, bench.iotstream().args(["agent", "-vv", "--config"]).arg(config))
+    let config = sandbox.write("agent.toml", config);
+    in_service(sandbox, sandbox.iotstream().args(["agent", "-vv", "--config"]).arg(config))
 }
 
 /// Starts an agent, and waits until it is in service.
-pub fn in_service(bench: &Bench, command: &mut Command) -> Process {
-    let mut agent = Process::start(bench, "agent", command);
+pub fn in_service(sandbox: &Sandbox, command: &mut Command) -> Process {
+    let mut agent = Process::start(sandbox, "agent", command);
     agent.says("in service", 1, Duration::from_secs(20));
     agent
 }
 
 /// A hub, and an agent with the one target `stream` on `port`.
-pub fn device_with(stream: &str, port: u16) -> (Process, Hub, Bench) {
-    let bench = Bench::new();
-    let hub = Hub::start(&bench, &["--device", DEVICE]);
-    let agent = agent(&bench, &hub, DEVICE, &[(stream, port)]);
-    (agent, hub, bench)
+pub fn device_with(stream: &str, port: u16) -> (Process, Hub, Sandbox) {
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let agent = agent(&sandbox, &hub, DEVICE, &[(stream, port)]);
+    (agent, hub, sandbox)
 }
 
 /// The same, where the stream gives back what it gets.
-pub fn echo_device(stream: &str) -> (Process, Hub, Bench) {
+pub fn echo_device(stream: &str) -> (Process, Hub, Sandbox) {
     let port = serve(|stream| {
         // A client that breaks off ends the copy, and with it the connection.
         let _ = io::copy(&mut &stream, &mut &stream);

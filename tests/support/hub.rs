@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Bench, Process};
+use super::{Process, Sandbox};
 
 const START: Duration = Duration::from_secs(20);
 
@@ -19,18 +19,18 @@ pub struct Hub {
 
 impl Hub {
     /// Starts one on free ports; `args` are further arguments: devices, faults.
-    pub fn start(bench: &Bench, args: &[&str]) -> Self {
+    pub fn start(sandbox: &Sandbox, args: &[&str]) -> Self {
         let args: Vec<String> = args.iter().map(ToString::to_string).collect();
         let any = "127.0.0.1:0".to_owned();
-        Self::start_at(bench, args, &any, &any)
+        Self::start_at(sandbox, args, &any, &any)
     }
 
-    fn start_at(bench: &Bench, args: Vec<String>, https: &str, mqtts: &str) -> Self {
-        let dir = bench.path("hub");
+    fn start_at(sandbox: &Sandbox, args: Vec<String>, https: &str, mqtts: &str) -> Self {
+        let dir = sandbox.path("hub");
         fs::create_dir_all(&dir).unwrap();
-        let mut command = bench.iotstream();
+        let mut command = sandbox.iotstream();
         command.args(["emulator", "-vv", "--listen", https, "--mqtt-listen", mqtts, "--dir"]);
-        let mut process = Process::start(bench, "emulator", command.arg(&dir).args(&args));
+        let mut process = Process::start(sandbox, "emulator", command.arg(&dir).args(&args));
         let ready = process.says("ready https=", 1, START);
         let (https, mqtts) = ready
             .strip_prefix("ready https=")
@@ -42,9 +42,9 @@ impl Hub {
     }
 
     /// Kills it and starts it again in the same place.
-    pub fn restart(&mut self, bench: &Bench) {
+    pub fn restart(&mut self, sandbox: &Sandbox) {
         self.process.kill();
-        *self = Self::start_at(bench, self.args.clone(), &self.https, &self.mqtts);
+        *self = Self::start_at(sandbox, self.args.clone(), &self.https, &self.mqtts);
     }
 
     /// The port of HTTPS.
@@ -62,8 +62,8 @@ impl Hub {
     }
 
     /// The helper, with the hub's own profile.
-    pub fn helper(&self, bench: &Bench) -> Command {
-        let mut command = bench.iotstream();
+    pub fn helper(&self, sandbox: &Sandbox) -> Command {
+        let mut command = sandbox.iotstream();
         command.arg("--config").arg(self.dir.join("profiles.toml"));
         command
     }

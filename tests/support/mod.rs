@@ -30,11 +30,11 @@ pub use procfs::{is_running, peak_rss_kib, resident_kib};
 pub use programs::need;
 pub use proxy::{LOGIN, Proxy};
 pub use run::{Finished, Stdin, run};
-pub use sandbox::{Bench, MARKER};
+pub use sandbox::{MARKER, Sandbox};
 pub use sshd::{SshFiles, Sshd, ssh_config};
 pub use tcp::{closed_port, serve, serve_unix};
 pub use terminal::{INTERRUPT, SUSPEND, Terminal};
-pub use testbed::{DEVICE, Site};
+pub use testbed::{DEVICE, Testbed};
 pub use tls::{TlsStream, http_answer, http_request, serve_tls};
 
 /// For a command that has no reason to take long; generous, for two cores that run other tests as well.

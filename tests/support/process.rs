@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Bench, eventually};
+use super::{Sandbox, eventually};
 
 /// A process that runs beside the test: stdin stays open, stdout and stderr go to files, and it ends with the test.
 pub struct Process {
@@ -18,8 +18,8 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn start(bench: &Bench, name: &str, command: &mut Command) -> Self {
-        let (out, err) = (bench.log(&format!("{name}.out")), bench.log(&format!("{name}.err")));
+    pub fn start(sandbox: &Sandbox, name: &str, command: &mut Command) -> Self {
+        let (out, err) = (sandbox.log(&format!("{name}.out")), sandbox.log(&format!("{name}.err")));
         let child = command
             .stdin(Stdio::piped())
             .stdout(File::create(&out).unwrap())

@@ -1,5 +1,6 @@
 use std::collections::HashSet;
-use std::{fmt, fs};
+use std::fmt;
+use std::fs;
 
 use rustix::process::Pid;
 

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Bench, Process, eventually, need, random};
+use super::{Process, Sandbox, eventually, need, random};
 
 /// What the proxies here ask for.
 pub const LOGIN: &str = "me:pass%2Dword";
@@ -17,51 +17,51 @@ pub struct Proxy {
 
 impl Proxy {
     /// tinyproxy, which wants a login.
-    pub fn http(bench: &Bench) -> Self {
-        Self::start(bench, "tinyproxy", |port| {
+    pub fn http(sandbox: &Sandbox) -> Self {
+        Self::start(sandbox, "tinyproxy", |port| {
             let config = format!(
                 "Port {port}\nListen 127.0.0.1\nAllow 127.0.0.1\nBasicAuth me {PASSWORD}\nLogLevel Connect\n"
             );
-            let config = bench.write("tinyproxy.conf", config);
-            let mut command = bench.command(need("tinyproxy"));
+            let config = sandbox.write("tinyproxy.conf", config);
+            let mut command = sandbox.command(need("tinyproxy"));
             command.args(["-d", "-c"]).arg(config);
             command
         })
     }
 
     /// stunnel in front of another proxy, and the file with its certificate.
-    pub fn https(bench: &Bench, inner: &Proxy) -> (Self, PathBuf) {
+    pub fn https(sandbox: &Sandbox, inner: &Proxy) -> (Self, PathBuf) {
         let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-        let certificate = bench.write("proxy.pem", made.cert.pem());
-        let both = bench.write("proxy-key.pem", made.signing_key.serialize_pem() + &made.cert.pem());
-        let proxy = Self::start(bench, "stunnel4", |port| {
+        let certificate = sandbox.write("proxy.pem", made.cert.pem());
+        let both = sandbox.write("proxy-key.pem", made.signing_key.serialize_pem() + &made.cert.pem());
+        let proxy = Self::start(sandbox, "stunnel4", |port| {
             let config = format!(
                 "foreground = yes\npid =\n[proxy]\naccept = 127.0.0.1:{port}\nconnect = 127.0.0.1:{}\ncert = {}\n",
                 inner.port,
                 both.display()
             );
-            let mut command = bench.command(need("stunnel4"));
-            command.arg(bench.write("stunnel.conf", config));
+            let mut command = sandbox.command(need("stunnel4"));
+            command.arg(sandbox.write("stunnel.conf", config));
             command
         });
         (proxy, certificate)
     }
 
     /// microsocks, which wants a login.
-    pub fn socks(bench: &Bench) -> Self {
-        Self::start(bench, "microsocks", |port| {
-            let mut command = bench.command(need("microsocks"));
+    pub fn socks(sandbox: &Sandbox) -> Self {
+        Self::start(sandbox, "microsocks", |port| {
+            let mut command = sandbox.command(need("microsocks"));
             command.args(["-i", "127.0.0.1", "-p", &port.to_string(), "-u", "me", "-P", PASSWORD]);
             command
         })
     }
 
-    fn start(bench: &Bench, name: &str, command: impl Fn(u16) -> Command) -> Self {
+    fn start(sandbox: &Sandbox, name: &str, command: impl Fn(u16) -> Command) -> Self {
         // None of them takes port 0. Below the ports that the system gives to others' port 0, as with sshd.
         let free = || 20_000 + u16::from_le_bytes(random(2).try_into().unwrap()) % 10_000;
         let port = std::iter::repeat_with(free).find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok());
         let port = port.unwrap();
-        let process = Process::start(bench, name, &mut command(port));
+        let process = Process::start(sandbox, name, &mut command(port));
         eventually(Duration::from_secs(10), || {
             TcpStream::connect(("127.0.0.1", port)).map_err(|error| format!("{name} listens: {error}"))
         });

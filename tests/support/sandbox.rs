@@ -1,10 +1,11 @@
+use std::env;
 use std::ffi::OsStr;
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use std::{env, fs};
 
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
@@ -17,13 +18,13 @@ use super::{Process, eventually};
 pub const MARKER: &str = "IOTSTREAM_TEST_ID";
 
 /// A test's directory and the mark of its processes.
-pub struct Bench {
+pub struct Sandbox {
     dir: TempDir,
     id: String,
     logs: AtomicUsize,
 }
 
-impl Bench {
+impl Sandbox {
     pub fn new() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
@@ -84,7 +85,7 @@ impl Bench {
 
     /// Waits until, of all that this test started, only `expected` is left.
     #[track_caller]
-    pub fn left_alone_with(&self, limit: Duration, expected: &[&Process]) {
+    pub fn leaves_only(&self, limit: Duration, expected: &[&Process]) {
         let pids: Vec<u32> = expected.iter().map(|process| process.pid()).collect();
         eventually(limit, || {
             let mut seen = self.processes(expected);
@@ -96,7 +97,7 @@ impl Bench {
     }
 }
 
-impl Drop for Bench {
+impl Drop for Sandbox {
     /// Ends what a failed test left in the background; what has the mark was started here.
     fn drop(&mut self) {
         for left in procfs::marked_or_below(&self.mark(), &[]) {

@@ -3,7 +3,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Bench, LIMIT, Process, Stdin, need, random, run};
+use super::{LIMIT, Process, Sandbox, Stdin, need, random, run};
 
 /// The keys and settings that a server and its clients share; nothing of the system's own is read or written.
 pub struct SshFiles {
@@ -17,10 +17,10 @@ pub struct SshFiles {
 const HOST_KEY_ALIAS: &str = "the-device";
 
 impl SshFiles {
-    pub fn make(bench: &Bench) -> Self {
+    pub fn make(sandbox: &Sandbox) -> Self {
         let key = |name: &str| {
-            let path = bench.path(name);
-            let mut command = bench.command(need("ssh-keygen"));
+            let path = sandbox.path(name);
+            let mut command = sandbox.command(need("ssh-keygen"));
             command.args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"]).arg(&path);
             run(&mut command, Stdin::Ends(b""), LIMIT).succeeded();
             let public = fs::read_to_string(path.with_extension("pub")).unwrap();
@@ -28,8 +28,8 @@ impl SshFiles {
         };
         let (host_key, host_public) = key("host_key");
         let (user_key, user_public) = key("user_key");
-        let authorized_keys = bench.write("authorized_keys", user_public);
-        let known_hosts = bench.write("known_hosts", format!("{HOST_KEY_ALIAS} {host_public}"));
+        let authorized_keys = sandbox.write("authorized_keys", user_public);
+        let known_hosts = sandbox.write("known_hosts", format!("{HOST_KEY_ALIAS} {host_public}"));
         if rustix::process::getuid().is_root() {
             // sshd's place to separate privileges in; only root's sshd asks for it.
             fs::DirBuilder::new().recursive(true).mode(0o755).create("/run/sshd").unwrap();
@@ -41,9 +41,9 @@ impl SshFiles {
              Subsystem sftp internal-sftp\n",
             host_key.display(),
             authorized_keys.display(),
-            bench.mark(),
+            sandbox.mark(),
         );
-        let config = bench.write("sshd_config", config);
+        let config = sandbox.write("sshd_config", config);
         Self { sshd: need("sshd"), config, user_key, known_hosts }
     }
 }
@@ -55,17 +55,17 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    pub fn start(bench: &Bench, files: &SshFiles) -> Self {
+    pub fn start(sandbox: &Sandbox, files: &SshFiles) -> Self {
         // Below the ports that the system gives to others' port 0; another server may still have the first choice.
         for _ in 0..20 {
             let port = 20_000 + u16::from_le_bytes(random(2).try_into().unwrap()) % 10_000;
             if std::net::TcpListener::bind(("127.0.0.1", port)).is_err() {
                 continue;
             }
-            let mut command = bench.command(&files.sshd);
+            let mut command = sandbox.command(&files.sshd);
             command.args(["-D", "-e", "-f"]).arg(&files.config);
             command.args(["-o", &format!("ListenAddress=127.0.0.1:{port}")]);
-            let mut process = Process::start(bench, "sshd", &mut command);
+            let mut process = Process::start(sandbox, "sshd", &mut command);
             process.says("Server listening on", 1, Duration::from_secs(10));
             return Self { process, port };
         }
@@ -74,8 +74,8 @@ impl Sshd {
 }
 
 /// A client configuration in which every host is reached through `proxy_command`.
-pub fn ssh_config(bench: &Bench, files: &SshFiles, name: &str, proxy_command: &str) -> PathBuf {
-    let me = run(bench.command("id").arg("-un"), Stdin::Ends(b""), LIMIT).succeeded();
+pub fn ssh_config(sandbox: &Sandbox, files: &SshFiles, name: &str, proxy_command: &str) -> PathBuf {
+    let me = run(sandbox.command("id").arg("-un"), Stdin::Ends(b""), LIMIT).succeeded();
     let config = format!(
         "Host *\n  ProxyCommand {proxy_command}\n  User {}\n  IdentityFile {}\n  IdentitiesOnly yes\n\
          \x20 IdentityAgent none\n  UserKnownHostsFile {}\n  GlobalKnownHostsFile none\n  HostKeyAlias {HOST_KEY_ALIAS}\n\
@@ -84,5 +84,5 @@ pub fn ssh_config(bench: &Bench, files: &SshFiles, name: &str, proxy_command: &s
         files.user_key.display(),
         files.known_hosts.display(),
     );
-    bench.write(name, config)
+    sandbox.write(name, config)
 }

@@ -1,7 +1,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Bench, LIMIT, Process, eventually, need};
+use super::{LIMIT, Process, Sandbox, eventually, need};
 
 /// A user at a terminal, with a shell that controls jobs. What is typed is echoed, as on a real one.
 pub struct Terminal(Process);
@@ -18,10 +18,10 @@ for each in signal.SIGINT, signal.SIGQUIT:
 pty.spawn(sys.argv[1:])";
 
 impl Terminal {
-    pub fn open(bench: &Bench) -> Self {
-        let mut python = bench.command(need("python3"));
+    pub fn open(sandbox: &Sandbox) -> Self {
+        let mut python = sandbox.command(need("python3"));
         python.args(["-c", PTY, "sh", "-i"]);
-        let mut terminal = Self(Process::start(bench, "terminal", &mut python));
+        let mut terminal = Self(Process::start(sandbox, "terminal", &mut python));
         terminal.types_until("echo re''ady\n", "ready");
         terminal
     }

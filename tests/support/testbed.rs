@@ -3,46 +3,46 @@ use std::process::Command;
 use rustix::process::Pid;
 
 use super::procfs::Seen;
-use super::{Bench, Hub, Process, SshFiles, Sshd, agent, need, ssh_config};
+use super::{Hub, Process, Sandbox, SshFiles, Sshd, agent, need, ssh_config};
 
 pub const DEVICE: &str = "dev-1";
 
 /// A hub, a device whose sshd is reached as the streams `ssh` and `tcp-2222`, and a user's ssh configuration.
-pub struct Site {
+pub struct Testbed {
     // In the order in which they are to end: the directory last.
     pub agent: Process,
     pub sshd: Sshd,
     pub hub: Hub,
     pub files: SshFiles,
-    pub bench: Bench,
+    pub sandbox: Sandbox,
 }
 
-impl Site {
+impl Testbed {
     pub fn start() -> Self {
         Self::with_hub(&[])
     }
 
     /// With further arguments for the hub.
     pub fn with_hub(args: &[&str]) -> Self {
-        Self::make(args, |bench, hub, _, port| {
-            agent(bench, hub, DEVICE, &[("ssh", port), ("tcp-2222", port)])
+        Self::make(args, |sandbox, hub, _, port| {
+            agent(sandbox, hub, DEVICE, &[("ssh", port), ("tcp-2222", port)])
         })
     }
 
     /// With another agent, made from the hub, the ssh files and the port of the device's sshd.
-    pub fn start_with(agent: impl FnOnce(&Bench, &Hub, &SshFiles, u16) -> Process) -> Self {
+    pub fn start_with(agent: impl FnOnce(&Sandbox, &Hub, &SshFiles, u16) -> Process) -> Self {
         Self::make(&[], agent)
     }
 
-    fn make(hub_args: &[&str], agent: impl FnOnce(&Bench, &Hub, &SshFiles, u16) -> Process) -> Self {
-        let bench = Bench::new();
-        let files = SshFiles::make(&bench);
-        let hub = Hub::start(&bench, &[&["--device", DEVICE], hub_args].concat());
-        let sshd = Sshd::start(&bench, &files);
-        let agent = agent(&bench, &hub, &files, sshd.port);
-        let site = Self { agent, sshd, hub, files, bench };
-        site.configure("");
-        site
+    fn make(hub_args: &[&str], agent: impl FnOnce(&Sandbox, &Hub, &SshFiles, u16) -> Process) -> Self {
+        let sandbox = Sandbox::new();
+        let files = SshFiles::make(&sandbox);
+        let hub = Hub::start(&sandbox, &[&["--device", DEVICE], hub_args].concat());
+        let sshd = Sshd::start(&sandbox, &files);
+        let agent = agent(&sandbox, &hub, &files, sshd.port);
+        let testbed = Self { agent, sshd, hub, files, sandbox };
+        testbed.configure("");
+        testbed
     }
 
     /// Gives the helper further options.
@@ -50,17 +50,17 @@ impl Site {
         let profiles = self.hub.dir.join("profiles.toml");
         let helper =
             format!("{} --config {} {options} %h %p", env!("CARGO_BIN_EXE_iotstream"), profiles.display());
-        ssh_config(&self.bench, &self.files, "ssh_config", &helper);
+        ssh_config(&self.sandbox, &self.files, "ssh_config", &helper);
     }
 
     /// Brings a device that was killed back.
     pub fn restart_agent(&mut self) {
-        self.agent = agent(&self.bench, &self.hub, DEVICE, &[("ssh", self.sshd.port)]);
+        self.agent = agent(&self.sandbox, &self.hub, DEVICE, &[("ssh", self.sshd.port)]);
     }
 
     /// The helpers that live.
     pub fn helpers(&self) -> Vec<Seen> {
-        let mut seen = self.bench.processes(&[]);
+        let mut seen = self.sandbox.processes(&[]);
         seen.retain(|seen| seen.cmdline.starts_with(concat!(env!("CARGO_BIN_EXE_iotstream"), " --config")));
         seen
     }
@@ -74,20 +74,20 @@ impl Site {
 
     /// A program of OpenSSH's with the configuration.
     pub fn openssh(&self, program: &str) -> Command {
-        let mut command = self.bench.command(need(program));
-        command.arg("-F").arg(self.bench.path("ssh_config"));
+        let mut command = self.sandbox.command(need(program));
+        command.arg("-F").arg(self.sandbox.path("ssh_config"));
         command
     }
 
     /// A program that runs ssh itself, which `variable` tells it how.
     pub fn over_ssh(&self, program: &str, variable: &str) -> Command {
-        let ssh = format!("{} -F {}", need("ssh").display(), self.bench.path("ssh_config").display());
-        let mut command = self.bench.command(need(program));
+        let ssh = format!("{} -F {}", need("ssh").display(), self.sandbox.path("ssh_config").display());
+        let mut command = self.sandbox.command(need(program));
         command.env(variable, ssh);
         command
     }
 
-    /// What lives as long as the site.
+    /// What lives as long as the testbed.
     pub fn residents(&self) -> [&Process; 3] {
         [&self.agent, &self.sshd.process, &self.hub.process]
     }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use super::{Bench, serve};
+use super::{Sandbox, serve};
 
 pub type TlsStream = StreamOwned<ServerConnection, TcpStream>;
 
 /// A server of TLS on a loopback port that is called localhost, and the file of its certificate.
-pub fn serve_tls(bench: &Bench, answer: impl Fn(TlsStream) + Clone + Send + 'static) -> (u16, PathBuf) {
+pub fn serve_tls(sandbox: &Sandbox, answer: impl Fn(TlsStream) + Clone + Send + 'static) -> (u16, PathBuf) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
@@ -23,7 +23,7 @@ pub fn serve_tls(bench: &Bench, answer: impl Fn(TlsStream) + Clone + Send + 'sta
     let port = serve(move |stream| {
         answer(StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), stream));
     });
-    (port, bench.write("tls.pem", made.cert.pem()))
+    (port, sandbox.write("tls.pem", made.cert.pem()))
 }
 
 /// The head and the body of the next HTTP request; none when there is no more.
