@@ -107,7 +107,7 @@ fn agent_at_a_terminal(sandbox: &Sandbox, hub: &Hub) -> Process {
     let agent = format!("exec {} agent -vv --config {}", env!("CARGO_BIN_EXE_iotstream"), config.display());
     let mut script = sandbox.command(need("script"));
     script.args(["--quiet", "--return", "--command", &agent, "/dev/null"]);
-    let mut agent = Process::start(sandbox, "agent", &mut script);
+    let mut agent = Process::start("agent", &mut script);
     agent.says("in service", 1, SOON);
     agent
 }

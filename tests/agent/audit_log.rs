@@ -2,8 +2,8 @@
 
 use rustix::process::Signal;
 
-use super::{Echo, SOON, ask, event, events};
-use crate::support::{DEVICE, Hub, Sandbox, agent_with_config, eventually};
+use super::{SOON, ask, event, events};
+use crate::support::{DEVICE, EchoStream, Hub, Sandbox, agent_with_config, eventually};
 
 const CONFIG: &str = "audit-log = \"audit.log\"\n[[target]]\nstream = \"echo*\"\nbuiltin = \"echo\"\n";
 
@@ -12,7 +12,7 @@ fn every_step_is_a_line_and_rotation_loses_none() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let mut agent = agent_with_config(&sandbox, &hub, DEVICE, CONFIG);
-    let live = Echo::open(&sandbox, &hub, "echo-1");
+    let live = EchoStream::open(&sandbox, &hub, "echo-1");
     event(&sandbox, "echo-1", "start");
     std::fs::rename(sandbox.path("audit.log"), sandbox.path("audit.log.1")).unwrap();
     agent.signal(Signal::HUP);

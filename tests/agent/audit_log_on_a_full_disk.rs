@@ -7,8 +7,10 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use super::{Echo, SOON, ask, event, events};
-use crate::support::{DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, eventually, in_service, need, run};
+use super::{SOON, ask, event, events};
+use crate::support::{
+    DEVICE, EchoStream, Hub, LIMIT, Process, Sandbox, Stdin, eventually, in_service, need, run,
+};
 
 const ECHO: &str = "[[target]]\nstream = \"*\"\nbuiltin = \"echo\"\n";
 
@@ -46,8 +48,7 @@ fn seen_by(agent: &Process, path: PathBuf) -> PathBuf {
 fn a_full_disk_leaves_no_part_of_a_line_and_is_written_once_there_is_room() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
-    let mut agent =
-        in_service(&sandbox, &mut on_a_small_disk(&sandbox, "disk", "16k", &hub, "disk/audit.log"));
+    let mut agent = in_service(&mut on_a_small_disk(&sandbox, "disk", "16k", &hub, "disk/audit.log"));
     let log = seen_by(&agent, sandbox.path("disk/audit.log"));
     let filler = seen_by(&agent, sandbox.path("disk/filler"));
     // The log is left one page, which no whole number of lines fills.
@@ -99,7 +100,7 @@ fn an_agent_starts_and_reloads_without_its_audit_log_and_says_so() {
     let mut command = sandbox.iotstream();
     command.env("NOTIFY_SOCKET", sandbox.path("notify"));
     command.args(["agent", "-vv", "--config"]).arg(config(&sandbox, &hub, "later/audit.log"));
-    let mut agent = in_service(&sandbox, &mut command);
+    let mut agent = in_service(&mut command);
     let status = status_with("in service");
     assert!(status.contains("later/audit.log: No such file"), "{status}");
     assert!(agent.stderr().contains("later/audit.log: No such file"), "{}", agent.stderr());
@@ -114,7 +115,7 @@ fn an_agent_starts_and_reloads_without_its_audit_log_and_says_so() {
     });
 
     // A new place that cannot be written changes nothing about the rest, and the old one has the lines.
-    let mut live = Echo::open(&sandbox, &hub, "live");
+    let mut live = EchoStream::open(&sandbox, &hub, "live");
     config(&sandbox, &hub, "/no/such/directory/x");
     agent.signal(Signal::HUP);
     agent.says("the configuration has been read again", 1, SOON);

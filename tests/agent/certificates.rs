@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use crate::support::{DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, agent_with_config, in_service, need, run};
+use crate::support::{
+    DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, agent_with_config, echoes, in_service, need, run,
+};
 
 const ECHO: &str = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
 
@@ -30,12 +31,6 @@ fn new_key(sandbox: &Sandbox, name: &str, args: &[&str]) -> PathBuf {
 }
 
 const RSA: [&str; 4] = ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
-
-#[track_caller]
-fn echoes(helper: &mut Command) {
-    let done = run(helper.args(["--stream", "echo", DEVICE]), Stdin::Ends(b"there and back"), LIMIT);
-    assert_eq!(done.succeeded().text(), "there and back");
-}
 
 #[test]
 fn a_certificate_of_version_1_is_shown_and_taken() {
@@ -72,7 +67,7 @@ fn an_authority_of_version_1_is_trusted_when_it_is_named() {
     let mut agent = sandbox.iotstream();
     agent.args(["agent", "-vv", "--target", "echo=builtin:echo", "--connection-string-file"]);
     agent.arg(hub.device_file(DEVICE)).arg("--ca-file").arg(sandbox.path("ca1.pem"));
-    let _agent: Process = in_service(&sandbox, &mut agent);
+    let _agent: Process = in_service(&mut agent);
     echoes(hub.helper(&sandbox).arg("--ca-file").arg(sandbox.path("ca1.pem")));
 }
 
@@ -103,7 +98,7 @@ fn what_cannot_be_used_is_named_and_nothing_is_guessed() {
             quoted(&hub.dir.join("ca.pem")),
         );
         let config = sandbox.write("agent.toml", config);
-        Process::start(&sandbox, "agent", sandbox.iotstream().args(["agent", "-vv", "--config"]).arg(config))
+        Process::start("agent", sandbox.iotstream().args(["agent", "-vv", "--config"]).arg(config))
     };
     for (certificate, key, says) in [
         ("dev.pem", "small.key", "small.key: the key is RSA of 1024 bits, which cannot be used: RSA of 2048"),

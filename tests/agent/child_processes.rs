@@ -38,7 +38,7 @@ fn a_target_and_what_approves_it_start_from_a_clean_environment() {
          [[target]]\nstream = \"passed\"\ncommand = [\"env\"]\n\
          pass-environment = [\"HTTPS_PROXY\", \"{MARKER}\", \"NOT_SET\", \"IOTSTREAM_STREAM\"]\n"
     );
-    let _agent = in_service(&sandbox, &mut agent_with_secrets(&sandbox, &hub, &targets));
+    let _agent = in_service(&mut agent_with_secrets(&sandbox, &hub, &targets));
     let names = |text: &str| -> Vec<String> {
         let mut names: Vec<String> =
             text.lines().filter_map(|line| Some(line.split_once('=')?.0.to_owned())).collect();
@@ -80,7 +80,7 @@ fn a_missing_path_and_home_are_made_up_for() {
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let targets = "[[target]]\nstream = \"env\"\ncommand = [\"env\"]\n";
     let mut agent = agent_with_secrets(&sandbox, &hub, targets);
-    let _agent = in_service(&sandbox, agent.env_remove("PATH").env_remove("HOME"));
+    let _agent = in_service(agent.env_remove("PATH").env_remove("HOME"));
     let done = ask(&sandbox, &hub, "env", "").succeeded();
     for variable in ["PATH=/usr/local/sbin:", "HOME=/"] {
         assert!(done.text().lines().any(|line| line.starts_with(variable)), "{}", done.text());
@@ -93,7 +93,7 @@ fn an_approve_command_that_fails_is_logged_with_what_it_may_lack() {
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let targets = "[[target]]\nstream = \"*\"\nbuiltin = \"echo\"\n\
          approve = { command = [\"sh\", \"-c\", \"echo no $HTTPS_PROXY here >&2; exit 7\"] }\n";
-    let mut agent = in_service(&sandbox, &mut agent_with_secrets(&sandbox, &hub, targets));
+    let mut agent = in_service(&mut agent_with_secrets(&sandbox, &hub, targets));
     assert_eq!(ask(&sandbox, &hub, "any", "").status.code(), Some(69));
     agent.says("the target's pass-environment names", 1, SOON);
     agent.says("stream 'any': sh: no here", 1, SOON);
@@ -109,7 +109,7 @@ fn what_a_target_says_on_stderr_is_logged_and_cannot_drive_a_terminal() {
     let targets = format!(
         "[[target]]\nstream = \"*\"\ncommand = [\"sh\", \"-c\", \"{command}\"]\npass-environment = [\"{MARKER}\"]\n"
     );
-    let mut agent = in_service(&sandbox, &mut agent_with_secrets(&sandbox, &hub, &targets));
+    let mut agent = in_service(&mut agent_with_secrets(&sandbox, &hub, &targets));
     assert_eq!(ask(&sandbox, &hub, "a b", "echo").succeeded().text(), "echo");
     agent.says("stream 'a b': sh: red \\u{1b}[31m\\u{202e}", 1, SOON);
     agent.says("sh: noise", 50, SOON);

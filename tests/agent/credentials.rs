@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use crate::support::sas::{self, field, unix_seconds};
 use crate::support::{DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, agent_with_config, need, run};
 
 const ECHO: &str = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
@@ -55,7 +56,7 @@ fn echoes(sandbox: &Sandbox, hub: &Hub, args: &[&str]) {
 /// An agent with a whole configuration of its own.
 fn start(sandbox: &Sandbox, config: &str) -> Process {
     let config = sandbox.write("agent.toml", config);
-    Process::start(sandbox, "agent", sandbox.iotstream().args(["agent", "-vv", "--config"]).arg(config))
+    Process::start("agent", sandbox.iotstream().args(["agent", "-vv", "--config"]).arg(config))
 }
 
 fn quoted(path: &Path) -> String {
@@ -136,18 +137,12 @@ fn a_gateway_is_connected_to_in_the_hubs_name() {
 fn a_ready_token_serves_until_it_expires() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
-    let key = connection_string(&hub, "", "").rsplit_once("SharedAccessKey=").unwrap().1.to_owned();
+    let key = field(&connection_string(&hub, "", ""), "SharedAccessKey").to_owned();
     let token = |seconds: i64| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-        let resource = iotstream::iothub::Resource::identity(
-            &iotstream::iothub::HubAddress::parse("localhost").unwrap(),
-            &iotstream::iothub::Identity::new(DEVICE, None).unwrap(),
-        );
-        let expiry = iotstream::iothub::UnixSeconds(now.checked_add_signed(seconds).unwrap());
-        let key = iotstream::secret::Secret::new(&*key);
-        let token = iotstream::iothub::SasToken::sign(&resource, expiry, &key, None).unwrap();
-        let from = format!("SharedAccessKey={}", key.expose());
-        connection_string(&hub, &from, &format!("SharedAccessSignature={}", token.text().expose()))
+        let expiry = unix_seconds().checked_add_signed(seconds).unwrap();
+        let token = sas::token(&format!("localhost/devices/{DEVICE}"), &key, expiry, None);
+        let from = format!("SharedAccessKey={key}");
+        connection_string(&hub, &from, &format!("SharedAccessSignature={token}"))
     };
     let mut expired = start(&sandbox, &with_connection_string(&hub, &token(-10)));
     assert_eq!(expired.ends(LIMIT).code(), Some(78), "{}", expired.stderr());
@@ -244,8 +239,7 @@ fn systemds_credentials_stand_in_for_files_that_the_service_cannot_read() {
         let config = sandbox.write("agent.toml", config);
         let mut command = sandbox.iotstream();
         command.env("CREDENTIALS_DIRECTORY", sandbox.path("credentials"));
-        let mut agent =
-            Process::start(&sandbox, "agent", command.args(["agent", "-vv", "--config"]).arg(config));
+        let mut agent = Process::start("agent", command.args(["agent", "-vv", "--config"]).arg(config));
         agent.says("in service", 1, LIMIT);
         echoes(&sandbox, &hub, &[DEVICE]);
     }
@@ -264,8 +258,7 @@ fn a_connection_string_comes_from_the_environment_or_a_command() {
         let config = sandbox.write("agent.toml", config);
         let mut command = sandbox.iotstream();
         command.env("DEVICE", connection_string(&hub, "", ""));
-        let mut agent =
-            Process::start(&sandbox, "agent", command.args(["agent", "-vv", "--config"]).arg(config));
+        let mut agent = Process::start("agent", command.args(["agent", "-vv", "--config"]).arg(config));
         agent.says("in service", 1, LIMIT);
         echoes(&sandbox, &hub, &[DEVICE]);
     }

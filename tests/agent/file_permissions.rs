@@ -1,40 +1,14 @@
 //! An agent whose files other users can change.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use crate::support::{DEVICE, Finished, Hub, LIMIT, Sandbox, Stdin, in_service, run};
+use crate::profiles::refused;
+use crate::support::{
+    DEVICE, Hub, LIMIT, OTHER_USER, Sandbox, Stdin, echoes, give, in_service, run, set_mode,
+};
 
 const CONFIG: i32 = 78;
-
-/// A user, and a group of the same number, that no file of the system knows.
-const OTHER: u32 = 54_321;
-
-fn mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-}
-
-fn give(path: &Path, user: Option<u32>, group: Option<u32>) {
-    chown(path, user, group).expect("giving files to other users takes root");
-}
-
-#[track_caller]
-fn refused(done: &Finished, says: &str) {
-    assert_eq!(done.status.code(), Some(CONFIG), "{}", done.stderr);
-    assert!(done.stderr.contains(says), "{says} is not in: {}", done.stderr);
-    assert!(!done.stderr.contains("aHVudGVyMg"), "{}", done.stderr);
-}
-
-/// A login that gives back what it is told.
-#[track_caller]
-fn echoes(helper: &mut Command) -> Finished {
-    let done = run(helper.args(["--stream", "echo", DEVICE]), Stdin::Ends(b"there and back"), LIMIT);
-    let done = done.succeeded();
-    assert_eq!(done.text(), "there and back", "{}", done.stderr);
-    done
-}
 
 /// The configuration of an agent with an echo target.
 fn agent_config(sandbox: &Sandbox, hub: &Hub, file: &Path, more: &str) -> PathBuf {
@@ -60,23 +34,23 @@ fn an_agent_stays_within_reach_for_what_was_never_looked_at_and_its_check_fails(
     };
     let check = || run(&mut agent(&["--check"]), Stdin::Ends(b""), LIMIT);
     check().succeeded();
-    give(&key, Some(OTHER), None);
-    mode(&sandbox.path("above"), 0o777);
+    give(&key, Some(OTHER_USER), None);
+    set_mode(&sandbox.path("above"), 0o777);
     let done = check();
     assert_eq!(done.status.code(), Some(CONFIG), "{}", done.text());
     for exposed in ["dev.conn belongs to another user", "above is writable by other users"] {
         assert!(done.text().contains(exposed), "{}", done.text());
     }
-    let mut running = in_service(&sandbox, &mut agent(&["-vv"]));
+    let mut running = in_service(&mut agent(&["-vv"]));
     running.says("dev.conn belongs to another user", 1, LIMIT);
     running.says("above is writable by other users", 1, LIMIT);
     echoes(&mut hub.helper(&sandbox));
     drop(running);
     assert!(fs::read_to_string(sandbox.path("above/audit.log")).unwrap().contains("\"end\""));
     // What was refused before is refused still.
-    mode(&key, 0o640);
+    set_mode(&key, 0o640);
     refused(&run(&mut agent(&[]), Stdin::Ends(b""), LIMIT), &format!("chmod 600 '{}'", key.display()));
-    mode(&key, 0o600);
-    mode(&sandbox.path("above/own"), 0o777);
+    set_mode(&key, 0o600);
+    set_mode(&sandbox.path("above/own"), 0o777);
     refused(&run(&mut agent(&[]), Stdin::Ends(b""), LIMIT), "own is writable by other users");
 }

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Echo, SOON, ask, event};
-use crate::support::{DEVICE, Hub, LIMIT, Sandbox, agent_with_config, exchange};
+use super::{SOON, ask, event};
+use crate::support::{DEVICE, EchoStream, Hub, LIMIT, Sandbox, agent_with_config, exchange};
 
 fn echo(stream: &str) -> String {
     format!("[[target]]\nstream = {stream:?}\nbuiltin = \"echo\"\n")
@@ -27,13 +27,13 @@ fn streams_are_counted_and_places_are_given_back() {
         echo("*")
     );
     let _agent = agent_with_config(&sandbox, &hub, DEVICE, &config);
-    let first = Echo::open(&sandbox, &hub, "one-a");
+    let first = EchoStream::open(&sandbox, &hub, "one-a");
     rejected(&sandbox, &hub, "one-b", "there are 1 streams of this target already");
-    let mut second = Echo::open(&sandbox, &hub, "any");
+    let mut second = EchoStream::open(&sandbox, &hub, "any");
     rejected(&sandbox, &hub, "more", "there are 2 streams already (max-sessions)");
     drop(first);
     event(&sandbox, "one-a", "end");
-    let mut third = Echo::open(&sandbox, &hub, "one-c");
+    let mut third = EchoStream::open(&sandbox, &hub, "one-c");
     second.works();
     third.works();
 }
@@ -45,8 +45,8 @@ fn an_idle_stream_ends_and_a_busy_one_when_its_time_is_up() {
     let config =
         format!("idle-timeout = \"2s\"\nmax-duration = \"6s\"\naudit-log = \"audit.log\"\n{}", echo("*"));
     let _agent = agent_with_config(&sandbox, &hub, DEVICE, &config);
-    let mut idle = Echo::open(&sandbox, &hub, "idle");
-    let mut busy = Echo::open(&sandbox, &hub, "busy");
+    let mut idle = EchoStream::open(&sandbox, &hub, "idle");
+    let mut busy = EchoStream::open(&sandbox, &hub, "busy");
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(4) {
         busy.works();
@@ -92,7 +92,7 @@ fn a_days_bytes_end_streams_and_reject_new_ones() {
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let config = format!("daily-bytes = 100_000\naudit-log = \"audit.log\"\n{}", echo("*"));
     let mut agent = agent_with_config(&sandbox, &hub, DEVICE, &config);
-    let mut small = Echo::open(&sandbox, &hub, "small");
+    let mut small = EchoStream::open(&sandbox, &hub, "small");
     // More than is under way at once: its end is not the user's.
     let large = "x".repeat(4_000_000);
     ask(&sandbox, &hub, "large", &large);

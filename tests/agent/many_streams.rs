@@ -4,6 +4,12 @@ use std::io::{self, Write};
 use std::thread;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use futures_util::{SinkExt, StreamExt};
+use tokio::sync::Semaphore;
+use tokio_tungstenite::tungstenite::protocol::Message;
+
+use crate::support::hub_client::HubClient;
 use crate::support::{
     DEVICE, Hub, LIMIT, Sandbox, agent_with_config, echo_device, eventually, exchange, heavy, peak_rss_kib,
     resident_kib,
@@ -85,78 +91,33 @@ fn two_thousand_streams_leave_nothing_behind() {
 /// Opens streams in this process: starting programs would take most of the time.
 struct Opener {
     runtime: tokio::runtime::Runtime,
-    network: iotstream::net::Network,
-    connection: String,
+    client: HubClient,
 }
 
 impl Opener {
     fn new(hub: &Hub) -> Self {
-        let ca_file = hub.dir.join("ca.pem");
-        Self {
-            runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
-            network: iotstream::net::Network::new(
-                iotstream::net::Tls::new(Some(&ca_file)).unwrap(),
-                iotstream::net::Proxies::none(),
-            ),
-            connection: hub.service_connection_string(),
-        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Self { runtime, client: HubClient::new(hub) }
     }
 
     /// As many at once as a hub carries, each with a byte there and back.
     fn open_and_close(&self, streams: usize) {
-        use iotstream::iothub::{ConnectionString, Identity, Initiate, Key, Resource, SasToken, UnixSeconds};
-        use tokio::io::AsyncReadExt;
-        let parsed = ConnectionString::parse(&self.connection).unwrap();
-        let Key::Shared(key) = &parsed.key else { panic!("no key") };
-        let expiry = UnixSeconds(iotstream::clock::unix_seconds(std::time::SystemTime::now()).0 + 600);
-        let token = SasToken::sign(&Resource::hub(&parsed.hub), expiry, key, Some("service")).unwrap();
-        let carried = tokio::sync::Semaphore::new(50);
+        let carried = Semaphore::new(50);
         let open = async || {
             let _carried = carried.acquire().await.unwrap();
-            let request = iotstream::service::Request {
-                hub: parsed.hub.clone(),
-                gateway: None,
-                authorization: token.text().clone(),
-                initiate: Initiate {
-                    identity: Identity::new(DEVICE, None).unwrap(),
-                    stream: "echo".into(),
-                    api_version: iotstream::iothub::DEFAULT_API_VERSION.into(),
-                    connect_timeout: Duration::from_secs(60),
-                    response_timeout: Duration::from_secs(60),
-                },
-            };
-            let mut phases = iotstream::phase::Phases::default();
-            let stream = iotstream::service::open(&self.network, &request, None, &mut phases).await.unwrap();
-            let (ours, theirs) = tokio::io::duplex(64);
-            let settings = iotstream::tunnel::Settings {
-                keepalive: None,
-                linger: None,
-                drain: Some(Duration::ZERO),
-                rest: None,
-                half_close: true,
-                failed: |_| panic!("the pipe fails"),
-                reset: false,
-            };
-            let meter = iotstream::tunnel::Meter::default();
-            let bridge = iotstream::tunnel::bridge(
-                tokio::io::split(theirs),
-                stream.io,
-                &stream.early,
-                &settings,
-                &meter,
-                iotstream::tunnel::Controls { hangup: std::future::pending(), gone: std::future::pending() },
-            );
-            let user = async {
-                use tokio::io::AsyncWriteExt;
-                let (mut read, mut write) = tokio::io::split(ours);
-                write.write_all(b"x").await.unwrap();
-                write.shutdown().await.unwrap();
-                let mut back = Vec::new();
-                read.read_to_end(&mut back).await.unwrap();
-                assert_eq!(back, b"x");
-            };
-            tokio::join!(bridge, user);
+            let headers = [("iothub-streaming-connect-timeout-in-seconds", "60")];
+            let path = format!("/twins/{DEVICE}/streams/echo?api-version=2020-09-30");
+            let answer = self.client.initiate(&path, &headers).await;
+            let (url, token) = answer.service_side();
+            let mut stream = self.client.join(url, token).await.unwrap();
+            stream.send(Message::binary("x")).await.unwrap();
+            let echoed = stream.next().await.unwrap().unwrap();
+            assert_eq!(echoed, Message::binary("x"));
+            stream.close(None).await.unwrap();
+            while let Some(Ok(message)) = stream.next().await {
+                assert!(message.is_close(), "{message:?}");
+            }
         };
-        self.runtime.block_on(futures_util::future::join_all((0..streams).map(|_| open())));
+        self.runtime.block_on(join_all((0..streams).map(|_| open())));
     }
 }

@@ -20,7 +20,7 @@ mod token_renewal;
 
 use std::time::Duration;
 
-use crate::support::{Finished, Hub, LIMIT, Process, Sandbox, Stdin, eventually, run};
+use crate::support::{Finished, Hub, LIMIT, Sandbox, Stdin, eventually, run};
 
 /// What the hub and the helper may take before somebody must have decided.
 const SOON: Duration = Duration::from_secs(20);
@@ -29,29 +29,6 @@ const SOON: Duration = Duration::from_secs(20);
 fn ask(sandbox: &Sandbox, hub: &Hub, stream: &str, text: &str) -> Finished {
     let mut helper = hub.helper(sandbox);
     run(helper.args(["--stream", stream, crate::support::DEVICE]), Stdin::Ends(text.as_bytes()), LIMIT)
-}
-
-/// An echo stream that stays open: what it is told comes back.
-struct Echo {
-    helper: Process,
-    said: usize,
-}
-
-impl Echo {
-    fn open(sandbox: &Sandbox, hub: &Hub, stream: &str) -> Self {
-        let mut helper = hub.helper(sandbox);
-        let helper = helper.args(["--stream", stream, crate::support::DEVICE]);
-        let mut echo = Self { helper: Process::start(sandbox, "helper", helper), said: 0 };
-        echo.works();
-        echo
-    }
-
-    #[track_caller]
-    fn works(&mut self) {
-        self.said += 1;
-        self.helper.say("are you there\n");
-        self.helper.says("are you there", self.said, SOON);
-    }
 }
 
 /// The lines of an audit log.

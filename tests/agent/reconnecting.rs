@@ -7,8 +7,8 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{Echo, SOON, ask};
-use crate::support::{DEVICE, Hub, Process, Sandbox, agent_with_config, heavy};
+use super::{SOON, ask};
+use crate::support::{DEVICE, EchoStream, Hub, Process, Sandbox, agent_with_config, heavy};
 
 const ECHO: &str = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
 
@@ -114,7 +114,7 @@ fn a_cut_or_vanished_network_costs_the_session_and_no_stream() {
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let wire = Wire::default();
     let mut agent = agent_over(&sandbox, &hub, &wire);
-    let mut live = Echo::open(&sandbox, &hub, "echo");
+    let mut live = EchoStream::open(&sandbox, &hub, "echo");
     for round in 1..=20 {
         let said = agent.stderr().len();
         wire.cut_all();
@@ -195,7 +195,7 @@ fn a_machine_comes_up_without_its_hub() {
     let mut command = sandbox.iotstream();
     command.env("NOTIFY_SOCKET", sandbox.path("notify"));
     command.args(["agent", "-v", "--connection-string-file"]).arg(hub.device_file(DEVICE));
-    let mut agent = Process::start(&sandbox, "agent", command.arg("--ca-file").arg(hub.dir.join("ca.pem")));
+    let mut agent = Process::start("agent", command.arg("--ca-file").arg(hub.dir.join("ca.pem")));
     let mut block = [0; 4096];
     let status = socket.recv(&mut block).unwrap();
     assert!(String::from_utf8_lossy(&block[..status]).contains("trying again"));

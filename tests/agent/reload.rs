@@ -4,8 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
 
-use super::{Echo, SOON, ask, event};
-use crate::support::{DEVICE, Hub, Sandbox, agent_with_config, eventually};
+use super::{SOON, ask, event};
+use crate::support::{DEVICE, EchoStream, Hub, Sandbox, agent_with_config, eventually};
 
 #[test]
 fn an_offer_that_awaits_approval_outlives_a_reload() {
@@ -39,7 +39,7 @@ fn a_reload_changes_what_is_let_in_and_not_what_is_there() {
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let echo = |stream: &str| format!("[[target]]\nstream = {stream:?}\nbuiltin = \"echo\"\n");
     let mut agent = agent_with_config(&sandbox, &hub, DEVICE, &echo("old"));
-    let mut live = Echo::open(&sandbox, &hub, "old");
+    let mut live = EchoStream::open(&sandbox, &hub, "old");
 
     let path = sandbox.path("agent.toml");
     let before = std::fs::read_to_string(&path).unwrap();

@@ -2,8 +2,8 @@
 
 use rustix::process::Signal;
 
-use super::{Echo, SOON};
-use crate::support::{DEVICE, Hub, Sandbox, agent_with_config};
+use super::SOON;
+use crate::support::{DEVICE, EchoStream, Hub, Sandbox, agent_with_config};
 
 const ECHO: &str = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
 
@@ -15,7 +15,7 @@ fn stopping_lets_streams_end_by_themselves_for_a_while() {
         let config = format!("stop-timeout = \"{timeout}\"\naudit-log = \"audit.log\"\n{ECHO}");
         agent_with_config(&sandbox, &hub, DEVICE, &config)
     };
-    let ends = |stream: &mut Echo| {
+    let ends = |stream: &mut EchoStream| {
         stream.helper.ends(SOON);
         let events = super::events(&sandbox, "audit.log");
         events.last().unwrap()["reason"].as_str().unwrap().to_owned()
@@ -23,7 +23,7 @@ fn stopping_lets_streams_end_by_themselves_for_a_while() {
 
     // A stream that ends in time is not hurried.
     let mut agent = start("60s");
-    let mut live = Echo::open(&sandbox, &hub, "echo");
+    let mut live = EchoStream::open(&sandbox, &hub, "echo");
     agent.signal(Signal::TERM);
     agent.says("stopping, with 1 streams open", 1, SOON);
     live.works();
@@ -33,14 +33,14 @@ fn stopping_lets_streams_end_by_themselves_for_a_while() {
 
     // One that does not is told to.
     let mut agent = start("1s");
-    let mut live = Echo::open(&sandbox, &hub, "echo");
+    let mut live = EchoStream::open(&sandbox, &hub, "echo");
     agent.signal(Signal::TERM);
     assert_eq!(agent.ends(SOON).code(), Some(0));
     assert_eq!(ends(&mut live), "the agent was stopped");
 
     // And whoever cannot wait says so twice.
     let mut agent = start("60s");
-    let mut live = Echo::open(&sandbox, &hub, "echo");
+    let mut live = EchoStream::open(&sandbox, &hub, "echo");
     agent.signal(Signal::TERM);
     agent.says("stopping, with 1 streams open", 1, SOON);
     agent.signal(Signal::TERM);

@@ -56,7 +56,7 @@ fn a_session_in_a_command_has_the_capabilities_it_needs() {
         let mut command = sandbox.command(need("setpriv"));
         command.arg("--bounding-set").arg(bounding).arg("--inh-caps=-all");
         command.arg(env!("CARGO_BIN_EXE_iotstream")).args(["agent", "-vv", "--config"]);
-        in_service(sandbox, command.arg(sandbox.path("agent.toml")))
+        in_service(command.arg(sandbox.path("agent.toml")))
     });
     let shell = |line: &str| {
         let mut ssh = testbed.sandbox.command(need("ssh"));

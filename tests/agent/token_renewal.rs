@@ -61,8 +61,7 @@ fn thirty_renewals_drop_nothing() {
         );
         agent_with_config(sandbox, hub, DEVICE, &config)
     });
-    let mut session =
-        Process::start(&testbed.sandbox, "ssh", testbed.openssh("ssh").args([DEVICE, "echo up; exec cat"]));
+    let mut session = Process::start("ssh", testbed.openssh("ssh").args([DEVICE, "echo up; exec cat"]));
     session.says("up", 1, LIMIT);
     let over = AtomicBool::new(false);
     let mut opened = 0;

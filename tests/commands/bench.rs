@@ -101,8 +101,7 @@ fn ctrl_c_ends_bench_with_what_was_moved() {
     terminal.types_until("echo ended =$?=\n", "ended =1=");
     assert!(!terminal.text().contains("down"), "{}", terminal.text());
 
-    let mut measuring =
-        Process::start(&sandbox, "bench", &mut command(&sandbox, &hub, "bench", &["-yq", "--json"]));
+    let mut measuring = Process::start("bench", &mut command(&sandbox, &hub, "bench", &["-yq", "--json"]));
     agent.says("open to builtin discard", 2, LIMIT);
     measuring.signal(Signal::INT);
     assert_eq!(measuring.ends(LIMIT).code(), Some(1), "{}", measuring.stderr());

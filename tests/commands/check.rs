@@ -175,7 +175,7 @@ else:
 fn other(sandbox: &Sandbox, hub: &Hub, action: &str, place: &str, done: &str) -> Process {
     let mut python = sandbox.command(need("python3"));
     python.args(["-c", OTHER]).arg(&hub.dir).args([action, place]);
-    let mut other = Process::start(sandbox, action, &mut python);
+    let mut other = Process::start(action, &mut python);
     assert_eq!(other.says("done", 1, LIMIT), done);
     other
 }

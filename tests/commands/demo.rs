@@ -1,14 +1,8 @@
 //! `iotstream demo`.
 
-use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Finished, LIMIT, Sandbox, Stdin, run};
-
-#[track_caller]
-fn finish(command: &mut Command) -> Finished {
-    run(command, Stdin::Ends(b""), LIMIT)
-}
+use crate::support::{Sandbox, finish};
 
 #[test]
 fn the_demo_runs_a_session_and_exits_as_its_ssh_does() {

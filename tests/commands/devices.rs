@@ -1,21 +1,11 @@
 //! `iotstream devices`, and the names that it makes known.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Finished, Hub, LIMIT, Sandbox, Stdin, agent, run};
+use crate::support::{Hub, LIMIT, Sandbox, Stdin, agent, finish, mode, run};
 
 const UNAVAILABLE: i32 = 69;
-
-fn finish(command: &mut Command) -> Finished {
-    run(command, Stdin::Ends(b""), LIMIT)
-}
-
-fn mode(path: &Path) -> u32 {
-    fs::metadata(path).unwrap().permissions().mode() & 0o777
-}
 
 /// `iotstream devices` with the hub's own profile.
 fn devices(sandbox: &Sandbox, hub: &Hub, args: &[&str]) -> Command {

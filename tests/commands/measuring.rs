@@ -16,7 +16,7 @@ pub fn device(hub: &[&str], targets: &[&str]) -> (Process, Hub, Sandbox) {
     for target in targets {
         agent.arg("--target").arg(target);
     }
-    (in_service(&sandbox, &mut agent), hub, sandbox)
+    (in_service(&mut agent), hub, sandbox)
 }
 
 pub fn command(sandbox: &Sandbox, hub: &Hub, name: &str, args: &[&str]) -> Command {

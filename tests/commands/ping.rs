@@ -58,7 +58,7 @@ fn ping_measures_the_way_and_says_so_in_json() {
 #[test]
 fn ctrl_c_ends_ping_with_what_there_is() {
     let (_agent, hub, sandbox) = device(&[], BUILTINS);
-    let mut ping = Process::start(&sandbox, "ping", &mut command(&sandbox, &hub, "ping", &["-i", "20ms"]));
+    let mut ping = Process::start("ping", &mut command(&sandbox, &hub, "ping", &["-i", "20ms"]));
     ping.says("seq=2 time=", 1, LIMIT);
     ping.signal(Signal::INT);
     assert_eq!(ping.ends(LIMIT).code(), Some(0), "{}", ping.stderr());
@@ -81,7 +81,7 @@ fn a_probe_without_an_answer_is_told_of() {
     let report = json(&finish(&sandbox, &hub, "ping", &["--json", "-c", "1", "-W", "100ms"]));
     assert_eq!((&report["probes"][0]["milliseconds"], &report["milliseconds"]), (&Value::Null, &Value::Null));
 
-    let mut ping = Process::start(&sandbox, "ping", &mut command(&sandbox, &hub, "ping", &["-W", "100ms"]));
+    let mut ping = Process::start("ping", &mut command(&sandbox, &hub, "ping", &["-W", "100ms"]));
     ping.says("seq=1 no answer", 1, LIMIT);
     ping.signal(Signal::INT);
     assert_eq!(ping.ends(LIMIT).code(), Some(1), "{}", ping.stderr());
@@ -110,7 +110,7 @@ fn a_device_that_does_not_offer_the_stream_is_told_how() {
 #[test]
 fn a_stream_that_is_cut_ends_ping_with_its_summary_and_the_reason() {
     let (mut agent, hub, sandbox) = device(&[], BUILTINS);
-    let mut ping = Process::start(&sandbox, "ping", &mut command(&sandbox, &hub, "ping", &["-i", "20ms"]));
+    let mut ping = Process::start("ping", &mut command(&sandbox, &hub, "ping", &["-i", "20ms"]));
     ping.says("seq=2 time=", 1, LIMIT);
     agent.kill();
     assert_eq!(ping.ends(LIMIT).code(), Some(75), "{}", ping.stderr());
@@ -137,7 +137,7 @@ fn both_end_soon_after_their_last_word() {
         ("bench", &["-yq", "-s", "100K", "-d", "up"], "up "),
         ("bench", &["-yq", "-s", "100K", "-d", "down"], "down "),
     ] {
-        let mut process = Process::start(&sandbox, name, &mut command(&sandbox, &hub, name, args));
+        let mut process = Process::start(name, &mut command(&sandbox, &hub, name, args));
         process.says(last, 1, LIMIT);
         process.ends(Duration::from_secs(5));
     }

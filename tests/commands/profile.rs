@@ -1,25 +1,15 @@
 //! `iotstream profile`.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::Command;
 
-use crate::support::{Finished, INTERRUPT, LIMIT, Sandbox, Stdin, Terminal, eventually, run};
+use crate::support::{Finished, INTERRUPT, LIMIT, Sandbox, Stdin, Terminal, eventually, finish, mode, run};
 
 const CONFIG: i32 = 78;
-
-fn mode(path: &Path) -> u32 {
-    fs::metadata(path).unwrap().permissions().mode() & 0o777
-}
 
 /// Runs the command with `input` on stdin.
 fn fed(command: &mut Command, input: &str) -> Finished {
     run(command, Stdin::Ends(input.as_bytes()), LIMIT)
-}
-
-fn finish(command: &mut Command) -> Finished {
-    fed(command, "")
 }
 
 /// `iotstream profile …`.

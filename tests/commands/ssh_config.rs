@@ -5,11 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Finished, Hub, LIMIT, Process, Sandbox, SshFiles, Sshd, Stdin, agent, need, run};
-
-fn finish(command: &mut Command) -> Finished {
-    run(command, Stdin::Ends(b""), LIMIT)
-}
+use crate::support::{
+    Finished, Hub, LIMIT, Process, Sandbox, SshFiles, Sshd, Stdin, agent, finish, need, python_program, run,
+};
 
 const SHELLS: [&str; 7] = ["sh", "dash", "bash", "ksh", "zsh", "fish", "tcsh"];
 
@@ -115,9 +113,7 @@ fn every_shell_that_ssh_may_use_runs_a_program_with_an_odd_path() {
 fn shells_that_are_no_sh_run_a_program_with_an_odd_path_too() {
     let user = NewUser::new("my tools/100% o'clock #1 (x)");
     user.three_commands(Path::new("/bin/sh")).succeeded();
-    let xonsh = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/python/bin/xonsh");
-    assert!(xonsh.exists(), "{} is not there: run .ci/setup", xonsh.display());
-    for shell in SHELLS.map(need).into_iter().chain([xonsh]) {
+    for shell in SHELLS.map(need).into_iter().chain([python_program("xonsh")]) {
         user.reaches_the_device_from(&shell);
     }
 }

@@ -7,13 +7,11 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-use iotstream::agent;
-use iotstream::profile::Profiles;
 use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 
 use super::terminal_session;
 use crate::support::{
-    Hub, LIMIT, Process, Sandbox, SshFiles, Sshd, Stdin, agent_command, in_service, need, run, serve,
+    Hub, LIMIT, Process, Sandbox, SshFiles, Sshd, Stdin, agent_command, finish, in_service, need, run, serve,
 };
 
 pub struct Example {
@@ -84,7 +82,7 @@ impl Reader {
             for builtin in ["echo", "discard", "source"] {
                 agent.arg("--target").arg(format!("{builtin}=builtin:{builtin}"));
             }
-            servers.push(in_service(&sandbox, &mut agent));
+            servers.push(in_service(&mut agent));
         }
         let reader = Self { servers, _sshd: sshd, places, hub, sandbox };
         if !examples.iter().any(|example| example.text.contains("profile add")) {
@@ -125,7 +123,7 @@ impl Reader {
             ("sh", until) => {
                 let words = until.strip_prefix("until ").unwrap();
                 let mut shell = self.shell(&format!("exec {text}"));
-                let mut server = Process::start(&self.sandbox, "server", &mut shell);
+                let mut server = Process::start("server", &mut shell);
                 server.says(words, 1, LIMIT);
                 self.servers.push(server);
             }
@@ -151,14 +149,21 @@ impl Reader {
 
     fn writes(&self, file: &str, text: &str) {
         let path = self.sandbox.write(&self.here(file), text);
-        let understood = match path.file_name().and_then(|name| name.to_str()).unwrap() {
-            "profiles.toml" => Profiles::read(&path).map(drop),
-            "agent.toml" => agent::Config::read(&path).map(drop),
+        let mut program = self.sandbox.iotstream();
+        match path.file_name().and_then(|name| name.to_str()).unwrap() {
+            "profiles.toml" => {
+                finish(program.args(["profile", "list", "--config"]).arg(&path)).succeeded();
+            }
+            "agent.toml" => {
+                let done = finish(program.args(["agent", "--check", "--json", "--config"]).arg(&path));
+                let findings: serde_json::Value = serde_json::from_str(done.text()).unwrap();
+                let first = (&findings[0]["check"], &findings[0]["status"]);
+                assert_eq!(first, (&"configuration".into(), &"pass".into()), "{file}: {}", done.text());
+            }
             // ssh reads it.
-            "config" => Ok(()),
+            "config" => {}
             other => panic!("nobody knows what is in {other}"),
-        };
-        understood.unwrap_or_else(|error| panic!("{file}: {error}"));
+        }
     }
 }
 

@@ -1,20 +1,11 @@
 //! Who may call the REST API.
 
 use data_encoding::BASE64;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 
-use super::running::{Running, in_an_hour, now};
+use super::{Emulator, SSH};
+use crate::support::sas::{in_an_hour, signature, unix_seconds};
 
-const SSH: &str = "/twins/dev-1/streams/ssh?api-version=2020-09-30";
-
-/// The base64 signature over `sr` as it will be sent.
-fn signature(key: &str, sr: &str, se: u64) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(&BASE64.decode(key.as_bytes()).unwrap()).unwrap();
-    mac.update(format!("{sr}\n{se}").as_bytes());
-    BASE64.encode(&mac.finalize().into_bytes())
-}
-
+/// The percent-encoded form of a signature, in upper or lower case.
 fn percent(text: &str, lower: bool) -> String {
     let encoded = text.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
     if lower { encoded.replace("%2B", "%2b").replace("%2F", "%2f").replace("%3D", "%3d") } else { encoded }
@@ -22,9 +13,9 @@ fn percent(text: &str, lower: bool) -> String {
 
 #[tokio::test]
 async fn signatures_as_clients_write_them() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     let key = hub.key("service.conn");
-    let se = in_an_hour().0;
+    let se = in_an_hour();
     for sr in [
         "localhost",
         "LOCALHOST",
@@ -36,7 +27,7 @@ async fn signatures_as_clients_write_them() {
         "localhost%2Fdevices%2Fdev-1",
     ] {
         for lower in [true, false] {
-            let sig = percent(&signature(key.expose(), sr, se), lower);
+            let sig = percent(&signature(&key, sr, se), lower);
             for fields in [
                 format!("sr={sr}&sig={sig}&se={se}&skn=service"),
                 format!("sr={sr}&sig={sig}&skn=service&se={se}"),
@@ -53,7 +44,7 @@ async fn signatures_as_clients_write_them() {
 
 #[tokio::test]
 async fn what_is_not_authorized() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     let key = hub.key("service.conn");
     let other_key = BASE64.encode(&[7; 32]);
     let token = |sr: &str, key: &str, se: u64, policy: &str| {
@@ -62,17 +53,17 @@ async fn what_is_not_authorized() {
             percent(&signature(key, sr, se), false)
         )
     };
-    let later = in_an_hour().0;
+    let later = in_an_hour();
     let device_string = hub.device_token("dev-1", None, in_an_hour());
     for (token, code, word) in [
         (String::new(), 401_002, "signature"),
         ("Bearer eyJ".into(), 401_002, "SharedAccessSignature"),
-        (token("localhost", key.expose(), now().0 - 1, "service"), 401_003, "expired"),
+        (token("localhost", &key, unix_seconds() - 1, "service"), 401_003, "expired"),
         (token("localhost", &other_key, later, "service"), 401_002, "signature"),
-        (token("elsewhere", key.expose(), later, "service"), 401_002, "another hub"),
-        (token("localhost.evil", key.expose(), later, "service"), 401_002, "another hub"),
-        (token("localhost", key.expose(), later, "iothubowner"), 401_002, "signature"),
-        (token("localhost", key.expose(), later, "nobody"), 401_002, "policy"),
+        (token("elsewhere", &key, later, "service"), 401_002, "another hub"),
+        (token("localhost.evil", &key, later, "service"), 401_002, "another hub"),
+        (token("localhost", &key, later, "iothubowner"), 401_002, "signature"),
+        (token("localhost", &key, later, "nobody"), 401_002, "policy"),
         (hub.policy_token("registryReadWrite"), 401_002, "policy"),
         (hub.policy_token("device"), 401_002, "policy"),
         (device_string, 401_002, "policy"),

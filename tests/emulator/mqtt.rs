@@ -1,33 +1,23 @@
 //! MQTT: who may log in, what is granted, what ends a connection; over TLS and over a WebSocket.
 
 use futures_util::{SinkExt, StreamExt};
-use iotstream::iothub::{Identity, Resource, SasToken, UnixSeconds};
 use tokio_tungstenite::tungstenite::protocol::Message;
 
-use super::running::{Running, in_an_hour, now, soon};
-use super::wire::{FILTERS, Mqtt, connect, packet, publish, subscribe, text};
-
-const SSH: &str = "/twins/dev-1/streams/ssh?api-version=2020-09-30";
+use super::mqtt_client::{FILTERS, Mqtt, Offer, connect, packet, publish, subscribe, text};
+use super::{Emulator, SSH};
+use crate::support::hub_client::soon;
+use crate::support::sas::{in_an_hour, unix_seconds};
 
 #[tokio::test]
 async fn who_is_let_in() {
-    let hub = Running::new("").await;
-    let dir = hub.dir.path().to_owned();
+    let hub = Emulator::start("");
     let own = hub.device_token("dev-1", None, in_an_hour());
     let module = hub.device_token("dev-1", Some("mod"), in_an_hour());
-    let expired = hub.device_token("dev-1", None, UnixSeconds(now().0 - 1));
+    let expired = hub.device_token("dev-1", None, unix_seconds() - 1);
     let name = "localhost/dev-1/?api-version=2020-09-30";
-    let sign = |policy: &str| {
-        let address = hub.connection_string("service.conn").hub;
-        let file =
-            if policy == "service" { "service.conn".into() } else { format!("policies/{policy}.conn") };
-        let resource = Resource::identity(&address, &Identity::new("dev-1", None).unwrap());
-        let token = SasToken::sign(&resource, in_an_hour(), &hub.key(&file), Some(policy)).unwrap();
-        token.text().expose().to_owned()
-    };
+    let sign = |policy: &str| hub.policy_token_for_device(policy, "dev-1");
     // As the C SDK writes it: raw slashes and lower-case hex.
     let raw = own.replace("%2F", "/");
-    assert!(dir.exists());
     for (client_id, username, password, code) in [
         ("dev-1", name, own.as_str(), 0),
         ("dev-1", "LOCALHOST:8443/dev-1/api-version=x", &own, 0),
@@ -59,7 +49,7 @@ async fn who_is_let_in() {
 
 #[tokio::test]
 async fn what_is_granted() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     let mut device = hub.device("dev-1", None).await;
     let granted = device
         .subscribe(&[
@@ -94,7 +84,7 @@ async fn what_is_granted() {
 
 #[tokio::test]
 async fn one_connection_for_each_identity() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     let mut first = hub.device("dev-1", None).await;
     let _module = hub.device("dev-1", Some("mod")).await;
     let mut second = hub.device("dev-1", None).await;
@@ -112,10 +102,10 @@ async fn one_connection_for_each_identity() {
 
 #[tokio::test]
 async fn what_ends_a_connection() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     // The token's end.
     let mut mqtt = Mqtt { io: hub.tls(hub.mqtts).await };
-    let token = hub.device_token("dev-1", None, UnixSeconds(now().0 + 2));
+    let token = hub.device_token("dev-1", None, unix_seconds() + 2);
     assert_eq!(mqtt.connect("dev-1", "localhost/dev-1/?api-version=x", &token).await, 0);
     assert_eq!(mqtt.next().await, None);
     // Silence for one and a half times the keepalive.
@@ -142,7 +132,7 @@ async fn what_ends_a_connection() {
 
 #[tokio::test]
 async fn mqtt_over_a_websocket() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     for offered in [Some("MQTT"), Some("mqtt"), Some("AMQPWSB10, mqtt"), None] {
         let header = offered.map(|name| ("sec-websocket-protocol", name));
         let (mut websocket, headers) =
@@ -170,7 +160,7 @@ async fn mqtt_over_a_websocket() {
                 let message = websocket.next().await.unwrap().unwrap().into_data();
                 let start = message.windows(8).position(|window| window == b"$iothub/").unwrap();
                 let topic = std::str::from_utf8(&message[start..]).unwrap();
-                let offer = iotstream::iothub::Offer::parse(topic).unwrap().unwrap();
+                let offer = Offer::parse(topic);
                 // The gateway is where the device reached the hub.
                 assert!(offer.url.starts_with(&format!("wss://{}/", hub.https)), "{}", offer.url);
                 let answer = publish(&format!("$iothub/streams/res/400/?$rid={}", offer.request_id));
@@ -186,7 +176,7 @@ async fn mqtt_over_a_websocket() {
 
 #[tokio::test]
 async fn a_refusal_comes_through_a_websocket() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     let (mut websocket, _) = hub.websocket("/$iothub/websocket", &[]).await.unwrap();
     websocket
         .send(Message::binary(connect("dev-9", "localhost/dev-9/?api-version=x", "x", 60)))
@@ -199,7 +189,7 @@ async fn a_refusal_comes_through_a_websocket() {
 
 #[tokio::test]
 async fn amqp_is_refused_by_its_name() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     let headers = [
         ("connection", "Upgrade"),
         ("upgrade", "websocket"),

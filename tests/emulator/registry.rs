@@ -2,19 +2,18 @@
 
 use serde_json::json;
 
-use super::running::Running;
-
-const SSH: &str = "/twins/dev-1/streams/ssh?api-version=2020-09-30";
+use super::{Emulator, SSH};
+use crate::support::sas::field;
 
 #[tokio::test]
 async fn the_registry() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     assert_eq!(hub.as_policy("service", "PUT", "/devices/b?api-version=x", "").await.status, 401);
     for id in ["b", "c%23"] {
         let path = format!("/devices/{id}?api-version=x");
         assert_eq!(hub.as_policy("registryReadWrite", "PUT", &path, r#"{"deviceId":"x"}"#).await.status, 200);
     }
-    assert!(hub.dir.path().join("devices/c%23.conn").exists());
+    assert!(hub.dir.join("devices/c%23.conn").exists());
     let one = hub.as_policy("registryRead", "GET", "/devices/c%23?api-version=x", "").await;
     assert_eq!(
         (one.json()["deviceId"].as_str(), one.json()["status"].as_str()),
@@ -71,12 +70,12 @@ async fn the_registry() {
     let path = "/devices/b?api-version=x";
     assert_eq!(hub.as_policy("iothubowner", "DELETE", path, "").await.status, 204);
     assert_eq!(hub.as_policy("iothubowner", "GET", path, "").await.status, 404);
-    assert!(!hub.dir.path().join("devices/b.conn").exists());
+    assert!(!hub.dir.join("devices/b.conn").exists());
 }
 
 #[tokio::test]
 async fn a_device_that_is_disabled_or_removed_is_cut_off() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     for (method, body, status, code) in
         [("PUT", r#"{"status":"disabled"}"#, 403, 403_012), ("DELETE", "", 404, 404_001)]
     {
@@ -92,23 +91,22 @@ async fn a_device_that_is_disabled_or_removed_is_cut_off() {
 
 #[tokio::test]
 async fn a_restart_changes_no_key() {
-    let hub = Running::new("").await;
+    let mut hub = Emulator::start("");
     hub.as_policy("iothubowner", "PUT", "/devices/late?api-version=x", "").await;
-    let ca = std::fs::read(hub.dir.path().join("ca.pem")).unwrap();
+    let ca = std::fs::read(hub.dir.join("ca.pem")).unwrap();
     let keys = ["service.conn", "policies/device.conn", "devices/dev-1.conn", "devices/late.conn"];
     let before = keys.map(|file| hub.key(file));
-    let dir = hub.stop().await;
-    let hub = Running::at(dir, "", &[]).await;
+    hub.restart(&[]);
     assert_eq!(keys.map(|file| hub.key(file)), before);
-    assert_eq!(std::fs::read(hub.dir.path().join("ca.pem")).unwrap(), ca);
-    let port = hub.connection_string("devices/dev-1%2Fmod.conn").hub.port;
-    assert_eq!(port, Some(hub.https.port()));
+    assert_eq!(std::fs::read(hub.dir.join("ca.pem")).unwrap(), ca);
+    let name = hub.connection_string("devices/dev-1%2Fmod.conn");
+    assert!(field(&name, "HostName").ends_with(&format!(":{}", hub.https.port())), "{name}");
     hub.device("late", None).await;
 }
 
 #[tokio::test]
 async fn what_registry_clients_read() {
-    let hub = Running::new("").await;
+    let mut hub = Emulator::start("");
     let thumbprint = "ab".repeat(32);
     let x509 = |kind: &str| json!({ "authentication": { "type": kind, "x509Thumbprint": { "primaryThumbprint": thumbprint } } });
     for (id, body) in [("self", x509("selfSigned")), ("signed", x509("certificateAuthority"))] {
@@ -119,11 +117,11 @@ async fn what_registry_clients_read() {
     let answer = hub.as_policy("iothubowner", "PUT", "/devices/other?api-version=x", &sha1.to_string()).await;
     assert_eq!(answer.status, 400);
     hub.as_policy("iothubowner", "PUT", "/devices/self?api-version=x", r#"{"status":"disabled"}"#).await;
-    let hub = Running::at(hub.stop().await, "", &[]).await;
+    hub.restart(&[]);
     for (id, kind) in [("dev-1", "sas"), ("self", "selfSigned"), ("signed", "certificateAuthority")] {
         let twin = hub.twin(&format!("/twins/{id}?api-version=x")).await;
         assert_eq!(twin["authenticationType"], kind, "{id}");
-        let conn = std::fs::read_to_string(hub.dir.path().join(format!("devices/{id}.conn"))).unwrap();
+        let conn = std::fs::read_to_string(hub.dir.join(format!("devices/{id}.conn"))).unwrap();
         assert_eq!(conn.contains("x509=true"), kind != "sas", "{id}");
     }
 

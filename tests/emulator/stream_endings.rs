@@ -7,10 +7,12 @@ use tokio::io::{AsyncWriteExt, Interest};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message};
 
-use super::running::{Running, Tls, soon};
-use super::wire::{Mqtt, end, receive, send};
+use super::Emulator;
+use super::mqtt_client::Mqtt;
+use super::streams::{end, receive, send};
+use crate::support::hub_client::{Tls, soon};
 
-async fn stream(hub: &Running) -> (Mqtt<Tls>, WebSocketStream<Tls>, WebSocketStream<Tls>) {
+async fn stream(hub: &Emulator) -> (Mqtt<Tls>, WebSocketStream<Tls>, WebSocketStream<Tls>) {
     let mut mqtt = hub.device("dev-1", None).await;
     let (service, device) = hub.stream(&mut mqtt).await;
     (mqtt, service, device)
@@ -36,7 +38,7 @@ async fn is_reset(side: &WebSocketStream<Tls>) {
 
 #[tokio::test]
 async fn who_does_not_read_learns_that_the_other_side_was_killed() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     // With more than the gateway takes, and with what the kernel alone keeps for the device.
     for more in [true, false] {
         let (_mqtt, mut service, device) = stream(&hub).await;
@@ -58,7 +60,7 @@ async fn who_does_not_read_learns_that_the_other_side_was_killed() {
 
 #[tokio::test]
 async fn who_stalls_and_reads_on_gets_everything_and_may_answer_late() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     let (_mqtt, mut service, mut device) = stream(&hub).await;
     let serving = tokio::spawn(async move {
         for _ in 0..200 {
@@ -77,7 +79,7 @@ async fn who_stalls_and_reads_on_gets_everything_and_may_answer_late() {
 
 #[tokio::test]
 async fn a_user_may_read_late_when_both_have_closed() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     let (_mqtt, mut service, mut device) = stream(&hub).await;
     service.get_mut().write_all(&[0x88, 0x80, 0, 0, 0, 0]).await.unwrap();
     let answering = tokio::spawn(async move {
@@ -98,7 +100,7 @@ async fn a_user_may_read_late_when_both_have_closed() {
 
 #[tokio::test]
 async fn a_failure_is_passed_on_after_the_data() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     let (_mqtt, mut service, mut device) = stream(&hub).await;
     send(&mut device, b"half an answer").await;
     let reason = "target: connection reset";
@@ -109,7 +111,7 @@ async fn a_failure_is_passed_on_after_the_data() {
 
 #[tokio::test]
 async fn a_run_of_empty_messages_is_seen_and_a_flood_stops_nothing() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     let (_mqtt, mut service, mut device) = stream(&hub).await;
     let (_other_mqtt, mut other_service, mut other_device) = {
         let mut mqtt = hub.device("dev-1", Some("mod")).await;
@@ -122,8 +124,8 @@ async fn a_run_of_empty_messages_is_seen_and_a_flood_stops_nothing() {
             })
         })
         .await;
-        let device = hub.join(&offer.url, offer.token.expose()).await.unwrap();
-        let (url, token) = super::wire::service_side(&answer);
+        let device = hub.join(&offer.url, &offer.token).await.unwrap();
+        let (url, token) = answer.service_side();
         (mqtt, hub.join(url, token).await.unwrap(), device)
     };
     let flood = tokio::spawn(async move {

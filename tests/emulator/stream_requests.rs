@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 
-use super::running::{Running, in_an_hour, soon};
-use super::wire::{Mqtt, service_side};
+use super::mqtt_client::Mqtt;
+use super::{Emulator, SSH};
+use crate::support::hub_client::soon;
+use crate::support::sas::in_an_hour;
 
-const SSH: &str = "/twins/dev-1/streams/ssh?api-version=2020-09-30";
 const CONNECT: &str = "iothub-streaming-connect-timeout-in-seconds";
 const RESPONSE: &str = "iothub-streaming-response-timeout-in-seconds";
 
 #[tokio::test]
 async fn an_error_has_the_newer_form() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     let answer = hub.initiate("/twins/nobody/streams/ssh?api-version=x", &[]).await;
     assert_eq!((answer.status, answer.code()), (404, 404_001));
     assert_eq!(answer.header("iothub-errorcode"), Some("DeviceNotFound"));
@@ -27,7 +28,7 @@ async fn an_error_has_the_newer_form() {
 
 #[tokio::test]
 async fn accept_and_reject() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     let mut device = hub.device("dev-1", None).await;
     let (accepted, offer) = soon(async {
         tokio::join!(hub.initiate(SSH, &[(CONNECT, "30"), (RESPONSE, "30.5")]), async {
@@ -40,7 +41,7 @@ async fn accept_and_reject() {
     })
     .await;
     assert_eq!((accepted.status, accepted.body.len()), (200, 0));
-    let (url, token) = service_side(&accepted);
+    let (url, token) = accepted.service_side();
     assert!(url.starts_with(&format!("wss://{}/bridges/ih/hub.example/d/dev-1/sid/", hub.https)), "{url}");
     assert!(url.ends_with("/r/service"), "{url}");
     assert!(offer.url.starts_with(&format!("wss://localhost:{}/", hub.https.port())), "{}", offer.url);
@@ -65,8 +66,7 @@ async fn accept_and_reject() {
 
 #[tokio::test]
 async fn modules_and_awkward_ids() {
-    let dir = tempfile::tempdir().unwrap();
-    let hub = Running::at(dir, "", &["Line(3),a%41b#?+", "dev-1/mod"]).await;
+    let hub = Emulator::with_devices("", &["Line(3),a%41b#?+", "dev-1/mod"]);
     for (device, module, paths) in [
         ("dev-1", Some("mod"), &["/twins/dev-1/modules/mod/streams/s"][..]),
         (
@@ -94,7 +94,7 @@ async fn modules_and_awkward_ids() {
 
 #[tokio::test]
 async fn a_device_that_is_not_there() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     let offline = hub.initiate(SSH, &[]).await;
     assert_eq!((offline.status, offline.code()), (404, 404_103));
     assert_eq!(offline.failure()["message"], "Timed out waiting for device to connect.");
@@ -121,7 +121,7 @@ async fn a_device_that_is_not_there() {
 
 #[tokio::test]
 async fn a_device_that_does_not_answer_or_goes() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     let mut device = hub.device("dev-1", None).await;
     let silent = soon(hub.initiate(SSH, &[(RESPONSE, "1")])).await;
     assert_eq!((silent.status, silent.code()), (504, 504_101));
@@ -129,7 +129,7 @@ async fn a_device_that_does_not_answer_or_goes() {
     let (_, offer) = device.offer().await;
     // Its answer comes too late, and does no harm.
     device.answer(200, &offer.request_id).await;
-    assert_eq!(hub.join(&offer.url, offer.token.expose()).await.unwrap_err(), 401);
+    assert_eq!(hub.join(&offer.url, &offer.token).await.unwrap_err(), 401);
 
     let (gone, ()) = soon(async {
         tokio::join!(hub.initiate(SSH, &[]), async {
@@ -144,7 +144,7 @@ async fn a_device_that_does_not_answer_or_goes() {
 
 #[tokio::test]
 async fn a_client_that_goes_is_forgotten() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     let mut device = hub.device("dev-1", None).await;
     let offer = tokio::select! {
         _ = hub.initiate(SSH, &[]) => panic!("nobody answered"),
@@ -152,7 +152,7 @@ async fn a_client_that_goes_is_forgotten() {
     };
     // The hub sees the end of the connection some time after this; until then the device may still join.
     soon(async {
-        while hub.join(&offer.url, offer.token.expose()).await.err() != Some(401) {
+        while hub.join(&offer.url, &offer.token).await.err() != Some(401) {
             tokio::task::yield_now().await;
         }
     })
@@ -161,7 +161,7 @@ async fn a_client_that_goes_is_forgotten() {
 
 #[tokio::test]
 async fn bad_requests() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     for (path, headers, status) in [
         ("/twins/dev-1/streams/ssh", &[][..], 400),
         ("/twins/dev-1/streams/ssh?api-version=", &[], 400),
@@ -182,34 +182,34 @@ async fn bad_requests() {
 
 #[tokio::test]
 async fn injected_answers() {
-    let hub = Running::new("status=429@1,clock=-10m").await;
+    let hub = Emulator::start("status=429@1,clock=-10m");
     let throttled = hub.initiate(SSH, &[]).await;
     assert_eq!((throttled.status, throttled.code()), (429, 429_001));
     assert_eq!(throttled.header("retry-after"), Some("1"));
     assert_eq!(hub.initiate(SSH, &[]).await.status, 404);
 
-    let hub = Running::new("clock=+2h").await;
+    let hub = Emulator::start("clock=+2h");
     let expired = hub.initiate(SSH, &[]).await;
     assert_eq!((expired.status, expired.code()), (401, 401_003));
 
-    let hub = Running::new("hub=drop@1").await;
+    let hub = Emulator::start("hub=drop@1");
     assert!(hub.try_request("POST", SSH, &[], "").await.is_none());
     assert_eq!(hub.initiate(SSH, &[]).await.status, 404);
 
-    let hub = Running::new("hub=silent").await;
+    let hub = Emulator::start("hub=silent");
     let token = hub.policy_token("service");
     let headers = [("authorization", token.as_str())];
     let silent = hub.try_request("POST", SSH, &headers, "");
     assert!(tokio::time::timeout(Duration::from_millis(300), silent).await.is_err());
 
-    let hub = Running::new("hub=garbage").await;
+    let hub = Emulator::start("hub=garbage");
     let mut io = hub.tls(hub.https).await;
     tokio::io::AsyncWriteExt::write_all(&mut io, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
     let _ = soon(io.read_to_end(&mut answer)).await;
     assert!(!answer.is_empty() && !answer.starts_with(b"HTTP"), "{answer:?}");
 
-    let hub = Running::new("latency=300ms").await;
+    let hub = Emulator::start("latency=300ms");
     let start = std::time::Instant::now();
     hub.initiate(SSH, &[]).await;
     assert!(start.elapsed() >= Duration::from_millis(300));
@@ -217,7 +217,7 @@ async fn injected_answers() {
 
 #[tokio::test]
 async fn an_answers_date_is_its_own() {
-    let hub = Running::new("latency=2100ms").await;
+    let hub = Emulator::start("latency=2100ms");
     let asked = std::time::SystemTime::now();
     let answer = hub.initiate("/twins/nobody/streams/ssh?api-version=x", &[]).await;
     let date = httpdate::parse_http_date(answer.header("date").unwrap()).unwrap();

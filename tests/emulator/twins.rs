@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::running::{Answer, Running};
-use super::wire::{Mqtt, packet, text};
+use super::Emulator;
+use super::mqtt_client::{Mqtt, packet, text};
+use crate::support::hub_client::Answer;
 
 const PATH: &str = "/twins/dev-1?api-version=2020-09-30";
 
@@ -27,7 +28,7 @@ fn report(id: &str, payload: &str) -> Vec<u8> {
     request(&format!("$iothub/twin/PATCH/properties/reported/?$rid={id}"), payload)
 }
 
-impl Running {
+impl Emulator {
     async fn change(&self, method: &str, path: &str, tag: Option<&str>, body: &Value) -> Answer {
         let token = self.policy_token("service");
         let tag = tag.map(|tag| ("if-match", tag));
@@ -44,7 +45,7 @@ impl Running {
 
 #[tokio::test]
 async fn a_device_reads_and_reports_and_a_service_sees_it() {
-    let hub = Running::new("").await;
+    let mut hub = Emulator::start("");
     let mut device = hub.device("dev-1", None).await;
     let granted = device.subscribe(&[("$iothub/twin/res/#", 0)]).await;
     assert_eq!(granted, [0]);
@@ -82,7 +83,7 @@ async fn a_device_reads_and_reports_and_a_service_sees_it() {
     assert_eq!((module["moduleId"].clone(), module["version"].clone()), (json!("mod"), json!(1)));
 
     drop(device);
-    let hub = Running::at(hub.stop().await, "", &["dev-1"]).await;
+    hub.restart(&["dev-1"]);
     assert_eq!(hub.twin(PATH).await["properties"], twin["properties"]);
     assert_eq!(hub.twin(PATH).await["etag"], twin["etag"]);
     // A device that is made anew has nothing of the one before.
@@ -94,7 +95,7 @@ async fn a_device_reads_and_reports_and_a_service_sees_it() {
 
 #[tokio::test]
 async fn a_service_changes_what_it_wants_and_the_device_is_told() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     let mut device = hub.device("dev-1", None).await;
     device.subscribe(&[("$iothub/twin/PATCH/properties/desired/#", 0), ("$iothub/twin/res/#", 0)]).await;
     let tag = format!("\"{}\"", hub.twin(PATH).await["etag"].as_str().unwrap());

@@ -44,7 +44,7 @@ fn an_emulator_serves_clients_of_its_own_time() {
         let dir = dir.to_str().unwrap();
         let any = "127.0.0.1:0";
         let args = ["emulator", "--dir", dir, "--listen", any, "--mqtt-listen", any, "--device", DEVICE];
-        let mut hub = crate::support::Process::start(&sandbox, "emulator", &mut at(&sandbox, time, &args));
+        let mut hub = crate::support::Process::start("emulator", &mut at(&sandbox, time, &args));
         hub.says("ready https=", 1, LIMIT);
         let profiles = format!("{dir}/profiles.toml");
         let check = ["check", "--connect-timeout", "1s", "--config", &profiles, DEVICE];

@@ -12,7 +12,7 @@ const BACK: Duration = Duration::from_secs(20);
 /// An ssh session whose remote command has begun and lasts as long as its stdin.
 fn session(testbed: &Testbed) -> Process {
     let mut ssh = testbed.openssh("ssh");
-    let mut session = Process::start(&testbed.sandbox, "ssh", ssh.args([DEVICE, "echo up; exec cat"]));
+    let mut session = Process::start("ssh", ssh.args([DEVICE, "echo up; exec cat"]));
     session.says("up", 1, LIMIT);
     session
 }

@@ -92,7 +92,7 @@ fn flooded(sandbox: &Sandbox, reads: bool) -> (Process, Arc<AtomicUsize>) {
     );
     let mut command = sandbox.iotstream();
     command.args(["agent", "-v", "--config"]).arg(sandbox.write("agent.toml", config));
-    (in_service(sandbox, &mut command), sent)
+    (in_service(&mut command), sent)
 }
 
 /// Orders reach the agent, whatever the hub does.

@@ -8,7 +8,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::support::*;
 
@@ -52,9 +52,8 @@ impl Setting {
     }
 
     /// A helper whose stdin stays open.
-    fn running(&self, stream: &str) -> Child {
-        let mut helper = self.helper(stream);
-        helper.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    fn running(&self, stream: &str) -> Process {
+        Process::start("helper", &mut self.helper(stream))
     }
 
     /// Waits for `count` ends in the audit log, and gives their reasons.
@@ -98,15 +97,14 @@ fn an_answer_that_is_cut_is_no_success() {
             let _ = stream.write_all(b"the first half");
             thread::sleep(Duration::from_secs(600));
         }));
-        let mut child = setting.running("s");
-        drop(child.stdin.take());
-        let mut half = [0; 14];
-        child.stdout.as_mut().unwrap().read_exact(&mut half).unwrap();
+        let mut helper = setting.running("s");
+        helper.close_stdin();
+        helper.reads(14, LIMIT);
         match killed {
             "hub" => setting.hub.process.kill(),
             _ => setting.agent.kill(),
         }
-        assert_eq!(exit_code(&mut child), Some(75), "{killed}");
+        assert_eq!(helper.ends(LIMIT).code(), Some(75), "{killed}");
         let record = run(setting.sandbox.iotstream().arg("last"), Stdin::Ends(b""), LIMIT).succeeded();
         assert!(record.text().contains("the stream was cut"), "{killed}: {}", record.text());
     }
@@ -115,11 +113,11 @@ fn an_answer_that_is_cut_is_no_success() {
 #[test]
 fn a_signal_amid_the_input_is_no_success_and_is_told_to_the_device() {
     let setting = Setting::to_port(serve(|mut stream| drop(stream.read_to_end(&mut Vec::new()))));
-    let mut child = setting.running("s");
-    child.stdin.as_mut().unwrap().write_all(&[b'x'; 300_000]).unwrap();
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let mut helper = setting.running("s");
+    helper.say(&"x".repeat(300_000));
+    helper.signal(Signal::TERM);
     let begin = Instant::now();
-    assert_eq!(exit_code(&mut child), Some(75));
+    assert_eq!(helper.ends(LIMIT).code(), Some(75));
     assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
     assert_eq!(setting.reasons(1, SOON), ["it was closed with 1001 the user's helper was ended by SIGTERM"]);
 }
@@ -136,10 +134,10 @@ fn a_target_that_resets_its_connection_is_told_to_the_user() {
         stream.read_exact(&mut [0; 2]).unwrap();
         reset(stream);
     }));
-    let mut child = setting.running("s");
-    child.stdout.as_mut().unwrap().read_exact(&mut [0; 2]).unwrap();
-    child.stdin.as_mut().unwrap().write_all(b"go").unwrap();
-    assert_eq!(exit_code(&mut child), Some(75));
+    let mut helper = setting.running("s");
+    helper.reads(2, LIMIT);
+    helper.say("go");
+    assert_eq!(helper.ends(LIMIT).code(), Some(75));
     let reasons = setting.reasons(1, SOON);
     assert!(reasons[0].starts_with("the target failed: Connection reset by peer"), "{reasons:?}");
 }
@@ -199,8 +197,7 @@ fn users_that_are_killed_leave_no_stream_to_a_target_that_never_reads() {
     let mut users: Vec<_> = (0..USERS).map(|_| setting.running("s")).collect();
     for user in &mut users {
         // As much as there is room for on the way.
-        let mut stdin = user.stdin.take().unwrap();
-        thread::spawn(move || while stdin.write_all(&[0; 65_536]).is_ok() {});
+        drop(user.write(vec![0; 1 << 28]));
     }
     eventually(LIMIT, || match setting.agent.stderr().matches("open to").count() {
         USERS => Ok(()),
@@ -208,8 +205,7 @@ fn users_that_are_killed_leave_no_stream_to_a_target_that_never_reads() {
     });
     thread::sleep(Duration::from_secs(2));
     for user in &mut users {
-        user.kill().unwrap();
-        user.wait().unwrap();
+        user.kill();
     }
     let reasons = setting.reasons(USERS, 2 * SOON);
     assert!(reasons.iter().all(|reason| reason != "the target ended"), "{reasons:?}");
@@ -220,13 +216,13 @@ fn an_agent_that_is_stopped_leaves_a_record_at_the_user_s() {
     let setting = Setting::to_port(serve(|mut stream| {
         drop(std::io::copy(&mut stream.try_clone().unwrap(), &mut stream));
     }));
-    let mut child = setting.running("s");
-    child.stdin.as_mut().unwrap().write_all(b"up").unwrap();
-    child.stdout.as_mut().unwrap().read_exact(&mut [0; 2]).unwrap();
+    let mut helper = setting.running("s");
+    helper.say("up");
+    helper.reads(2, LIMIT);
     for _ in 0..2 {
         setting.agent.signal(Signal::TERM);
     }
-    assert_eq!(exit_code(&mut child), Some(75));
+    assert_eq!(helper.ends(LIMIT).code(), Some(75));
     let record = run(setting.sandbox.iotstream().arg("last"), Stdin::Ends(b""), LIMIT).succeeded();
     assert!(record.text().contains("the agent was stopped"), "{}", record.text());
 }

@@ -1,22 +1,15 @@
 //! Ansible at many devices at once, through a hub with the service's quota and the generated ssh configuration.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::support::{
-    Hub, LIMIT, Process, Sandbox, SshFiles, Sshd, Stdin, agent_command, heavy, run, ssh_config,
+    Hub, LIMIT, Process, Sandbox, SshFiles, Sshd, Stdin, agent_command, heavy, python_program, run,
+    ssh_config,
 };
 
 /// Within this, nothing of a run that has ended may be left; ansible's own masters stay for a second.
 const GONE: Duration = Duration::from_secs(20);
-
-/// What .ci/python has installed.
-fn tool(program: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/python/bin").join(program);
-    assert!(path.exists(), "{} is not there: run .ci/setup", path.display());
-    path
-}
 
 /// Runs a module on `count` devices, as many at once, and looks for what ansible says of each that did it.
 #[track_caller]
@@ -30,7 +23,7 @@ fn ansible_reaches(count: usize, args: &[&str], says: &str, limit: Duration) {
     let sshd = Sshd::start(&sandbox, &files);
     let start = |device: &String| {
         let mut command = agent_command(&sandbox, &hub, device, &[("ssh", sshd.port)]);
-        Process::start(&sandbox, "agent", &mut command)
+        Process::start("agent", &mut command)
     };
     let mut agents: Vec<Process> = devices.iter().map(start).collect();
     for agent in &mut agents {
@@ -44,12 +37,12 @@ fn ansible_reaches(count: usize, args: &[&str], says: &str, limit: Duration) {
     let config = sandbox.write("ssh_config", format!("{}\n{others}", generated.succeeded().text()));
     let hosts: String = devices.iter().map(|device| format!("{device}.emulator\n")).collect();
     let inventory = sandbox.write("inventory", hosts);
-    let mut command = sandbox.command(tool("ansible"));
+    let mut command = sandbox.command(python_program("ansible"));
     command.arg("all").args(args).args(["-f", &count.to_string(), "-i"]).arg(inventory);
     command.env("ANSIBLE_SSH_COMMON_ARGS", format!("-F {}", config.display()));
     // The default's master would stay for a minute.
     command.env("ANSIBLE_SSH_ARGS", "-C -o ControlMaster=auto -o ControlPersist=1s");
-    command.env("ANSIBLE_PYTHON_INTERPRETER", tool("python")).env("LC_ALL", "C.UTF-8");
+    command.env("ANSIBLE_PYTHON_INTERPRETER", python_program("python")).env("LC_ALL", "C.UTF-8");
     let done = run(&mut command, Stdin::Ends(b""), limit);
     for device in &devices {
         let success = format!("{device}.emulator | {says}");

@@ -1,21 +1,15 @@
 //! ssh, scp and sftp, each through a hub, a device and its sshd.
 
 use std::fs;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use crate::support::{
-    DEVICE, Finished, LIMIT, Process, Stdin, Testbed, eventually, exchange, heavy, random, run, sha256,
+    DEVICE, LIMIT, Process, Stdin, Testbed, eventually, exchange, finish, heavy, random, run, sha256,
 };
 
 /// For the transfers that take minutes on a slow machine.
 const LONG: Duration = Duration::from_secs(300);
-
-#[track_caller]
-fn finish(command: &mut Command) -> Finished {
-    run(command, Stdin::Ends(b""), LIMIT)
-}
 
 #[test]
 fn ssh_reports_the_remote_exit_status() {
@@ -96,14 +90,13 @@ fn sessions_of_a_control_master_share_one_stream() {
         ssh.arg("-S").arg(&socket).args(args);
         ssh
     };
-    let mut master = Process::start(&testbed.sandbox, "master", &mut ssh(&["-M", "-N", DEVICE]));
+    let mut master = Process::start("master", &mut ssh(&["-M", "-N", DEVICE]));
     eventually(LIMIT, || {
         let check = finish(&mut ssh(&["-O", "check", DEVICE]));
         if check.status.success() { Ok(()) } else { Err(check.stderr) }
     });
-    let mut sessions: Vec<Process> = (0..3)
-        .map(|_| Process::start(&testbed.sandbox, "session", &mut ssh(&[DEVICE, "echo up; exec cat"])))
-        .collect();
+    let mut sessions: Vec<Process> =
+        (0..3).map(|_| Process::start("session", &mut ssh(&[DEVICE, "echo up; exec cat"]))).collect();
     for session in &mut sessions {
         session.says("up", 1, LIMIT);
     }

@@ -1,10 +1,9 @@
 //! ssh clients written in Python. They run the helper with pipes of their own: the end of stderr may mean the end of the
 //! connection.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::support::{DEVICE, LIMIT, Stdin, Testbed, run};
+use crate::support::{DEVICE, LIMIT, Stdin, Testbed, python_program, run};
 
 /// Within this, nothing of a session that has ended may be left.
 const GONE: Duration = Duration::from_secs(5);
@@ -36,17 +35,11 @@ for command in "echo reached", "head -c 3000000 /dev/zero | wc -c":
 client.close()
 "#;
 
-fn python() -> PathBuf {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/python/bin/python");
-    assert!(python.exists(), "{} is not there: run .ci/setup", python.display());
-    python
-}
-
 #[track_caller]
 fn reaches_the_device_and_leaves_nothing(script: &str) {
     let testbed = Testbed::start();
     let me = run(testbed.sandbox.command("id").arg("-un"), Stdin::Ends(b""), LIMIT).succeeded();
-    let mut client = testbed.sandbox.command(python());
+    let mut client = testbed.sandbox.command(python_program("python"));
     client.args(["-c", script, me.text().trim()]).arg(testbed.sandbox.path("user_key"));
     let helper = testbed.hub.helper(&testbed.sandbox);
     client.arg(helper.get_program()).args(helper.get_args()).args(["--", DEVICE]);
@@ -73,7 +66,7 @@ fn asyncssh_is_told_the_reason() {
         "{}\ntry:\n    asyncio.run(main())\nexcept asyncssh.DisconnectError as error:\n    print(error.reason)\n",
         ASYNCSSH.trim_end().trim_end_matches("asyncio.run(main())")
     );
-    let mut client = testbed.sandbox.command(python());
+    let mut client = testbed.sandbox.command(python_program("python"));
     client.args(["-c", &script, "nobody"]).arg(testbed.sandbox.path("user_key"));
     let helper = testbed.hub.helper(&testbed.sandbox);
     client.arg(helper.get_program()).args(helper.get_args()).args(["--connect-timeout", "1s", "--", DEVICE]);

@@ -1,18 +1,12 @@
 //! rsync and git over ssh.
 
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{DEVICE, Finished, LIMIT, Stdin, Testbed, fill_tree, heavy, random, run, tree_sha256};
+use crate::support::{DEVICE, Finished, Stdin, Testbed, fill_tree, finish, heavy, random, run, tree_sha256};
 
 /// For the transfers that take minutes on a slow machine.
 const LONG: Duration = Duration::from_secs(300);
-
-#[track_caller]
-fn finish(command: &mut Command) -> Finished {
-    run(command, Stdin::Ends(b""), LIMIT)
-}
 
 #[test]
 fn rsync_mirrors_a_tree_both_ways_and_then_has_nothing_to_do() {

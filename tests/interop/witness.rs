@@ -3,17 +3,17 @@
 //! An emulator and a client by one hand can agree on the same mistake. Here each of ours meets a stranger: the Python
 //! device and the Python service meet the emulator, the client and the agent meet the Python hub.
 
-mod process;
+mod peers;
 mod python;
-mod stage;
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use self::process::{Finished, Process};
-use self::stage::{DEVICE, Hub, MEBIBYTE, assert_echo, banner, echo, farewell, random, tcp_target};
 use serde_json::Value;
+
+use self::peers::{MEBIBYTE, PATIENCE, Peers, assert_echo, banner, echo, farewell, terminate};
+use crate::support::{DEVICE, Finished, Process, Sandbox, random, serve};
 
 /// Legal, and decoded twice it is another name.
 const ODD_DEVICE: &str = "Line(3),Press+%23";
@@ -30,7 +30,7 @@ const WITNESS_REJECTED: i32 = 3;
 const WITNESS_REFUSED: i32 = 4;
 
 fn assert_status(finished: &Finished, expected: i32) {
-    assert!(finished.status == expected, "exit {}, not {expected}:\n{}", finished.status, finished.stderr);
+    assert_eq!(finished.status.code(), Some(expected), "{}", finished.stderr);
 }
 
 fn answer(finished: &Finished) -> Value {
@@ -39,7 +39,7 @@ fn answer(finished: &Finished) -> Value {
 }
 
 /// A copy of one of the hub's files with a key that is not the hub's.
-fn with_wrong_key(hub: &Hub, name: &str) -> PathBuf {
+fn with_wrong_key(hub: &Peers, name: &str) -> PathBuf {
     let text = fs::read_to_string(hub.path(name)).expect("the hub wrote it");
     let start = text.find("SharedAccessKey=").expect("it holds a key") + "SharedAccessKey=".len();
     let end = text[start..].find(['"', '\n', ';']).map_or(text.len(), |length| start + length);
@@ -50,20 +50,20 @@ fn with_wrong_key(hub: &Hub, name: &str) -> PathBuf {
 
 #[test]
 fn the_witnesses_agree_among_themselves() {
-    let mut command = python::witness("selftest.py");
-    let finished =
-        Process::start_with_patience("selftest.py", &mut command, Duration::from_secs(360)).finish();
-    assert!(finished.status == 0, "{}\n{}", String::from_utf8_lossy(&finished.stdout), finished.stderr);
+    let sandbox = Sandbox::new();
+    let mut command = python::witness(&sandbox, "selftest.py");
+    let finished = Process::start("selftest.py", &mut command).finish(Duration::from_secs(360));
+    assert!(finished.status.success(), "{}\n{}", finished.text(), finished.stderr);
 }
 
 mod python_device_behind_the_emulator {
     use super::*;
 
     fn echoes(options: &[&str]) {
-        let hub = Hub::emulator(&[DEVICE]);
+        let hub = Peers::at_emulator(&[DEVICE]);
         let device = hub.device(DEVICE, &[options, &["--count", "1"]].concat());
         assert_echo(hub.client(DEVICE, &[]), &random(4 * MEBIBYTE));
-        assert_status(&device.finish(), 0);
+        assert_status(&device.finish(PATIENCE), 0);
         hub.end();
     }
 
@@ -99,28 +99,29 @@ mod python_device_behind_the_emulator {
 
     #[test]
     fn may_speak_before_the_client_is_there() {
-        let hub = Hub::emulator(&[DEVICE]);
+        let hub = Peers::at_emulator(&[DEVICE]);
         let device =
             hub.device(DEVICE, &["--accept-after-dial", "--early-bytes", "hello from afar", "--count", "1"]);
         let mut client = hub.client(DEVICE, &[]);
-        assert_eq!(String::from_utf8_lossy(&client.read(15)), "hello from afar");
+        assert_eq!(String::from_utf8_lossy(&client.reads(15, PATIENCE)), "hello from afar");
         assert_echo(client, &random(MEBIBYTE));
-        assert_status(&device.finish(), 0);
+        assert_status(&device.finish(PATIENCE), 0);
         hub.end();
     }
 
     fn ends_first(options: &[&str], statuses: &[i32]) {
-        let hub = Hub::emulator(&[DEVICE]);
+        let hub = Peers::at_emulator(&[DEVICE]);
         let limit = MEBIBYTE.to_string();
         let device = hub.device(DEVICE, &[options, &["--end-after", &limit, "--count", "1"]].concat());
         let mut client = hub.client(DEVICE, &[]);
         let data = random(MEBIBYTE);
         let stdin = client.write(data.clone());
-        assert!(client.read(MEBIBYTE) == data, "what was sent before the end has to arrive");
-        let finished = client.finish();
-        assert!(statuses.contains(&finished.status), "exit {}:\n{}", finished.status, finished.stderr);
+        assert!(client.reads(MEBIBYTE, PATIENCE) == data, "what was sent before the end arrives");
+        let finished = client.finish(PATIENCE);
+        let code = finished.status.code().unwrap();
+        assert!(statuses.contains(&code), "{code}: {}", finished.stderr);
         drop(stdin);
-        assert_status(&device.finish(), 0);
+        assert_status(&device.finish(PATIENCE), 0);
         hub.end();
     }
 
@@ -136,20 +137,20 @@ mod python_device_behind_the_emulator {
 
     #[test]
     fn may_reject() {
-        let hub = Hub::emulator(&[DEVICE]);
+        let hub = Peers::at_emulator(&[DEVICE]);
         let device = hub.device(DEVICE, &["--reject", "--count", "1"]);
-        assert_status(&hub.client(DEVICE, &[]).finish(), UNAVAILABLE);
-        assert_status(&device.finish(), 0);
+        assert_status(&hub.client(DEVICE, &[]).finish(PATIENCE), UNAVAILABLE);
+        assert_status(&device.finish(PATIENCE), 0);
         hub.end();
     }
 
     #[test]
     fn is_reached_as_a_module() {
         let module = format!("{DEVICE}/mod");
-        let hub = Hub::emulator(&[&module]);
+        let hub = Peers::at_emulator(&[&module]);
         let device = hub.device(&module, &["--count", "1"]);
         assert_echo(hub.client(DEVICE, &["--module", "mod"]), &random(MEBIBYTE));
-        assert_status(&device.finish(), 0);
+        assert_status(&device.finish(PATIENCE), 0);
         hub.end();
     }
 }
@@ -157,15 +158,15 @@ mod python_device_behind_the_emulator {
 mod python_service_to_the_agent {
     use super::*;
 
-    fn assert_echoed(hub: &Hub, device: &str, options: &[&str]) {
+    fn assert_echoed(hub: &Peers, device: &str, options: &[&str]) {
         let finished = hub.service(device, "echo", &[options, &["--connect-timeout", "60"]].concat());
         assert_status(&finished, WITNESS_CONTENT);
     }
 
     #[test]
     fn gets_every_byte_back() {
-        let hub = Hub::emulator(&[DEVICE]);
-        let agent = hub.agent(DEVICE, &[("echo", tcp_target(echo))]);
+        let hub = Peers::at_emulator(&[DEVICE]);
+        let agent = hub.agent(DEVICE, &[("echo", serve(echo))]);
         assert_echoed(&hub, DEVICE, &["--mode", "echo-check:4194304"]);
         assert_echoed(
             &hub,
@@ -178,8 +179,8 @@ mod python_service_to_the_agent {
 
     #[test]
     fn hears_a_target_that_speaks_first() {
-        let hub = Hub::emulator(&[DEVICE]);
-        let agent = hub.agent(DEVICE, &[("ssh", tcp_target(banner))]);
+        let hub = Peers::at_emulator(&[DEVICE]);
+        let agent = hub.agent(DEVICE, &[("ssh", serve(banner))]);
         let finished = hub.service(DEVICE, "ssh", &["--mode", "ssh-banner", "--connect-timeout", "60"]);
         assert_status(&finished, WITNESS_CONTENT);
         assert_eq!(answer(&finished)["banner"], "SSH-2.0-target");
@@ -190,8 +191,8 @@ mod python_service_to_the_agent {
     #[test]
     fn may_encode_names_as_any_of_the_sdks() {
         for (device, encodings) in [(DEVICE, &["cs", "node", "raw"][..]), (ODD_DEVICE, &["cs", "node"])] {
-            let hub = Hub::emulator(&[device]);
-            let agent = hub.agent(device, &[("echo", tcp_target(echo))]);
+            let hub = Peers::at_emulator(&[device]);
+            let agent = hub.agent(device, &[("echo", serve(echo))]);
             for encoding in encodings {
                 assert_echoed(&hub, device, &["--encoding", encoding, "--mode", "echo-check:1000"]);
             }
@@ -202,8 +203,8 @@ mod python_service_to_the_agent {
 
     #[test]
     fn may_name_any_api_version_of_the_sdks() {
-        let hub = Hub::emulator(&[DEVICE]);
-        let agent = hub.agent(DEVICE, &[("echo", tcp_target(echo))]);
+        let hub = Peers::at_emulator(&[DEVICE]);
+        let agent = hub.agent(DEVICE, &[("echo", serve(echo))]);
         for version in API_VERSIONS {
             assert_echoed(&hub, DEVICE, &["--api-version", version, "--mode", "echo-check:1000"]);
         }
@@ -213,8 +214,8 @@ mod python_service_to_the_agent {
 
     #[test]
     fn is_rejected_for_a_stream_without_a_target() {
-        let hub = Hub::emulator(&[DEVICE]);
-        let agent = hub.agent(DEVICE, &[("echo", tcp_target(echo))]);
+        let hub = Peers::at_emulator(&[DEVICE]);
+        let agent = hub.agent(DEVICE, &[("echo", serve(echo))]);
         let finished = hub.service(DEVICE, "unheard-of", &["--connect-timeout", "60"]);
         assert_status(&finished, WITNESS_REJECTED);
         drop(agent);
@@ -223,7 +224,7 @@ mod python_service_to_the_agent {
 
     #[test]
     fn is_told_what_is_wrong() {
-        let hub = Hub::emulator(&[DEVICE, "dev-2"]);
+        let hub = Peers::at_emulator(&[DEVICE, "dev-2"]);
         let silent = hub.device("dev-2", &["--silent"]);
         let soon = ["--connect-timeout", "1", "--response-timeout", "1"];
         for (device, symbol, code) in [
@@ -251,20 +252,20 @@ mod client_and_agent_at_the_python_hub {
     use super::*;
 
     /// Echoes data, then has the device end a stream; nothing may be lost and nothing breach the protocol.
-    fn get_along(device: &str, manner: &[&str], data: &[u8]) {
-        let hub = Hub::witness(&[device], manner);
-        let agent = hub.agent(device, &[("ssh", tcp_target(echo)), ("farewell", tcp_target(farewell))]);
+    fn get_along(device: &str, options: &[&str], data: &[u8]) {
+        let hub = Peers::at_witness(&[device], options);
+        let agent = hub.agent(device, &[("ssh", serve(echo)), ("farewell", serve(farewell))]);
         assert_echo(hub.client(device, &[]), data);
 
         let mut client = hub.client(device, &["--stream", "farewell"]);
-        let received = client.read(MEBIBYTE);
+        let received = client.reads(MEBIBYTE, PATIENCE);
         assert!(received.iter().all(|&byte| byte == b'x'), "the last words were altered");
         assert_eq!(received.len(), MEBIBYTE, "the last words were cut");
-        let finished = client.finish();
-        let cut = finished.status == TEMPORARY && manner.contains(&"--no-close");
-        assert!(finished.status == 0 || cut, "exit {}:\n{}", finished.status, finished.stderr);
+        let finished = client.finish(PATIENCE);
+        let cut = finished.status.code() == Some(TEMPORARY) && options.contains(&"--no-close");
+        assert!(finished.status.success() || cut, "{}:\n{}", finished.status, finished.stderr);
 
-        drop(agent.terminate());
+        terminate(agent);
         hub.end();
     }
 
@@ -317,20 +318,20 @@ mod client_and_agent_at_the_python_hub {
     #[test]
     fn reach_a_module() {
         let module = format!("{DEVICE}/mod");
-        let hub = Hub::witness(&[&module], &[]);
-        let agent = hub.agent(&module, &[("ssh", tcp_target(echo))]);
+        let hub = Peers::at_witness(&[&module], &[]);
+        let agent = hub.agent(&module, &[("ssh", serve(echo))]);
         assert_echo(hub.client(DEVICE, &["--module", "mod"]), &random(MEBIBYTE));
-        drop(agent.terminate());
+        terminate(agent);
         hub.end();
     }
 
     #[test]
     fn hear_a_rejection() {
-        for manner in [&[][..], &["--accepted-case"]] {
-            let hub = Hub::witness(&[DEVICE], manner);
-            let agent = hub.agent(DEVICE, &[("other", tcp_target(echo))]);
-            assert_status(&hub.client(DEVICE, &[]).finish(), UNAVAILABLE);
-            drop(agent.terminate());
+        for options in [&[][..], &["--accepted-case"]] {
+            let hub = Peers::at_witness(&[DEVICE], options);
+            let agent = hub.agent(DEVICE, &[("other", serve(echo))]);
+            assert_status(&hub.client(DEVICE, &[]).finish(PATIENCE), UNAVAILABLE);
+            terminate(agent);
             hub.end();
         }
     }
@@ -338,12 +339,12 @@ mod client_and_agent_at_the_python_hub {
     #[test]
     fn understand_each_form_of_an_error() {
         for form in ["new", "old", "mixed"] {
-            let hub = Hub::witness(&[DEVICE], &["--error-form", form]);
-            let offline = hub.client(DEVICE, &["--connect-timeout", "1s"]).finish();
+            let hub = Peers::at_witness(&[DEVICE], &["--error-form", form]);
+            let offline = hub.client(DEVICE, &["--connect-timeout", "1s"]).finish(PATIENCE);
             assert_status(&offline, UNAVAILABLE);
             assert!(offline.stderr.contains("tracking id"), "{form}: {}", offline.stderr);
             with_wrong_key(&hub, "profiles.toml");
-            assert_status(&hub.client(DEVICE, &[]).finish(), DENIED);
+            assert_status(&hub.client(DEVICE, &[]).finish(PATIENCE), DENIED);
             hub.end();
         }
     }

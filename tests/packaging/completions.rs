@@ -1,9 +1,9 @@
 //! The committed loaders, and what bash, zsh and fish make of them.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+
+use crate::support::{Sandbox, finish, set_mode};
 
 const FILES: [(&str, &str); 5] = [
     ("bash", "iotstream.bash"),
@@ -17,35 +17,26 @@ fn loader(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("completions").join(file)
 }
 
-/// A home with the program in PATH, a profile with an alias, and a device cache.
-struct Home(tempfile::TempDir);
+/// A home with the program in PATH, and a profile with an alias.
+struct Home(Sandbox);
 
 impl Home {
     fn new() -> Self {
-        let home = tempfile::tempdir().expect("a temporary directory");
-        let at = |name: &str| home.path().join(name);
-        fs::create_dir_all(at(".config/iotstream")).expect("a directory");
-        let profiles = at(".config/iotstream/profiles.toml");
+        let home = Sandbox::new();
+        fs::create_dir_all(home.path(".config/iotstream")).unwrap();
         let text = "[profile.factory]\nconnection-string = \"x\"\nhosts = [\"*.factory\"]\n\
                     [profile.factory.devices]\ngw-press = \"Line(3),Press\"\n[profile.farm]\nconnection-string = \"x\"\n";
-        fs::write(&profiles, text).expect("a profile file");
-        fs::set_permissions(&profiles, Permissions::from_mode(0o600)).expect("its mode");
+        home.write(".config/iotstream/profiles.toml", text);
         Self(home)
     }
 
     /// Runs a shell without anybody's own start-up files.
     fn shell(&self, program: &str, arguments: &[&str]) -> String {
         let binary = Path::new(env!("CARGO_BIN_EXE_iotstream"));
-        let path =
-            format!("{}:/usr/local/bin:/usr/bin:/bin", binary.parent().expect("a directory").display());
-        let output: Output = Command::new(program)
-            .args(arguments)
-            .env_clear()
-            .envs([("HOME", self.0.path().to_str().expect("UTF-8")), ("PATH", &path), ("TERM", "xterm")])
-            .output()
-            .unwrap_or_else(|error| panic!("{program}: {error}: apt-get install {program}"));
-        assert!(output.status.success(), "{program}: {output:?}");
-        String::from_utf8(output.stdout).expect("UTF-8")
+        let path = format!("{}:/usr/local/bin:/usr/bin:/bin", binary.parent().unwrap().display());
+        let mut shell = self.0.command(program);
+        shell.args(arguments).env_clear().env("HOME", self.0.path("")).env("PATH", path).env("TERM", "xterm");
+        finish(&mut shell).succeeded().text().to_owned()
     }
 }
 
@@ -136,10 +127,10 @@ fn no_loader_runs_the_program_at_the_start_of_a_shell() {
         ("zsh", "_iotstream", "-f", "words=(iotstream ''); CURRENT=2; _clap_dynamic_completer_iotstream"),
     ] {
         let home = Home::new();
-        let (bin, ran) = (home.0.path().join("bin"), home.0.path().join("ran"));
-        fs::create_dir(&bin).expect("a directory");
-        fs::write(bin.join("iotstream"), format!("#!/bin/sh\n: > '{}'\n", ran.display())).expect("a program");
-        fs::set_permissions(bin.join("iotstream"), Permissions::from_mode(0o755)).expect("its mode");
+        let (bin, ran) = (home.0.path("bin"), home.0.path("ran"));
+        fs::create_dir(&bin).unwrap();
+        fs::write(bin.join("iotstream"), format!("#!/bin/sh\n: > '{}'\n", ran.display())).unwrap();
+        set_mode(&bin.join("iotstream"), 0o755);
         let begin = if shell == "zsh" { "autoload -Uz compinit && compinit -D -u; " } else { "" };
         let begin = format!(
             "{begin}export PATH='{}':/usr/bin:/bin; source '{}'",

@@ -6,6 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::support::{Stdin, run};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_iotstream");
 const INSTALLED: &str = "/usr/bin/iotstream";
@@ -25,13 +28,13 @@ fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// Runs a command and gives what it printed.
+/// The tools are built where they are missing, which takes minutes.
+const BUILDING: Duration = Duration::from_secs(1800);
+
+/// Runs a command and returns what it prints.
 #[track_caller]
 fn output(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}: run .ci/setup"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}: {said}", output.status);
-    String::from_utf8(output.stdout).expect("UTF-8")
+    run(command, Stdin::Ends(b""), BUILDING).succeeded().text().to_owned()
 }
 
 /// A target directory whose release is this build, stripped as the release profile does it.

@@ -1,16 +1,13 @@
 //! Every source of a profile's credential: what works, and the error for what does not.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Arc, mpsc};
-use std::time::SystemTime;
+use std::sync::mpsc;
 
-use iotstream::clock::unix_seconds;
-use iotstream::iothub::{ConnectionString, Key, Resource, SasToken, UnixSeconds};
-
-use crate::support::{DEVICE, Hub, LIMIT, Sandbox, Stdin, run, serve};
+use crate::support::sas::{self, field, unix_seconds};
+use crate::support::{DEVICE, Hub, LIMIT, Sandbox, Stdin, http_answer, http_request, run, serve_tls};
 
 const UNAVAILABLE: i32 = 69;
 const DENIED: i32 = 77;
@@ -60,60 +57,54 @@ impl Sourced {
 
 #[test]
 fn every_source_of_a_connection_string_works() {
-    let testbed = Sourced::new();
-    let string = testbed.hub.service_connection_string();
-    let file = testbed.sandbox.write("hub.conn", format!("{string}\n"));
-    let credentials = testbed.sandbox.path("credentials");
+    let sourced = Sourced::new();
+    let string = sourced.hub.service_connection_string();
+    let file = sourced.sandbox.write("hub.conn", format!("{string}\n"));
+    let credentials = sourced.sandbox.path("credentials");
     fs::create_dir(&credentials).unwrap();
     fs::write(credentials.join("hub"), &string).unwrap();
 
-    testbed.works(&mut testbed.helper(&format!("connection-string = {string:?}")));
-    testbed.works(&mut testbed.helper("connection-string-file = \"hub.conn\""));
-    testbed.works(testbed.helper("connection-string-env = \"MY_HUB\"").env("MY_HUB", &string));
-    testbed.works(&mut testbed.helper(&format!("connection-string-command = \"cat '{}'\"", file.display())));
-    testbed.works(&mut testbed.helper(&format!("connection-string-command = [\"cat\", {file:?}]")));
-    testbed.works(
-        &mut testbed.helper("connection-string-command = { shell = \"cat hub.conn; echo a remark\" }"),
+    sourced.works(&mut sourced.helper(&format!("connection-string = {string:?}")));
+    sourced.works(&mut sourced.helper("connection-string-file = \"hub.conn\""));
+    sourced.works(sourced.helper("connection-string-env = \"MY_HUB\"").env("MY_HUB", &string));
+    sourced.works(&mut sourced.helper(&format!("connection-string-command = \"cat '{}'\"", file.display())));
+    sourced.works(&mut sourced.helper(&format!("connection-string-command = [\"cat\", {file:?}]")));
+    sourced.works(
+        &mut sourced.helper("connection-string-command = { shell = \"cat hub.conn; echo a remark\" }"),
     );
-    let mut helper = testbed.helper("connection-string-credential = \"hub\"");
-    testbed.works(helper.env("CREDENTIALS_DIRECTORY", &credentials));
+    let mut helper = sourced.helper("connection-string-credential = \"hub\"");
+    sourced.works(helper.env("CREDENTIALS_DIRECTORY", &credentials));
 }
 
 #[test]
 fn a_ready_token_works_until_it_expires() {
-    let testbed = Sourced::new();
-    let string = testbed.hub.service_connection_string();
-    let parsed = ConnectionString::parse(&string).unwrap();
-    let Key::Shared(key) = &parsed.key else { panic!("no key") };
-    let now = unix_seconds(SystemTime::now()).0;
+    let sourced = Sourced::new();
+    let string = sourced.hub.service_connection_string();
+    let (host, key) = (field(&string, "HostName"), field(&string, "SharedAccessKey"));
+    let now = unix_seconds();
     for (expiry, works) in [(now + 600, true), (now - 10, false)] {
-        let resource = Resource::hub(&parsed.hub);
-        let expiry = UnixSeconds(expiry);
-        let token = SasToken::sign(&resource, expiry, key, parsed.policy.as_deref()).unwrap();
-        let token = token.text().expose();
-        let mut helper = testbed.helper(&format!(
-            "connection-string = \"HostName={};SharedAccessSignature={token}\"",
-            parsed.hub
-        ));
+        let token = sas::token("localhost", key, expiry, Some("service"));
+        let mut helper =
+            sourced.helper(&format!("connection-string = \"HostName={host};SharedAccessSignature={token}\""));
         if works {
-            testbed.works(&mut helper);
+            sourced.works(&mut helper);
             continue;
         }
         let done = run(&mut helper, Stdin::Stays(b"hello"), LIMIT);
         assert_eq!(done.status.code(), Some(CONFIG), "{}", done.stderr);
         let says =
             "credential from connection-string in profile 'x': the shared access signature has expired";
-        assert!(done.stderr.contains(says) && !done.stderr.contains(token), "{}", done.stderr);
+        assert!(done.stderr.contains(says) && !done.stderr.contains(&token), "{}", done.stderr);
     }
 }
 
 #[test]
 fn a_source_that_fails_is_named_with_the_reason_and_without_the_secret() {
-    let testbed = Sourced::new();
-    testbed
+    let sourced = Sourced::new();
+    sourced
         .sandbox
         .write("broken.conn", format!("HostName=h;SharedAccessKeyName=service;SharedAccessKey=*{KEY}"));
-    let open = testbed.sandbox.write("open.conn", KEY);
+    let open = sourced.sandbox.write("open.conn", KEY);
     fs::set_permissions(&open, fs::Permissions::from_mode(0o640)).unwrap();
     let fails = "{ shell = \"echo HostName=aHVudGVyMg; echo the store is locked >&2; exit 2\" }";
     for (source, says) in [
@@ -147,7 +138,7 @@ fn a_source_that_fails_is_named_with_the_reason_and_without_the_secret() {
             "token-command in profile 'x': its command prints neither a bare token nor",
         ),
     ] {
-        let mut helper = testbed.helper(source);
+        let mut helper = sourced.helper(source);
         let done = run(helper.env("BAD_HUB", KEY), Stdin::Stays(b"hello"), LIMIT);
         assert_eq!(done.status.code(), Some(CONFIG), "{source}: {}", done.stderr);
         assert!(done.stderr.contains(says), "{source}: {}", done.stderr);
@@ -157,50 +148,38 @@ fn a_source_that_fails_is_named_with_the_reason_and_without_the_secret() {
 
 #[test]
 fn the_commands_of_a_profile_find_no_key_around_them() {
-    let testbed = Sourced::new();
-    let string = testbed.hub.service_connection_string();
-    testbed.sandbox.write("hub.conn", &string);
+    let sourced = Sourced::new();
+    let string = sourced.hub.service_connection_string();
+    sourced.sandbox.write("hub.conn", &string);
     // What it finds in its own environment, on its command line and on those of the helper.
     let spy = "{ shell = \"cat /proc/$$/environ /proc/$$/cmdline /proc/$PPID/cmdline /proc/$PPID/environ >seen; cat hub.conn\" }";
-    testbed.works(&mut testbed.helper(&format!("connection-string-command = {spy}")));
-    let seen = String::from_utf8_lossy(&fs::read(testbed.sandbox.path("seen")).unwrap()).into_owned();
+    sourced.works(&mut sourced.helper(&format!("connection-string-command = {spy}")));
+    let seen = String::from_utf8_lossy(&fs::read(sourced.sandbox.path("seen")).unwrap()).into_owned();
     assert!(seen.contains("IOTSTREAM_TEST_ID") && seen.contains("profiles.toml"), "{seen}");
-    testbed.no_key_in(&seen);
+    sourced.no_key_in(&seen);
 }
 
-/// A hub that only writes down what it is asked, for no emulator knows Entra ID; its address and its CA file.
-fn recording_hub(sandbox: &Sandbox) -> (String, mpsc::Receiver<String>) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    sandbox.write("entra-ca.pem", made.cert.pem());
-    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.unwrap().with_no_client_auth();
-    let config = Arc::new(config.with_single_cert(vec![made.cert.der().clone()], key.into()).unwrap());
+/// A hub that refuses what it is asked, and tells the test of it: the emulator does not know Entra ID. Its address and its
+/// CA file.
+fn recording_hub(sandbox: &Sandbox) -> (String, PathBuf, mpsc::Receiver<String>) {
     let (tell, told) = mpsc::channel();
-    let port = serve(move |tcp| {
-        let mut io = rustls::StreamOwned::new(rustls::ServerConnection::new(config.clone()).unwrap(), tcp);
-        let mut request = Vec::new();
-        while !request.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            io.read_exact(&mut byte).unwrap();
-            request.push(byte[0]);
+    let (port, ca_file) = serve_tls(sandbox, move |mut stream| {
+        if let Some(request) = http_request(&mut stream) {
+            tell.send(request).unwrap();
+            http_answer(&mut stream, "401 Unauthorized", "", "");
         }
-        tell.send(String::from_utf8(request).unwrap()).unwrap();
-        io.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
-        io.flush().unwrap();
     });
-    (format!("localhost:{port}"), told)
+    (format!("localhost:{port}"), ca_file, told)
 }
 
 #[test]
 fn entra_tokens_go_out_as_bearer_tokens() {
     let sandbox = Sandbox::new();
-    let (hub, told) = recording_hub(&sandbox);
+    let (hub, ca_file, told) = recording_hub(&sandbox);
     let az = "{\\\"accessToken\\\": \\\"eyJ0.aHVudGVyMg\\\", \\\"expires_on\\\": 4000000000, \\\"tokenType\\\": \\\"Bearer\\\"}";
     for command in ["\"echo eyJ0.aHVudGVyMg\"".to_owned(), format!("[\"echo\", \"{az}\"]")] {
         let config = format!(
-            "default = \"x\"\n[profile.x]\nhub = \"{hub}\"\nca-file = \"entra-ca.pem\"\ntoken-command = {command}\n"
+            "default = \"x\"\n[profile.x]\nhub = \"{hub}\"\nca-file = {ca_file:?}\ntoken-command = {command}\n"
         );
         let config = sandbox.write("profiles.toml", config);
         let mut helper = sandbox.iotstream();

@@ -1,44 +1,22 @@
 //! Files that other users can read or change: what is refused, and what works all the same.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{DEVICE, Finished, LIMIT, Sandbox, Stdin, need, run};
+use super::refused;
+use crate::support::{DEVICE, Finished, LIMIT, OTHER_USER, Sandbox, Stdin, give, need, run, set_mode};
 
-const CONFIG: i32 = 78;
 const TEMPORARY: i32 = 75;
-
-/// A user, and a group of the same number, that no file of the system knows.
-const OTHER: u32 = 54_321;
 
 const INLINE: &str = "[profile.x]\n\
     connection-string = \"HostName=localhost:1;SharedAccessKeyName=service;SharedAccessKey=aHVudGVyMg==\"\n";
 
 const SOURCE: &str = "[profile.x]\nconnection-string-env = \"X\"\n";
 
-fn mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-}
-
-fn mode_of(path: &Path) -> u32 {
-    fs::metadata(path).unwrap().permissions().mode() & 0o7777
-}
-
-fn give(path: &Path, user: Option<u32>, group: Option<u32>) {
-    chown(path, user, group).expect("giving files to other users takes root");
-}
-
 fn list(sandbox: &Sandbox, config: &Path) -> Finished {
     run(sandbox.iotstream().args(["profile", "list", "--config"]).arg(config), Stdin::Ends(b""), LIMIT)
-}
-
-#[track_caller]
-fn refused(done: &Finished, says: &str) {
-    assert_eq!(done.status.code(), Some(CONFIG), "{}", done.stderr);
-    assert!(done.stderr.contains(says), "{says} is not in: {}", done.stderr);
-    assert!(!done.stderr.contains("aHVudGVyMg"), "{}", done.stderr);
 }
 
 /// The same command as another user, without the user's groups.
@@ -57,7 +35,7 @@ fn as_other(command: &Command) -> Command {
 
 /// The test's binary where another user can run it.
 fn shared_program(sandbox: &Sandbox) -> PathBuf {
-    mode(&sandbox.path(""), 0o755);
+    set_mode(&sandbox.path(""), 0o755);
     let program = sandbox.path("iotstream");
     fs::copy(env!("CARGO_BIN_EXE_iotstream"), &program).unwrap();
     program
@@ -71,16 +49,16 @@ fn a_profile_file_is_refused_for_its_owner_its_mode_and_all_that_leads_to_it() {
     let directory = file.parent().unwrap();
     list(&sandbox, &file).succeeded();
 
-    mode(&file, 0o644);
+    set_mode(&file, 0o644);
     refused(&list(&sandbox, &file), &format!("chmod 600 '{}'", file.display()));
     // Without a secret in it, others may read it, and may not write to it.
     fs::write(&file, SOURCE).unwrap();
     list(&sandbox, &file).succeeded();
-    mode(&file, 0o666);
+    set_mode(&file, 0o666);
     refused(&list(&sandbox, &file), "is writable by other users (mode 0666)");
     sandbox.write("above/own/profiles.toml", INLINE);
 
-    give(&file, Some(OTHER), None);
+    give(&file, Some(OTHER_USER), None);
     refused(&list(&sandbox, &file), "belongs to another user (uid 54321, not to root)");
     give(&file, Some(0), None);
 
@@ -88,11 +66,11 @@ fn a_profile_file_is_refused_for_its_owner_its_mode_and_all_that_leads_to_it() {
         (directory.to_owned(), 0o777, "(mode 0777)"),
         (sandbox.path("above"), 0o757, "above is writable by other users (mode 0757)"),
     ] {
-        mode(&path, open);
+        set_mode(&path, open);
         refused(&list(&sandbox, &file), says);
-        mode(&path, 0o755);
+        set_mode(&path, 0o755);
     }
-    give(&sandbox.path("above"), Some(OTHER), None);
+    give(&sandbox.path("above"), Some(OTHER_USER), None);
     refused(&list(&sandbox, &file), "above belongs to another user");
     give(&sandbox.path("above"), Some(0), None);
 
@@ -100,13 +78,13 @@ fn a_profile_file_is_refused_for_its_owner_its_mode_and_all_that_leads_to_it() {
     symlink("above/own", sandbox.path("linked")).unwrap();
     symlink(sandbox.path("linked/profiles.toml"), sandbox.path("link.toml")).unwrap();
     list(&sandbox, &sandbox.path("link.toml")).succeeded();
-    mode(&sandbox.path("above"), 0o777);
+    set_mode(&sandbox.path("above"), 0o777);
     refused(&list(&sandbox, &sandbox.path("link.toml")), "above is writable by other users");
-    mode(&sandbox.path("above"), 0o755);
+    set_mode(&sandbox.path("above"), 0o755);
     rustix::fs::chownat(
         rustix::fs::CWD,
         sandbox.path("linked"),
-        Some(rustix::fs::Uid::from_raw(OTHER)),
+        Some(rustix::fs::Uid::from_raw(OTHER_USER)),
         None,
         rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
     )
@@ -120,8 +98,8 @@ fn what_the_next_command_would_refuse_is_not_added_to() {
     let sandbox = Sandbox::new();
     let directory = sandbox.path("shared");
     fs::create_dir(&directory).unwrap();
-    give(&directory, None, Some(OTHER));
-    mode(&directory, 0o775);
+    give(&directory, None, Some(OTHER_USER));
+    set_mode(&directory, 0o775);
     let file = directory.join("profiles.toml");
     let string = "HostName=h;SharedAccessKeyName=service;SharedAccessKey=aHVudGVyMg==\n";
     let add = |name: &str| {
@@ -130,15 +108,15 @@ fn what_the_next_command_would_refuse_is_not_added_to() {
     };
     refused(&add("x"), &format!("chmod go-w '{}'", directory.display()));
     assert!(!file.exists());
-    mode(&directory, 0o755);
+    set_mode(&directory, 0o755);
     add("x").succeeded();
-    mode(&directory, 0o775);
+    set_mode(&directory, 0o775);
     refused(&list(&sandbox, &file), &format!("chmod go-w '{}'", directory.display()));
     refused(&add("y"), &format!("chmod go-w '{}'", directory.display()));
 
     // The group that has only the owner in it shuts nobody out.
     for path in [&directory, &file] {
-        give(path, Some(OTHER), Some(OTHER));
+        give(path, Some(OTHER_USER), Some(OTHER_USER));
     }
     let program = shared_program(&sandbox);
     let mut other = sandbox.command(&program);
@@ -153,11 +131,11 @@ fn secrets_that_kubernetes_systemd_and_namespaces_hand_over_work() {
     // As the kubelet lays them out: a sticky directory, links, and a file of root's for the pod's group.
     let (secrets, data) = (sandbox.path("secrets"), sandbox.path("secrets/..2026_01"));
     fs::create_dir_all(&data).unwrap();
-    mode(&secrets, 0o1777);
+    set_mode(&secrets, 0o1777);
     fs::write(data.join("hub"), "HostName=localhost:1;SharedAccessKeyName=s;SharedAccessKey=aHVudGVyMg==")
         .unwrap();
-    mode(&data.join("hub"), 0o440);
-    give(&data.join("hub"), Some(0), Some(OTHER));
+    set_mode(&data.join("hub"), 0o440);
+    give(&data.join("hub"), Some(0), Some(OTHER_USER));
     symlink("..2026_01", secrets.join("..data")).unwrap();
     symlink("..data/hub", secrets.join("hub")).unwrap();
     let config = sandbox.path("profiles.toml");
@@ -181,23 +159,10 @@ fn secrets_that_kubernetes_systemd_and_namespaces_hand_over_work() {
     let mut credential = helper("connection-string-credential = \"hub\"");
     reaches(&mut as_other(credential.env("CREDENTIALS_DIRECTORY", &secrets)));
     // One that all can read is refused as ever, with what closes it there.
-    mode(&data.join("hub"), 0o444);
+    set_mode(&data.join("hub"), 0o444);
     let done = run(&mut as_other(&helper(&from_file)), Stdin::Ends(b""), LIMIT);
     refused(&done, "is accessible to other users (mode 0444)");
     refused(&done, "give the volume defaultMode: 0400");
-}
-
-/// A login that gives back what it is told.
-#[track_caller]
-fn echoes(helper: &mut Command) -> Finished {
-    let done = run(helper.args(["--stream", "echo", DEVICE]), Stdin::Ends(b"there and back"), LIMIT);
-    let done = done.succeeded();
-    assert_eq!(done.text(), "there and back", "{}", done.stderr);
-    done
-}
-
-fn fifo(path: &Path) {
-    rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
 }
 
 #[test]

@@ -1,27 +1,9 @@
 //! Files as Windows and the Azure portal write them.
 
 use std::fs;
-use std::process::Command;
 
-use crate::support::{DEVICE, Finished, Hub, LIMIT, Process, Sandbox, Stdin, in_service, run};
-
-const CONFIG: i32 = 78;
-
-#[track_caller]
-fn refused(done: &Finished, says: &str) {
-    assert_eq!(done.status.code(), Some(CONFIG), "{}", done.stderr);
-    assert!(done.stderr.contains(says), "{says} is not in: {}", done.stderr);
-    assert!(!done.stderr.contains("aHVudGVyMg"), "{}", done.stderr);
-}
-
-/// A login that gives back what it is told.
-#[track_caller]
-fn echoes(helper: &mut Command) -> Finished {
-    let done = run(helper.args(["--stream", "echo", DEVICE]), Stdin::Ends(b"there and back"), LIMIT);
-    let done = done.succeeded();
-    assert_eq!(done.text(), "there and back", "{}", done.stderr);
-    done
-}
+use crate::profiles::refused;
+use crate::support::{DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, echoes, in_service, run};
 
 #[test]
 fn what_windows_and_portals_write_is_read_on_both_sides() {
@@ -36,7 +18,7 @@ fn what_windows_and_portals_write_is_read_on_both_sides() {
     let ca_file = sandbox.write("ca.pem", wide(&ca.replace('\n', "\r\n")));
     let mut agent = sandbox.iotstream();
     agent.args(["agent", "-vv", "--target", "echo=builtin:echo", "--connection-string-file"]).arg(&key);
-    let _agent: Process = in_service(&sandbox, agent.arg("--ca-file").arg(&ca_file));
+    let _agent: Process = in_service(agent.arg("--ca-file").arg(&ca_file));
 
     let json = format!("{{\n  \"connectionString\": \"{}\"\n}}\n", hub.service_connection_string());
     let mut add = sandbox.iotstream();

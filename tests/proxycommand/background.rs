@@ -63,7 +63,7 @@ fn stderr_that_is_a_file_is_kept_when_ssh_goes_into_the_background() {
 fn a_pipe_is_kept_while_the_ssh_that_started_the_helper_is_there() {
     let mut testbed = Testbed::start();
     let mut ssh = testbed.openssh("ssh");
-    let mut ssh = Process::start(&testbed.sandbox, "ssh", ssh.args([DEVICE, "echo up; exec cat"]));
+    let mut ssh = Process::start("ssh", ssh.args([DEVICE, "echo up; exec cat"]));
     ssh.says("up", 1, LIMIT);
     testbed.agent.kill();
     ssh.says("iotstream: hint: ", 1, LIMIT);
@@ -79,7 +79,7 @@ fn what_ends_a_stream_is_told_to_a_pipe_and_is_on_record() {
     });
     let (mut agent, hub, sandbox) = device_with("x", port);
     let mut helper = hub.helper(&sandbox);
-    let mut helper = Process::start(&sandbox, "helper", helper.args(["--stream", "x", "--", DEVICE]));
+    let mut helper = Process::start("helper", helper.args(["--stream", "x", "--", DEVICE]));
     helper.says("here", 1, LIMIT);
     agent.kill();
     assert_eq!(helper.ends(LIMIT).code(), Some(75));
@@ -97,8 +97,7 @@ fn a_stream_that_ends_before_its_first_byte_is_called_that() {
     });
     let (mut agent, hub, sandbox) = device_with("hmi", port);
     let mut helper = hub.helper(&sandbox);
-    let mut helper =
-        Process::start(&sandbox, "helper", helper.args(["--stream", "hmi", "--log-file", "log", DEVICE]));
+    let mut helper = Process::start("helper", helper.args(["--stream", "hmi", "--log-file", "log", DEVICE]));
     asked.recv_timeout(LIMIT).unwrap();
     says(&sandbox.path("log"), "the stream is up");
     agent.kill();

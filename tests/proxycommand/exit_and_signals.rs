@@ -36,7 +36,7 @@ fn ssh_killed_in_a_session_leaves_no_helper() {
     let _turn = heavy();
     let testbed = Testbed::start();
     for mut ssh in [testbed.openssh("ssh"), nohup(&testbed)] {
-        let mut ssh = Process::start(&testbed.sandbox, "ssh", ssh.args([DEVICE, "echo up; exec cat"]));
+        let mut ssh = Process::start("ssh", ssh.args([DEVICE, "echo up; exec cat"]));
         ssh.says("up", 1, LIMIT);
         testbed.helper();
         ssh.kill();
@@ -52,7 +52,7 @@ fn ssh_killed_while_the_helper_waits_for_the_device_leaves_no_helper() {
     for (name, mut ssh) in [("ssh.log", testbed.openssh("ssh")), ("nohup.log", nohup(&testbed))] {
         let log = testbed.sandbox.path(name);
         testbed.configure(&format!("--connect-timeout 60s --log-file {}", log.display()));
-        let mut ssh = Process::start(&testbed.sandbox, "ssh", ssh.args([DEVICE, "true"]));
+        let mut ssh = Process::start("ssh", ssh.args([DEVICE, "true"]));
         // The hub has been reached; what follows is the wait.
         log_says(&log, "tls localhost");
         testbed.helper();
@@ -70,7 +70,7 @@ fn ssh_killed_while_a_secret_store_is_asked_leaves_no_helper() {
     let profile =
         format!("default = \"own\"\n[profile.own]\nconnection-string-command = {{ shell = {store:?} }}\n");
     std::fs::write(testbed.hub.dir.join("profiles.toml"), profile).unwrap();
-    let mut ssh = Process::start(&testbed.sandbox, "ssh", testbed.openssh("ssh").args([DEVICE, "true"]));
+    let mut ssh = Process::start("ssh", testbed.openssh("ssh").args([DEVICE, "true"]));
     eventually(LIMIT, || asked.exists().then_some(()).ok_or_else(|| "the store is asked".to_owned()));
     testbed.helper();
     ssh.kill();
@@ -107,8 +107,7 @@ fn log_says(log: &std::path::Path, text: &str) {
 fn a_hangup_does_not_end_a_session_under_nohup() {
     let testbed = Testbed::start();
     let mut ssh = nohup(&testbed);
-    let mut ssh =
-        Process::start(&testbed.sandbox, "ssh", ssh.args([DEVICE, "echo up; exec cat"]).process_group(0));
+    let mut ssh = Process::start("ssh", ssh.args([DEVICE, "echo up; exec cat"]).process_group(0));
     ssh.says("up", 1, LIMIT);
     let group = Pid::from_raw(ssh.pid().try_into().unwrap()).unwrap();
     kill_process_group(group, Signal::HUP).unwrap();
@@ -186,7 +185,7 @@ fn a_helper_told_to_end_delivers_what_it_was_given_and_ends_within_a_second() {
         let log = sandbox.path(format!("{signal:?}.log"));
         let mut helper = hub.helper(&sandbox);
         helper.args(["--stream", "sink", "--log-file"]).arg(&log).arg(DEVICE);
-        let mut helper = Process::start(&sandbox, "helper", &mut heeding_hangups(&helper));
+        let mut helper = Process::start("helper", &mut heeding_hangups(&helper));
         log_says(&log, "the stream is up");
         helper.say(&"x".repeat(GIVEN));
         helper.signal(signal);

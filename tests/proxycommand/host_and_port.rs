@@ -5,14 +5,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::{
-    DEVICE, Finished, Hub, LIMIT, Process, Sandbox, SshFiles, Stdin, Testbed, agent_with_config, need, run,
-    ssh_config,
+    DEVICE, Finished, Hub, LIMIT, Process, Sandbox, SshFiles, Stdin, Testbed, agent_with_config, finish,
+    need, run, ssh_config,
 };
-
-#[track_caller]
-fn finish(command: &mut Command) -> Finished {
-    run(command, Stdin::Ends(b""), LIMIT)
-}
 
 /// Ids that a device has, and their percent-encoded forms.
 const IDS: [(&str, &str); 6] = [

@@ -143,7 +143,7 @@ fn nothing_is_said_after_the_remote_s_first_byte() {
     });
     let _agent = agent(&sandbox, &hub, DEVICE, &[("ssh", port)]);
     let mut helper = hub.helper(&sandbox);
-    let mut helper = Process::start(&sandbox, "helper", helper.arg(DEVICE));
+    let mut helper = Process::start("helper", helper.arg(DEVICE));
     helper.say("SSH-2.0-client\r\n");
     helper.says("SSH-2.0-device", 1, LIMIT);
     helper.say(&"x".repeat(1000));

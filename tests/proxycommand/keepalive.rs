@@ -29,7 +29,7 @@ impl Echo {
         let log = sandbox.path("helper.log");
         let mut helper = hub.helper(&sandbox);
         helper.args(["--keepalive", keepalive, "--stream", "echo", "--log-file"]).arg(&log).arg(DEVICE);
-        let helper = Process::start(&sandbox, "helper", &mut helper);
+        let helper = Process::start("helper", &mut helper);
         let mut echo = Self { helper, log, hub, _agent: agent, _sandbox: sandbox };
         echo.answers("one");
         echo

@@ -57,7 +57,7 @@ impl Testbed {
 /// ssh and the agent both go through the proxy at `url`, and nothing goes past it.
 #[track_caller]
 fn carries(testbed: &Testbed, proxy: &Proxy, url: &str) {
-    let _agent = in_service(&testbed.sandbox, testbed.agent().env("HTTPS_PROXY", url));
+    let _agent = in_service(testbed.agent().env("HTTPS_PROXY", url));
     let done = run(testbed.ssh().env("ALL_PROXY", url), Stdin::Ends(b""), LIMIT).succeeded();
     assert_eq!(done.text(), "through\n");
     let password = LOGIN.split_once(':').unwrap().1;
@@ -116,7 +116,7 @@ fn mqtt_on_its_own_port_goes_through_the_proxy_of_the_agents_file() {
     // The file's word goes before the environment's.
     let mut command = testbed.sandbox.iotstream();
     command.args(["agent", "-vv", "--config"]).arg(config).env("HTTPS_PROXY", "http://127.0.0.1:1");
-    let agent = in_service(&testbed.sandbox, &mut command);
+    let agent = in_service(&mut command);
     run(&mut testbed.ssh(), Stdin::Ends(b""), LIMIT).succeeded();
     assert_eq!(proxy.tunnels_to(&testbed.hub(&testbed.hub.mqtts)), 1);
     assert_eq!(proxy.tunnels_to(&testbed.hub(&testbed.hub.https)), 1);

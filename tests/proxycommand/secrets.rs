@@ -21,7 +21,7 @@ fn no_secret_shows_in_command_lines_or_in_logs() {
     let mut helper = hub.helper(&sandbox);
     helper.args(["-vv", "--log-file", "helper.log", "--stream", "echo", DEVICE]);
     let log = sandbox.path("helper.log");
-    let mut helper = Process::start(&sandbox, "helper", &mut helper);
+    let mut helper = Process::start("helper", &mut helper);
     helper.say("echoed\n");
     helper.says("echoed", 1, LIMIT);
 
@@ -46,7 +46,7 @@ fn a_core_dump_holds_no_keys() {
     shell.args(["-c", "ulimit -S -c \"$(ulimit -H -c)\"; exec \"$@\"", "sh"]);
     let helper = hub.helper(&sandbox);
     shell.arg(helper.get_program()).args(helper.get_args()).arg(DEVICE);
-    let mut helper = Process::start(&sandbox, "helper", &mut shell);
+    let mut helper = Process::start("helper", &mut shell);
     helper.say("echoed\n");
     helper.says("echoed", 1, LIMIT);
     let limits = fs::read_to_string(format!("/proc/{}/limits", helper.pid())).unwrap();

@@ -1,40 +1,11 @@
 //! A state directory or a log file that cannot be used fails no connection, and other users cannot misuse it.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::Read;
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use crate::support::{DEVICE, Finished, LIMIT, Stdin, echo_device, run};
-
-/// A user, and a group of the same number, that no file of the system knows.
-const OTHER: u32 = 54_321;
-
-fn mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-}
-
-fn mode_of(path: &Path) -> u32 {
-    fs::metadata(path).unwrap().permissions().mode() & 0o7777
-}
-
-fn give(path: &Path, user: Option<u32>, group: Option<u32>) {
-    chown(path, user, group).expect("giving files to other users takes root");
-}
-
-/// A login that gives back what it is told.
-#[track_caller]
-fn echoes(helper: &mut Command) -> Finished {
-    let done = run(helper.args(["--stream", "echo", DEVICE]), Stdin::Ends(b"there and back"), LIMIT);
-    let done = done.succeeded();
-    assert_eq!(done.text(), "there and back", "{}", done.stderr);
-    done
-}
-
-fn fifo(path: &Path) {
-    rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
-}
+use crate::support::{OTHER_USER, echo_device, echoes, give, make_fifo, mode, set_mode};
 
 #[test]
 fn no_login_fails_for_its_state() {
@@ -45,18 +16,18 @@ fn no_login_fails_for_its_state() {
     assert!(!kept.is_empty(), "a login keeps the gateway");
     for file in &kept {
         fs::remove_file(file).unwrap();
-        fifo(file);
+        make_fifo(file);
     }
     echoes(&mut hub.helper(&sandbox));
     // What others have a hand in is neither read nor written.
     for file in &kept {
         fs::remove_file(file).unwrap();
     }
-    mode(&state, 0o777);
+    set_mode(&state, 0o777);
     echoes(&mut hub.helper(&sandbox));
     assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
-    mode(&state, 0o700);
-    give(&state, Some(OTHER), None);
+    set_mode(&state, 0o700);
+    give(&state, Some(OTHER_USER), None);
     echoes(&mut hub.helper(&sandbox));
     assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
     give(&state, Some(0), None);
@@ -80,20 +51,20 @@ fn no_login_fails_for_its_log_and_others_have_no_hand_in_it() {
     let mut shell = sandbox.command("sh");
     shell.args(["-c", "umask 000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_iotstream"), "--config"]);
     echoes(shell.arg(hub.dir.join("profiles.toml")).arg("--log-file").arg(&log));
-    assert_eq!(mode_of(&log), 0o600);
-    mode(&log, 0o666);
+    assert_eq!(mode(&log), 0o600);
+    set_mode(&log, 0o666);
     assert_eq!(said(&log), "");
-    assert_eq!((mode_of(&log), fs::read_to_string(&log).unwrap().lines().count() > 1), (0o644, true));
+    assert_eq!((mode(&log), fs::read_to_string(&log).unwrap().lines().count() > 1), (0o644, true));
 
     // A link of another user's is not followed.
     fs::create_dir(sandbox.path("sticky")).unwrap();
-    mode(&sandbox.path("sticky"), 0o1777);
+    set_mode(&sandbox.path("sticky"), 0o1777);
     let (planted, victim) = (sandbox.path("sticky/log"), sandbox.write("victim", "whole"));
     symlink(&victim, &planted).unwrap();
     rustix::fs::chownat(
         rustix::fs::CWD,
         &planted,
-        Some(rustix::fs::Uid::from_raw(OTHER)),
+        Some(rustix::fs::Uid::from_raw(OTHER_USER)),
         None,
         rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
     )
@@ -103,8 +74,8 @@ fn no_login_fails_for_its_log_and_others_have_no_hand_in_it() {
     assert_eq!(fs::read_to_string(&victim).unwrap(), "whole");
     // Nor one that others can replace, nor what is not there, nor a pipe that nobody reads.
     fs::create_dir(sandbox.path("open")).unwrap();
-    mode(&sandbox.path("open"), 0o777);
-    fifo(&sandbox.path("fifo"));
+    set_mode(&sandbox.path("open"), 0o777);
+    make_fifo(&sandbox.path("fifo"));
     for (path, says) in [
         ("open/log", "open is writable by other users"),
         ("none/log", "No such file or directory"),

@@ -42,7 +42,7 @@ fn live_numbers_are_logged_on_sigusr1() {
     let (_agent, hub, sandbox) = echo_device("ssh");
     let log = sandbox.path("helper.log");
     let mut helper = hub.helper(&sandbox);
-    let mut helper = Process::start(&sandbox, "helper", helper.arg("--log-file").arg(&log).arg(DEVICE));
+    let mut helper = Process::start("helper", helper.arg("--log-file").arg(&log).arg(DEVICE));
     helper.say("four\n");
     helper.says("four", 1, LIMIT);
     helper.signal(Signal::USR1);

@@ -27,7 +27,7 @@ fn ctrl_c_ends_one_session_of_a_control_master_and_no_other() {
         ssh.arg("-S").arg(&socket).args(args);
         ssh
     };
-    let mut other = Process::start(&testbed.sandbox, "other", &mut ssh(&[DEVICE, "echo up; exec cat"]));
+    let mut other = Process::start("other", &mut ssh(&[DEVICE, "echo up; exec cat"]));
     other.says("up", 1, LIMIT);
     let helper = testbed.helper();
 

@@ -96,10 +96,10 @@ fn a_stream_too_many_waits_for_another_to_end() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--quota", "50/s,1"]);
     let _agent = agent_with_config(&sandbox, &hub, DEVICE, ECHO);
-    let mut first = Process::start(&sandbox, "first", hub.helper(&sandbox).arg(DEVICE));
+    let mut first = Process::start("first", hub.helper(&sandbox).arg(DEVICE));
     first.say("here\n");
     first.says("here", 1, LIMIT);
-    let mut second = Process::start(&sandbox, "second", hub.helper(&sandbox).args(["-v", DEVICE]));
+    let mut second = Process::start("second", hub.helper(&sandbox).args(["-v", DEVICE]));
     let waiting = second.says("; waiting", 1, LIMIT);
     assert!(waiting.contains("throttles new streams (429001"), "{waiting}");
     first.close_stdin();

@@ -15,8 +15,7 @@ fn a_device_that_comes_online_is_reached() {
     testbed.agent.kill();
     let log = testbed.sandbox.path("helper.log");
     testbed.configure(&format!("--wait 60s --connect-timeout 1s --log-file {}", log.display()));
-    let mut ssh =
-        Process::start(&testbed.sandbox, "ssh", testbed.openssh("ssh").args([DEVICE, "echo reached"]));
+    let mut ssh = Process::start("ssh", testbed.openssh("ssh").args([DEVICE, "echo reached"]));
     eventually(LIMIT, || {
         let said = std::fs::read_to_string(&log).unwrap_or_default();
         if said.contains("; waiting") { Ok(()) } else { Err(format!("it waits: {said}")) }
@@ -48,7 +47,7 @@ fn a_profile_can_say_how_long_a_device_is_waited_for() {
     let path = hub.dir.join("profiles.toml");
     let profiles = fs::read_to_string(&path).unwrap();
     fs::write(&path, format!("{profiles}wait = \"60s\"\nconnect-timeout = \"1s\"\n")).unwrap();
-    let mut helper = Process::start(&sandbox, "helper", hub.helper(&sandbox).args(["-v", DEVICE]));
+    let mut helper = Process::start("helper", hub.helper(&sandbox).args(["-v", DEVICE]));
     helper.says("is not connected to", 1, LIMIT);
     helper.says("; waiting", 1, LIMIT);
     let _agent = agent_with_config(&sandbox, &hub, DEVICE, ECHO);

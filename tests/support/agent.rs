@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::{DEVICE, Hub, Process, Sandbox, serve};
 
-/// `iotstream agent` for `device`, in service, leading each stream of `targets` to a loopback port.
+/// `iotstream agent` for `device`, in service, with a loopback port as the target of each stream.
 pub fn agent(sandbox: &Sandbox, hub: &Hub, device: &str, targets: &[(&str, u16)]) -> Process {
-    in_service(sandbox, &mut agent_command(sandbox, hub, device, targets))
+    in_service(&mut agent_command(sandbox, hub, device, targets))
 }
 
 pub fn agent_command(sandbox: &Sandbox, hub: &Hub, device: &str, targets: &[(&str, u16)]) -> Command {
@@ -20,21 +20,21 @@ pub fn agent_command(sandbox: &Sandbox, hub: &Hub, device: &str, targets: &[(&st
     command
 }
 
-/// The same with a configuration whose targets are `targets`, in TOML.
-pub fn agent_with_config(sandbox: &Sandbox, hub: &Hub, device: &str, targets: &str) -> Process {
+/// The same with the rest of a configuration file: targets, limits.
+pub fn agent_with_config(sandbox: &Sandbox, hub: &Hub, device: &str, rest: &str) -> Process {
     let quoted = |path: &Path| format!("{:?}", path.display().to_string());
     let config = format!(
-        "connection-string-file = {}\nca-file = {}\n{targets}",
+        "connection-string-file = {}\nca-file = {}\n{rest}",
         quoted(&hub.device_file(device)),
         quoted(&hub.dir.join("ca.pem")),
     );
     let config = sandbox.write("agent.toml", config);
-    in_service(sandbox, sandbox.iotstream().args(["agent", "-vv", "--config"]).arg(config))
+    in_service(sandbox.iotstream().args(["agent", "-vv", "--config"]).arg(config))
 }
 
 /// Starts an agent, and waits until it is in service.
-pub fn in_service(sandbox: &Sandbox, command: &mut Command) -> Process {
-    let mut agent = Process::start(sandbox, "agent", command);
+pub fn in_service(command: &mut Command) -> Process {
+    let mut agent = Process::start("agent", command);
     agent.says("in service", 1, Duration::from_secs(20));
     agent
 }

@@ -3,11 +3,14 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
+use super::sas::field;
 use super::{Process, Sandbox};
 
 const START: Duration = Duration::from_secs(20);
 
-/// `iotstream emulator`, ready to serve.
+/// A hub that is ready to serve: `iotstream emulator`, or another with the same files and ready line.
 pub struct Hub {
     pub process: Process,
     pub dir: PathBuf,
@@ -30,7 +33,12 @@ impl Hub {
         fs::create_dir_all(&dir).unwrap();
         let mut command = sandbox.iotstream();
         command.args(["emulator", "-vv", "--listen", https, "--mqtt-listen", mqtts, "--dir"]);
-        let mut process = Process::start(sandbox, "emulator", command.arg(&dir).args(&args));
+        let process = Process::start("emulator", command.arg(&dir).args(&args));
+        Self { args, ..Self::ready(process, dir) }
+    }
+
+    /// A hub that was started with its files in `dir`, once it is ready.
+    pub fn ready(mut process: Process, dir: PathBuf) -> Self {
         let ready = process.says("ready https=", 1, START);
         let (https, mqtts) = ready
             .strip_prefix("ready https=")
@@ -38,10 +46,18 @@ impl Hub {
             .unwrap_or_else(|| panic!("not the line that scripts wait for: {ready}"));
         let (https, mqtts) = (https.to_owned(), mqtts.to_owned());
         assert_eq!(process.stdout(), format!("{ready}\n"), "the ready line is all that goes to stdout");
-        Self { process, dir, https, mqtts, args }
+        Self { process, dir, https, mqtts, args: Vec::new() }
     }
 
-    /// Kills it and starts it again in the same place.
+    /// Stops it in an orderly manner.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        self.process.signal(Signal::TERM);
+        let status = self.process.ends(START);
+        assert!(status.success(), "{status}: {}", self.process.stderr());
+    }
+
+    /// Kills it and starts it again on the same ports.
     pub fn restart(&mut self, sandbox: &Sandbox) {
         self.process.kill();
         *self = Self::start_at(sandbox, self.args.clone(), &self.https, &self.mqtts);
@@ -72,15 +88,10 @@ impl Hub {
     pub fn keys(&self) -> Vec<String> {
         let devices = fs::read_dir(self.dir.join("devices")).unwrap().map(|entry| entry.unwrap().path());
         let files = devices.chain([self.dir.join("service.conn")]);
-        files.map(|path| key(&fs::read_to_string(path).unwrap())).collect()
+        files.map(|path| field(&fs::read_to_string(path).unwrap(), "SharedAccessKey").to_owned()).collect()
     }
 
     pub fn service_connection_string(&self) -> String {
         fs::read_to_string(self.dir.join("service.conn")).unwrap().trim().to_owned()
     }
-}
-
-fn key(connection_string: &str) -> String {
-    let (_, key) = connection_string.trim().split_once("SharedAccessKey=").unwrap();
-    key.split(';').next().unwrap().to_owned()
 }

@@ -2,14 +2,18 @@
 
 mod agent;
 mod data;
+mod echo;
 mod exchange;
+mod files;
 mod hub;
+pub mod hub_client;
 mod process;
 mod procfs;
 mod programs;
 mod proxy;
 mod run;
 mod sandbox;
+pub mod sas;
 mod self_test;
 mod sshd;
 mod tcp;
@@ -23,13 +27,15 @@ use std::time::{Duration, Instant};
 
 pub use agent::{agent, agent_command, agent_with_config, device_with, echo_device, in_service};
 pub use data::{fill_tree, random, sha256, tree_sha256};
+pub use echo::{EchoStream, echoes};
 pub use exchange::exchange;
+pub use files::{OTHER_USER, give, make_fifo, mode, set_mode};
 pub use hub::Hub;
-pub use process::Process;
+pub use process::{Finished, Process};
 pub use procfs::{is_running, peak_rss_kib, resident_kib};
-pub use programs::need;
+pub use programs::{need, python_program};
 pub use proxy::{LOGIN, Proxy};
-pub use run::{Finished, Stdin, run};
+pub use run::{Stdin, finish, run};
 pub use sandbox::{MARKER, Sandbox};
 pub use sshd::{SshFiles, Sshd, ssh_config};
 pub use tcp::{closed_port, serve, serve_unix};

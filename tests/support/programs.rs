@@ -1,5 +1,5 @@
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The path of a program, wherever systems keep it.
 ///
@@ -21,4 +21,14 @@ pub fn need(program: &str) -> PathBuf {
         .map(|dir| dir.join(program))
         .find(|path| path.is_file())
         .unwrap_or_else(|| panic!("{program} is not installed: apt-get install {package}, or run .ci/setup"))
+}
+
+/// The path of a program that .ci/python installs from PyPI.
+///
+/// # Panics
+/// When it is not there.
+pub fn python_program(program: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/python/bin").join(program);
+    assert!(path.exists(), "{} is not there: run .ci/setup", path.display());
+    path
 }

@@ -18,7 +18,7 @@ pub struct Proxy {
 impl Proxy {
     /// tinyproxy, which wants a login.
     pub fn http(sandbox: &Sandbox) -> Self {
-        Self::start(sandbox, "tinyproxy", |port| {
+        Self::start("tinyproxy", |port| {
             let config = format!(
                 "Port {port}\nListen 127.0.0.1\nAllow 127.0.0.1\nBasicAuth me {PASSWORD}\nLogLevel Connect\n"
             );
@@ -34,7 +34,7 @@ impl Proxy {
         let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         let certificate = sandbox.write("proxy.pem", made.cert.pem());
         let both = sandbox.write("proxy-key.pem", made.signing_key.serialize_pem() + &made.cert.pem());
-        let proxy = Self::start(sandbox, "stunnel4", |port| {
+        let proxy = Self::start("stunnel4", |port| {
             let config = format!(
                 "foreground = yes\npid =\n[proxy]\naccept = 127.0.0.1:{port}\nconnect = 127.0.0.1:{}\ncert = {}\n",
                 inner.port,
@@ -49,19 +49,19 @@ impl Proxy {
 
     /// microsocks, which wants a login.
     pub fn socks(sandbox: &Sandbox) -> Self {
-        Self::start(sandbox, "microsocks", |port| {
+        Self::start("microsocks", |port| {
             let mut command = sandbox.command(need("microsocks"));
             command.args(["-i", "127.0.0.1", "-p", &port.to_string(), "-u", "me", "-P", PASSWORD]);
             command
         })
     }
 
-    fn start(sandbox: &Sandbox, name: &str, command: impl Fn(u16) -> Command) -> Self {
+    fn start(name: &str, command: impl Fn(u16) -> Command) -> Self {
         // None of them takes port 0. Below the ports that the system gives to others' port 0, as with sshd.
         let free = || 20_000 + u16::from_le_bytes(random(2).try_into().unwrap()) % 10_000;
         let port = std::iter::repeat_with(free).find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok());
         let port = port.unwrap();
-        let process = Process::start(sandbox, name, &mut command(port));
+        let process = Process::start(name, &mut command(port));
         eventually(Duration::from_secs(10), || {
             TcpStream::connect(("127.0.0.1", port)).map_err(|error| format!("{name} listens: {error}"))
         });

@@ -1,10 +1,7 @@
-use std::io::{self, Read, Write};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
-use super::eventually;
+use super::{Finished, LIMIT, Process};
 
 /// What a command finds on its stdin, which is a pipe, as under ssh.
 #[derive(Clone, Copy)]
@@ -15,79 +12,25 @@ pub enum Stdin<'a> {
     Stays(&'a [u8]),
 }
 
-/// How a command ended, and all it said.
-#[derive(Debug)]
-pub struct Finished {
-    pub status: ExitStatus,
-    pub stdout: Vec<u8>,
-    pub stderr: String,
-}
-
-impl Finished {
-    #[track_caller]
-    pub fn succeeded(self) -> Self {
-        assert!(self.status.success(), "{:?}: {}", self.status, self.stderr);
-        self
-    }
-
-    pub fn text(&self) -> &str {
-        std::str::from_utf8(&self.stdout).unwrap()
-    }
-}
-
 /// Runs a command to its end, and until nothing holds its stdout or stderr any more.
 ///
 /// # Panics
 /// When that takes longer than `limit`.
 #[track_caller]
 pub fn run(command: &mut Command, stdin: Stdin<'_>, limit: Duration) -> Finished {
-    let deadline = Instant::now() + limit;
-    let (reader, mut writer) = io::pipe().unwrap();
-    let (first, rest, stays) = match stdin {
-        Stdin::Ends(bytes) => (&b""[..], bytes.to_vec(), false),
-        Stdin::Stays(bytes) => (bytes, Vec::new(), true),
-    };
-    writer.write_all(first).unwrap();
-    let mut child = spawn(command.stdin(reader).stderr(Stdio::piped()));
-    // A pipe's end stays open while a Command that was given it lives.
-    command.stdin(Stdio::null());
-    let held = if stays {
-        Some(writer)
-    } else {
-        // The command may end without having read it all.
-        thread::spawn(move || writer.write_all(&rest));
-        None
-    };
-    let (stdout, stderr) = (collect(child.stdout.take().unwrap()), collect(child.stderr.take().unwrap()));
-    let left = || deadline.saturating_duration_since(Instant::now());
-    let status = wait(&mut child, command, left());
-    drop(held);
-    let all = |stream: &str, from: Receiver<Vec<u8>>| {
-        from.recv_timeout(left())
-            .unwrap_or_else(|_| panic!("something still holds the {stream} of {command:?}"))
-    };
-    let stdout = all("stdout", stdout);
-    let stderr = String::from_utf8_lossy(&all("stderr", stderr)).into_owned();
-    Finished { status, stdout, stderr }
+    let name = format!("{command:?}");
+    match stdin {
+        Stdin::Stays(bytes) => Process::start_with(&name, command, bytes).finish(limit),
+        Stdin::Ends(bytes) => {
+            let mut process = Process::start(&name, command);
+            drop(process.write(bytes.to_vec()));
+            process.finish(limit)
+        }
+    }
 }
 
-fn spawn(command: &mut Command) -> Child {
-    command.stdout(Stdio::piped());
-    command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"))
-}
-
-fn collect(mut from: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
-    let (tell, told) = mpsc::channel();
-    thread::spawn(move || {
-        let mut all = Vec::new();
-        from.read_to_end(&mut all).unwrap();
-        // Nobody listens where the test has given up.
-        let _ = tell.send(all);
-    });
-    told
-}
-
+/// Runs a command with an empty stdin.
 #[track_caller]
-fn wait(child: &mut Child, command: &Command, limit: Duration) -> ExitStatus {
-    eventually(limit, || child.try_wait().unwrap().ok_or_else(|| format!("{command:?} ends")))
+pub fn finish(command: &mut Command) -> Finished {
+    run(command, Stdin::Ends(b""), LIMIT)
 }

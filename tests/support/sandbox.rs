@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
@@ -21,16 +20,11 @@ pub const MARKER: &str = "IOTSTREAM_TEST_ID";
 pub struct Sandbox {
     dir: TempDir,
     id: String,
-    logs: AtomicUsize,
 }
 
 impl Sandbox {
     pub fn new() -> Self {
-        Self {
-            dir: tempfile::tempdir().unwrap(),
-            id: data_encoding::HEXLOWER.encode(&super::random(16)),
-            logs: AtomicUsize::new(0),
-        }
+        Self { dir: tempfile::tempdir().unwrap(), id: data_encoding::HEXLOWER.encode(&super::random(16)) }
     }
 
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
@@ -43,11 +37,6 @@ impl Sandbox {
         fs::write(&path, content).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         path
-    }
-
-    /// A fresh name for a log of the process called `name`.
-    pub fn log(&self, name: &str) -> PathBuf {
-        self.path(format!("{:02}-{name}", self.logs.fetch_add(1, Ordering::Relaxed)))
     }
 
     pub fn mark(&self) -> String {

@@ -1,14 +1,8 @@
 //! The harness itself: a real sshd answers, and what a session leaves behind is seen.
 
-use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{Finished, LIMIT, Sandbox, SshFiles, Sshd, Stdin, need, run, ssh_config};
-
-#[track_caller]
-fn finish(command: &mut Command) -> Finished {
-    run(command, Stdin::Ends(b""), LIMIT)
-}
+use crate::support::{LIMIT, Sandbox, SshFiles, Sshd, Stdin, finish, need, run, ssh_config};
 
 #[test]
 fn the_fixture_itself_works() {

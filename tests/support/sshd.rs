@@ -65,7 +65,7 @@ impl Sshd {
             let mut command = sandbox.command(&files.sshd);
             command.args(["-D", "-e", "-f"]).arg(&files.config);
             command.args(["-o", &format!("ListenAddress=127.0.0.1:{port}")]);
-            let mut process = Process::start(sandbox, "sshd", &mut command);
+            let mut process = Process::start("sshd", &mut command);
             process.says("Server listening on", 1, Duration::from_secs(10));
             return Self { process, port };
         }

@@ -21,7 +21,7 @@ impl Terminal {
     pub fn open(sandbox: &Sandbox) -> Self {
         let mut python = sandbox.command(need("python3"));
         python.args(["-c", PTY, "sh", "-i"]);
-        let mut terminal = Self(Process::start(sandbox, "terminal", &mut python));
+        let mut terminal = Self(Process::start("terminal", &mut python));
         terminal.types_until("echo re''ady\n", "ready");
         terminal
     }

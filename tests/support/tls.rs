@@ -26,7 +26,7 @@ pub fn serve_tls(sandbox: &Sandbox, answer: impl Fn(TlsStream) + Clone + Send + 
     (port, sandbox.write("tls.pem", made.cert.pem()))
 }
 
-/// The head and the body of the next HTTP request; none when there is no more.
+/// The head of the next HTTP request, whose body is read, too; none when there is no more.
 pub fn http_request(stream: &mut impl Read) -> Option<String> {
     let mut read = Vec::new();
     let mut byte = [0];
@@ -36,8 +36,9 @@ pub fn http_request(stream: &mut impl Read) -> Option<String> {
         }
         read.push(byte[0]);
     }
-    let head = String::from_utf8(read).unwrap().to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let head = String::from_utf8(read).unwrap();
+    let lower_case = head.to_ascii_lowercase();
+    let length = lower_case.lines().find_map(|line| line.strip_prefix("content-length: "));
     let mut body = vec![0; length.map_or(0, |length| length.trim().parse().unwrap())];
     stream.read_exact(&mut body).ok()?;
     Some(head)

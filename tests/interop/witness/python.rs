@@ -6,21 +6,21 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::process::Process;
+use crate::support::{Process, Sandbox};
 
 const INSTALLING: Duration = Duration::from_secs(600);
 const MISSING: &str = "the witnesses need Python 3.11 or newer with venv and pip \
                        (Debian, Ubuntu: apt install python3-venv; Fedora: dnf install python3), or a ready \
                        venv named by IOTSTREAM_TEST_VENV";
 
-pub fn scripts() -> PathBuf {
+fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/witness")
 }
 
 /// A command that runs one of the witnesses.
-pub fn witness(script: &str) -> Command {
+pub fn witness(sandbox: &Sandbox, script: &str) -> Command {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    let mut command = Command::new(PYTHON.get_or_init(python));
+    let mut command = sandbox.command(PYTHON.get_or_init(python));
     // Bytecode would be written into the source tree.
     command.arg("-B").arg(scripts().join(script)).env("PYTHONUNBUFFERED", "1");
     command
@@ -60,6 +60,6 @@ fn run(name: &str, command: &mut Command) {
     if let Err(error) = Command::new(command.get_program()).arg("--version").output() {
         panic!("{name}: {error}; {MISSING}");
     }
-    let finished = Process::start_with_patience(name, command, INSTALLING).finish();
-    assert!(finished.status == 0, "{name} failed: {}\n{MISSING}", finished.stderr);
+    let done = Process::start(name, command).finish(INSTALLING);
+    assert!(done.status.success(), "{name} failed: {}\n{MISSING}", done.stderr);
 }
