@@ -15,7 +15,7 @@ fn program(sandbox: &Sandbox, name: &str, text: &str) -> String {
 }
 
 #[test]
-fn pattern_approval_and_target_decide_together() {
+fn pattern_and_approval_decide_which_streams_are_accepted() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let command = |name, text| format!("{{ command = [{:?}, \"--now\"] }}", program(&sandbox, name, text));
@@ -73,7 +73,7 @@ fn pattern_approval_and_target_decide_together() {
 }
 
 #[test]
-fn a_program_that_decides_has_the_facts_in_its_environment_and_on_stdin() {
+fn an_approval_program_gets_the_facts_in_its_environment_and_on_stdin() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let decide = "cat > facts.json; env | grep ^IOTSTREAM_ | grep -v TEST | sort > facts.env";
@@ -113,7 +113,7 @@ fn agent_at_a_terminal(sandbox: &Sandbox, hub: &Hub) -> Process {
 }
 
 #[test]
-fn a_person_at_the_terminal_is_asked_and_only_yes_is_yes() {
+fn a_person_at_the_terminal_is_asked_and_only_yes_accepts() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let mut agent = agent_at_a_terminal(&sandbox, &hub);
@@ -151,7 +151,7 @@ fn a_person_at_the_terminal_is_asked_and_only_yes_is_yes() {
 }
 
 #[test]
-fn what_was_typed_before_the_question_is_no_answer() {
+fn input_typed_before_the_question_is_not_an_answer() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let mut agent = agent_at_a_terminal(&sandbox, &hub);

@@ -8,7 +8,7 @@ use crate::support::{DEVICE, EchoStream, Hub, Sandbox, agent_with_config, eventu
 const CONFIG: &str = "audit-log = \"audit.log\"\n[[target]]\nstream = \"echo*\"\nbuiltin = \"echo\"\n";
 
 #[test]
-fn every_step_is_a_line_and_rotation_loses_none() {
+fn each_event_is_one_line_and_rotation_loses_none() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let mut agent = agent_with_config(&sandbox, &hub, DEVICE, CONFIG);
@@ -43,7 +43,7 @@ fn every_step_is_a_line_and_rotation_loses_none() {
 }
 
 #[test]
-fn it_goes_to_stdout_for_whoever_collects_that() {
+fn the_audit_log_may_go_to_stdout() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let config = CONFIG.replace("audit.log", "-");

@@ -45,7 +45,7 @@ fn seen_by(agent: &Process, path: PathBuf) -> PathBuf {
 }
 
 #[test]
-fn a_full_disk_leaves_no_part_of_a_line_and_is_written_once_there_is_room() {
+fn a_full_disk_leaves_no_partial_line_and_the_lines_are_written_later() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let mut agent = in_service(&mut on_a_small_disk(&sandbox, "disk", "16k", &hub, "disk/audit.log"));
@@ -84,7 +84,7 @@ fn a_full_disk_leaves_no_part_of_a_line_and_is_written_once_there_is_room() {
 }
 
 #[test]
-fn an_agent_starts_and_reloads_without_its_audit_log_and_says_so() {
+fn an_agent_starts_and_reloads_without_its_audit_log_and_reports_it() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let socket = UnixDatagram::bind(sandbox.path("notify")).unwrap();
@@ -135,7 +135,7 @@ fn an_agent_starts_and_reloads_without_its_audit_log_and_says_so() {
 }
 
 #[test]
-fn a_check_fails_for_an_audit_log_that_cannot_be_written() {
+fn the_check_fails_when_the_audit_log_cannot_be_written() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let check = |command: &mut Command, problem: &str| {

@@ -33,7 +33,7 @@ fn new_key(sandbox: &Sandbox, name: &str, args: &[&str]) -> PathBuf {
 const RSA: [&str; 4] = ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
 
 #[test]
-fn a_certificate_of_version_1_is_shown_and_taken() {
+fn a_version_1_certificate_works() {
     let sandbox = Sandbox::new();
     new_key(&sandbox, "dev.key", &RSA);
     let thumbprint = version_1(&sandbox, "/CN=dev-1", "dev.key", "dev.pem");
@@ -59,7 +59,7 @@ fn a_certificate_of_version_1_is_shown_and_taken() {
 }
 
 #[test]
-fn an_authority_of_version_1_is_trusted_when_it_is_named() {
+fn a_version_1_ca_is_trusted_when_configured() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     fs::copy(hub.dir.join("ca.key"), sandbox.path("ca.key")).unwrap();
@@ -72,7 +72,7 @@ fn an_authority_of_version_1_is_trusted_when_it_is_named() {
 }
 
 #[test]
-fn what_cannot_be_used_is_named_and_nothing_is_guessed() {
+fn unusable_certificates_and_keys_are_named() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--x509-device", &format!("{DEVICE}={}", "0f".repeat(32))]);
     new_key(&sandbox, "rsa.key", &RSA);

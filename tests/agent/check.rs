@@ -29,7 +29,7 @@ fn expected(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn all_that_an_agent_needs_is_looked_at() {
+fn every_requirement_of_the_agent_is_checked() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -66,7 +66,7 @@ fn all_that_an_agent_needs_is_looked_at() {
 }
 
 #[test]
-fn the_first_that_fails_is_told_from_what_was_not_looked_at() {
+fn the_failed_check_is_distinguished_from_the_skipped_ones() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "clock=-1h"]);
     let target = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";

@@ -28,7 +28,7 @@ fn agent_with_secrets(sandbox: &Sandbox, hub: &Hub, targets: &str) -> Command {
 }
 
 #[test]
-fn a_target_and_what_approves_it_start_from_a_clean_environment() {
+fn targets_and_approval_programs_start_with_a_clean_environment() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let approve = sandbox.path("approve.env").display().to_string();
@@ -75,7 +75,7 @@ fn a_target_and_what_approves_it_start_from_a_clean_environment() {
 }
 
 #[test]
-fn a_missing_path_and_home_are_made_up_for() {
+fn a_missing_path_and_home_get_defaults() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let targets = "[[target]]\nstream = \"env\"\ncommand = [\"env\"]\n";
@@ -88,7 +88,7 @@ fn a_missing_path_and_home_are_made_up_for() {
 }
 
 #[test]
-fn an_approve_command_that_fails_is_logged_with_what_it_may_lack() {
+fn a_failed_approval_program_is_logged_with_a_hint_at_pass_environment() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let targets = "[[target]]\nstream = \"*\"\nbuiltin = \"echo\"\n\
@@ -101,7 +101,7 @@ fn an_approve_command_that_fails_is_logged_with_what_it_may_lack() {
 }
 
 #[test]
-fn what_a_target_says_on_stderr_is_logged_and_cannot_drive_a_terminal() {
+fn the_stderr_of_a_target_is_logged_with_control_characters_escaped() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     // More than a pipe takes, and something that outlives the program.

@@ -64,7 +64,7 @@ fn quoted(path: &Path) -> String {
 }
 
 #[test]
-fn a_certificate_is_known_by_its_thumbprint_over_either_transport() {
+fn a_certificate_is_recognised_by_its_thumbprint_over_both_transports() {
     let sandbox = Sandbox::new();
     let rsa = Certificate::make(&sandbox, "rsa", &["-newkey", "rsa:2048"]);
     let pkcs8 =
@@ -102,7 +102,7 @@ fn a_certificate_is_known_by_its_thumbprint_over_either_transport() {
 }
 
 #[test]
-fn a_module_is_served_by_an_agent_of_its_own() {
+fn a_module_has_its_own_agent() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", "dev-1/press", "--device", "dev-1"]);
     let _module = agent_with_config(&sandbox, &hub, "dev-1%2Fpress", ECHO);
@@ -123,7 +123,7 @@ fn with_connection_string(hub: &Hub, text: &str) -> String {
 }
 
 #[test]
-fn a_gateway_is_connected_to_in_the_hubs_name() {
+fn a_gateway_host_name_is_dialled_with_the_name_of_the_hub() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--hostname", "contoso.example"]);
     let gateway = format!("HostName=contoso.example;GatewayHostName={};", hub.https);
@@ -134,7 +134,7 @@ fn a_gateway_is_connected_to_in_the_hubs_name() {
 }
 
 #[test]
-fn a_ready_token_serves_until_it_expires() {
+fn a_shared_access_signature_works_until_it_expires() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let key = field(&connection_string(&hub, "", ""), "SharedAccessKey").to_owned();
@@ -160,7 +160,7 @@ fn a_ready_token_serves_until_it_expires() {
 }
 
 #[test]
-fn a_wrong_key_is_read_again_once_it_is_corrected() {
+fn a_corrected_key_is_read_without_a_restart() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let right = connection_string(&hub, "", "");
@@ -187,7 +187,7 @@ fn a_wrong_key_is_read_again_once_it_is_corrected() {
 }
 
 #[test]
-fn a_wrong_clock_is_named() {
+fn a_wrong_clock_is_reported() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "clock=+2h"]);
     let text = connection_string(&hub, "", "");
@@ -198,7 +198,7 @@ fn a_wrong_clock_is_named() {
 }
 
 #[test]
-fn a_secret_that_others_can_read_is_refused() {
+fn a_secret_readable_by_others_is_refused() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let certificate = Certificate::make(&sandbox, "open", &[]);
@@ -227,7 +227,7 @@ fn a_secret_that_others_can_read_is_refused() {
 }
 
 #[test]
-fn systemds_credentials_stand_in_for_files_that_the_service_cannot_read() {
+fn systemd_credentials_replace_files_that_the_service_cannot_read() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     fs::create_dir(sandbox.path("credentials")).unwrap();

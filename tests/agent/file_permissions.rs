@@ -21,7 +21,7 @@ fn agent_config(sandbox: &Sandbox, hub: &Hub, file: &Path, more: &str) -> PathBu
 }
 
 #[test]
-fn an_agent_stays_within_reach_for_what_was_never_looked_at_and_its_check_fails() {
+fn insecure_permissions_fail_the_check_but_not_the_running_agent() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     fs::create_dir_all(sandbox.path("above/own")).unwrap();

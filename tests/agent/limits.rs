@@ -18,7 +18,7 @@ fn rejected(sandbox: &Sandbox, hub: &Hub, stream: &str, why: &str) {
 }
 
 #[test]
-fn streams_are_counted_and_places_are_given_back() {
+fn max_sessions_limits_streams_and_an_ended_stream_frees_its_slot() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let config = format!(
@@ -39,7 +39,7 @@ fn streams_are_counted_and_places_are_given_back() {
 }
 
 #[test]
-fn an_idle_stream_ends_and_a_busy_one_when_its_time_is_up() {
+fn idle_timeout_and_max_duration_end_streams() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let config =
@@ -66,7 +66,7 @@ fn an_idle_stream_ends_and_a_busy_one_when_its_time_is_up() {
 }
 
 #[test]
-fn all_streams_share_the_bandwidth() {
+fn streams_share_the_bandwidth_limit() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let config = format!("bandwidth = 400_000\n{}", echo("*"));
@@ -87,7 +87,7 @@ fn all_streams_share_the_bandwidth() {
 }
 
 #[test]
-fn a_days_bytes_end_streams_and_reject_new_ones() {
+fn daily_bytes_ends_streams_and_rejects_new_ones() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let config = format!("daily-bytes = 100_000\naudit-log = \"audit.log\"\n{}", echo("*"));

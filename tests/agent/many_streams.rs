@@ -18,7 +18,7 @@ use crate::support::{
 const ECHO: &str = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
 
 #[test]
-fn fifty_streams_at_once_each_give_back_their_own_bytes() {
+fn fifty_simultaneous_streams_each_return_their_own_bytes() {
     const STREAMS: usize = 50;
     const LENGTH: u64 = 4 << 20;
     let _turn = heavy();
@@ -58,7 +58,7 @@ fn fifty_streams_at_once_each_give_back_their_own_bytes() {
 }
 
 #[test]
-fn two_thousand_streams_leave_nothing_behind() {
+fn two_thousand_streams_leak_neither_memory_nor_descriptors() {
     const ROUNDS: usize = 10;
     const STREAMS: usize = 200;
     let _turn = heavy();

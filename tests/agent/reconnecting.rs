@@ -109,7 +109,7 @@ fn announced(agent: &Process, said: usize) -> f64 {
 }
 
 #[test]
-fn a_cut_or_vanished_network_costs_the_session_and_no_stream() {
+fn a_lost_hub_connection_is_restored_and_no_stream_is_lost() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let wire = Wire::default();
@@ -137,7 +137,7 @@ fn a_cut_or_vanished_network_costs_the_session_and_no_stream() {
 }
 
 #[test]
-fn a_hub_that_is_killed_twenty_times_is_found_again_each_time() {
+fn the_agent_reconnects_each_of_twenty_times_the_hub_is_killed() {
     let _turn = heavy();
     let sandbox = Sandbox::new();
     let mut hub = Hub::start(&sandbox, &["--device", DEVICE]);
@@ -158,7 +158,7 @@ fn a_hub_that_is_killed_twenty_times_is_found_again_each_time() {
 }
 
 #[test]
-fn a_hub_that_was_away_for_a_while_is_found_within_five_seconds() {
+fn a_hub_that_was_down_for_a_while_is_reached_within_five_seconds() {
     let _turn = heavy();
     let sandbox = Sandbox::new();
     let mut hub = Hub::start(&sandbox, &["--device", DEVICE]);
@@ -173,7 +173,7 @@ fn a_hub_that_was_away_for_a_while_is_found_within_five_seconds() {
 }
 
 #[test]
-fn a_hub_that_refuses_is_named_and_obeyed() {
+fn a_refusal_is_reported_and_its_retry_after_is_obeyed() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "mqtt=503@1,retry-after=5"]);
     let begin = Instant::now();
@@ -186,7 +186,7 @@ fn a_hub_that_refuses_is_named_and_obeyed() {
 }
 
 #[test]
-fn a_machine_comes_up_without_its_hub() {
+fn the_service_starts_while_the_hub_is_unreachable() {
     let sandbox = Sandbox::new();
     let mut hub = Hub::start(&sandbox, &["--device", DEVICE]);
     hub.process.kill();

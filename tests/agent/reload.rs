@@ -8,7 +8,7 @@ use super::{SOON, ask, event};
 use crate::support::{DEVICE, EchoStream, Hub, Sandbox, agent_with_config, eventually};
 
 #[test]
-fn an_offer_that_awaits_approval_outlives_a_reload() {
+fn an_offer_that_awaits_approval_survives_a_reload() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let decide =
@@ -34,7 +34,7 @@ fn an_offer_that_awaits_approval_outlives_a_reload() {
 }
 
 #[test]
-fn a_reload_changes_what_is_let_in_and_not_what_is_there() {
+fn a_reload_applies_to_new_streams_and_keeps_open_ones() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let echo = |stream: &str| format!("[[target]]\nstream = {stream:?}\nbuiltin = \"echo\"\n");

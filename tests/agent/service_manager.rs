@@ -11,7 +11,7 @@ use crate::support::{DEVICE, Hub, LIMIT, Process, Sandbox};
 const ECHO: &str = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
 
 #[test]
-fn the_service_manager_hears_of_every_step() {
+fn systemd_is_notified_of_every_state() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let socket = UnixDatagram::bind(sandbox.path("notify")).unwrap();

@@ -8,7 +8,7 @@ use crate::support::{DEVICE, EchoStream, Hub, Sandbox, agent_with_config};
 const ECHO: &str = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
 
 #[test]
-fn stopping_lets_streams_end_by_themselves_for_a_while() {
+fn sigterm_gives_open_streams_time_to_end() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let start = |timeout: &str| {

@@ -19,7 +19,7 @@ fn printed(sandbox: &Sandbox, config: &str) -> String {
 }
 
 #[test]
-fn systemd_finds_no_more_exposed_than_the_targets_need() {
+fn the_unit_is_as_hardened_as_its_targets_allow() {
     let sandbox = Sandbox::new();
     for (config, most) in EXPOSED {
         let unit = sandbox.write("iotstream-agent.service", printed(&sandbox, config));
@@ -35,7 +35,7 @@ fn systemd_finds_no_more_exposed_than_the_targets_need() {
 /// Whatever the unit takes away from the agent's capabilities, a session logs in, copies, and has another user's shell.
 /// The rest of the unit takes a systemd to be tried with.
 #[test]
-fn a_session_in_a_command_has_the_capabilities_it_needs() {
+fn a_command_target_keeps_the_capabilities_that_sshd_needs() {
     if !rustix::process::getuid().is_root() {
         eprintln!("only root has capabilities to lose");
         return;

@@ -52,7 +52,7 @@ impl Drop for Over<'_> {
 }
 
 #[test]
-fn thirty_renewals_drop_nothing() {
+fn thirty_renewals_lose_no_stream_and_no_byte() {
     let _turn = heavy();
     // Renewed after 85 % of a life of 2 to 3 s. The bandwidth keeps the transfer going without a burden on other tests.
     let testbed = Testbed::start_with(|sandbox, hub, _, port| {

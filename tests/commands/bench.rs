@@ -7,7 +7,7 @@ use super::measuring::{BUILTINS, command, device, finish, json};
 use crate::support::{DEVICE, Hub, INTERRUPT, LIMIT, Process, Sandbox, Terminal, agent_with_config};
 
 #[test]
-fn bench_does_not_spend_the_quota_unasked() {
+fn bench_does_not_use_the_quota_without_consent() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     for (args, uses) in [(&[][..], "20 MB"), (&["-s", "2500K"], "5 MB"), (&["-s", "1M", "-d", "up"], "1 MB")]
@@ -27,7 +27,7 @@ fn bench_does_not_spend_the_quota_unasked() {
 }
 
 #[test]
-fn bench_moves_what_it_says_each_way() {
+fn bench_transfers_the_stated_size_each_way() {
     let (_agent, hub, sandbox) = device(&[], BUILTINS);
     let done = finish(&sandbox, &hub, "bench", &["--yes", "--size", "2M"]).succeeded();
     let lines: Vec<&str> = done.text().lines().collect();
@@ -63,7 +63,7 @@ fn bench_moves_what_it_says_each_way() {
 }
 
 #[test]
-fn upload_is_measured_where_it_arrives() {
+fn an_upload_is_timed_at_the_receiver() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     // Half a second's worth each, as slowly as the device takes and gives it.
@@ -80,7 +80,7 @@ fn upload_is_measured_where_it_arrives() {
 }
 
 #[test]
-fn ctrl_c_ends_bench_with_what_was_moved() {
+fn ctrl_c_ends_bench_with_the_bytes_so_far() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let mut agent = agent_with_config(
@@ -110,7 +110,7 @@ fn ctrl_c_ends_bench_with_what_was_moved() {
 }
 
 #[test]
-fn bench_asks_on_a_terminal_and_shows_how_far_it_is() {
+fn bench_asks_on_a_terminal_and_shows_progress() {
     let (_agent, hub, sandbox) = device(&[], BUILTINS);
     let mut terminal = Terminal::open(&sandbox);
     let ask = |terminal: &mut Terminal, number: u32| {

@@ -47,7 +47,7 @@ fn failing(found: &[String]) -> &str {
 }
 
 #[test]
-fn a_way_without_fault_passes_every_phase_up_to_the_banner() {
+fn a_working_connection_passes_every_step() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let _agent = agent(&sandbox, &hub, DEVICE, &[("ssh", serve(ssh_server))]);
@@ -71,7 +71,7 @@ fn a_way_without_fault_passes_every_phase_up_to_the_banner() {
 }
 
 #[test]
-fn each_injected_fault_is_named_with_its_exit_status() {
+fn each_fault_fails_its_own_step_with_its_exit_status() {
     for (fault, args, phase, exit) in [
         ("", &["--profile", "none", DEVICE][..], "profile", 78),
         ("", &["nobody"], "device", 69),
@@ -104,7 +104,7 @@ fn each_injected_fault_is_named_with_its_exit_status() {
 }
 
 #[test]
-fn a_target_that_is_no_ssh_server_is_told_from_the_way_to_it() {
+fn a_target_that_is_not_an_ssh_server_fails_the_target_step() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let web = |mut stream: std::net::TcpStream| {
@@ -116,7 +116,7 @@ fn a_target_that_is_no_ssh_server_is_told_from_the_way_to_it() {
 }
 
 #[test]
-fn people_get_a_line_for_each_phase_and_a_hint() {
+fn the_text_output_has_a_line_per_step_and_a_hint() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let mut check = sandbox.iotstream();
@@ -181,7 +181,7 @@ fn other(sandbox: &Sandbox, hub: &Hub, action: &str, place: &str, done: &str) ->
 }
 
 #[test]
-fn registered_enabled_online_and_listening_are_told_apart() {
+fn unregistered_offline_not_listening_and_disabled_devices_are_distinguished() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let told = |device: &str| {
@@ -210,7 +210,7 @@ fn registered_enabled_online_and_listening_are_told_apart() {
 }
 
 #[test]
-fn a_policy_that_may_not_ask_for_streams_is_told_from_a_wrong_key() {
+fn a_policy_without_the_permission_is_distinguished_from_a_wrong_key() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let _agent = agent(&sandbox, &hub, DEVICE, &[("ssh", serve(ssh_server))]);
@@ -233,7 +233,7 @@ fn a_policy_that_may_not_ask_for_streams_is_told_from_a_wrong_key() {
 }
 
 #[test]
-fn a_clock_that_is_somewhat_off_is_warned_of() {
+fn a_clock_that_is_slightly_off_is_a_warning() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "clock=-2m"]);
     let _agent = agent(&sandbox, &hub, DEVICE, &[("ssh", serve(ssh_server))]);
@@ -244,7 +244,7 @@ fn a_clock_that_is_somewhat_off_is_warned_of() {
 }
 
 #[test]
-fn colours_are_for_terminals_whose_user_wants_them() {
+fn colours_appear_only_on_terminals_that_want_them() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let _agent = agent(&sandbox, &hub, DEVICE, &[("ssh", serve(ssh_server))]);

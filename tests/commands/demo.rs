@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::{Sandbox, finish};
 
 #[test]
-fn the_demo_runs_a_session_and_exits_as_its_ssh_does() {
+fn the_demo_runs_a_session_and_exits_with_the_status_of_ssh() {
     let sandbox = Sandbox::new();
     let done = finish(sandbox.iotstream().args(["demo", "--", "echo shown; exit 7"]));
     assert_eq!(done.status.code(), Some(7), "{}", done.stderr);

@@ -15,7 +15,7 @@ fn devices(sandbox: &Sandbox, hub: &Hub, args: &[&str]) -> Command {
 }
 
 #[test]
-fn the_devices_of_a_hub_are_listed_and_filtered() {
+fn devices_are_listed_and_filtered() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", "gw-01", "GW-02", "press"]);
     let _agent = agent(&sandbox, &hub, "GW-02", &[]);
@@ -37,7 +37,7 @@ fn the_devices_of_a_hub_are_listed_and_filtered() {
 }
 
 #[test]
-fn names_that_ssh_has_lower_cased_are_found_once_the_devices_are_known() {
+fn lower_cased_names_match_once_the_devices_are_cached() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", "GW-02"]);
     let helper = |code: &str| {
@@ -71,7 +71,7 @@ fn all_of_ten_thousand_devices_are_listed() {
 }
 
 #[test]
-fn a_hub_that_does_not_list_its_devices_is_named() {
+fn a_refusal_to_list_devices_is_reported() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &[]);
     let profiles = hub.dir.join("profiles.toml");

@@ -9,7 +9,7 @@ use super::measuring::{BUILTINS, command, device, finish, json};
 use crate::support::{DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, agent, run, serve};
 
 #[test]
-fn ping_times_each_probe_and_sums_up() {
+fn ping_times_each_probe_and_prints_a_summary() {
     let (_agent, hub, sandbox) = device(&[], BUILTINS);
     let done = finish(&sandbox, &hub, "ping", &["-c", "3", "-i", "10ms"]).succeeded();
     let lines: Vec<&str> = done.text().lines().collect();
@@ -34,7 +34,7 @@ fn ping_times_each_probe_and_sums_up() {
 }
 
 #[test]
-fn ping_measures_the_way_and_says_so_in_json() {
+fn ping_reports_in_json() {
     let (_agent, hub, sandbox) = device(&["--inject", "latency=30ms"], BUILTINS);
     let done = finish(&sandbox, &hub, "ping", &["--json", "-c", "2", "--interval", "0"]).succeeded();
     let report = json(&done);
@@ -56,7 +56,7 @@ fn ping_measures_the_way_and_says_so_in_json() {
 }
 
 #[test]
-fn ctrl_c_ends_ping_with_what_there_is() {
+fn ctrl_c_ends_ping_with_a_summary() {
     let (_agent, hub, sandbox) = device(&[], BUILTINS);
     let mut ping = Process::start("ping", &mut command(&sandbox, &hub, "ping", &["-i", "20ms"]));
     ping.says("seq=2 time=", 1, LIMIT);
@@ -67,7 +67,7 @@ fn ctrl_c_ends_ping_with_what_there_is() {
 }
 
 #[test]
-fn a_probe_without_an_answer_is_told_of() {
+fn an_unanswered_probe_is_reported() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let silent = serve(|mut stream| {
@@ -88,7 +88,7 @@ fn a_probe_without_an_answer_is_told_of() {
 }
 
 #[test]
-fn a_device_that_does_not_offer_the_stream_is_told_how() {
+fn a_missing_builtin_stream_gives_a_hint_with_the_configuration() {
     let (_agent, hub, sandbox) = device(&[], &["ssh=127.0.0.1:22", "wrong=builtin:discard"]);
     for (name, args, builtin) in [
         ("ping", &[][..], "echo"),
@@ -108,7 +108,7 @@ fn a_device_that_does_not_offer_the_stream_is_told_how() {
 }
 
 #[test]
-fn a_stream_that_is_cut_ends_ping_with_its_summary_and_the_reason() {
+fn a_cut_stream_ends_ping_with_a_summary_and_the_reason() {
     let (mut agent, hub, sandbox) = device(&[], BUILTINS);
     let mut ping = Process::start("ping", &mut command(&sandbox, &hub, "ping", &["-i", "20ms"]));
     ping.says("seq=2 time=", 1, LIMIT);
@@ -119,7 +119,7 @@ fn a_stream_that_is_cut_ends_ping_with_its_summary_and_the_reason() {
 }
 
 #[test]
-fn ping_ends_when_nobody_reads_it() {
+fn ping_ends_when_its_stdout_is_closed() {
     let (_agent, hub, sandbox) = device(&[], BUILTINS);
     let mut shell = sandbox.command("sh");
     shell.args(["-c", "\"$0\" ping --config \"$1\" -i 10ms dev-1 | head -n 3"]);
@@ -129,7 +129,7 @@ fn ping_ends_when_nobody_reads_it() {
 }
 
 #[test]
-fn both_end_soon_after_their_last_word() {
+fn ping_and_bench_exit_promptly_after_their_last_line() {
     let (_agent, hub, sandbox) = device(&[], BUILTINS);
     let _turn = crate::support::heavy();
     for (name, args, last) in [

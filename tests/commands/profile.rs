@@ -25,7 +25,7 @@ const STRING: &str =
 const KEY: &str = "aHVudGVyMg";
 
 #[test]
-fn a_profile_is_added_listed_shown_chosen_and_removed() {
+fn profiles_are_added_listed_shown_made_default_and_removed() {
     let sandbox = Sandbox::new();
     let added =
         fed(&mut profile(&sandbox, &["add", "factory", "--hosts", "*.factory", "gw-?"]), STRING).succeeded();
@@ -75,7 +75,7 @@ fn asked(sandbox: &Sandbox) -> Terminal {
 }
 
 #[test]
-fn a_terminal_is_asked_and_shows_nothing_of_the_answer() {
+fn a_connection_string_typed_at_the_terminal_is_not_echoed() {
     let sandbox = Sandbox::new();
     let file = sandbox.path(".config/iotstream/profiles.toml");
     let mut terminal = asked(&sandbox);
@@ -99,7 +99,7 @@ fn a_terminal_is_asked_and_shows_nothing_of_the_answer() {
 }
 
 #[test]
-fn what_cannot_be_added_leaves_the_file_as_it_is() {
+fn a_failed_change_leaves_the_file_as_it_is() {
     let sandbox = Sandbox::new();
     fed(&mut profile(&sandbox, &["add", "factory"]), STRING).succeeded();
     let file = sandbox.path(".config/iotstream/profiles.toml");
@@ -124,7 +124,7 @@ fn what_cannot_be_added_leaves_the_file_as_it_is() {
 }
 
 #[test]
-fn origins_follow_flags_over_environment_over_profile_over_default() {
+fn options_override_the_environment_then_the_profile_then_the_defaults() {
     let sandbox = Sandbox::new();
     let config = sandbox.write(
         "profiles.toml",

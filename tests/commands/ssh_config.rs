@@ -101,7 +101,7 @@ fn a_new_user_reaches_a_device_with_three_commands() {
 }
 
 #[test]
-fn every_shell_that_ssh_may_use_runs_a_program_with_an_odd_path() {
+fn every_login_shell_runs_a_program_with_an_odd_path() {
     let user = NewUser::new("my tools/100% o'clock $HOME #1 (x)");
     user.three_commands(Path::new("/bin/sh")).succeeded();
     for shell in SHELLS {
@@ -110,7 +110,7 @@ fn every_shell_that_ssh_may_use_runs_a_program_with_an_odd_path() {
 }
 
 #[test]
-fn shells_that_are_no_sh_run_a_program_with_an_odd_path_too() {
+fn xonsh_and_the_others_run_a_program_with_an_odd_path() {
     let user = NewUser::new("my tools/100% o'clock #1 (x)");
     user.three_commands(Path::new("/bin/sh")).succeeded();
     for shell in SHELLS.map(need).into_iter().chain([python_program("xonsh")]) {
@@ -119,7 +119,7 @@ fn shells_that_are_no_sh_run_a_program_with_an_odd_path_too() {
 }
 
 #[test]
-fn devices_are_named_with_a_host_key_of_their_own() {
+fn each_device_gets_its_own_host_key_alias() {
     let user = NewUser::new("bin");
     user.three_commands(Path::new("/bin/sh")).succeeded();
     finish(&mut user.iotstream(&["ssh-config", "--write", "--devices"])).succeeded();
@@ -134,7 +134,7 @@ fn devices_are_named_with_a_host_key_of_their_own() {
 }
 
 #[test]
-fn writing_is_shown_before_done_once_and_undone() {
+fn diff_previews_write_applies_once_and_remove_undoes() {
     let user = NewUser::new("bin");
     let ssh = user.home.join(".ssh");
     fs::create_dir(&ssh).unwrap();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use super::reader::{Reader, examples};
 
 #[test]
-fn the_examples_of_the_manual_pages_do_what_they_say() {
+fn the_examples_in_the_manual_pages_work() {
     let prose = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/man/prose");
     let mut pages: Vec<PathBuf> = fs::read_dir(prose).unwrap().map(|page| page.unwrap().path()).collect();
     pages.sort();

@@ -29,7 +29,7 @@ fn is_left_out(example: &Example) -> bool {
 }
 
 #[test]
-fn the_commands_of_the_readme_do_what_they_say() {
+fn the_commands_in_the_readme_work() {
     let all = examples(README);
     for (first, why) in LEFT_OUT {
         let there = all.iter().any(|example| first_line(example) == first);
@@ -73,7 +73,7 @@ fn rows(title: &str) -> Vec<Vec<(String, Vec<String>)>> {
 const MESSAGES: &str = include_str!("../snapshots/errors.txt");
 
 #[test]
-fn each_phase_of_check_has_a_row_of_its_own_and_each_row_a_phase() {
+fn the_troubleshooting_table_has_exactly_the_steps_of_check() {
     let sandbox = Sandbox::new();
     let done = run(sandbox.iotstream().args(["check", "--json", "nobody"]), Stdin::Ends(b""), LIMIT);
     let found: serde_json::Value = serde_json::from_str(done.text()).expect("JSON on stdout");
@@ -98,7 +98,7 @@ fn each_phase_of_check_has_a_row_of_its_own_and_each_row_a_phase() {
 }
 
 #[test]
-fn what_a_user_is_said_to_see_is_what_the_program_says() {
+fn the_troubleshooting_table_quotes_messages_of_the_program() {
     for row in rows("When it does not work") {
         for shown in &row[0].1 {
             let said = |message: &str| has_in_order(message, shown.split('…').map(str::trim));

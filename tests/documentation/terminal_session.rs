@@ -69,7 +69,7 @@ fn gist(text: &str) -> String {
 }
 
 #[test]
-fn a_page_s_figures_are_an_illustration_and_its_words_are_not() {
+fn session_output_is_compared_without_its_figures() {
     let shown = "pass  dns   3.1 ms  gw-07\n3 sent: 20.5 Mbit/s (id …)\n";
     assert!(shows(shown, "pass  dns              12 ms  gw-07\n12 sent: 1.05 Gbit/s (id 1a2b, 3)"));
     for other in [

@@ -12,7 +12,7 @@ fn percent(text: &str, lower: bool) -> String {
 }
 
 #[tokio::test]
-async fn signatures_as_clients_write_them() {
+async fn every_encoding_of_a_signature_is_accepted() {
     let hub = Emulator::start("");
     let key = hub.key("service.conn");
     let se = in_an_hour();
@@ -43,7 +43,7 @@ async fn signatures_as_clients_write_them() {
 }
 
 #[tokio::test]
-async fn what_is_not_authorized() {
+async fn unauthorized_requests_are_refused() {
     let hub = Emulator::start("");
     let key = hub.key("service.conn");
     let other_key = BASE64.encode(&[7; 32]);

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use crate::support::{Hub, LIMIT, Process, Sandbox, mode};
 
 #[test]
-fn says_that_it_is_ready_and_ends_when_told() {
+fn it_prints_a_ready_line_and_ends_on_a_signal() {
     let sandbox = Sandbox::new();
     let dir = sandbox.path("new");
     for signal in [Signal::TERM, Signal::INT] {
@@ -32,7 +32,7 @@ fn says_that_it_is_ready_and_ends_when_told() {
 }
 
 #[test]
-fn says_why_it_does_not_start() {
+fn start_errors_name_their_cause() {
     let sandbox = Sandbox::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();

@@ -19,7 +19,7 @@ fn ended(end: Option<&(u16, String)>) -> Option<(u16, &str)> {
 }
 
 #[tokio::test]
-async fn either_side_joins_first_and_its_bytes_wait() {
+async fn either_side_may_join_first_and_its_bytes_are_kept() {
     let hub = Emulator::start("");
     let mut mqtt = hub.device("dev-1", None).await;
     let (answer, (offer, mut device)) = soon(async {
@@ -61,7 +61,7 @@ async fn either_side_joins_first_and_its_bytes_wait() {
 }
 
 #[tokio::test]
-async fn no_subprotocol_and_no_extension_is_answered() {
+async fn subprotocols_and_extensions_are_not_negotiated() {
     let hub = Emulator::start("");
     let mut mqtt = hub.device("dev-1", None).await;
     let handshake = async {
@@ -93,7 +93,7 @@ async fn no_subprotocol_and_no_extension_is_answered() {
 }
 
 #[tokio::test]
-async fn all_kinds_of_frames_are_bytes() {
+async fn every_kind_of_data_frame_carries_bytes() {
     let hub = Emulator::start("");
     let mut mqtt = hub.device("dev-1", None).await;
     let (mut service, mut device) = hub.stream(&mut mqtt).await;
@@ -130,7 +130,7 @@ async fn a_frame_that_is_too_large_ends_the_stream() {
 }
 
 #[tokio::test]
-async fn a_close_comes_after_the_data_and_lets_the_rest_through() {
+async fn a_close_follows_the_data_and_does_not_stop_the_other_direction() {
     let hub = Emulator::start("");
     let mut mqtt = hub.device("dev-1", None).await;
     let (mut service, mut device) = hub.stream(&mut mqtt).await;
@@ -152,7 +152,7 @@ async fn a_close_comes_after_the_data_and_lets_the_rest_through() {
 }
 
 #[tokio::test]
-async fn who_is_left_is_told() {
+async fn the_remaining_side_learns_that_the_other_is_gone() {
     let hub = Emulator::start("");
     let mut mqtt = hub.device("dev-1", None).await;
     let (mut service, device) = hub.stream(&mut mqtt).await;
@@ -195,7 +195,7 @@ async fn a_stalled_reader_stops_the_sender() {
 }
 
 #[tokio::test]
-async fn injected_faults() {
+async fn injected_faults_cut_and_refuse_streams() {
     let hub = Emulator::start("cut=100000");
     let mut mqtt = hub.device("dev-1", None).await;
     let (mut service, mut device) = hub.stream(&mut mqtt).await;
@@ -222,7 +222,7 @@ async fn injected_faults() {
 }
 
 #[tokio::test]
-async fn latency_is_no_speed_limit() {
+async fn latency_does_not_limit_throughput() {
     let hub = Emulator::start("latency=100ms");
     let mut mqtt = hub.device("dev-1", None).await;
     let (mut service, mut device) = hub.stream(&mut mqtt).await;

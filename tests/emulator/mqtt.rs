@@ -9,7 +9,7 @@ use crate::support::hub_client::soon;
 use crate::support::sas::{in_an_hour, unix_seconds};
 
 #[tokio::test]
-async fn who_is_let_in() {
+async fn logins_are_checked() {
     let hub = Emulator::start("");
     let own = hub.device_token("dev-1", None, in_an_hour());
     let module = hub.device_token("dev-1", Some("mod"), in_an_hour());
@@ -48,7 +48,7 @@ async fn who_is_let_in() {
 }
 
 #[tokio::test]
-async fn what_is_granted() {
+async fn subscriptions_are_granted_or_refused() {
     let hub = Emulator::start("");
     let mut device = hub.device("dev-1", None).await;
     let granted = device
@@ -83,7 +83,7 @@ async fn what_is_granted() {
 }
 
 #[tokio::test]
-async fn one_connection_for_each_identity() {
+async fn each_identity_has_one_connection() {
     let hub = Emulator::start("");
     let mut first = hub.device("dev-1", None).await;
     let _module = hub.device("dev-1", Some("mod")).await;
@@ -101,7 +101,7 @@ async fn one_connection_for_each_identity() {
 }
 
 #[tokio::test]
-async fn what_ends_a_connection() {
+async fn expiry_silence_and_violations_end_a_connection() {
     let hub = Emulator::start("");
     // The token's end.
     let mut mqtt = Mqtt { io: hub.tls(hub.mqtts).await };
@@ -131,7 +131,7 @@ async fn what_ends_a_connection() {
 }
 
 #[tokio::test]
-async fn mqtt_over_a_websocket() {
+async fn mqtt_works_over_a_websocket() {
     let hub = Emulator::start("");
     for offered in [Some("MQTT"), Some("mqtt"), Some("AMQPWSB10, mqtt"), None] {
         let header = offered.map(|name| ("sec-websocket-protocol", name));
@@ -175,7 +175,7 @@ async fn mqtt_over_a_websocket() {
 }
 
 #[tokio::test]
-async fn a_refusal_comes_through_a_websocket() {
+async fn a_refused_login_is_reported_over_a_websocket() {
     let hub = Emulator::start("");
     let (mut websocket, _) = hub.websocket("/$iothub/websocket", &[]).await.unwrap();
     websocket
@@ -188,7 +188,7 @@ async fn a_refusal_comes_through_a_websocket() {
 }
 
 #[tokio::test]
-async fn amqp_is_refused_by_its_name() {
+async fn amqp_is_refused_by_name() {
     let hub = Emulator::start("");
     let headers = [
         ("connection", "Upgrade"),

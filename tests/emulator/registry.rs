@@ -6,7 +6,7 @@ use super::{Emulator, SSH};
 use crate::support::sas::field;
 
 #[tokio::test]
-async fn the_registry() {
+async fn the_registry_creates_lists_and_deletes_devices() {
     let hub = Emulator::start("");
     assert_eq!(hub.as_policy("service", "PUT", "/devices/b?api-version=x", "").await.status, 401);
     for id in ["b", "c%23"] {
@@ -74,7 +74,7 @@ async fn the_registry() {
 }
 
 #[tokio::test]
-async fn a_device_that_is_disabled_or_removed_is_cut_off() {
+async fn a_disabled_or_deleted_device_is_disconnected() {
     let hub = Emulator::start("");
     for (method, body, status, code) in
         [("PUT", r#"{"status":"disabled"}"#, 403, 403_012), ("DELETE", "", 404, 404_001)]
@@ -90,7 +90,7 @@ async fn a_device_that_is_disabled_or_removed_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_restart_changes_no_key() {
+async fn a_restart_keeps_all_keys() {
     let mut hub = Emulator::start("");
     hub.as_policy("iothubowner", "PUT", "/devices/late?api-version=x", "").await;
     let ca = std::fs::read(hub.dir.join("ca.pem")).unwrap();
@@ -105,7 +105,7 @@ async fn a_restart_changes_no_key() {
 }
 
 #[tokio::test]
-async fn what_registry_clients_read() {
+async fn registry_clients_read_authentication_types_and_statistics() {
     let mut hub = Emulator::start("");
     let thumbprint = "ab".repeat(32);
     let x509 = |kind: &str| json!({ "authentication": { "type": kind, "x509Thumbprint": { "primaryThumbprint": thumbprint } } });

@@ -37,7 +37,7 @@ async fn is_reset(side: &WebSocketStream<Tls>) {
 }
 
 #[tokio::test]
-async fn who_does_not_read_learns_that_the_other_side_was_killed() {
+async fn a_side_that_does_not_read_learns_that_the_other_was_killed() {
     let hub = Emulator::start("");
     // With more than the gateway takes, and with what the kernel alone keeps for the device.
     for more in [true, false] {
@@ -59,7 +59,7 @@ async fn who_does_not_read_learns_that_the_other_side_was_killed() {
 }
 
 #[tokio::test]
-async fn who_stalls_and_reads_on_gets_everything_and_may_answer_late() {
+async fn a_side_that_stalls_and_resumes_gets_everything_and_may_answer_late() {
     let hub = Emulator::start("");
     let (_mqtt, mut service, mut device) = stream(&hub).await;
     let serving = tokio::spawn(async move {
@@ -78,7 +78,7 @@ async fn who_stalls_and_reads_on_gets_everything_and_may_answer_late() {
 }
 
 #[tokio::test]
-async fn a_user_may_read_late_when_both_have_closed() {
+async fn a_user_may_read_late_after_both_sides_have_closed() {
     let hub = Emulator::start("");
     let (_mqtt, mut service, mut device) = stream(&hub).await;
     service.get_mut().write_all(&[0x88, 0x80, 0, 0, 0, 0]).await.unwrap();
@@ -99,7 +99,7 @@ async fn a_user_may_read_late_when_both_have_closed() {
 }
 
 #[tokio::test]
-async fn a_failure_is_passed_on_after_the_data() {
+async fn a_failure_close_is_forwarded_after_the_data() {
     let hub = Emulator::start("");
     let (_mqtt, mut service, mut device) = stream(&hub).await;
     send(&mut device, b"half an answer").await;
@@ -110,7 +110,7 @@ async fn a_failure_is_passed_on_after_the_data() {
 }
 
 #[tokio::test]
-async fn a_run_of_empty_messages_is_seen_and_a_flood_stops_nothing() {
+async fn empty_messages_are_forwarded_and_a_flood_of_them_blocks_nothing() {
     let hub = Emulator::start("");
     let (_mqtt, mut service, mut device) = stream(&hub).await;
     let (_other_mqtt, mut other_service, mut other_device) = {

@@ -27,7 +27,7 @@ async fn an_error_has_the_newer_form() {
 }
 
 #[tokio::test]
-async fn accept_and_reject() {
+async fn a_device_accepts_or_rejects_a_stream() {
     let hub = Emulator::start("");
     let mut device = hub.device("dev-1", None).await;
     let (accepted, offer) = soon(async {
@@ -65,7 +65,7 @@ async fn accept_and_reject() {
 }
 
 #[tokio::test]
-async fn modules_and_awkward_ids() {
+async fn modules_and_unusual_ids_are_addressed() {
     let hub = Emulator::with_devices("", &["Line(3),a%41b#?+", "dev-1/mod"]);
     for (device, module, paths) in [
         ("dev-1", Some("mod"), &["/twins/dev-1/modules/mod/streams/s"][..]),
@@ -93,7 +93,7 @@ async fn modules_and_awkward_ids() {
 }
 
 #[tokio::test]
-async fn a_device_that_is_not_there() {
+async fn a_request_for_an_offline_device_waits_and_then_fails() {
     let hub = Emulator::start("");
     let offline = hub.initiate(SSH, &[]).await;
     assert_eq!((offline.status, offline.code()), (404, 404_103));
@@ -120,7 +120,7 @@ async fn a_device_that_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_device_that_does_not_answer_or_goes() {
+async fn a_device_that_does_not_answer_or_disconnects_fails_the_request() {
     let hub = Emulator::start("");
     let mut device = hub.device("dev-1", None).await;
     let silent = soon(hub.initiate(SSH, &[(RESPONSE, "1")])).await;
@@ -143,7 +143,7 @@ async fn a_device_that_does_not_answer_or_goes() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_is_forgotten() {
+async fn a_client_that_disconnects_cancels_its_request() {
     let hub = Emulator::start("");
     let mut device = hub.device("dev-1", None).await;
     let offer = tokio::select! {
@@ -160,7 +160,7 @@ async fn a_client_that_goes_is_forgotten() {
 }
 
 #[tokio::test]
-async fn bad_requests() {
+async fn malformed_requests_are_refused() {
     let hub = Emulator::start("");
     for (path, headers, status) in [
         ("/twins/dev-1/streams/ssh", &[][..], 400),
@@ -181,7 +181,7 @@ async fn bad_requests() {
 }
 
 #[tokio::test]
-async fn injected_answers() {
+async fn injected_faults_change_the_answers() {
     let hub = Emulator::start("status=429@1,clock=-10m");
     let throttled = hub.initiate(SSH, &[]).await;
     assert_eq!((throttled.status, throttled.code()), (429, 429_001));
@@ -216,7 +216,7 @@ async fn injected_answers() {
 }
 
 #[tokio::test]
-async fn an_answers_date_is_its_own() {
+async fn each_answer_has_its_own_date() {
     let hub = Emulator::start("latency=2100ms");
     let asked = std::time::SystemTime::now();
     let answer = hub.initiate("/twins/nobody/streams/ssh?api-version=x", &[]).await;

@@ -40,7 +40,7 @@ fn client_hello(name: &str) -> Vec<u8> {
 
 /// Microsoft's C client puts a hub's IP address into the server name extension, which RFC 6066 forbids.
 #[tokio::test]
-async fn an_ip_address_as_server_name() {
+async fn an_ip_address_is_accepted_as_server_name() {
     let hub = Emulator::start("");
     for name in ["localhost", "127.0.0.1", "::1", "whatever.example"] {
         for port in [hub.https, hub.mqtts] {

@@ -44,7 +44,7 @@ impl Emulator {
 }
 
 #[tokio::test]
-async fn a_device_reads_and_reports_and_a_service_sees_it() {
+async fn a_device_reports_properties_and_a_service_reads_them() {
     let mut hub = Emulator::start("");
     let mut device = hub.device("dev-1", None).await;
     let granted = device.subscribe(&[("$iothub/twin/res/#", 0)]).await;
@@ -94,7 +94,7 @@ async fn a_device_reads_and_reports_and_a_service_sees_it() {
 }
 
 #[tokio::test]
-async fn a_service_changes_what_it_wants_and_the_device_is_told() {
+async fn a_service_changes_desired_properties_and_the_device_is_notified() {
     let hub = Emulator::start("");
     let mut device = hub.device("dev-1", None).await;
     device.subscribe(&[("$iothub/twin/PATCH/properties/desired/#", 0), ("$iothub/twin/res/#", 0)]).await;

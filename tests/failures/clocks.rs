@@ -14,7 +14,7 @@ fn at(sandbox: &Sandbox, time: &str, args: &[&str]) -> Command {
 }
 
 #[test]
-fn a_wrong_clock_is_named_and_no_ca() {
+fn a_wrong_clock_is_reported_instead_of_the_ca() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let (profiles, device) = (hub.dir.join("profiles.toml"), hub.device_file(DEVICE));
@@ -37,7 +37,7 @@ fn a_wrong_clock_is_named_and_no_ca() {
 }
 
 #[test]
-fn an_emulator_serves_clients_of_its_own_time() {
+fn an_emulator_serves_clients_with_the_same_wrong_clock() {
     for time in ["1971-01-01 00:00:00", "2095-06-01 00:00:00", "9999-06-01 00:00:00"] {
         let sandbox = Sandbox::new();
         let dir = sandbox.path("hub");
@@ -56,7 +56,7 @@ fn an_emulator_serves_clients_of_its_own_time() {
 }
 
 #[test]
-fn an_emulator_says_that_it_cannot_serve_before_1970() {
+fn an_emulator_refuses_to_start_before_1970() {
     let sandbox = Sandbox::new();
     let any = "127.0.0.1:0";
     let args = ["emulator", "--dir", "hub", "--listen", any, "--mqtt-listen", any];

@@ -43,7 +43,7 @@ fn a_killed_helper_ends_ssh_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_killed_agent_ends_its_sessions_and_is_back_when_restarted() {
+fn a_killed_agent_ends_its_sessions_and_serves_again_after_a_restart() {
     let mut testbed = Testbed::start();
     let mut ssh = session(&testbed);
     testbed.agent.kill();
@@ -54,7 +54,7 @@ fn a_killed_agent_ends_its_sessions_and_is_back_when_restarted() {
 }
 
 #[test]
-fn a_killed_hub_ends_its_sessions_and_the_agent_finds_it_when_restarted() {
+fn a_killed_hub_ends_its_sessions_and_the_agent_reconnects_after_a_restart() {
     let mut testbed = Testbed::start();
     let mut ssh = session(&testbed);
     testbed.hub.process.kill();

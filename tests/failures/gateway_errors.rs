@@ -16,12 +16,12 @@ fn a_gateway_that_has_lost_the_stream_is_temporary() {
 }
 
 #[test]
-fn a_gateway_in_trouble_is_temporary() {
+fn a_status_500_of_the_gateway_is_temporary() {
     with_fault("gateway=500", TEMPORARY, &["gateway", "500", "try again"]);
 }
 
 #[test]
-fn a_gateway_that_does_not_upgrade_breaks_the_protocol() {
+fn a_gateway_that_does_not_upgrade_is_a_protocol_error() {
     with_fault("gateway=noupgrade", PROTOCOL, &["gateway"]);
 }
 
@@ -31,17 +31,17 @@ fn a_gateway_that_never_answers_is_temporary() {
 }
 
 #[test]
-fn a_gateway_without_tls_breaks_the_protocol() {
+fn a_gateway_url_without_tls_is_a_protocol_error() {
     with_fault("url=ws-service", PROTOCOL, &["the hub localhost:", "ws://"]);
 }
 
 #[test]
-fn a_device_rejects_what_it_cannot_join() {
+fn a_device_rejects_a_stream_that_it_cannot_join() {
     with_fault("url=ws", UNAVAILABLE, &["rejected"]);
 }
 
 #[test]
-fn a_stream_that_is_cut_is_temporary_and_what_came_before_was_delivered() {
+fn a_cut_stream_is_temporary_and_the_bytes_before_the_cut_are_delivered() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "cut=100000"]);
     let sent = random(1 << 20);

@@ -105,7 +105,7 @@ fn obeys(agent: &mut Process) {
 }
 
 #[test]
-fn a_flood_of_offers_takes_no_memory() {
+fn a_flood_of_offers_does_not_grow_memory() {
     let sandbox = Sandbox::new();
     let (mut agent, sent) = flooded(&sandbox, true);
     let enough = |count: usize| {
@@ -124,7 +124,7 @@ fn a_flood_of_offers_takes_no_memory() {
 }
 
 #[test]
-fn a_hub_that_does_not_read_answers_holds_up_no_order() {
+fn a_hub_that_does_not_read_does_not_block_signals() {
     let sandbox = Sandbox::new();
     let (mut agent, sent) = flooded(&sandbox, false);
     // Once nothing is taken any more, the agent has answers that nobody reads.
@@ -173,7 +173,7 @@ fn endless(per_page: usize) -> Finished {
 }
 
 #[test]
-fn a_list_of_devices_without_end_is_ended() {
+fn an_endless_list_of_devices_is_cut_off() {
     for (per_page, problem) in
         [(50_001, "more than 1000000 devices"), (0, "after 100 pages without a new one")]
     {
@@ -185,7 +185,7 @@ fn a_list_of_devices_without_end_is_ended() {
 }
 
 #[test]
-fn a_hub_that_asks_for_patience_gets_a_minute_and_a_terminal_shows_it() {
+fn a_huge_retry_after_is_capped_at_a_minute_and_shown() {
     let sandbox = Sandbox::new();
     let (port, ca_file) = serve_tls(&sandbox, |mut stream| {
         if http_request(&mut stream).is_some() {

@@ -12,14 +12,14 @@ fn hub(sandbox: &Sandbox) -> Hub {
 }
 
 #[test]
-fn a_device_that_is_not_registered_is_unavailable() {
+fn an_unregistered_device_is_unavailable() {
     let sandbox = Sandbox::new();
     let hub = hub(&sandbox);
     fails(hub.helper(&sandbox).arg("dev-2"), UNAVAILABLE, &["dev-2", "404001", "case-sensitive"]);
 }
 
 #[test]
-fn a_device_that_is_offline_is_unavailable_and_the_hub_s_tracking_id_is_given() {
+fn an_offline_device_is_unavailable_and_the_error_has_the_tracking_id() {
     let sandbox = Sandbox::new();
     let hub = hub(&sandbox);
     let mut helper = hub.helper(&sandbox);
@@ -31,7 +31,7 @@ fn a_device_that_is_offline_is_unavailable_and_the_hub_s_tracking_id_is_given() 
 }
 
 #[test]
-fn a_stream_that_the_device_rejects_is_unavailable() {
+fn a_rejected_stream_is_unavailable() {
     let sandbox = Sandbox::new();
     let hub = hub(&sandbox);
     let _agent = agent(&sandbox, &hub, DEVICE, &[("ssh", closed_port())]);
@@ -62,7 +62,7 @@ fn a_wrong_key_is_denied() {
 }
 
 #[test]
-fn a_certificate_of_an_unknown_authority_is_denied() {
+fn a_certificate_of_an_unknown_ca_is_denied() {
     let sandbox = Sandbox::new();
     let hub = hub(&sandbox);
     let mut helper = with_own_profile(&sandbox, &hub.service_connection_string(), None);
@@ -70,7 +70,7 @@ fn a_certificate_of_an_unknown_authority_is_denied() {
 }
 
 #[test]
-fn a_hub_that_cannot_be_reached_is_temporary() {
+fn an_unreachable_hub_is_temporary() {
     let sandbox = Sandbox::new();
     let target = format!("127.0.0.1:{}", closed_port());
     let connection_string = format!("HostName={target};SharedAccessKeyName=service;SharedAccessKey=MDEyMw==");
@@ -79,12 +79,12 @@ fn a_hub_that_cannot_be_reached_is_temporary() {
 }
 
 #[test]
-fn a_clock_that_is_far_off_is_denied_and_named() {
+fn a_clock_that_is_far_off_is_denied_and_reported() {
     with_fault("clock=+10m", DENIED, &["401", "the clock here is", "behind"]);
 }
 
 #[test]
-fn a_hub_in_trouble_is_temporary() {
+fn a_status_500_of_the_hub_is_temporary() {
     with_fault("status=500", TEMPORARY, &["500"]);
 }
 
@@ -99,6 +99,6 @@ fn a_hub_that_hangs_up_is_temporary() {
 }
 
 #[test]
-fn a_hub_that_speaks_something_else_breaks_the_protocol() {
+fn a_hub_that_does_not_speak_http_is_a_protocol_error() {
     with_fault("hub=garbage", PROTOCOL, &["broke the protocol"]);
 }

@@ -8,7 +8,7 @@ use super::{CONFIG, USABLE, fails, with_profiles};
 use crate::support::{DEVICE, Sandbox};
 
 #[test]
-fn a_malformed_connection_string_is_a_fault_of_the_profile_and_is_not_repeated() {
+fn a_malformed_connection_string_is_a_profile_error_that_does_not_show_it() {
     let sandbox = Sandbox::new();
     for (connection_string, problem) in [
         ("HostName=localhost;SharedAccessKeyName=service", "no SharedAccessKey"),
@@ -33,21 +33,21 @@ fn a_malformed_connection_string_is_a_fault_of_the_profile_and_is_not_repeated()
 }
 
 #[test]
-fn an_unknown_key_of_a_profile_is_named_with_its_line() {
+fn an_unknown_key_in_a_profile_is_named_with_its_line() {
     let sandbox = Sandbox::new();
     let (mut helper, path) = with_profiles(&sandbox, &format!("{USABLE}conect-timeout = \"30s\"\n"));
     fails(helper.arg("gw.factory"), CONFIG, &["conect-timeout", &format!("{}:4", path.display())]);
 }
 
 #[test]
-fn an_unknown_profile_is_named_beside_those_that_exist() {
+fn an_unknown_profile_is_named_with_the_existing_ones() {
     let sandbox = Sandbox::new();
     let (mut helper, _) = with_profiles(&sandbox, USABLE);
     fails(helper.args(["--profile", "facktory", DEVICE]), CONFIG, &["'facktory'", "factory"]);
 }
 
 #[test]
-fn a_host_of_no_profile_is_a_fault_of_the_profile_file() {
+fn a_host_that_matches_no_profile_is_a_profile_error() {
     let sandbox = Sandbox::new();
     let (mut helper, _) = with_profiles(&sandbox, USABLE);
     fails(helper.arg("gw.office"), CONFIG, &["no default profile"]);
@@ -67,7 +67,7 @@ fn make_readable_by_all(path: &Path) {
 }
 
 #[test]
-fn a_profile_file_that_others_can_read_is_refused_with_the_chmod_that_mends_it() {
+fn a_profile_file_readable_by_others_is_refused_with_the_chmod_that_fixes_it() {
     let sandbox = Sandbox::new();
     let (mut helper, path) = with_profiles(&sandbox, USABLE);
     make_readable_by_all(&path);
@@ -75,7 +75,7 @@ fn a_profile_file_that_others_can_read_is_refused_with_the_chmod_that_mends_it()
 }
 
 #[test]
-fn a_key_file_that_others_can_read_is_refused_with_the_chmod_that_mends_it() {
+fn a_key_file_readable_by_others_is_refused_with_the_chmod_that_fixes_it() {
     let sandbox = Sandbox::new();
     let key_file =
         sandbox.write("key.conn", "HostName=localhost;SharedAccessKeyName=s;SharedAccessKey=MDEyMw==");

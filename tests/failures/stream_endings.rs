@@ -81,7 +81,7 @@ fn target(stream: &str, rest: &str) -> String {
 }
 
 #[test]
-fn an_answer_is_waited_for_however_long_it_takes() {
+fn a_late_answer_is_waited_for() {
     const ANSWER: &[u8] = &[b'x'; 1_000_000];
     let setting = Setting::to_port(answers(LONG, ANSWER));
     let done = run(&mut setting.helper("s"), Stdin::Ends(b"GET\n"), 3 * LIMIT).succeeded();
@@ -90,7 +90,7 @@ fn an_answer_is_waited_for_however_long_it_takes() {
 }
 
 #[test]
-fn an_answer_that_is_cut_is_no_success() {
+fn a_truncated_answer_is_a_failure() {
     for killed in ["hub", "agent"] {
         let mut setting = Setting::to_port(serve(|mut stream| {
             let _ = stream.read_to_end(&mut Vec::new());
@@ -111,7 +111,7 @@ fn an_answer_that_is_cut_is_no_success() {
 }
 
 #[test]
-fn a_signal_amid_the_input_is_no_success_and_is_told_to_the_device() {
+fn a_signal_during_input_is_a_failure_and_the_device_learns_of_it() {
     let setting = Setting::to_port(serve(|mut stream| drop(stream.read_to_end(&mut Vec::new()))));
     let mut helper = setting.running("s");
     helper.say(&"x".repeat(300_000));
@@ -128,7 +128,7 @@ fn reset(stream: TcpStream) {
 }
 
 #[test]
-fn a_target_that_resets_its_connection_is_told_to_the_user() {
+fn a_target_that_resets_its_connection_is_reported_to_the_user() {
     let setting = Setting::to_port(serve(|mut stream| {
         stream.write_all(b"up").unwrap();
         stream.read_exact(&mut [0; 2]).unwrap();
@@ -143,7 +143,7 @@ fn a_target_that_resets_its_connection_is_told_to_the_user() {
 }
 
 #[test]
-fn a_command_target_that_fails_is_told_from_one_that_ends() {
+fn a_failed_command_target_is_distinguished_from_one_that_ends() {
     let command = |stream: &str, script: &str| {
         target(stream, &format!("command = [\"/bin/sh\", \"-c\", \"{script}\"]"))
     };
@@ -187,7 +187,7 @@ fn a_command_target_that_fails_is_told_from_one_that_ends() {
 }
 
 #[test]
-fn users_that_are_killed_leave_no_stream_to_a_target_that_never_reads() {
+fn killed_users_leave_no_stream_to_a_target_that_never_reads() {
     const USERS: usize = 10;
     let _turn = heavy();
     let setting = Setting::to_port(serve(|stream| {
@@ -212,7 +212,7 @@ fn users_that_are_killed_leave_no_stream_to_a_target_that_never_reads() {
 }
 
 #[test]
-fn an_agent_that_is_stopped_leaves_a_record_at_the_user_s() {
+fn a_stopped_agent_is_recorded_on_the_user_side() {
     let setting = Setting::to_port(serve(|mut stream| {
         drop(std::io::copy(&mut stream.try_clone().unwrap(), &mut stream));
     }));
@@ -228,7 +228,7 @@ fn an_agent_that_is_stopped_leaves_a_record_at_the_user_s() {
 }
 
 #[test]
-fn a_limit_amid_a_download_is_told_to_the_user() {
+fn a_limit_reached_during_a_download_is_reported_to_the_user() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let config = format!("max-duration = \"1s\"\n{}", target("yes", "command = [\"yes\"]"));

@@ -19,7 +19,7 @@ fn a_wrong_command_line_is_a_usage_error() {
 }
 
 #[test]
-fn a_numeric_name_that_ssh_rewrote_is_a_usage_error_that_shows_the_way_out() {
+fn a_numeric_name_that_ssh_rewrote_is_a_usage_error_that_shows_the_name_option() {
     let sandbox = Sandbox::new();
     let (mut helper, _) = with_profiles(&sandbox, &format!("default = \"factory\"\n{USABLE}"));
     fails(helper.arg("0.0.4.210"), USAGE, &["0.0.4.210", "\"--name=%n\""]);

@@ -54,7 +54,7 @@ fn ansible_reaches(count: usize, args: &[&str], says: &str, limit: Duration) {
 }
 
 #[test]
-fn ansible_reaches_ten_devices_at_once_and_leaves_nothing() {
+fn ansible_reaches_ten_devices_at_once_and_leaves_nothing_behind() {
     let _turn = heavy();
     // One ssh each, for the connection is what may fail.
     ansible_reaches(10, &["-m", "raw", "-a", "true"], "CHANGED", 2 * LIMIT);
@@ -62,6 +62,6 @@ fn ansible_reaches_ten_devices_at_once_and_leaves_nothing() {
 
 #[test]
 #[ignore = "it takes a minute: tests/fleet runs it before a release"]
-fn ansible_reaches_fifty_devices_at_once_and_leaves_nothing() {
+fn ansible_reaches_fifty_devices_at_once_and_leaves_nothing_behind() {
     ansible_reaches(50, &["-m", "ping", "--timeout", "30"], "SUCCESS", Duration::from_secs(300));
 }

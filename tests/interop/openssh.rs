@@ -20,14 +20,14 @@ fn ssh_reports_the_remote_exit_status() {
 }
 
 #[test]
-fn ssh_passes_the_end_of_stdin_on() {
+fn ssh_passes_on_the_end_of_stdin() {
     let testbed = Testbed::start();
     let done = run(testbed.openssh("ssh").args([DEVICE, "cat"]), Stdin::Ends(b"x"), LIMIT).succeeded();
     assert_eq!(done.text(), "x");
 }
 
 #[test]
-fn ssh_keeps_stdout_and_stderr_apart_and_the_helper_adds_nothing() {
+fn ssh_keeps_stdout_and_stderr_separate_and_the_helper_adds_nothing() {
     let testbed = Testbed::start();
     let done = finish(testbed.openssh("ssh").args([DEVICE, "echo out; echo err >&2"])).succeeded();
     assert_eq!((done.text(), done.stderr.as_str()), ("out\n", "err\n"));
@@ -109,7 +109,7 @@ fn sessions_of_a_control_master_share_one_stream() {
 }
 
 #[test]
-fn sixteen_ssh_at_once_each_get_their_own_answer() {
+fn sixteen_simultaneous_sessions_each_get_their_own_answer() {
     let _turn = heavy();
     let testbed = Testbed::start();
     thread::scope(|scope| {
@@ -126,7 +126,7 @@ fn sixteen_ssh_at_once_each_get_their_own_answer() {
 }
 
 #[test]
-fn a_quarter_of_a_gigabyte_comes_through_both_ways_unchanged() {
+fn a_quarter_of_a_gigabyte_passes_both_ways_unchanged() {
     let _turn = heavy();
     let testbed = Testbed::start();
     let done = exchange(testbed.openssh("ssh").args([DEVICE, "cat"]), 256 << 20, LONG);

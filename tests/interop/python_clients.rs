@@ -49,17 +49,17 @@ fn reaches_the_device_and_leaves_nothing(script: &str) {
 }
 
 #[test]
-fn asyncssh_reaches_a_device_and_leaves_nothing() {
+fn asyncssh_reaches_a_device_and_leaves_nothing_behind() {
     reaches_the_device_and_leaves_nothing(ASYNCSSH);
 }
 
 #[test]
-fn paramiko_reaches_a_device_and_leaves_nothing() {
+fn paramiko_reaches_a_device_and_leaves_nothing_behind() {
     reaches_the_device_and_leaves_nothing(PARAMIKO);
 }
 
 #[test]
-fn asyncssh_is_told_the_reason() {
+fn asyncssh_receives_the_reason() {
     let mut testbed = Testbed::start();
     testbed.agent.kill();
     let script = format!(

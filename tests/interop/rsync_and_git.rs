@@ -9,7 +9,7 @@ use crate::support::{DEVICE, Finished, Stdin, Testbed, fill_tree, finish, heavy,
 const LONG: Duration = Duration::from_secs(300);
 
 #[test]
-fn rsync_mirrors_a_tree_both_ways_and_then_has_nothing_to_do() {
+fn rsync_mirrors_a_tree_both_ways_and_a_second_run_copies_nothing() {
     let _turn = heavy();
     let testbed = Testbed::start();
     let (here, there, back) =

@@ -49,7 +49,7 @@ fn with_wrong_key(hub: &Peers, name: &str) -> PathBuf {
 }
 
 #[test]
-fn the_witnesses_agree_among_themselves() {
+fn the_witnesses_agree_with_each_other() {
     let sandbox = Sandbox::new();
     let mut command = python::witness(&sandbox, "selftest.py");
     let finished = Process::start("selftest.py", &mut command).finish(Duration::from_secs(360));
@@ -178,7 +178,7 @@ mod python_service_to_the_agent {
     }
 
     #[test]
-    fn hears_a_target_that_speaks_first() {
+    fn receives_from_a_target_that_speaks_first() {
         let hub = Peers::at_emulator(&[DEVICE]);
         let agent = hub.agent(DEVICE, &[("ssh", serve(banner))]);
         let finished = hub.service(DEVICE, "ssh", &["--mode", "ssh-banner", "--connect-timeout", "60"]);
@@ -223,7 +223,7 @@ mod python_service_to_the_agent {
     }
 
     #[test]
-    fn is_told_what_is_wrong() {
+    fn receives_the_error_codes() {
         let hub = Peers::at_emulator(&[DEVICE, "dev-2"]);
         let silent = hub.device("dev-2", &["--silent"]);
         let soon = ["--connect-timeout", "1", "--response-timeout", "1"];
@@ -270,7 +270,7 @@ mod client_and_agent_at_the_python_hub {
     }
 
     #[test]
-    fn in_its_plain_manner() {
+    fn with_default_options() {
         get_along(DEVICE, &[], &random(4 * MEBIBYTE));
     }
 
@@ -326,7 +326,7 @@ mod client_and_agent_at_the_python_hub {
     }
 
     #[test]
-    fn hear_a_rejection() {
+    fn report_a_rejection() {
         for options in [&[][..], &["--accepted-case"]] {
             let hub = Peers::at_witness(&[DEVICE], options);
             let agent = hub.agent(DEVICE, &[("other", serve(echo))]);

@@ -45,7 +45,7 @@ const CASES: [(&str, &str); 3] =
     [("iotstream ", "emulator"), ("iotstream --profile f", "factory"), ("iotstream gw", "gw-press.factory")];
 
 #[test]
-fn the_committed_loaders_are_what_the_program_prints() {
+fn the_committed_completion_scripts_are_current() {
     for (shell, file) in FILES {
         let printed = Home::new().shell(env!("CARGO_BIN_EXE_iotstream"), &["completions", shell]);
         if std::env::var_os("UPDATE").is_some() {
@@ -115,7 +115,7 @@ fn zsh_completes_at_the_first_tab_from_its_fpath() {
 
 /// What makes a loader cheap: the program is asked at TAB, and not when a shell starts.
 #[test]
-fn no_loader_runs_the_program_at_the_start_of_a_shell() {
+fn no_completion_script_runs_the_program_when_a_shell_starts() {
     for (shell, file, arguments, asks) in [
         (
             "bash",

@@ -136,7 +136,7 @@ impl Root {
 }
 
 #[test]
-fn the_committed_unit_is_what_install_prints() {
+fn the_committed_unit_is_current() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let config = directory.path().join("agent.toml");
     let target = "[[target]]\nstream = \"ssh\"\nconnect = \"127.0.0.1:22\"\n";
@@ -157,7 +157,7 @@ fn the_committed_unit_is_what_install_prints() {
 }
 
 #[test]
-fn dpkg_installs_the_deb_and_removes_all_of_it() {
+fn dpkg_installs_the_deb_and_removes_it_completely() {
     let root = Root::with_package();
     let more = ["/usr/share/doc/iotstream/copyright", "/usr/share/zsh/vendor-completions/_iotstream"];
     assert_eq!(root.files(), files_with(pages(".gz"), &more), "left is what was installed");

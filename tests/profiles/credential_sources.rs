@@ -77,7 +77,7 @@ fn every_source_of_a_connection_string_works() {
 }
 
 #[test]
-fn a_ready_token_works_until_it_expires() {
+fn a_shared_access_signature_works_until_it_expires() {
     let sourced = Sourced::new();
     let string = sourced.hub.service_connection_string();
     let (host, key) = (field(&string, "HostName"), field(&string, "SharedAccessKey"));
@@ -99,7 +99,7 @@ fn a_ready_token_works_until_it_expires() {
 }
 
 #[test]
-fn a_source_that_fails_is_named_with_the_reason_and_without_the_secret() {
+fn a_failed_source_is_named_with_the_reason_but_not_the_secret() {
     let sourced = Sourced::new();
     sourced
         .sandbox
@@ -147,7 +147,7 @@ fn a_source_that_fails_is_named_with_the_reason_and_without_the_secret() {
 }
 
 #[test]
-fn the_commands_of_a_profile_find_no_key_around_them() {
+fn credential_commands_see_no_key() {
     let sourced = Sourced::new();
     let string = sourced.hub.service_connection_string();
     sourced.sandbox.write("hub.conn", &string);
@@ -173,7 +173,7 @@ fn recording_hub(sandbox: &Sandbox) -> (String, PathBuf, mpsc::Receiver<String>)
 }
 
 #[test]
-fn entra_tokens_go_out_as_bearer_tokens() {
+fn entra_tokens_are_sent_as_bearer_tokens() {
     let sandbox = Sandbox::new();
     let (hub, ca_file, told) = recording_hub(&sandbox);
     let az = "{\\\"accessToken\\\": \\\"eyJ0.aHVudGVyMg\\\", \\\"expires_on\\\": 4000000000, \\\"tokenType\\\": \\\"Bearer\\\"}";
@@ -194,7 +194,7 @@ fn entra_tokens_go_out_as_bearer_tokens() {
 }
 
 #[test]
-fn a_command_that_fetches_a_credential_keeps_the_callers_environment_less_our_secrets() {
+fn a_credential_command_gets_the_environment_without_our_secrets() {
     let sandbox = Sandbox::new();
     let seen = sandbox.path("seen.env").display().to_string();
     let profiles = sandbox.write(

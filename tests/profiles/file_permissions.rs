@@ -42,7 +42,7 @@ fn shared_program(sandbox: &Sandbox) -> PathBuf {
 }
 
 #[test]
-fn a_profile_file_is_refused_for_its_owner_its_mode_and_all_that_leads_to_it() {
+fn a_profile_file_is_refused_for_its_owner_its_mode_and_its_directories() {
     let sandbox = Sandbox::new();
     fs::create_dir_all(sandbox.path("above/own")).unwrap();
     let file = sandbox.write("above/own/profiles.toml", INLINE);
@@ -94,7 +94,7 @@ fn a_profile_file_is_refused_for_its_owner_its_mode_and_all_that_leads_to_it() {
 }
 
 #[test]
-fn what_the_next_command_would_refuse_is_not_added_to() {
+fn profile_add_refuses_what_the_next_command_would_refuse() {
     let sandbox = Sandbox::new();
     let directory = sandbox.path("shared");
     fs::create_dir(&directory).unwrap();
@@ -125,7 +125,7 @@ fn what_the_next_command_would_refuse_is_not_added_to() {
 }
 
 #[test]
-fn secrets_that_kubernetes_systemd_and_namespaces_hand_over_work() {
+fn secrets_from_kubernetes_systemd_and_namespaces_work() {
     let sandbox = Sandbox::new();
     let program = shared_program(&sandbox);
     // As the kubelet lays them out: a sticky directory, links, and a file of root's for the pod's group.
@@ -166,7 +166,7 @@ fn secrets_that_kubernetes_systemd_and_namespaces_hand_over_work() {
 }
 
 #[test]
-fn a_home_that_is_missing_is_not_made_for_a_profile() {
+fn a_missing_home_directory_is_not_created() {
     let sandbox = Sandbox::new();
     let home = sandbox.path("no/such/home");
     let string = b"HostName=h;SharedAccessKeyName=service;SharedAccessKey=aHVudGVyMg==\n";

@@ -6,7 +6,7 @@ use crate::profiles::refused;
 use crate::support::{DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, echoes, in_service, run};
 
 #[test]
-fn what_windows_and_portals_write_is_read_on_both_sides() {
+fn files_from_windows_and_the_portal_are_read_on_both_sides() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let wide = |text: &str| -> Vec<u8> {

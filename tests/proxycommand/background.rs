@@ -25,7 +25,7 @@ fn stderr_of(helper: Pid) -> String {
 }
 
 #[test]
-fn a_shell_that_reads_all_that_ssh_says_goes_on_once_ssh_is_in_the_background() {
+fn a_shell_that_captures_ssh_output_continues_once_ssh_is_in_the_background() {
     let testbed = Testbed::start();
     let script =
         format!("said=$($SSH -f -N -M {DEVICE} 2>&1); echo \"went on:$said\"; $SSH {DEVICE} echo reached");
@@ -37,7 +37,7 @@ fn a_shell_that_reads_all_that_ssh_says_goes_on_once_ssh_is_in_the_background() 
 }
 
 #[test]
-fn a_shell_that_reads_all_that_ssh_says_goes_on_once_a_master_stays() {
+fn a_shell_that_captures_ssh_output_continues_once_a_control_master_persists() {
     let testbed = Testbed::start();
     let options = "-o ControlMaster=auto -o ControlPersist=60";
     let script = format!("said=$($SSH {options} {DEVICE} echo reached 2>&1); echo \"went on: $said\"");
@@ -49,7 +49,7 @@ fn a_shell_that_reads_all_that_ssh_says_goes_on_once_a_master_stays() {
 }
 
 #[test]
-fn stderr_that_is_a_file_is_kept_when_ssh_goes_into_the_background() {
+fn stderr_to_a_file_stays_open_when_ssh_goes_into_the_background() {
     let mut testbed = Testbed::start();
     let file = testbed.sandbox.path("stderr");
     let script = format!("$SSH -f -N {DEVICE} 2>'{}'", file.display());
@@ -60,7 +60,7 @@ fn stderr_that_is_a_file_is_kept_when_ssh_goes_into_the_background() {
 }
 
 #[test]
-fn a_pipe_is_kept_while_the_ssh_that_started_the_helper_is_there() {
+fn stderr_to_a_pipe_stays_open_while_the_parent_ssh_lives() {
     let mut testbed = Testbed::start();
     let mut ssh = testbed.openssh("ssh");
     let mut ssh = Process::start("ssh", ssh.args([DEVICE, "echo up; exec cat"]));
@@ -71,7 +71,7 @@ fn a_pipe_is_kept_while_the_ssh_that_started_the_helper_is_there() {
 }
 
 #[test]
-fn what_ends_a_stream_is_told_to_a_pipe_and_is_on_record() {
+fn the_reason_a_stream_ended_is_written_to_a_pipe_and_recorded() {
     let port = serve(|mut stream| {
         use std::io::Write;
         stream.write_all(b"here\n").unwrap();
@@ -89,7 +89,7 @@ fn what_ends_a_stream_is_told_to_a_pipe_and_is_on_record() {
 }
 
 #[test]
-fn a_stream_that_ends_before_its_first_byte_is_called_that() {
+fn a_stream_that_ends_before_its_first_byte_is_reported_as_such() {
     let (ask, asked) = std::sync::mpsc::channel();
     let port = serve(move |mut stream| {
         ask.send(()).unwrap();
@@ -118,7 +118,7 @@ fn says(file: &Path, text: &str) {
 }
 
 #[test]
-fn a_shell_gets_past_an_ssh_that_goes_into_the_background() {
+fn a_command_substitution_with_ssh_f_returns_at_once() {
     let testbed = Testbed::start();
     let begin = Instant::now();
     let script = format!("x=$($SSH -f -N {DEVICE} 2>&1); echo \"[$x]\"");

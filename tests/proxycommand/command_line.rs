@@ -47,7 +47,7 @@ fn told_everywhere(arguments: &str, variable: (&str, &str), says: &[&str]) -> St
 }
 
 #[test]
-fn a_command_line_that_is_wrong_is_told_of_everywhere() {
+fn a_usage_error_is_reported_in_band_on_stderr_and_in_the_record() {
     for (arguments, says) in [
         ("--no-such-option -- %h %p", "'--no-such-option'"),
         ("--keepalive soon -- %h %p", "'soon' for '--keepalive"),
@@ -60,7 +60,7 @@ fn a_command_line_that_is_wrong_is_told_of_everywhere() {
 }
 
 #[test]
-fn a_variable_that_is_wrong_is_named() {
+fn an_error_in_an_environment_variable_names_the_variable() {
     for (variable, value) in [
         ("IOTSTREAM_KEEPALIVE", "soon"),
         ("IOTSTREAM_WAIT", "later"),
@@ -89,7 +89,7 @@ fn a_variable_that_is_wrong_is_named() {
 }
 
 #[test]
-fn a_log_file_that_cannot_be_opened_is_told_of_and_done_without() {
+fn a_log_file_that_cannot_be_opened_is_reported_and_the_connection_goes_on() {
     let testbed = Testbed::start();
     testbed.configure("--log-file /nowhere/at/all/log");
     let done =
@@ -105,7 +105,7 @@ fn a_log_file_that_cannot_be_opened_is_told_of_and_done_without() {
 }
 
 #[test]
-fn an_option_goes_before_a_variable() {
+fn an_option_overrides_an_environment_variable() {
     let sandbox = Sandbox::new();
     let mut quiet = sandbox.iotstream();
     let done =
@@ -114,7 +114,7 @@ fn an_option_goes_before_a_variable() {
 }
 
 #[test]
-fn what_is_no_connection_of_ssh_s_hears_nothing_in_band() {
+fn usage_errors_outside_an_ssh_connection_are_not_sent_in_band() {
     let sandbox = Sandbox::new();
     for (args, stdin) in [
         (&["check", "--no-such-option"][..], CLIENT),
@@ -135,7 +135,7 @@ fn what_is_no_connection_of_ssh_s_hears_nothing_in_band() {
 }
 
 #[test]
-fn common_options_stand_on_either_side_of_the_word() {
+fn global_options_may_precede_or_follow_the_subcommand() {
     let (_agent, hub, sandbox) = echo_device("echo");
     let config = hub.dir.join("profiles.toml");
     let config = config.to_str().unwrap();
@@ -155,7 +155,7 @@ fn common_options_stand_on_either_side_of_the_word() {
 }
 
 #[test]
-fn what_follows_two_dashes_is_a_host_whatever_it_is_called() {
+fn an_argument_after_two_dashes_is_always_a_host() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     for name in ["last", "agent", "check", "-v"] {
@@ -169,7 +169,7 @@ fn what_follows_two_dashes_is_a_host_whatever_it_is_called() {
 
 /// As containers, units and CI leave them behind.
 #[test]
-fn a_variable_of_ours_that_is_empty_says_nothing() {
+fn empty_iotstream_variables_are_ignored() {
     let (_agent, hub, sandbox) = crate::support::echo_device("echo");
     for name in [
         "LOG_FILE",

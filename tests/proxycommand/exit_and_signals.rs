@@ -32,7 +32,7 @@ fn no_helper_is_left(testbed: &Testbed) {
 }
 
 #[test]
-fn ssh_killed_in_a_session_leaves_no_helper() {
+fn killing_ssh_in_a_session_leaves_no_helper() {
     let _turn = heavy();
     let testbed = Testbed::start();
     for mut ssh in [testbed.openssh("ssh"), nohup(&testbed)] {
@@ -45,7 +45,7 @@ fn ssh_killed_in_a_session_leaves_no_helper() {
 }
 
 #[test]
-fn ssh_killed_while_the_helper_waits_for_the_device_leaves_no_helper() {
+fn killing_ssh_while_the_helper_waits_for_the_device_leaves_no_helper() {
     let _turn = heavy();
     let mut testbed = Testbed::start();
     testbed.agent.kill();
@@ -62,7 +62,7 @@ fn ssh_killed_while_the_helper_waits_for_the_device_leaves_no_helper() {
 }
 
 #[test]
-fn ssh_killed_while_a_secret_store_is_asked_leaves_no_helper() {
+fn killing_ssh_while_a_credential_command_runs_leaves_no_helper() {
     let _turn = heavy();
     let testbed = Testbed::start();
     let asked = testbed.sandbox.path("asked");
@@ -78,7 +78,7 @@ fn ssh_killed_while_a_secret_store_is_asked_leaves_no_helper() {
 }
 
 #[test]
-fn a_reader_that_has_gone_ends_the_helper_though_its_stdin_stays_open() {
+fn a_closed_stdout_ends_the_helper_while_stdin_is_open() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let port = serve(|mut stream| {
@@ -104,7 +104,7 @@ fn log_says(log: &std::path::Path, text: &str) {
 }
 
 #[test]
-fn a_hangup_does_not_end_a_session_under_nohup() {
+fn sighup_does_not_end_a_session_under_nohup() {
     let testbed = Testbed::start();
     let mut ssh = nohup(&testbed);
     let mut ssh = Process::start("ssh", ssh.args([DEVICE, "echo up; exec cat"]).process_group(0));
@@ -120,7 +120,7 @@ fn a_hangup_does_not_end_a_session_under_nohup() {
 }
 
 #[test]
-fn a_server_that_goes_is_told_as_ssh_tells_it() {
+fn ssh_reports_a_killed_server_as_closed_by_remote_host() {
     let testbed = Testbed::start();
     let mut ssh = testbed.openssh("ssh");
     let done = run(ssh.args([DEVICE, "kill -9 $PPID; sleep 1"]), Stdin::Stays(b""), LIMIT);
@@ -132,7 +132,7 @@ fn a_server_that_goes_is_told_as_ssh_tells_it() {
 /// A terminal that is closed sends SIGHUP to all that was started in it, also to the helper of an ssh that has gone to the
 /// background.
 #[test]
-fn a_hangup_does_not_end_a_session_in_the_background() {
+fn sighup_does_not_end_a_session_in_the_background() {
     let testbed = Testbed::start();
     let socket = testbed.sandbox.path("control");
     let ssh = |args: &[&str]| {
@@ -151,7 +151,7 @@ fn a_hangup_does_not_end_a_session_in_the_background() {
 }
 
 #[test]
-fn ssh_s_last_words_reach_the_server_over_a_slow_network() {
+fn the_disconnect_message_reaches_the_server_over_a_slow_network() {
     let mut testbed = Testbed::with_hub(&["--inject", "latency=100ms"]);
     run(testbed.openssh("ssh").args([DEVICE, "true"]), Stdin::Ends(b""), LIMIT).succeeded();
     testbed.sshd.process.says("disconnected by user", 1, LIMIT);
@@ -168,7 +168,7 @@ fn heeding_hangups(command: &Command) -> Command {
 }
 
 #[test]
-fn a_helper_told_to_end_delivers_what_it_was_given_and_ends_within_a_second() {
+fn a_terminated_helper_delivers_its_input_and_exits_within_a_second() {
     const GIVEN: usize = 60_000;
     let _turn = heavy();
     let sandbox = Sandbox::new();

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use crate::support::{DEVICE, Hub, LIMIT, Sandbox, Stdin, agent, run, serve};
 
 #[test]
-fn the_last_failure_is_on_record_for_nobody_else_to_read() {
+fn the_last_failure_is_recorded_in_a_private_file() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let last = || run(sandbox.iotstream().arg("last"), Stdin::Ends(b""), LIMIT);
@@ -36,7 +36,7 @@ fn the_last_failure_is_on_record_for_nobody_else_to_read() {
 }
 
 #[test]
-fn a_stream_that_breaks_is_on_record_and_in_the_log_file() {
+fn a_stream_that_is_cut_is_recorded_and_logged() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "cut=100"]);
     let port = serve(|mut stream| {

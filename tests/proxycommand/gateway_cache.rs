@@ -40,7 +40,7 @@ fn phases(log: &str) -> Vec<&str> {
 }
 
 #[test]
-fn the_gateway_of_last_time_is_dialled_while_the_hub_asks_the_device() {
+fn the_cached_gateway_is_dialled_while_the_hub_asks_the_device() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "latency=300ms"]);
     let echo = serve(|stream| drop(std::io::copy(&mut &stream, &mut &stream)));
@@ -55,7 +55,7 @@ fn the_gateway_of_last_time_is_dialled_while_the_hub_asks_the_device() {
 }
 
 #[test]
-fn a_wrong_guess_costs_nothing_and_is_mended() {
+fn a_wrong_cache_entry_costs_no_time_and_is_corrected() {
     let (_agent, hub, sandbox) = echo_device("echo");
     echoed(hub.helper(&sandbox));
     let silent = serve(|mut stream| drop(stream.read_to_end(&mut Vec::new())));
@@ -118,7 +118,7 @@ fn records(mut near: TcpStream, mut far: TcpStream, requests: &AtomicUsize) -> s
 }
 
 #[test]
-fn a_gateway_that_has_waited_for_too_long_is_dialled_again() {
+fn a_gateway_that_closes_an_idle_connection_is_dialled_again() {
     let (_agent, hub, sandbox) = echo_device("echo");
     let port = impatient(hub.port().parse().unwrap());
     let here =

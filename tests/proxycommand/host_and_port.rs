@@ -67,7 +67,7 @@ impl Names {
 }
 
 #[test]
-fn the_name_as_typed_reaches_each_device() {
+fn the_name_as_typed_selects_each_device() {
     let names = Names::start("\"--name=%n\" -- \"%h\" \"%p\"");
     for (typed, id) in [
         ("Dev-01", "Dev-01"),
@@ -83,7 +83,7 @@ fn the_name_as_typed_reaches_each_device() {
 }
 
 #[test]
-fn the_host_alone_reaches_an_alias_and_shows_the_way_out_where_it_reaches_nothing() {
+fn the_host_alone_selects_an_alias_and_otherwise_the_error_shows_the_name_option() {
     let names = Names::start("%h");
     assert_eq!(names.ssh("press").succeeded().text().trim_end(), "Line(3),Press");
     assert_eq!(names.ssh("Press").succeeded().text().trim_end(), "Line(3),Press");
@@ -99,7 +99,7 @@ fn the_host_alone_reaches_an_alias_and_shows_the_way_out_where_it_reaches_nothin
 }
 
 #[test]
-fn the_host_alone_reaches_an_id_that_was_seen_whatever_its_case() {
+fn the_host_alone_matches_a_cached_id_ignoring_case() {
     let names = Names::start("%h");
     let mut devices = names.sandbox.iotstream();
     run(devices.args(["devices", "--config"]).arg(&names.profiles), Stdin::Ends(b""), LIMIT).succeeded();
@@ -123,7 +123,7 @@ fn in_band(done: &Finished) -> &str {
 }
 
 #[test]
-fn a_host_pattern_of_the_profile_names_the_device() {
+fn a_host_pattern_in_a_profile_selects_the_device() {
     let testbed = Testbed::start();
     let profiles = testbed.sandbox.write(
         "mine.toml",
@@ -141,7 +141,7 @@ fn a_host_pattern_of_the_profile_names_the_device() {
 }
 
 #[test]
-fn a_port_asks_for_its_own_stream() {
+fn each_port_requests_its_own_stream() {
     let testbed = Testbed::start();
     finish(testbed.openssh("ssh").args(["-p", "2222", DEVICE, "true"])).succeeded();
     let done = finish(testbed.openssh("ssh").args(["-p", "2223", DEVICE, "true"]));
@@ -150,7 +150,7 @@ fn a_port_asks_for_its_own_stream() {
 }
 
 #[test]
-fn the_ports_of_a_profile_name_streams() {
+fn ports_in_a_profile_map_to_streams() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let profiles = format!(

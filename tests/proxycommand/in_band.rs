@@ -19,47 +19,47 @@ const SSH_SAYS: &str = "Received disconnect from UNKNOWN port 65535:";
 const LONGEST: usize = 400;
 
 #[test]
-fn a_device_that_is_offline_is_told_of() {
+fn a_device_that_is_offline_is_reported_in_band() {
     shown_once("device-offline", &FailingConnection::device_offline(), &["404103", "tracking id"]);
 }
 
 #[test]
-fn a_device_that_is_unknown_is_told_of() {
+fn an_unknown_device_is_reported_in_band() {
     shown_once("unknown-device", &FailingConnection::unknown_device(), &["404001", "tracking id"]);
 }
 
 #[test]
-fn a_device_that_rejects_is_told_of() {
+fn a_rejection_is_reported_in_band() {
     shown_once("rejected", &FailingConnection::rejected(), &["rejected"]);
 }
 
 #[test]
-fn a_wrong_key_is_told_of() {
+fn a_wrong_key_is_reported_in_band() {
     shown_once("wrong-key", &FailingConnection::wrong_key(), &["401", "tracking id"]);
 }
 
 #[test]
-fn a_hub_that_cannot_be_reached_is_told_of() {
+fn an_unreachable_hub_is_reported_in_band() {
     shown_once("hub-unreachable", &FailingConnection::hub_unreachable(), &["tcp"]);
 }
 
 #[test]
-fn a_certificate_that_is_not_trusted_is_told_of() {
+fn an_untrusted_certificate_is_reported_in_band() {
     shown_once("tls-not-trusted", &FailingConnection::tls_not_trusted(), &["not trusted"]);
 }
 
 #[test]
-fn a_gateway_that_refuses_is_told_of() {
+fn a_refusal_by_the_gateway_is_reported_in_band() {
     shown_once("gateway-refuses", &FailingConnection::gateway_refuses(), &["gateway", "401"]);
 }
 
 #[test]
-fn a_hub_that_throttles_is_told_of() {
+fn throttling_is_reported_in_band() {
     shown_once("throttled", &FailingConnection::throttled(), &["429", "tracking id"]);
 }
 
 #[test]
-fn a_server_that_hangs_up_at_once_is_told_of() {
+fn a_server_that_hangs_up_at_once_is_reported_in_band() {
     let failing = FailingConnection::server_hangs_up();
     let done = run(failing.openssh("ssh").args([DEVICE, "true"]), Stdin::Ends(b""), LIMIT);
     let said = done.stderr.lines().filter(|line| line.starts_with(SSH_SAYS));
@@ -68,7 +68,7 @@ fn a_server_that_hangs_up_at_once_is_told_of() {
 }
 
 #[test]
-fn ssh_that_allows_ten_seconds_hears_the_reason_in_time() {
+fn the_reason_arrives_within_a_connect_timeout_of_ten_seconds() {
     // As Ansible does; the helper cannot see it, and has its own limits.
     let mut testbed = Testbed::start();
     testbed.agent.kill();
@@ -97,7 +97,7 @@ fn answered(asks: &[&str], opening: Stdin<'_>) -> Vec<u8> {
 }
 
 #[test]
-fn an_ssh_client_is_answered_whether_it_has_spoken_or_not() {
+fn an_ssh_client_is_answered_before_or_after_it_speaks() {
     const SPOKEN: Stdin<'_> = Stdin::Stays(b"SSH-2.0-OpenSSH_9.2\r\n");
     const SILENT: Stdin<'_> = Stdin::Stays(b"");
     for (asks, opening) in [
@@ -114,7 +114,7 @@ fn an_ssh_client_is_answered_whether_it_has_spoken_or_not() {
 }
 
 #[test]
-fn nothing_is_said_into_another_protocol() {
+fn nothing_is_sent_in_band_to_another_protocol() {
     let hello = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03];
     for (asks, opening) in [
         (&[DEVICE][..], Stdin::Stays(b"GET / HTTP/1.1\r\n")),
@@ -132,7 +132,7 @@ fn nothing_is_said_into_another_protocol() {
 }
 
 #[test]
-fn nothing_is_said_after_the_remote_s_first_byte() {
+fn nothing_is_sent_in_band_after_the_first_remote_byte() {
     const BANNER: &[u8] = b"SSH-2.0-device\r\n";
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "cut=200"]);

@@ -43,7 +43,7 @@ impl Echo {
 }
 
 #[test]
-fn a_dead_stream_is_given_up_after_two_intervals() {
+fn a_dead_stream_ends_after_two_keepalive_intervals() {
     let _turn = heavy();
     let mut echo = Echo::start("1s");
     echo.hub.process.signal(Signal::STOP);
@@ -67,7 +67,7 @@ const NAP: Duration = Duration::from_secs(5);
 const LARGE: usize = 30_000_000;
 
 #[test]
-fn a_target_that_does_not_read_for_a_while_is_no_dead_network() {
+fn a_target_that_stops_reading_for_a_while_is_not_dead() {
     let _turn = heavy();
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
@@ -88,7 +88,7 @@ fn a_target_that_does_not_read_for_a_while_is_no_dead_network() {
 }
 
 #[test]
-fn a_user_who_does_not_read_for_a_while_is_no_dead_network() {
+fn a_user_who_stops_reading_for_a_while_is_not_dead() {
     let _turn = heavy();
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
@@ -111,7 +111,7 @@ fn a_user_who_does_not_read_for_a_while_is_no_dead_network() {
 }
 
 #[test]
-fn a_dead_stream_is_never_given_up_on_request() {
+fn keepalive_0_never_ends_a_stream() {
     let mut echo = Echo::start("0");
     echo.hub.process.signal(Signal::STOP);
     thread::sleep(Duration::from_secs(4));
@@ -120,7 +120,7 @@ fn a_dead_stream_is_never_given_up_on_request() {
 }
 
 #[test]
-fn an_idle_stream_is_kept() {
+fn an_idle_stream_stays_open() {
     let mut echo = Echo::start("1s");
     thread::sleep(Duration::from_secs(4));
     echo.answers("two");

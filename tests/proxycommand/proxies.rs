@@ -93,14 +93,14 @@ fn ssh_and_the_agent_go_through_an_https_proxy() {
 }
 
 #[test]
-fn ssh_and_the_agent_go_through_a_socks_proxy_that_resolves_the_names() {
+fn ssh_and_the_agent_go_through_a_socks_proxy_that_resolves_names() {
     let testbed = Testbed::start();
     let proxy = Proxy::socks(&testbed.sandbox);
     carries(&testbed, &proxy, &format!("socks5://{LOGIN}@127.0.0.1:{}", proxy.port));
 }
 
 #[test]
-fn mqtt_on_its_own_port_goes_through_the_proxy_of_the_agents_file() {
+fn mqtt_goes_through_the_proxy_of_the_agent_configuration() {
     let testbed = Testbed::start();
     let proxy = Proxy::socks(&testbed.sandbox);
     let config = format!(
@@ -137,7 +137,7 @@ fn fails(done: &Finished, exit: i32, says: &str) {
 }
 
 #[test]
-fn a_login_that_is_missing_or_wrong_is_named() {
+fn a_missing_or_wrong_proxy_password_is_reported() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let (http, socks) = (Proxy::http(&sandbox), Proxy::socks(&sandbox));
@@ -159,7 +159,7 @@ fn a_login_that_is_missing_or_wrong_is_named() {
 }
 
 #[test]
-fn a_dead_proxy_is_named() {
+fn an_unreachable_proxy_is_named() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let dead = closed_port();
@@ -179,7 +179,7 @@ fn a_dead_proxy_is_named() {
 }
 
 #[test]
-fn what_is_no_proxy_is_not_passed_over() {
+fn an_invalid_proxy_url_is_an_error() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     fails(&helper(&sandbox, &hub, "ftp://me:hunter2@proxy"), 2, "HTTPS_PROXY: it is not a proxy's URL");
@@ -189,7 +189,7 @@ fn what_is_no_proxy_is_not_passed_over() {
 }
 
 #[test]
-fn no_proxy_and_none_lead_past_the_proxy() {
+fn no_proxy_and_none_bypass_the_proxy() {
     let testbed = Testbed::start();
     let _agent: Process = agent(&testbed.sandbox, &testbed.hub, DEVICE, &[("ssh", testbed.sshd.port)]);
     let dead = format!("http://127.0.0.1:{}", closed_port());
@@ -204,7 +204,7 @@ fn no_proxy_and_none_lead_past_the_proxy() {
 }
 
 #[test]
-fn variables_that_say_nothing_hide_nothing_and_none_is_no_host() {
+fn empty_proxy_variables_hide_no_other_and_none_is_not_a_host() {
     let (_agent, hub, sandbox) = crate::support::echo_device("echo");
     let dead = format!("http://127.0.0.1:{}", closed_port());
     let logs_in = |variables: &[(&str, &str)]| {

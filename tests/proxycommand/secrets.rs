@@ -14,7 +14,7 @@ fn holds_no_secret(place: &str, text: &str, keys: &[String]) {
 }
 
 #[test]
-fn no_secret_shows_in_command_lines_or_in_logs() {
+fn no_secret_appears_in_command_lines_or_logs() {
     let (agent, hub, sandbox) = echo_device("echo");
     let keys = hub.keys();
     assert_eq!(keys.len(), 2, "one of the service, one of the device");
@@ -39,7 +39,7 @@ fn no_secret_shows_in_command_lines_or_in_logs() {
 }
 
 #[test]
-fn a_core_dump_holds_no_keys() {
+fn the_helper_leaves_no_core_dump() {
     let (_agent, hub, sandbox) = echo_device("ssh");
     // As permissive as it gets here: where a limit is low already, the helper would have nothing to do.
     let mut shell = sandbox.command("sh");

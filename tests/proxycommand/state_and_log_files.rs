@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::support::{OTHER_USER, echo_device, echoes, give, make_fifo, mode, set_mode};
 
 #[test]
-fn no_login_fails_for_its_state() {
+fn an_unusable_state_directory_fails_no_connection() {
     let (_agent, hub, sandbox) = echo_device("echo");
     echoes(&mut hub.helper(&sandbox));
     let state = sandbox.path(".local/state/iotstream");
@@ -43,7 +43,7 @@ fn no_login_fails_for_its_state() {
 }
 
 #[test]
-fn no_login_fails_for_its_log_and_others_have_no_hand_in_it() {
+fn an_unusable_log_file_fails_no_connection_and_other_users_cannot_write_it() {
     let (_agent, hub, sandbox) = echo_device("echo");
     let log = sandbox.path("log");
     let said = |path: &Path| echoes(hub.helper(&sandbox).arg("--log-file").arg(path)).stderr;

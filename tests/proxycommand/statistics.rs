@@ -10,7 +10,7 @@ use crate::support::{DEVICE, LIMIT, Process, Stdin, echo_device, eventually, run
 const PHASES: [&str; 8] = ["dns", "tcp", "tls", "device", "dns", "tcp", "tls", "gateway"];
 
 #[test]
-fn stats_are_one_line_at_the_end() {
+fn stats_prints_one_line_at_the_end() {
     let (_agent, hub, sandbox) = echo_device("ssh");
     let done =
         run(hub.helper(&sandbox).args(["--stats", DEVICE]), Stdin::Ends(b"seven b"), LIMIT).succeeded();
@@ -28,7 +28,7 @@ fn stats_are_one_line_at_the_end() {
 }
 
 #[test]
-fn each_phase_is_one_line_on_request() {
+fn verbose_prints_one_line_per_phase() {
     let (_agent, hub, sandbox) = echo_device("ssh");
     let done = run(hub.helper(&sandbox).args(["-v", DEVICE]), Stdin::Ends(b""), LIMIT).succeeded();
     let lines = done.stderr.lines().map(|line| line.strip_prefix("iotstream: ").unwrap());
@@ -38,7 +38,7 @@ fn each_phase_is_one_line_on_request() {
 }
 
 #[test]
-fn live_numbers_are_logged_on_sigusr1() {
+fn sigusr1_logs_the_current_counts() {
     let (_agent, hub, sandbox) = echo_device("ssh");
     let log = sandbox.path("helper.log");
     let mut helper = hub.helper(&sandbox);

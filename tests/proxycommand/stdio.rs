@@ -28,7 +28,7 @@ fn shell(testbed: &Testbed, script: &str, limit: Duration) -> Finished {
 }
 
 #[test]
-fn every_byte_reaches_a_reader_that_begins_late() {
+fn every_byte_reaches_a_reader_that_starts_late() {
     let _turn = heavy();
     let testbed = Testbed::start();
     let done = shell(&testbed, &format!("ssh {DEVICE} 'head -c {SIZE} /dev/zero' | (sleep 2; wc -c)"), LONG);
@@ -56,7 +56,7 @@ fn says(text: &'static str) -> u16 {
 }
 
 #[test]
-fn stdout_carries_nothing_but_the_stream_however_much_is_logged() {
+fn stdout_carries_only_the_stream_at_every_log_level() {
     const TEXT: &str = "exactly this\nand no more";
     let (_agent, hub, sandbox) = device_with("text", says(TEXT));
     for verbosity in [&["-q"][..], &[], &["-v"], &["-vv"], &["-vv", "--log-file", "helper.log"]] {
@@ -74,7 +74,7 @@ fn is_blocking(fd: impl AsFd) -> bool {
 }
 
 #[test]
-fn no_descriptor_that_others_share_is_left_without_blocking() {
+fn shared_descriptors_stay_in_blocking_mode() {
     let (_agent, hub, sandbox) = echo_device("ssh");
     let (stdin, mut into) = io::pipe().unwrap();
     let (mut out, stdout) = io::pipe().unwrap();
@@ -101,7 +101,7 @@ fn no_descriptor_that_others_share_is_left_without_blocking() {
 }
 
 #[test]
-fn little_waits_in_stdin_s_pipe_for_a_line_that_is_not_known_to_be_fast() {
+fn the_stdin_pipe_is_small_on_a_line_of_unknown_speed() {
     let (_agent, hub, sandbox) = echo_device("ssh");
     let (stdin, mut into) = io::pipe().unwrap();
     let mut helper = hub.helper(&sandbox);

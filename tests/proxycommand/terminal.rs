@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 #[test]
-fn ctrl_c_ends_one_session_of_a_control_master_and_no_other() {
+fn ctrl_c_ends_only_its_own_session_of_a_control_master() {
     let testbed = Testbed::start();
     let config = testbed.sandbox.path("ssh_config");
     let socket = testbed.sandbox.path("control");
@@ -42,7 +42,7 @@ fn ctrl_c_ends_one_session_of_a_control_master_and_no_other() {
 }
 
 #[test]
-fn ctrl_c_leaves_sftp_its_session() {
+fn ctrl_c_keeps_the_sftp_session() {
     let testbed = Testbed::start();
     let mut terminal = Terminal::open(&testbed.sandbox);
     terminal.types(&format!(
@@ -60,7 +60,7 @@ fn ctrl_c_leaves_sftp_its_session() {
 }
 
 #[test]
-fn ctrl_z_suspends_scp_but_not_the_helper_and_the_copy_is_completed() {
+fn ctrl_z_suspends_scp_but_not_the_helper_and_the_copy_completes() {
     let testbed = Testbed::start();
     testbed.configure("--keepalive 2s");
     let sent = random(3 << 20);
@@ -90,7 +90,7 @@ fn ctrl_z_suspends_scp_but_not_the_helper_and_the_copy_is_completed() {
 }
 
 #[test]
-fn an_error_in_mid_session_makes_no_staircase_on_a_raw_terminal() {
+fn an_error_in_a_session_ends_its_lines_with_crlf_on_a_raw_terminal() {
     let mut testbed = Testbed::start();
     let mut terminal = Terminal::open(&testbed.sandbox);
     terminal.types(&format!(
@@ -108,7 +108,7 @@ fn an_error_in_mid_session_makes_no_staircase_on_a_raw_terminal() {
 }
 
 #[test]
-fn a_failure_is_shown_once_on_a_terminal_that_ssh_shows_it_on() {
+fn a_failure_appears_once_on_a_terminal() {
     let mut testbed = Testbed::start();
     testbed.agent.kill();
     testbed.configure("--connect-timeout 1s");
@@ -143,7 +143,7 @@ fn a_failure_is_shown_once_on_a_terminal_that_ssh_shows_it_on() {
 }
 
 #[test]
-fn a_wait_is_told_of_once_on_a_terminal_and_on_a_line_of_its_own() {
+fn a_wait_is_announced_once_on_a_line_of_its_own() {
     let mut testbed = Testbed::start();
     testbed.agent.kill();
     testbed.configure("--wait 60s --connect-timeout 1s");

@@ -25,7 +25,7 @@ fn at_once(sandbox: &Sandbox, hub: &Hub, count: usize) -> Vec<Finished> {
 }
 
 #[test]
-fn twelve_ssh_at_once_all_get_through_a_hub_that_throttles() {
+fn twelve_simultaneous_sessions_all_get_through_a_throttling_hub() {
     let testbed = Testbed::with_hub(&["--inject", "status=429@6"]);
     thread::scope(|scope| {
         for _ in 0..12 {
@@ -37,7 +37,7 @@ fn twelve_ssh_at_once_all_get_through_a_hub_that_throttles() {
 }
 
 #[test]
-fn a_hub_that_goes_on_throttling_is_given_up_before_ssh_is() {
+fn a_hub_that_keeps_throttling_fails_within_twelve_seconds() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "status=429"]);
     let begin = Instant::now();
@@ -49,7 +49,7 @@ fn a_hub_that_goes_on_throttling_is_given_up_before_ssh_is() {
 }
 
 #[test]
-fn a_hub_that_says_to_come_back_later_is_not_waited_for() {
+fn a_long_retry_after_fails_at_once() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "status=429,retry-after=30"]);
     let begin = Instant::now();
@@ -60,7 +60,7 @@ fn a_hub_that_says_to_come_back_later_is_not_waited_for() {
 }
 
 #[test]
-fn helpers_that_start_at_once_share_the_rate_of_the_hub() {
+fn simultaneous_helpers_share_the_rate_of_the_hub() {
     let _turn = heavy();
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--quota", "5/s,50"]);
@@ -75,7 +75,7 @@ fn helpers_that_start_at_once_share_the_rate_of_the_hub() {
 }
 
 #[test]
-fn without_a_shared_rate_the_quota_is_met_all_the_same() {
+fn without_pacing_throttled_helpers_retry_and_succeed() {
     let _turn = heavy();
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--quota", "5/s,50"]);
@@ -92,7 +92,7 @@ fn without_a_shared_rate_the_quota_is_met_all_the_same() {
 }
 
 #[test]
-fn a_stream_too_many_waits_for_another_to_end() {
+fn a_stream_beyond_the_quota_waits_for_another_to_end() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--quota", "50/s,1"]);
     let _agent = agent_with_config(&sandbox, &hub, DEVICE, ECHO);
@@ -121,7 +121,7 @@ fn starts(ahead: Duration) -> String {
 }
 
 #[test]
-fn whatever_is_in_the_place_of_the_rate_delays_nobody() {
+fn an_unusable_rate_file_delays_no_connection() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--quota", "5/s,50"]);
     let _agent = agent_with_config(&sandbox, &hub, DEVICE, ECHO);
@@ -162,7 +162,7 @@ fn whatever_is_in_the_place_of_the_rate_delays_nobody() {
 }
 
 #[test]
-fn a_start_waits_four_seconds_for_its_turn_and_then_goes() {
+fn a_helper_waits_at_most_four_seconds_for_its_turn() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--quota", "5/s,50"]);
     let _agent = agent_with_config(&sandbox, &hub, DEVICE, ECHO);
@@ -174,7 +174,7 @@ fn a_start_waits_four_seconds_for_its_turn_and_then_goes() {
 }
 
 #[test]
-fn a_hub_that_throttles_is_obeyed_for_as_long_as_it_says() {
+fn the_retry_after_of_the_hub_is_obeyed() {
     let testbed = Testbed::with_hub(&["--inject", "status=429@2"]);
     let begin = Instant::now();
     run(testbed.openssh("ssh").args([DEVICE, "true"]), Stdin::Ends(b""), LIMIT).succeeded();

@@ -26,7 +26,7 @@ fn a_device_that_comes_online_is_reached() {
 }
 
 #[test]
-fn a_device_that_stays_away_is_given_up_in_time() {
+fn the_wait_ends_in_time_when_a_device_stays_offline() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let mut helper = hub.helper(&sandbox);
@@ -41,7 +41,7 @@ fn a_device_that_stays_away_is_given_up_in_time() {
 }
 
 #[test]
-fn a_profile_can_say_how_long_a_device_is_waited_for() {
+fn a_profile_sets_the_wait_and_an_option_overrides_it() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let path = hub.dir.join("profiles.toml");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::{LIMIT, Sandbox, SshFiles, Sshd, Stdin, finish, need, run, ssh_config};
 
 #[test]
-fn the_fixture_itself_works() {
+fn a_session_through_netcat_works() {
     let sandbox = Sandbox::new();
     let files = SshFiles::make(&sandbox);
     let sshd = Sshd::start(&sandbox, &files);
@@ -18,7 +18,7 @@ fn the_fixture_itself_works() {
 }
 
 #[test]
-fn the_fixture_sees_what_a_session_leaves_behind() {
+fn processes_that_a_session_leaves_behind_are_seen() {
     let sandbox = Sandbox::new();
     let files = SshFiles::make(&sandbox);
     let sshd = Sshd::start(&sandbox, &files);
