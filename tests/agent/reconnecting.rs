@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use super::{SOON, ask};
-use crate::support::{DEVICE, EchoStream, Hub, Process, Sandbox, agent_with_config, heavy};
+use crate::support::{DEVICE, EchoStream, Hub, Process, Sandbox, agent_with_config, timed};
 
 const ECHO: &str = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
 
@@ -138,7 +138,7 @@ fn a_lost_hub_connection_is_restored_and_no_stream_is_lost() {
 
 #[test]
 fn the_agent_reconnects_each_of_twenty_times_the_hub_is_killed() {
-    let _turn = heavy();
+    let _quiet = timed();
     let sandbox = Sandbox::new();
     let mut hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let mut agent = agent_with_config(&sandbox, &hub, DEVICE, ECHO);
@@ -159,7 +159,7 @@ fn the_agent_reconnects_each_of_twenty_times_the_hub_is_killed() {
 
 #[test]
 fn a_hub_that_was_down_for_a_while_is_reached_within_five_seconds() {
-    let _turn = heavy();
+    let _quiet = timed();
     let sandbox = Sandbox::new();
     let mut hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let mut agent = agent_with_config(&sandbox, &hub, DEVICE, ECHO);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::support::{
-    DEVICE, LIMIT, Process, Stdin, Testbed, agent_with_config, eventually, heavy, random, run,
+    DEVICE, LIMIT, Process, Stdin, Testbed, agent_with_config, eventually, random, run, timed,
 };
 
 const RENEWALS: usize = 30;
@@ -53,7 +53,7 @@ impl Drop for Over<'_> {
 
 #[test]
 fn thirty_renewals_lose_no_stream_and_no_byte() {
-    let _turn = heavy();
+    let _quiet = timed();
     // Renewed after 85 % of a life of 2 to 3 s. The bandwidth keeps the transfer going without a burden on other tests.
     let testbed = Testbed::start_with(|sandbox, hub, _, port| {
         let config = format!(

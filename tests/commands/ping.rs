@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::measuring::{BUILTINS, command, device, finish, json};
-use crate::support::{DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, agent, run, serve};
+use crate::support::{DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, agent, run, serve, timed};
 
 #[test]
 fn ping_times_each_probe_and_prints_a_summary() {
@@ -131,7 +131,7 @@ fn ping_ends_when_its_stdout_is_closed() {
 #[test]
 fn ping_and_bench_exit_promptly_after_their_last_line() {
     let (_agent, hub, sandbox) = device(&[], BUILTINS);
-    let _turn = crate::support::heavy();
+    let _quiet = timed();
     for (name, args, last) in [
         ("ping", &["-c", "1"][..], "round trip"),
         ("bench", &["-yq", "-s", "100K", "-d", "up"], "up "),

@@ -189,7 +189,7 @@ fn a_failed_command_target_is_distinguished_from_one_that_ends() {
 #[test]
 fn killed_users_leave_no_stream_to_a_target_that_never_reads() {
     const USERS: usize = 10;
-    let _turn = heavy();
+    let _quiet = timed();
     let setting = Setting::to_port(serve(|stream| {
         thread::sleep(Duration::from_secs(600));
         drop(stream);

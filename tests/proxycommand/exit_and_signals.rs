@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::support::{
-    DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, Testbed, agent, eventually, heavy, need, run, serve,
+    DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, Testbed, agent, eventually, need, run, serve, timed,
 };
 
 /// A helper that is asked to end, or has nobody left, has done so within this.
@@ -33,7 +33,7 @@ fn no_helper_is_left(testbed: &Testbed) {
 
 #[test]
 fn killing_ssh_in_a_session_leaves_no_helper() {
-    let _turn = heavy();
+    let _quiet = timed();
     let testbed = Testbed::start();
     for mut ssh in [testbed.openssh("ssh"), nohup(&testbed)] {
         let mut ssh = Process::start("ssh", ssh.args([DEVICE, "echo up; exec cat"]));
@@ -46,7 +46,7 @@ fn killing_ssh_in_a_session_leaves_no_helper() {
 
 #[test]
 fn killing_ssh_while_the_helper_waits_for_the_device_leaves_no_helper() {
-    let _turn = heavy();
+    let _quiet = timed();
     let mut testbed = Testbed::start();
     testbed.agent.kill();
     for (name, mut ssh) in [("ssh.log", testbed.openssh("ssh")), ("nohup.log", nohup(&testbed))] {
@@ -63,7 +63,7 @@ fn killing_ssh_while_the_helper_waits_for_the_device_leaves_no_helper() {
 
 #[test]
 fn killing_ssh_while_a_credential_command_runs_leaves_no_helper() {
-    let _turn = heavy();
+    let _quiet = timed();
     let testbed = Testbed::start();
     let asked = testbed.sandbox.path("asked");
     let store = format!("touch {}; exec sleep 600", asked.display());
@@ -170,7 +170,7 @@ fn heeding_hangups(command: &Command) -> Command {
 #[test]
 fn a_terminated_helper_delivers_its_input_and_exits_within_a_second() {
     const GIVEN: usize = 60_000;
-    let _turn = heavy();
+    let _quiet = timed();
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "latency=50ms"]);
     let (tell, told) = mpsc::channel();

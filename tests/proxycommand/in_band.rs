@@ -5,11 +5,12 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use super::failing_connection::FailingConnection;
 use crate::support::{
-    DEVICE, Finished, Hub, LIMIT, Process, Sandbox, Stdin, Testbed, agent, need, run, serve,
+    DEVICE, Finished, Hub, LIMIT, Process, Sandbox, Stdin, Testbed, agent, finish, need, run, serve,
 };
 
 /// How ssh says what a server told it.
@@ -100,15 +101,15 @@ fn answered(asks: &[&str], opening: Stdin<'_>) -> Vec<u8> {
 fn an_ssh_client_is_answered_before_or_after_it_speaks() {
     const SPOKEN: Stdin<'_> = Stdin::Stays(b"SSH-2.0-OpenSSH_9.2\r\n");
     const SILENT: Stdin<'_> = Stdin::Stays(b"");
-    for (asks, opening) in [
+    let cases = vec![
         (&[DEVICE][..], SPOKEN),
         (&[DEVICE], SILENT),
         (&[DEVICE, "5901"], SPOKEN),
         (&["--stream", "ssh", DEVICE, "5901"], SILENT),
         (&["--own-ports", DEVICE, "22"], SPOKEN),
         (&["--own-ports", DEVICE, "2022"], SILENT),
-    ] {
-        let answer = answered(asks, opening);
+    ];
+    for answer in at_once(cases, |(asks, opening)| answered(asks, opening)) {
         assert!(answer.starts_with(b"SSH-2.0-iotstream\r\n"), "{}", String::from_utf8_lossy(&answer));
     }
 }
@@ -116,7 +117,7 @@ fn an_ssh_client_is_answered_before_or_after_it_speaks() {
 #[test]
 fn nothing_is_sent_in_band_to_another_protocol() {
     let hello = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03];
-    for (asks, opening) in [
+    let cases = vec![
         (&[DEVICE][..], Stdin::Stays(b"GET / HTTP/1.1\r\n")),
         (&[DEVICE], Stdin::Stays(&hello)),
         (&[DEVICE], Stdin::Stays(b"SS")),
@@ -125,8 +126,8 @@ fn nothing_is_sent_in_band_to_another_protocol() {
         (&[DEVICE, "5901"], Stdin::Stays(b"")),
         (&["--stream", "vnc", DEVICE], Stdin::Stays(b"")),
         (&["--own-ports", DEVICE, "22"], Stdin::Stays(b"")),
-    ] {
-        let answer = answered(asks, opening);
+    ];
+    for answer in at_once(cases, |(asks, opening)| answered(asks, opening)) {
         assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
     }
 }
@@ -156,8 +157,8 @@ fn nothing_is_sent_in_band_after_the_first_remote_byte() {
 #[track_caller]
 fn shown_once(name: &str, failing: &FailingConnection, says: &[&str]) {
     let mut seen: Vec<(Vec<&str>, String)> = Vec::new();
-    for (caller, mut command) in callers(failing) {
-        let done = run(&mut command, Stdin::Ends(b""), LIMIT);
+    let all = at_once(callers(failing), |(caller, mut command)| (caller, finish(&mut command)));
+    for (caller, done) in all {
         let context = format!("{caller}: {}", done.stderr);
         assert!(!done.status.success(), "{context}");
         assert_eq!(done.text(), "", "{context}");
@@ -183,6 +184,15 @@ fn shown_once(name: &str, failing: &FailingConnection, says: &[&str]) {
     failing.sandbox.leaves_only(Duration::from_secs(5), &failing.residents());
     let table = seen.iter().map(|(callers, shown)| format!("{}{shown}\n", callers.join(", ")));
     compare(name, &table.collect::<String>());
+}
+
+/// Does `work` with all cases at once, for it mostly waits.
+fn at_once<T: Send, R: Send>(cases: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    thread::scope(|scope| {
+        let work = &work;
+        let running: Vec<_> = cases.into_iter().map(|case| scope.spawn(move || work(case))).collect();
+        running.into_iter().map(|running| running.join().unwrap()).collect()
+    })
 }
 
 fn callers(failing: &FailingConnection) -> Vec<(&'static str, Command)> {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::support::{
-    DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, agent, agent_with_config, echo_device, heavy, random, run,
-    serve, sha256,
+    DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, agent, agent_with_config, echo_device, random, run, serve,
+    sha256, timed,
 };
 
 /// A helper that has an echo at the other end, and the log it writes to.
@@ -44,7 +44,7 @@ impl Echo {
 
 #[test]
 fn a_dead_stream_ends_after_two_keepalive_intervals() {
-    let _turn = heavy();
+    let _quiet = timed();
     let mut echo = Echo::start("1s");
     echo.hub.process.signal(Signal::STOP);
     let begin = Instant::now();
@@ -68,7 +68,7 @@ const LARGE: usize = 30_000_000;
 
 #[test]
 fn a_target_that_stops_reading_for_a_while_is_not_dead() {
-    let _turn = heavy();
+    let _quiet = timed();
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let (tell, told) = mpsc::channel();
@@ -89,7 +89,7 @@ fn a_target_that_stops_reading_for_a_while_is_not_dead() {
 
 #[test]
 fn a_user_who_stops_reading_for_a_while_is_not_dead() {
-    let _turn = heavy();
+    let _quiet = timed();
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let sent = random(LARGE);

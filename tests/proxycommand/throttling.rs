@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::fs::{FlockOperation, Mode, flock, mkfifoat};
 
 use crate::support::{
-    DEVICE, Finished, Hub, LIMIT, Process, Sandbox, Stdin, Testbed, agent_with_config, heavy, run,
+    DEVICE, Finished, Hub, LIMIT, Process, Sandbox, Stdin, Testbed, agent_with_config, run, timed,
 };
 
 const ECHO: &str = "[[target]]\nstream = \"*\"\nbuiltin = \"echo\"\n";
@@ -61,7 +61,7 @@ fn a_long_retry_after_fails_at_once() {
 
 #[test]
 fn simultaneous_helpers_share_the_rate_of_the_hub() {
-    let _turn = heavy();
+    let _quiet = timed();
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--quota", "5/s,50"]);
     let _agent = agent_with_config(&sandbox, &hub, DEVICE, ECHO);
@@ -76,7 +76,7 @@ fn simultaneous_helpers_share_the_rate_of_the_hub() {
 
 #[test]
 fn without_pacing_throttled_helpers_retry_and_succeed() {
-    let _turn = heavy();
+    let _quiet = timed();
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--quota", "5/s,50"]);
     let profiles = fs::read_to_string(hub.dir.join("profiles.toml")).unwrap();

@@ -21,7 +21,7 @@ mod terminal;
 mod testbed;
 mod tls;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -62,9 +62,14 @@ pub fn eventually<T>(limit: Duration, mut probe: impl FnMut() -> Result<T, Strin
     }
 }
 
-/// Held by tests that move much data, which would starve every other test's time limits, and by those that hold the
-/// program to a second.
-pub fn heavy() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+static LOAD: RwLock<()> = RwLock::new(());
+
+/// Held by tests that load the machine, one at a time: they would starve the limits of the timed ones.
+pub fn heavy() -> RwLockWriteGuard<'static, ()> {
+    LOAD.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Held by tests that hold the program to seconds, while no heavy test runs.
+pub fn timed() -> RwLockReadGuard<'static, ()> {
+    LOAD.read().unwrap_or_else(PoisonError::into_inner)
 }
