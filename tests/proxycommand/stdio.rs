@@ -1,6 +1,7 @@
 //! stdin, stdout and stderr: stdout carries stream bytes only, every byte arrives, and descriptors that are shared with
 //! other programs keep their flags.
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
@@ -45,12 +46,12 @@ fn a_file_comes_back_unchanged() {
     assert_eq!(done.text().split_whitespace().next(), Some(&*sha256(&content)));
 }
 
-/// A server that says `text` and ends its side.
+/// A server that sends `text` and ends its side.
 fn says(text: &'static str) -> u16 {
     serve(move |mut stream: TcpStream| {
         stream.write_all(text.as_bytes()).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
-        // Until the client is gone: closing earlier could take back what was written.
+        // Until the client disconnects: closing earlier could reset the connection and lose bytes.
         let _ = io::copy(&mut stream, &mut io::sink());
     })
 }
@@ -69,6 +70,20 @@ fn stdout_carries_only_the_stream_at_every_log_level() {
     }
 }
 
+#[test]
+fn stdout_and_stderr_may_be_files() {
+    let (_agent, hub, sandbox) = echo_device("echo");
+    let mut shell = sandbox.command("sh");
+    shell.args(["-c", "exec \"$@\" >stdout 2>stderr", "sh"]);
+    let helper = hub.helper(&sandbox);
+    shell.arg(helper.get_program()).args(helper.get_args()).args(["-v", "--stream", "echo", DEVICE]);
+    let content = random(1 << 20);
+    run(&mut shell, Stdin::Ends(&content), LIMIT).succeeded();
+    assert!(fs::read(sandbox.path("stdout")).unwrap() == content, "stdout is not what was sent");
+    let stderr = fs::read_to_string(sandbox.path("stderr")).unwrap();
+    assert!(stderr.contains("the stream is up"), "{stderr}");
+}
+
 fn is_blocking(fd: impl AsFd) -> bool {
     !fcntl_getfl(fd).unwrap().contains(OFlags::NONBLOCK)
 }
@@ -80,7 +95,7 @@ fn shared_descriptors_stay_in_blocking_mode() {
     let (mut out, stdout) = io::pipe().unwrap();
     let (mut err, stderr) = io::pipe().unwrap();
     let mut helper = hub.helper(&sandbox);
-    // -v keeps stderr from being let go.
+    // With -v the helper keeps stderr open.
     helper.args(["-v", DEVICE]).stdin(stdin.try_clone().unwrap());
     helper.stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
     let mut child = helper.spawn().unwrap();
