@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{SOON, ask, event};
 use crate::support::{DEVICE, Hub, MARKER, Process, Sandbox, agent_with_config, eventually, need};
 
-/// A program that decides.
+/// An approval program.
 fn program(sandbox: &Sandbox, name: &str, text: &str) -> String {
     let path = sandbox.write(name, format!("#!/bin/sh\n{text}\n"));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
@@ -20,7 +20,7 @@ fn pattern_and_approval_decide_which_streams_are_accepted() {
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let command = |name, text| format!("{{ command = [{:?}, \"--now\"] }}", program(&sandbox, name, text));
     let rows = [
-        // A pattern, what approves, the streams it is asked for, and why they are rejected if they are.
+        // A pattern, its approval, the streams that are requested, and the reason when they are rejected.
         ("plain", "\"always\"".into(), vec!["plain"], None),
         ("tcp-80??", "\"always\"".into(), vec!["tcp-8080", "tcp-8099"], None),
         ("log-*", "\"always\"".into(), vec!["log-", "log-a b\u{e4}"], None),
@@ -36,13 +36,13 @@ fn pattern_and_approval_decide_which_streams_are_accepted() {
         ),
         ("gone", "{ command = [\"/no/such/program\"] }".into(), vec!["gone"], Some("No such file")),
         ("nobody", "\"ask\"".into(), vec!["nobody"], Some("no terminal to ask at")),
-        // The first that fits decides.
+        // The first target that matches decides.
         ("plain*", "\"never\"".into(), vec!["plainer"], Some("approve = \"never\"")),
     ];
     let mut config = "approve-timeout = 2\naudit-log = \"audit.log\"\n".to_owned();
     for (pattern, approve, ..) in &rows {
         config += &format!("[[target]]\nstream = {pattern:?}\nbuiltin = \"echo\"\napprove = {approve}\n");
-        // What is left of them is found by it.
+        // The sandbox finds what is left of the programs by it.
         config += &format!("pass-environment = [{MARKER:?}]\n");
     }
     let agent = agent_with_config(&sandbox, &hub, DEVICE, &config);
@@ -96,7 +96,7 @@ fn an_approval_program_gets_the_facts_in_its_environment_and_on_stdin() {
     assert_eq!(facts, expected);
 }
 
-/// An agent whose terminal is a pty that `script` makes: what the test says is typed there.
+/// An agent on a pty that `script` makes: the test types by writing to its stdin.
 fn agent_at_a_terminal(sandbox: &Sandbox, hub: &Hub) -> Process {
     let (file, ca_file) = (hub.device_file(DEVICE), hub.dir.join("ca.pem"));
     let config = format!(
@@ -156,7 +156,7 @@ fn input_typed_before_the_question_is_not_an_answer() {
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let mut agent = agent_at_a_terminal(&sandbox, &hub);
     agent.say("y\ny\ny\n");
-    // The terminal has it: it echoes what is typed.
+    // The terminal has received it once it echoes it.
     eventually(Duration::from_secs(5), || {
         if agent.stdout().matches("y\r\n").count() >= 3 { Ok(()) } else { Err(agent.stdout()) }
     });

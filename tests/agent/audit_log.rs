@@ -19,7 +19,7 @@ fn each_event_is_one_line_and_rotation_loses_none() {
     agent.says("the configuration has been read again", 1, SOON);
     drop(live);
     event(&sandbox, "echo-1", "end");
-    // It may come in the middle of a renewal, and is not lost.
+    // This offer may arrive during a reconnect, and is not lost.
     assert_eq!(ask(&sandbox, &hub, "b\u{202e}\"", "").status.code(), Some(69));
     let shown = "b\\u{202e}\"";
     event(&sandbox, shown, "rejected");
@@ -36,7 +36,7 @@ fn each_event_is_one_line_and_rotation_loses_none() {
     assert_eq!(old[0]["id"], new[0]["id"], "one stream has one number");
     assert_eq!(old[0]["device"], DEVICE);
     assert_eq!(new[0]["from-user"], "are you there\n".len());
-    // Others have no business in it.
+    // Other users cannot read it.
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(sandbox.path("audit.log")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);

@@ -24,14 +24,14 @@ fn config(sandbox: &Sandbox, hub: &Hub, audit_log: &str) -> PathBuf {
     )
 }
 
-/// An agent that has a small file system of its own at `disk`.
+/// An agent with a small file system mounted at `disk`.
 fn on_a_small_disk(sandbox: &Sandbox, disk: &str, size: &str, hub: &Hub, audit_log: &str) -> Command {
     fs::create_dir_all(sandbox.path(disk)).unwrap();
     let mut command = sandbox.command(need("unshare"));
     if !rustix::process::getuid().is_root() {
         command.arg("--map-root-user");
     }
-    // The program takes the place of the shell, and keeps its process number.
+    // exec replaces the shell, so that the agent has its process id.
     let script = r#"mount -t tmpfs -o "size=$1" small "$2" && shift 2 && exec "$@""#;
     command.args(["--mount", "sh", "-c", script, "sh", size]).arg(sandbox.path(disk));
     command.arg(env!("CARGO_BIN_EXE_iotstream")).args(["agent", "-vv", "--config"]);
@@ -39,7 +39,7 @@ fn on_a_small_disk(sandbox: &Sandbox, disk: &str, size: &str, hub: &Hub, audit_l
     command
 }
 
-/// A file that the agent sees where the test may not.
+/// The path of a file in the agent's mount namespace.
 fn seen_by(agent: &Process, path: PathBuf) -> PathBuf {
     PathBuf::from(format!("/proc/{}/root{}", agent.pid(), path.display()))
 }
@@ -51,7 +51,7 @@ fn a_full_disk_leaves_no_partial_line_and_the_lines_are_written_later() {
     let mut agent = in_service(&mut on_a_small_disk(&sandbox, "disk", "16k", &hub, "disk/audit.log"));
     let log = seen_by(&agent, sandbox.path("disk/audit.log"));
     let filler = seen_by(&agent, sandbox.path("disk/filler"));
-    // The log is left one page, which no whole number of lines fills.
+    // This leaves the log one page, which no whole number of lines fills.
     fs::write(&filler, vec![0; 8192]).unwrap();
     let mut asked = 0;
     let mut ask = || {
@@ -67,7 +67,7 @@ fn a_full_disk_leaves_no_partial_line_and_the_lines_are_written_later() {
     while !agent.stderr().contains("No space left on device") {
         assert!(ask() <= 8192);
     }
-    // Streams go on as before, and their lines wait.
+    // Streams still work, and their lines are kept for later.
     ask();
     ask();
     fs::remove_file(&filler).unwrap();
@@ -114,7 +114,7 @@ fn an_agent_starts_and_reloads_without_its_audit_log_and_reports_it() {
         if lines == 4 { Ok(()) } else { Err(format!("{lines} of 4 lines")) }
     });
 
-    // A new place that cannot be written changes nothing about the rest, and the old one has the lines.
+    // A new path that cannot be written does not affect anything else, and the lines go to the old one.
     let mut live = EchoStream::open(&sandbox, &hub, "live");
     config(&sandbox, &hub, "/no/such/directory/x");
     agent.signal(Signal::HUP);

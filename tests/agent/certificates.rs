@@ -14,7 +14,7 @@ fn openssl(sandbox: &Sandbox, args: &[&str]) -> String {
     done.text().to_owned()
 }
 
-/// A certificate of version 1: a request without extensions, signed with its own key. Its SHA-256 thumbprint.
+/// Makes a version 1 certificate, a request without extensions signed with its own key. Returns its SHA-256 thumbprint.
 fn version_1(sandbox: &Sandbox, subject: &str, key: &str, out: &str) -> String {
     openssl(sandbox, &["req", "-new", "-key", key, "-subj", subject, "-out", "request.pem"]);
     openssl(sandbox, &["x509", "-req", "-days", "2", "-in", "request.pem", "-signkey", key, "-out", out]);
@@ -46,7 +46,7 @@ fn a_version_1_certificate_works() {
         let _agent = agent_with_config(&sandbox, &hub, DEVICE, &config);
         echoes(&mut hub.helper(&sandbox));
     }
-    // A client of another make, in either version of TLS: it waits for an answer once it has been let in.
+    // openssl as a client, in both versions of TLS: it waits for an answer after the handshake.
     for version in ["-tls1_2", "-tls1_3"] {
         let mut client = sandbox.command(need("openssl"));
         client.args([
@@ -115,13 +115,13 @@ fn unusable_certificates_and_keys_are_named() {
             "request.pem: it is a certificate request (CSR), and holds no certificate",
         ),
     ] {
-        // A certificate that others can read is as it should be; a key is not.
+        // Others may read a certificate, but not a key.
         sandbox.write(key, fs::read(sandbox.path(key)).unwrap());
         let mut agent = start(certificate, key);
         assert_eq!(agent.ends(LIMIT).code(), Some(78), "{says}: {}", agent.stderr());
         assert!(agent.stderr().contains(says), "{says}: {}", agent.stderr());
     }
-    // What openssl writes in DER is taken: the hub is the first to refuse it, for it knows another thumbprint.
+    // DER files of openssl's are accepted: it is the hub that refuses them, for it knows another thumbprint.
     let mut agent = start("dev.der", "der.key");
     agent.says("refuses device dev-1: not authorized", 1, LIMIT);
 }

@@ -71,7 +71,7 @@ fn the_failed_check_is_distinguished_from_the_skipped_ones() {
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "clock=-1h"]);
     let target = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
 
-    // The hub's clock is behind: it takes the token, and the clock is told all the same.
+    // The hub's clock is behind: it accepts the token, and the clock is still reported.
     let done = check(&sandbox, &config(&hub, target), &["--json"]);
     assert_eq!(done.status.code(), Some(77), "{}", done.text());
     assert!(statuses(&done).contains(&("clock".into(), "fail".into())), "{}", done.text());

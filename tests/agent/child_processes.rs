@@ -6,7 +6,7 @@ use std::process::Command;
 use super::{SOON, ask, event};
 use crate::support::{DEVICE, Hub, MARKER, Sandbox, in_service};
 
-/// An agent that has its key and more in its environment.
+/// An agent with its key and other secrets in its environment.
 fn agent_with_secrets(sandbox: &Sandbox, hub: &Hub, targets: &str) -> Command {
     let config = format!(
         "connection-string-env = \"DEVICE_KEY\"\nca-file = {:?}\naudit-log = \"audit.log\"\n{targets}",
@@ -42,7 +42,7 @@ fn targets_and_approval_programs_start_with_a_clean_environment() {
     let names = |text: &str| -> Vec<String> {
         let mut names: Vec<String> =
             text.lines().filter_map(|line| Some(line.split_once('=')?.0.to_owned())).collect();
-        // What a shell sets by itself, and what the machine that runs the test may have or not.
+        // A shell sets some of these itself, and others depend on the machine that runs the test.
         names.retain(|name| !["PWD", "SHLVL", "_", "OLDPWD", "USER", "LOGNAME"].contains(&name.as_str()));
         names.retain(|name| !name.starts_with("LC_") || name == "LC_ALL" || name == "LC_TIME");
         names.sort();
@@ -104,7 +104,7 @@ fn a_failed_approval_program_is_logged_with_a_hint_at_pass_environment() {
 fn the_stderr_of_a_target_is_logged_with_control_characters_escaped() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
-    // More than a pipe takes, and something that outlives the program.
+    // More than a pipe holds, and a process that outlives the program.
     let command = "printf 'red \\\\033[31m\\\\342\\\\200\\\\256\\\\n' >&2; sleep 600 & yes noise | head -n 50000 >&2; cat";
     let targets = format!(
         "[[target]]\nstream = \"*\"\ncommand = [\"sh\", \"-c\", \"{command}\"]\npass-environment = [\"{MARKER}\"]\n"

@@ -13,7 +13,7 @@ fn openssl(sandbox: &Sandbox, args: &[&str]) {
     run(sandbox.command(need("openssl")).args(args), Stdin::Ends(b""), LIMIT).succeeded();
 }
 
-/// A self-signed certificate and its key, made by `openssl` as `args` say; with its SHA-256 thumbprint.
+/// A self-signed certificate and its key, made by `openssl` with `args`, and its SHA-256 thumbprint.
 struct Certificate {
     thumbprint: String,
     name: String,
@@ -53,7 +53,7 @@ fn echoes(sandbox: &Sandbox, hub: &Hub, args: &[&str]) {
     assert_eq!(done.succeeded().text(), "there and back");
 }
 
-/// An agent with a whole configuration of its own.
+/// An agent with this configuration.
 fn start(sandbox: &Sandbox, config: &str) -> Process {
     let config = sandbox.write("agent.toml", config);
     Process::start("agent", sandbox.iotstream().args(["agent", "-vv", "--config"]).arg(config))
@@ -87,7 +87,7 @@ fn a_certificate_is_recognised_by_its_thumbprint_over_both_transports() {
             drop(agent);
         }
         if round == 0 {
-            // What is known of the devices outlives the hub.
+            // The emulator keeps its devices across a restart.
             hub.restart(&sandbox);
         }
     }
@@ -111,7 +111,7 @@ fn a_module_has_its_own_agent() {
     assert_eq!(nobody.status.code(), Some(69), "{}", nobody.stderr);
 }
 
-/// What the connection string of `DEVICE` says, with `from` replaced by `to`.
+/// The connection string of `DEVICE` with `from` replaced by `to`.
 fn connection_string(hub: &Hub, from: &str, to: &str) -> String {
     let text = fs::read_to_string(hub.device_file(DEVICE)).unwrap();
     assert!(text.contains(from), "{from}");
@@ -151,7 +151,7 @@ fn a_shared_access_signature_works_until_it_expires() {
     let mut agent = start(&sandbox, &with_connection_string(&hub, &token(5)));
     agent.says("in service", 1, LIMIT);
     echoes(&sandbox, &hub, &[DEVICE]);
-    // The hub ends the session, and the agent waits for somebody to bring a new token.
+    // The hub ends the connection, and the agent waits for a new token.
     agent.says("its shared access signature has expired; trying again", 1, LIMIT);
     sandbox.write("agent.toml", with_connection_string(&hub, &token(3600)));
     agent.signal(rustix::process::Signal::HUP);
@@ -165,7 +165,7 @@ fn a_corrected_key_is_read_without_a_restart() {
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let right = connection_string(&hub, "", "");
     let wrong = right.replace("SharedAccessKey=", "SharedAccessKey=AAAA");
-    // In the configuration itself, and in a file that it names.
+    // First in the configuration itself, then in a file that it names.
     let mut agent = start(&sandbox, &with_connection_string(&hub, &wrong));
     agent.says("refuses device dev-1: not authorized", 1, LIMIT);
     sandbox.write("agent.toml", with_connection_string(&hub, &right));
@@ -178,7 +178,7 @@ fn a_corrected_key_is_read_without_a_restart() {
     let config = format!("connection-string-file = {}\nca-file = {ca_file}\n{ECHO}", quoted(&file));
     let mut agent = start(&sandbox, &config);
     agent.says("refuses device dev-1: not authorized", 1, LIMIT);
-    // What cannot be read changes nothing.
+    // An unreadable credential changes nothing.
     sandbox.write("dev-1.conn", "nonsense");
     agent.says("the credential stays as it was", 1, LIMIT);
     sandbox.write("dev-1.conn", &right);
@@ -232,7 +232,7 @@ fn systemd_credentials_replace_files_that_the_service_cannot_read() {
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     fs::create_dir(sandbox.path("credentials")).unwrap();
     let credential = sandbox.write("credentials/connection-string", connection_string(&hub, "", ""));
-    // An access list shows as a group's right.
+    // An access control list shows as group permissions.
     fs::set_permissions(&credential, fs::Permissions::from_mode(0o440)).unwrap();
     for source in ["", "connection-string-file = \"/no/such/file\"\n"] {
         let config = format!("{source}ca-file = {}\n{ECHO}", quoted(&hub.dir.join("ca.pem")));

@@ -47,7 +47,7 @@ fn insecure_permissions_fail_the_check_but_not_the_running_agent() {
     echoes(&mut hub.helper(&sandbox));
     drop(running);
     assert!(fs::read_to_string(sandbox.path("above/audit.log")).unwrap().contains("\"end\""));
-    // What was refused before is refused still.
+    // A key that others can read is refused as before.
     set_mode(&key, 0o640);
     refused(&run(&mut agent(&[]), Stdin::Ends(b""), LIMIT), &format!("chmod 600 '{}'", key.display()));
     set_mode(&key, 0o600);

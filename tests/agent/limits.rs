@@ -53,9 +53,9 @@ fn idle_timeout_and_max_duration_end_streams() {
         std::thread::sleep(Duration::from_millis(100));
     }
     assert_eq!(event(&sandbox, "idle", "end")["reason"], "idle for 2s (idle-timeout)");
-    // A limit is no ordinary end: something may have been under way.
+    // A limit is not an ordinary end: bytes may have been in transit.
     assert_eq!(idle.helper.ends(SOON).code(), Some(75), "{}", idle.helper.stderr());
-    // It is still there, and then its time is up.
+    // It still works until max-duration ends it.
     busy.works();
     while begin.elapsed() < Duration::from_secs(7) && busy.helper.stderr().is_empty() {
         busy.helper.try_say("still busy\n");
@@ -81,7 +81,7 @@ fn streams_share_the_bandwidth_limit() {
             });
         }
     });
-    // Twice 300 kB, there and back.
+    // Two streams, 300 kB there and 300 kB back each.
     let took = begin.elapsed().as_secs_f64();
     assert!((2.8..6.0).contains(&took), "1.2 MB at 400 kB/s took {took} s");
 }
@@ -93,7 +93,7 @@ fn daily_bytes_ends_streams_and_rejects_new_ones() {
     let config = format!("daily-bytes = 100_000\naudit-log = \"audit.log\"\n{}", echo("*"));
     let mut agent = agent_with_config(&sandbox, &hub, DEVICE, &config);
     let mut small = EchoStream::open(&sandbox, &hub, "small");
-    // More than is under way at once: its end is not the user's.
+    // More than fits in transit, so that the limit ends the stream and not the user.
     let large = "x".repeat(4_000_000);
     ask(&sandbox, &hub, "large", &large);
     for stream in ["small", "large"] {

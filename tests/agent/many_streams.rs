@@ -47,7 +47,7 @@ fn fifty_simultaneous_streams_each_return_their_own_bytes() {
         streams.into_iter().map(|stream| stream.join().unwrap()).max().unwrap()
     });
     let agent_peak_kib = peak_rss_kib(agent.pid());
-    // Past the test runner's capture: the numbers are worth seeing when all is well.
+    // Directly to stderr, which the test runner does not capture: the figures are of interest when the test passes.
     writeln!(
         io::stderr(),
         "{STREAMS} streams: peak RSS of the agent {agent_peak_kib} KiB, of a helper {helper_peak_kib} KiB"
@@ -82,7 +82,7 @@ fn two_thousand_streams_leak_neither_memory_nor_descriptors() {
         "resident after each of {ROUNDS} rounds of {STREAMS} streams: {resident:?} KiB"
     )
     .unwrap();
-    // What the first rounds have grown, the allocator keeps; later ones are to find it again.
+    // The allocator keeps the memory of the first rounds; later rounds reuse it.
     let (first, last) = resident.split_at(ROUNDS / 2);
     let (first, last) = (first.iter().max().unwrap(), last.iter().min().unwrap());
     assert!(last < &(first + 1024), "{resident:?} KiB");
@@ -100,7 +100,7 @@ impl Opener {
         Self { runtime, client: HubClient::new(hub) }
     }
 
-    /// As many at once as a hub carries, each with a byte there and back.
+    /// At most 50 at once, a hub's quota, each with a byte there and back.
     fn open_and_close(&self, streams: usize) {
         let carried = Semaphore::new(50);
         let open = async || {

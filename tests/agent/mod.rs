@@ -1,4 +1,4 @@
-//! The device's side as a service: what it lets in, who it is, and how it lives.
+//! `iotstream agent`: which streams it accepts, how it logs in, and how it runs as a service.
 
 mod approval;
 mod audit_log;
@@ -22,10 +22,10 @@ use std::time::Duration;
 
 use crate::support::{Finished, Hub, LIMIT, Sandbox, Stdin, eventually, run};
 
-/// What the hub and the helper may take before somebody must have decided.
+/// Long enough for the hub and the helper, before any decision.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Asks for `stream`, says `text` and takes what comes until the end.
+/// Opens `stream` with a helper, sends `text` and reads to the end.
 fn ask(sandbox: &Sandbox, hub: &Hub, stream: &str, text: &str) -> Finished {
     let mut helper = hub.helper(sandbox);
     run(helper.args(["--stream", stream, crate::support::DEVICE]), Stdin::Ends(text.as_bytes()), LIMIT)

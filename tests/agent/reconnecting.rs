@@ -12,7 +12,7 @@ use crate::support::{DEVICE, EchoStream, Hub, Process, Sandbox, agent_with_confi
 
 const ECHO: &str = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
 
-/// A TCP proxy on loopback whose connections can be stalled, as by a network that has gone, or cut.
+/// A TCP proxy on loopback whose connections can be cut, or stalled as by a network that is gone.
 #[derive(Clone, Default)]
 struct Wire(Arc<(Mutex<WireState>, Condvar)>);
 
@@ -32,7 +32,7 @@ impl Wire {
         std::thread::spawn(move || {
             for near in listener.incoming() {
                 let near = near.unwrap();
-                // The hub may be away; then the connection ends at once.
+                // The hub may be down; then the connection ends at once.
                 let Ok(far) = TcpStream::connect(&target) else { continue };
                 let mut state = wire.0.0.lock().unwrap();
                 state.accepted += 1;
@@ -52,7 +52,7 @@ impl Wire {
         let mut block = [0; 16_384];
         while let Ok(count @ 1..) = from.read(&mut block) {
             let (state, changed) = &*self.0;
-            // Bytes that were on a stalled wire are lost with it.
+            // Bytes on a stalled connection are lost.
             let state = changed
                 .wait_while(state.lock().unwrap(), |state| state.stalled && state.open.contains_key(&id));
             if !state.unwrap().open.contains_key(&id) || to.write_all(&block[..count]).is_err() {
@@ -65,23 +65,23 @@ impl Wire {
     fn cut(&self, id: usize) {
         if let Some(ends) = self.0.0.lock().unwrap().open.remove(&id) {
             for end in ends {
-                // Either may have ended before.
+                // Either may have ended already.
                 let _ = end.shutdown(std::net::Shutdown::Both);
             }
         }
         self.0.1.notify_all();
     }
 
-    /// Connections neither carry nor end any more.
+    /// Connections no longer carry bytes, and do not end.
     fn stall(&self) {
         self.0.0.lock().unwrap().stalled = true;
     }
 
-    /// New connections work again; those that were stalled stay so.
+    /// New connections work again; stalled ones stay stalled.
     fn heal(&self) {
         let mut state = self.0.0.lock().unwrap();
         state.stalled = false;
-        // Out of the table and without a word to either end.
+        // Forgotten rather than closed: neither end must learn of it.
         std::mem::forget(std::mem::take(&mut state.open));
         drop(state);
     }
@@ -92,14 +92,14 @@ impl Wire {
     }
 }
 
-/// An agent whose MQTT goes over a wire of its own, and its streams past it.
+/// An agent whose MQTT goes through `wire`, while its streams do not.
 fn agent_over(sandbox: &Sandbox, hub: &Hub, wire: &Wire) -> Process {
     let port = wire.to(hub.mqtts.clone());
     let config = format!("transport = \"mqtt\"\nmqtt-port = {port}\nkeepalive = \"2s\"\n{ECHO}");
     agent_with_config(sandbox, hub, DEVICE, &config)
 }
 
-/// The longest that the agent has announced to wait since `said` was all it had said.
+/// The sum of the waits that the agent has announced after the first `said` bytes of its log.
 fn announced(agent: &Process, said: usize) -> f64 {
     let text = agent.stderr();
     let waits = text[said..]
@@ -126,7 +126,7 @@ fn a_lost_hub_connection_is_restored_and_no_stream_is_lost() {
         live.works();
         ask(&sandbox, &hub, "echo", "new").succeeded();
     }
-    // Nothing tells the agent that the network has gone but that nobody answers its ping.
+    // Only the missing answer to its ping tells the agent that the network is gone.
     wire.stall();
     agent.says("no answer to PINGREQ", 1, Duration::from_secs(40));
     live.works();
@@ -152,7 +152,7 @@ fn the_agent_reconnects_each_of_twenty_times_the_hub_is_killed() {
         let took = begin.elapsed().as_secs_f64();
         let announced = announced(&agent, said);
         assert!(took < announced + 2.0, "round {round}: {took} s, with {announced} s announced");
-        // An offer makes the session a good one: the next failure is a first one again.
+        // An offer resets the backoff: the next failure is the first one again.
         ask(&sandbox, &hub, "echo", "back").succeeded();
     }
 }
@@ -164,7 +164,7 @@ fn a_hub_that_was_down_for_a_while_is_reached_within_five_seconds() {
     let mut hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let mut agent = agent_with_config(&sandbox, &hub, DEVICE, ECHO);
     hub.process.kill();
-    // Doubled each time, the next wait would be sixteen seconds.
+    // If it doubled each time, the next wait would be sixteen seconds.
     agent.says("trying again", 6, SOON);
     hub.restart(&sandbox);
     let begin = Instant::now();

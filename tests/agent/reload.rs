@@ -28,7 +28,7 @@ fn an_offer_that_awaits_approval_survives_a_reload() {
         asking.join().unwrap()
     });
     assert_eq!(done.succeeded().text(), "let me in");
-    // And only then a new session began.
+    // Only then does the agent connect again.
     agent.says("in service", 2, SOON);
     ask(&sandbox, &hub, "echo", "again").succeeded();
 }

@@ -21,7 +21,7 @@ fn sigterm_gives_open_streams_time_to_end() {
         events.last().unwrap()["reason"].as_str().unwrap().to_owned()
     };
 
-    // A stream that ends in time is not hurried.
+    // A stream that ends in time is left alone.
     let mut agent = start("60s");
     let mut live = EchoStream::open(&sandbox, &hub, "echo");
     agent.signal(Signal::TERM);
@@ -31,14 +31,14 @@ fn sigterm_gives_open_streams_time_to_end() {
     assert_eq!(agent.ends(SOON).code(), Some(0));
     assert_eq!(ends(&mut live), "the user ended");
 
-    // One that does not is told to.
+    // One that does not is ended.
     let mut agent = start("1s");
     let mut live = EchoStream::open(&sandbox, &hub, "echo");
     agent.signal(Signal::TERM);
     assert_eq!(agent.ends(SOON).code(), Some(0));
     assert_eq!(ends(&mut live), "the agent was stopped");
 
-    // And whoever cannot wait says so twice.
+    // A second signal ends all streams at once.
     let mut agent = start("60s");
     let mut live = EchoStream::open(&sandbox, &hub, "echo");
     agent.signal(Signal::TERM);

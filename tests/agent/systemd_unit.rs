@@ -8,7 +8,7 @@ use crate::support::{DEVICE, LIMIT, Sandbox, Stdin, Testbed, agent_with_config, 
 const TCP: &str = "[[target]]\nstream = \"ssh\"\nconnect = \"127.0.0.1:22\"\n";
 const SSHD: &str = "[[target]]\nstream = \"ssh\"\ncommand = [\"/usr/sbin/sshd\", \"-i\"]\n";
 
-/// What `systemd-analyze security` may find of each, in tenths of a point. Up to 50 is what systemd calls "OK".
+/// The highest exposure that `systemd-analyze security` may report, in tenths of a point. systemd calls up to 50 "OK".
 const EXPOSED: [(&str, &str); 2] = [(TCP, "20"), (SSHD, "48")];
 
 fn printed(sandbox: &Sandbox, config: &str) -> String {
@@ -32,8 +32,8 @@ fn the_unit_is_as_hardened_as_its_targets_allow() {
     }
 }
 
-/// Whatever the unit takes away from the agent's capabilities, a session logs in, copies, and has another user's shell.
-/// The rest of the unit takes a systemd to be tried with.
+/// With the capabilities that the unit leaves, a session logs in, copies files, and runs another user's shell. The rest
+/// of the unit can only be tested with a running systemd.
 #[test]
 fn a_command_target_keeps_the_capabilities_that_sshd_needs() {
     if !rustix::process::getuid().is_root() {
@@ -51,7 +51,7 @@ fn a_command_target_keeps_the_capabilities_that_sshd_needs() {
             "[[target]]\nstream = \"ssh\"\ncommand = [{:?}, \"-i\", \"-f\", {:?}]\n",
             files.sshd, files.config
         );
-        // Writes the configuration, and shows that it is one.
+        // This writes the configuration, and shows that it is valid.
         drop(agent_with_config(sandbox, hub, DEVICE, &target));
         let mut command = sandbox.command(need("setpriv"));
         command.arg("--bounding-set").arg(bounding).arg("--inh-caps=-all");

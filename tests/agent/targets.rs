@@ -15,7 +15,7 @@ fn a_target_may_be_a_unix_socket() {
             let sshd = TcpStream::connect(("127.0.0.1", port)).unwrap();
             let (mut up, mut down) = (from_agent.try_clone().unwrap(), from_agent);
             let (mut into_sshd, mut out_of_sshd) = (sshd.try_clone().unwrap(), sshd);
-            // Either side may break off: then the copy ends, which is all there is to do.
+            // Either side may disconnect, which ends the copy.
             let forth = thread::spawn(move || {
                 let _ = io::copy(&mut up, &mut into_sshd);
                 let _ = into_sshd.shutdown(Shutdown::Write);

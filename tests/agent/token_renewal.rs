@@ -14,7 +14,7 @@ use crate::support::{
 
 const RENEWALS: usize = 30;
 
-/// Sends random bytes through an ssh session that gives them back, until it is told to end; the hashes of both.
+/// Sends random bytes through an ssh session that echoes them, until `over` is set. Returns both hashes and the count.
 fn transfer(testbed: &Testbed, over: &AtomicBool) -> (String, String, u64) {
     let mut ssh = testbed.openssh("ssh");
     ssh.args([DEVICE, "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -54,7 +54,7 @@ impl Drop for Over<'_> {
 #[test]
 fn thirty_renewals_lose_no_stream_and_no_byte() {
     let _quiet = timed();
-    // Renewed after 85 % of a life of 2 to 3 s. The bandwidth keeps the transfer going without a burden on other tests.
+    // A token is renewed after 85 % of its life of 2 to 3 s. The bandwidth limit keeps the machine's load low.
     let testbed = Testbed::start_with(|sandbox, hub, _, port| {
         let config = format!(
             "token-life = 3\nbandwidth = 2_000_000\n[[target]]\nstream = \"ssh\"\nconnect = \"127.0.0.1:{port}\"\n"
@@ -67,11 +67,11 @@ fn thirty_renewals_lose_no_stream_and_no_byte() {
     let mut opened = 0;
     let (sent, received, bytes) = std::thread::scope(|scope| {
         let transfer = scope.spawn(|| transfer(&testbed, &over));
-        // A failure in between must not leave the transfer running.
+        // A failure must not leave the transfer running.
         let _over = Over(&over);
         eventually(Duration::from_secs(180), || {
             assert!(!transfer.is_finished(), "the transfer has ended");
-            // New streams come in whatever is being renewed.
+            // New streams are accepted during renewals.
             let echoed = format!("echo {opened}");
             let done =
                 run(testbed.openssh("ssh").args([DEVICE, &echoed]), Stdin::Ends(b""), LIMIT).succeeded();
@@ -92,7 +92,7 @@ fn thirty_renewals_lose_no_stream_and_no_byte() {
     for trouble in ["trying again", "leaving:", "no answer"] {
         assert!(!said.contains(trouble), "{trouble}: {said}");
     }
-    // Past the test runner's capture.
+    // Directly to stderr, which the test runner does not capture.
     writeln!(std::io::stderr(), "{RENEWALS} renewals: {bytes} bytes there and back, {opened} new streams")
         .unwrap();
 }

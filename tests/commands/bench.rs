@@ -66,7 +66,7 @@ fn bench_transfers_the_stated_size_each_way() {
 fn an_upload_is_timed_at_the_receiver() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
-    // Half a second's worth each, as slowly as the device takes and gives it.
+    // Half a second's worth of the agent's bandwidth.
     let _agent = agent_with_config(
         &sandbox,
         &hub,

@@ -6,13 +6,13 @@ use std::process::Command;
 
 use crate::support::{DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, Terminal, agent, need, run, serve};
 
-/// Checks and returns the exit status with `what status` of each finding.
+/// Runs the check, and returns the exit status and `CHECK STATUS` of each finding.
 fn findings(sandbox: &Sandbox, hub: &Hub, args: &[&str]) -> (i32, Vec<String>) {
     let (exit, found) = details(sandbox, hub, args);
     (exit, found.into_iter().map(|(finding, _)| finding).collect())
 }
 
-/// The same, each with its detail.
+/// The same, with the detail of each finding.
 fn details(sandbox: &Sandbox, hub: &Hub, args: &[&str]) -> (i32, Vec<(String, String)>) {
     let mut check: Command = sandbox.iotstream();
     check.args(["check", "--json", "--connect-timeout", "1s", "--response-timeout", "2s", "--config"]);
@@ -33,12 +33,12 @@ fn details(sandbox: &Sandbox, hub: &Hub, args: &[&str]) -> (i32, Vec<(String, St
 }
 
 fn ssh_server(mut stream: std::net::TcpStream) {
-    // Whoever only checks is gone when it has read this.
+    // The check disconnects when it has read this.
     let _ = stream.write_all(b"SSH-2.0-test\r\n");
     let _ = std::io::copy(&mut stream, &mut std::io::sink());
 }
 
-/// The phase that fails, while no other does.
+/// The one step that fails.
 fn failing(found: &[String]) -> &str {
     let mut failing = found.iter().filter_map(|finding| finding.strip_suffix(" fail"));
     let first = failing.next().expect("something fails");
@@ -91,7 +91,7 @@ fn each_fault_fails_its_own_step_with_its_exit_status() {
         let sandbox = Sandbox::new();
         let inject: &[&str] = if fault.is_empty() { &[] } else { &["--inject", fault] };
         let hub = Hub::start(&sandbox, &[&["--device", DEVICE], inject].concat());
-        // A device's token is no good either where the hub's clock is off.
+        // With a wrong clock at the hub, the device's token is refused, too.
         let in_service = !fault.starts_with("clock");
         let _agent = in_service.then(|| agent(&sandbox, &hub, DEVICE, &[("ssh", serve(ssh_server))]));
         let (status, found) = findings(&sandbox, &hub, args);
@@ -135,8 +135,8 @@ fn the_text_output_has_a_line_per_step_and_a_hint() {
     assert!(done.text().contains("skip  gateway"), "{}", done.text());
 }
 
-/// What only a hub's owner or another program can do to a device: a request with a policy's key, or a connection that
-/// does not listen for streams.
+/// What a hub's owner or another program may do to a device: disable it with a policy's key, or connect as the device
+/// and not subscribe to streams.
 const OTHER: &str = r#"
 import base64, hashlib, hmac, http.client, os, ssl, struct, socket, sys, time, urllib.parse
 

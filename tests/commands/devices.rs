@@ -1,4 +1,4 @@
-//! `iotstream devices`, and the names that it makes known.
+//! `iotstream devices`, and the cache of device ids that it fills.
 
 use std::fs;
 use std::process::Command;
@@ -7,7 +7,7 @@ use crate::support::{Hub, LIMIT, Sandbox, Stdin, agent, finish, mode, run};
 
 const UNAVAILABLE: i32 = 69;
 
-/// `iotstream devices` with the hub's own profile.
+/// `iotstream devices` with the hub's profile.
 fn devices(sandbox: &Sandbox, hub: &Hub, args: &[&str]) -> Command {
     let mut command = sandbox.iotstream();
     command.arg("devices").arg("--config").arg(hub.dir.join("profiles.toml")).args(args);
@@ -76,7 +76,7 @@ fn a_refusal_to_list_devices_is_reported() {
     let hub = Hub::start(&sandbox, &[]);
     let profiles = hub.dir.join("profiles.toml");
     let text = fs::read_to_string(&profiles).unwrap();
-    // A policy that has another key.
+    // The policy `device` has another key.
     fs::write(&profiles, text.replace("SharedAccessKeyName=service", "SharedAccessKeyName=device")).unwrap();
     let done = finish(&mut devices(&sandbox, &hub, &[]));
     assert_eq!(done.status.code(), Some(77), "{}", done.stderr);

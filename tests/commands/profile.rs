@@ -88,13 +88,13 @@ fn a_connection_string_typed_at_the_terminal_is_not_echoed() {
     terminal.types_until("echo ended with $?\n", "ended with 0");
     assert!(!terminal.text().contains("SharedAccessKey"), "{}", terminal.text());
     assert!(fs::read_to_string(&file).unwrap().contains(STRING.trim()));
-    // A line that was broken in copying is put together, and nothing of it is left for the shell.
+    // A line that was broken in copying is joined, and nothing of it is left for the shell.
     fs::remove_file(&file).unwrap();
     let mut terminal = asked(&sandbox);
     terminal.types(&STRING.replacen("AccessKey", "Access\nKey", 1));
     terminal.types_until("echo ended with $?\n", "ended with 0");
     assert!(fs::read_to_string(&file).unwrap().contains(STRING.trim()));
-    // What is typed is seen again.
+    // The terminal echoes again.
     terminal.types_until("true still echoed\n", "still echoed");
 }
 

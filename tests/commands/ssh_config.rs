@@ -11,7 +11,7 @@ use crate::support::{
 
 const SHELLS: [&str; 7] = ["sh", "dash", "bash", "ksh", "zsh", "fish", "tcsh"];
 
-/// A hub with the device GW-07 in service, and a new user: an empty home, and this program somewhere else.
+/// A hub with the device GW-07 in service, and a new user: an empty home, and the program in another directory.
 struct NewUser {
     _agent: Process,
     _sshd: Sshd,
@@ -22,7 +22,7 @@ struct NewUser {
 }
 
 impl NewUser {
-    /// `directory` is where the program is.
+    /// With the program in `directory`.
     fn new(directory: &str) -> Self {
         let sandbox = Sandbox::new();
         let files = SshFiles::make(&sandbox);
@@ -33,7 +33,7 @@ impl NewUser {
         fs::create_dir(&home).unwrap();
         fs::create_dir_all(&directory).unwrap();
         let program = directory.join("iotstream");
-        // By another process: what this one has open for writing is busy in whatever another test starts meanwhile.
+        // Copied by another process: a file that this one has open for writing could not be run while other tests fork.
         finish(sandbox.command("cp").arg(env!("CARGO_BIN_EXE_iotstream")).arg(&program)).succeeded();
         let host_key = fs::read_to_string(sandbox.path("host_key.pub")).unwrap();
         sandbox.write("known", format!("gw-07.factory {host_key}"));
@@ -46,7 +46,7 @@ impl NewUser {
         command
     }
 
-    /// ssh as it would find its configuration, were this home the one in the system's list of users.
+    /// ssh with the configuration in this home; by itself it takes the home from the system's list of users.
     fn ssh(&self, shell: &Path) -> Command {
         let mut ssh = self.sandbox.command(need("ssh"));
         ssh.env("HOME", &self.home).env("SHELL", shell);
@@ -60,7 +60,7 @@ impl NewUser {
         ssh
     }
 
-    /// With the case that only `--name` keeps, so that its quotes are seen to be gone.
+    /// The name's case is kept by `--name` alone, which shows that the shell removed its quotes.
     #[track_caller]
     fn reaches_the_device_from(&self, shell: &Path) {
         let done = finish(self.ssh(shell).args(["GW-07.factory", "echo reached"]));
@@ -162,7 +162,7 @@ fn diff_previews_write_applies_once_and_remove_undoes() {
     assert_eq!(again.text(), "nothing to change\n");
     assert_eq!(fs::read_to_string(&config).unwrap(), written);
     assert_eq!(finish(&mut user.iotstream(&["ssh-config", "--diff"])).succeeded().text(), "");
-    // What follows the Include is still the other host's alone.
+    // What follows the Include still applies to the other host alone.
     let seen = finish(user.ssh(Path::new("/bin/sh")).args(["-G", "other"])).succeeded();
     assert!(seen.text().contains("user me\n") && !seen.text().contains("proxycommand"), "{}", seen.text());
 

@@ -10,7 +10,7 @@ fn the_examples_in_the_manual_pages_work() {
     pages.sort();
     for page in pages {
         let mut examples = examples(&fs::read_to_string(&page).unwrap());
-        // What says nothing of itself is something to look at.
+        // A block without a language is an illustration.
         examples.retain(|example| !example.how.is_empty());
         assert!(!examples.is_empty(), "{} has no examples", page.display());
         let mut reader = Reader::new(&examples);

@@ -19,7 +19,7 @@ pub struct Example {
     pub text: String,
 }
 
-/// The code of a page; what its fence says is how it is to be run.
+/// The code blocks of a page; the info string of a fence says how to run one.
 pub fn examples(prose: &str) -> Vec<Example> {
     let (mut examples, mut inside) = (Vec::<Example>::new(), false);
     for event in Parser::new(prose) {
@@ -40,12 +40,12 @@ pub fn examples(prose: &str) -> Vec<Example> {
     examples
 }
 
-/// A reader with the device gw-07 at work, gw-08 off, and a profile, but for what the examples see to themselves.
+/// A reader with the device gw-07 online, gw-08 offline, and a profile, except for what the examples set up themselves.
 pub struct Reader {
-    // In the order in which they are to end: the directory last.
+    // In the order in which they end: the directory last.
     servers: Vec<Process>,
     _sshd: Sshd,
-    /// What is not in a reader's place here: ports and directories of the system's.
+    /// Ports, directories and names in the examples, and what replaces them here.
     places: Vec<(&'static str, String)>,
     hub: Hub,
     sandbox: Sandbox,
@@ -103,18 +103,18 @@ impl Reader {
         path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
         let mut shell = self.sandbox.command("sh");
         shell.args(["-e", "-c", text]).env("PATH", std::env::join_paths(path).unwrap());
-        // The emulator stands for a hub that everybody trusts, and has no time to wait for a device that is off.
+        // The emulator stands for a hub that every system trusts; a device that is offline should not take long.
         shell.env("SSL_CERT_FILE", self.hub.dir.join("ca.pem")).env("IOTSTREAM_CONNECT_TIMEOUT", "1s");
         shell
     }
 
     /// # Panics
-    /// When it does not do what it says, or nobody knows how to follow it.
+    /// When the example does not work, or its info string is unknown.
     pub fn follows(&mut self, example: &Example) {
         let text = self.here(&example.text);
         match example.how.split_once(' ').unwrap_or((&example.how, "")) {
             ("sh", "") => {
-                // What a person pastes there is the device's connection string.
+                // What a person pastes is the device's connection string.
                 let pasted = fs::read(self.hub.device_file("gw-07")).unwrap();
                 let stdin = if text.contains("# paste") { Stdin::Ends(&pasted) } else { Stdin::Ends(b"") };
                 let done = run(&mut self.shell(&text), stdin, LIMIT);
@@ -129,7 +129,7 @@ impl Reader {
             }
             ("console", "") => self.sits_through(&text),
             ("toml" | "sshconfig", file) if !file.is_empty() => self.writes(file, &text),
-            // What takes more than a test may change, such as the hosts file.
+            // This would change the system, such as the hosts file.
             ("text", "") => {}
             (how, _) => panic!("nobody knows how to follow '{how}':\n{text}"),
         }
@@ -167,8 +167,8 @@ impl Reader {
     }
 }
 
-/// What the examples run besides iotstream: ssh without the user's own settings, and what would ask the cloud or a
-/// secret store.
+/// The programs that the examples run besides iotstream: ssh without the user's own settings, and stand-ins for those
+/// that would ask the cloud or a secret store.
 fn install_programs(sandbox: &Sandbox, hub: &Hub) {
     let at = |name: &str| sandbox.path(name).display().to_string();
     let ssh = format!(

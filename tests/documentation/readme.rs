@@ -8,7 +8,7 @@ use crate::support::{LIMIT, Sandbox, Stdin, run};
 
 const README: &str = include_str!("../../README.md");
 
-/// The blocks that are not run here, by their first lines, and why not.
+/// The blocks that are not run here, by their first lines, and the reason.
 const LEFT_OUT: [(&str, &str); 5] = [
     ("tests/demo", "builds for release; tests/commands/demo.rs runs the demo that it ends in"),
     ("tests/run", "is what runs this test"),
@@ -37,7 +37,7 @@ fn the_commands_in_the_readme_work() {
     }
     for section in README.split("\n## ") {
         let mut examples = examples(section);
-        // Pictures say that they are: what says nothing is followed, and that fails.
+        // Illustrations are marked as text; a block without an info string fails.
         examples.retain(|example| example.how != "text" && !is_left_out(example));
         if examples.is_empty() {
             continue;
@@ -77,10 +77,10 @@ fn the_troubleshooting_table_has_exactly_the_steps_of_check() {
     let sandbox = Sandbox::new();
     let done = run(sandbox.iotstream().args(["check", "--json", "nobody"]), Stdin::Ends(b""), LIMIT);
     let found: serde_json::Value = serde_json::from_str(done.text()).expect("JSON on stdout");
-    // Where there is no profile, the first one fails and all others are skipped.
+    // Without a profile the first step fails and all others are skipped.
     let found = found.as_array().unwrap().iter().map(|finding| finding["check"].as_str().unwrap().to_owned());
     let mut phases: Vec<String> = found.collect();
-    // Those that are seen only where they fail have errors of their own.
+    // Steps that appear only when they fail have errors named for them.
     let errors = MESSAGES.split("\n\n").filter(|record| record.starts_with("Network:"));
     for error in errors.map(|record| record.lines().nth(1).unwrap()) {
         let phase = error.trim_start_matches("iotstream: error: ").split_once(':').unwrap().0.to_owned();

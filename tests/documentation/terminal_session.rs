@@ -1,6 +1,6 @@
 //! A terminal session, as a page shows it: each command after a `$`, and its output below.
 
-/// The commands of a session, each with what it says.
+/// The commands of a session, each with its output.
 ///
 /// # Panics
 /// When the session does not begin with a command.
@@ -18,15 +18,15 @@ pub fn commands(session: &str) -> Vec<(&str, String)> {
     commands
 }
 
-/// Whether a command that says this ends with another status than 0.
+/// Whether a command with this output ends with a status other than 0.
 pub fn fails(said: &str) -> bool {
     said.lines().any(|line| {
         line.contains("error: ") || line.starts_with("Received disconnect") || line.starts_with("fail ")
     })
 }
 
-/// Whether what was said is what a page shows: `…` is anything, spaces and figures with their units may differ. Where
-/// `…` is the last line, others may come between, for two programs may talk there at once.
+/// Whether the output is as a page shows it: `…` stands for anything, spaces and figures with their units may differ.
+/// When `…` is the last line, other lines may come between, for two programs may write at once.
 pub fn shows(shown: &str, said: &str) -> bool {
     let (shown, said) = (gist(shown), gist(said));
     let (shown, said): (Vec<_>, Vec<_>) = (shown.lines().collect(), said.lines().collect());
@@ -36,7 +36,7 @@ pub fn shows(shown: &str, said: &str) -> bool {
     }
 }
 
-/// Whether a line is as shown.
+/// Whether a line is as the page shows it.
 fn is(shown: &str, said: &str) -> bool {
     let Some((first, more)) = shown.split_once('…') else { return shown == said };
     let (between, last) = more.rsplit_once('…').unwrap_or(("", more));
@@ -44,7 +44,7 @@ fn is(shown: &str, said: &str) -> bool {
     middle.is_some_and(|middle| has_in_order(middle, between.split('…')))
 }
 
-/// Whether a text has all the parts, one behind the other.
+/// Whether a text has all the parts, in this order.
 pub fn has_in_order<'a>(text: &str, mut parts: impl Iterator<Item = &'a str>) -> bool {
     parts.try_fold(text, |rest, part| Some(rest.split_once(part)?.1)).is_some()
 }
@@ -55,7 +55,7 @@ fn gist(text: &str) -> String {
         text.trim().lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     let (mut gist, mut before, mut in_figure) = (String::new(), ' ', false);
     for c in lines.join("\n").chars() {
-        // A digit in a word, as in gw-07, is no figure.
+        // A digit in a word, as in gw-07, is not a figure.
         let begins = !in_figure && c.is_ascii_digit() && !(before.is_alphanumeric() || before == '-');
         in_figure = begins || in_figure && (c.is_ascii_digit() || c == '.');
         match (begins, in_figure) {

@@ -25,7 +25,7 @@ async fn either_side_may_join_first_and_its_bytes_are_kept() {
     let (answer, (offer, mut device)) = soon(async {
         tokio::join!(hub.initiate(SSH, &[]), async {
             let (_, offer) = mqtt.offer().await;
-            // Before its own accept, as the C sample does.
+            // It joins before it accepts, as the C sample does.
             let mut device = hub.join(&offer.url, &offer.token).await.unwrap();
             send(&mut device, b"SSH-2.0-early\r\n").await;
             device.send(Message::Ping("x".into())).await.unwrap();
@@ -139,7 +139,7 @@ async fn a_close_follows_the_data_and_does_not_stop_the_other_direction() {
     }
     service.send(Message::Close(None)).await.unwrap();
     assert_eq!(receive(&mut device, 180_000).await.len(), 180_000);
-    // The device has not read the Close yet: what it says now still arrives.
+    // The device has not read the Close yet: what it sends now still arrives.
     for _ in 0..3 {
         send(&mut device, &vec![6; 60_000]).await;
     }
@@ -178,7 +178,7 @@ async fn a_stalled_reader_stops_the_sender() {
         sent += block.len();
         assert!(sent < 256 << 20, "nothing stops the sender");
     }
-    // It goes on where it was: nothing is lost.
+    // The stream goes on, and nothing is lost.
     let reading = async {
         while let Some(Ok(message)) = device.next().await {
             if message.is_close() {

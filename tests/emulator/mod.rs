@@ -1,4 +1,4 @@
-//! The emulator, driven by raw clients over real TLS, which share no code with the project's own clients.
+//! `iotstream emulator`, tested with raw clients over real TLS that share no code with the project's own clients.
 
 mod authorization;
 mod command;

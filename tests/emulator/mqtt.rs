@@ -70,7 +70,7 @@ async fn subscriptions_are_granted_or_refused() {
     device.send(&packet(0x32, &body)).await;
     assert_eq!(device.next().await, Some((0x40, vec![0, 9])));
 
-    // Unsubscribed, the device counts as not there.
+    // Without a subscription the device counts as offline.
     device.send(&packet(0xA2, &[&[0, 8][..], &text(FILTERS[0])].concat())).await;
     assert_eq!(device.next().await, Some((0xB0, vec![0, 8])));
     assert_eq!(hub.initiate(SSH, &[]).await.code(), 404_103);
@@ -103,12 +103,12 @@ async fn each_identity_has_one_connection() {
 #[tokio::test]
 async fn expiry_silence_and_violations_end_a_connection() {
     let hub = Emulator::start("");
-    // The token's end.
+    // The token expires.
     let mut mqtt = Mqtt { io: hub.tls(hub.mqtts).await };
     let token = hub.device_token("dev-1", None, unix_seconds() + 2);
     assert_eq!(mqtt.connect("dev-1", "localhost/dev-1/?api-version=x", &token).await, 0);
     assert_eq!(mqtt.next().await, None);
-    // Silence for one and a half times the keepalive.
+    // The device is silent for one and a half times the keepalive.
     let mut mqtt = Mqtt { io: hub.tls(hub.mqtts).await };
     let token = hub.device_token("dev-1", None, in_an_hour());
     mqtt.send(&connect("dev-1", "localhost/dev-1/?api-version=x", &token, 1)).await;
@@ -116,7 +116,7 @@ async fn expiry_silence_and_violations_end_a_connection() {
     let start = std::time::Instant::now();
     assert_eq!(mqtt.next().await, None);
     assert!(start.elapsed().as_millis() >= 1400, "{:?}", start.elapsed());
-    // A second CONNECT, a packet before it, one that is too large, and what is no MQTT at all.
+    // A second CONNECT, a packet before CONNECT, one that is too large, and bytes that are not MQTT.
     let twice = connect("dev-1", "localhost/dev-1/?api-version=x", &token, 60).repeat(2);
     let large = [0x30, 0xff, 0xff, 0xff, 0x7f];
     for bytes in

@@ -1,4 +1,4 @@
-//! The registry of devices, and what its clients read of them.
+//! The device registry, and what its clients read.
 
 use serde_json::json;
 
@@ -29,7 +29,7 @@ async fn the_registry_creates_lists_and_deletes_devices() {
     let twin_of = |device: &str, module: &str, state: &str| (200, device.into(), module.into(), state.into());
     assert_eq!(twin("service", "dev-1").await, twin_of("dev-1", "", "Connected"));
     assert_eq!(twin("iothubowner", "dev-1/modules/mod").await, twin_of("dev-1", "mod", "Disconnected"));
-    // Reading the registry is not enough for twins [D].
+    // Permission to read the registry is not enough to read twins [D].
     for (policy, path, status) in [
         ("registryReadWrite", "dev-1", 401),
         ("service", "nobody", 404),

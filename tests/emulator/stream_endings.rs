@@ -18,7 +18,7 @@ async fn stream(hub: &Emulator) -> (Mqtt<Tls>, WebSocketStream<Tls>, WebSocketSt
     (mqtt, service, device)
 }
 
-/// Sends until nothing is taken any more; how much that was.
+/// Sends until the connection is full. Returns how much was sent.
 async fn fill(side: &mut WebSocketStream<Tls>) -> usize {
     let block = vec![0; 65_536];
     let mut sent = 0;
@@ -29,7 +29,7 @@ async fn fill(side: &mut WebSocketStream<Tls>) -> usize {
     sent
 }
 
-/// Waits until a connection that is not read from is told to have ended.
+/// Waits for the reset of a connection that nobody reads.
 async fn is_reset(side: &WebSocketStream<Tls>) {
     let tcp = side.get_ref().get_ref().0;
     let ready = soon(tcp.ready(Interest::ERROR)).await.unwrap();
@@ -39,7 +39,7 @@ async fn is_reset(side: &WebSocketStream<Tls>) {
 #[tokio::test]
 async fn a_side_that_does_not_read_learns_that_the_other_was_killed() {
     let hub = Emulator::start("");
-    // With more than the gateway takes, and with what the kernel alone keeps for the device.
+    // With more than the gateway takes, and with an amount that the kernel's buffers for the device hold.
     for more in [true, false] {
         let (_mqtt, mut service, device) = stream(&hub).await;
         if more {
@@ -50,7 +50,7 @@ async fn a_side_that_does_not_read_learns_that_the_other_was_killed() {
             }
             service.flush().await.unwrap();
         }
-        // As the kernel ends the connection of a program that was killed.
+        // The kernel closes the connection of a killed program in the same manner.
         let start = Instant::now();
         drop(service);
         is_reset(&device).await;
@@ -69,7 +69,7 @@ async fn a_side_that_stalls_and_resumes_gets_everything_and_may_answer_late() {
         service.get_mut().write_all(&[0x88, 0x80, 0, 0, 0, 0]).await.unwrap();
         (receive(&mut service, 6).await, end(&mut service).await)
     });
-    // Longer than anybody waits for one who is gone.
+    // Longer than the gateway waits for a side that is gone.
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(receive(&mut device, 200 * 65_536).await.len(), 200 * 65_536);
     device.get_mut().write_all(b"\x82\x86\0\0\0\0answer\x88\x80\0\0\0\0").await.unwrap();
@@ -91,7 +91,7 @@ async fn a_user_may_read_late_after_both_sides_have_closed() {
         device.get_mut().write_all(&[0x88, 0x80, 0, 0, 0, 0]).await.unwrap();
         device.get_mut().shutdown().await.unwrap();
     });
-    // Longer than a device that is left is waited for.
+    // Longer than the gateway waits for a device whose user is gone.
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(receive(&mut service, 100 * 65_535).await.len(), 100 * 65_535);
     assert_eq!(end(&mut service).await, Some((1000, String::new())));

@@ -33,7 +33,7 @@ async fn a_device_accepts_or_rejects_a_stream() {
     let (accepted, offer) = soon(async {
         tokio::join!(hub.initiate(SSH, &[(CONNECT, "30"), (RESPONSE, "30.5")]), async {
             let (topic, offer) = device.offer().await;
-            // What the C# SDK wants: exactly five parts between slashes.
+            // The C# SDK expects exactly five parts between slashes.
             assert_eq!(topic.split('/').count(), 5, "{topic}");
             device.answer(200, &offer.request_id).await;
             offer
@@ -100,14 +100,14 @@ async fn a_request_for_an_offline_device_waits_and_then_fails() {
     assert_eq!(offline.failure()["message"], "Timed out waiting for device to connect.");
     assert_eq!(offline.failure()["info"]["timeout"], "00:00:00");
 
-    // Online and not subscribed is no better.
+    // A device that is online but not subscribed counts as offline.
     let mut mqtt = Mqtt { io: hub.tls(hub.mqtts).await };
     let token = hub.device_token("dev-1", None, in_an_hour());
     assert_eq!(mqtt.connect("dev-1", "localhost/dev-1/?api-version=x", &token).await, 0);
     let deaf = hub.initiate(SSH, &[(CONNECT, "0.1")]).await;
     assert_eq!((deaf.status, deaf.code()), (404, 404_103));
 
-    // A request that waits is served as soon as the device subscribes.
+    // A waiting request is served as soon as the device subscribes.
     let (answer, ()) = soon(async {
         tokio::join!(hub.initiate(SSH, &[(CONNECT, "60")]), async {
             let mut device = hub.device("dev-1", None).await;
@@ -127,7 +127,7 @@ async fn a_device_that_does_not_answer_or_disconnects_fails_the_request() {
     assert_eq!((silent.status, silent.code()), (504, 504_101));
     assert_eq!(silent.failure()["info"]["timeout"], "00:00:01");
     let (_, offer) = device.offer().await;
-    // Its answer comes too late, and does no harm.
+    // An answer that is too late does no harm.
     device.answer(200, &offer.request_id).await;
     assert_eq!(hub.join(&offer.url, &offer.token).await.unwrap_err(), 401);
 

@@ -10,7 +10,7 @@ use crate::support::hub_client::{Tls, soon};
 use crate::support::sas::in_an_hour;
 
 impl Emulator {
-    /// A device that is online over TLS and takes offers.
+    /// A device that is online over TLS and subscribed to offers.
     pub async fn device(&self, device: &str, module: Option<&str>) -> Mqtt<Tls> {
         let mut mqtt = Mqtt { io: self.tls(self.mqtts).await };
         let id = module.map_or_else(|| device.to_owned(), |module| format!("{device}/{module}"));

@@ -1,4 +1,4 @@
-//! TLS as odd clients speak it.
+//! TLS of unusual clients.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

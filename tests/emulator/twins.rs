@@ -57,7 +57,7 @@ async fn a_device_reports_properties_and_a_service_reads_them() {
 
     device.send(&report("2", r#"{"iotstream":{"agent":"1","gone":null},"n":1}"#)).await;
     assert_eq!(message(&mut device).await, ("$iothub/twin/res/204/?$rid=2&$version=2".into(), Value::Null));
-    // At QoS 1 the acknowledgement comes first.
+    // At QoS 1 the acknowledgement comes before the answer.
     let body = text("$iothub/twin/PATCH/properties/reported/?$rid=3");
     device.send(&packet(0x32, &[&body[..], &[0, 9], br#"{"n":null}"#].concat())).await;
     assert_eq!(device.next().await, Some((0x40, vec![0, 9])));
@@ -78,7 +78,7 @@ async fn a_device_reports_properties_and_a_service_reads_them() {
     assert!(twin["properties"]["desired"]["$metadata"]["$lastUpdated"].is_string());
     assert_eq!((twin["version"].clone(), twin["tags"].clone()), (json!(3), json!({})));
     assert!(twin["etag"].as_str().is_some_and(|tag| !tag.is_empty()));
-    // A module has its own.
+    // A module has its own twin.
     let module = hub.twin("/twins/dev-1/modules/mod?api-version=x").await;
     assert_eq!((module["moduleId"].clone(), module["version"].clone()), (json!("mod"), json!(1)));
 
@@ -86,7 +86,7 @@ async fn a_device_reports_properties_and_a_service_reads_them() {
     hub.restart(&["dev-1"]);
     assert_eq!(hub.twin(PATH).await["properties"], twin["properties"]);
     assert_eq!(hub.twin(PATH).await["etag"], twin["etag"]);
-    // A device that is made anew has nothing of the one before.
+    // A device that is deleted and created again starts with a new twin.
     for method in ["DELETE", "PUT"] {
         hub.as_policy("iothubowner", method, "/devices/dev-1?api-version=x", "").await;
     }
@@ -112,7 +112,7 @@ async fn a_service_changes_desired_properties_and_the_device_is_notified() {
     assert_eq!(topic, "$iothub/twin/PATCH/properties/desired/?$version=2");
     assert_eq!(desired, json!({ "rate": 5, "$version": 2 }));
 
-    // With the etag of before, and with none.
+    // With the previous etag, and with none.
     assert_eq!(hub.change("PATCH", PATH, Some(&tag), &body).await.status, 412);
     assert_eq!(
         hub.change("PATCH", PATH, None, &json!({ "properties": { "desired": { "rate": null } } }))

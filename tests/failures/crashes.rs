@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use crate::support::{DEVICE, LIMIT, Process, Stdin, Testbed, run};
 
-/// Within this, nothing that belongs to a broken session may be left.
+/// The limit within which nothing of a broken session is left.
 const GONE: Duration = Duration::from_secs(5);
-/// Within this, whoever was restarted is in service again.
+/// The limit within which a restarted process is in service again.
 const BACK: Duration = Duration::from_secs(20);
 
-/// An ssh session whose remote command has begun and lasts as long as its stdin.
+/// An ssh session whose remote command runs until its stdin ends.
 fn session(testbed: &Testbed) -> Process {
     let mut ssh = testbed.openssh("ssh");
     let mut session = Process::start("ssh", ssh.args([DEVICE, "echo up; exec cat"]));

@@ -1,4 +1,4 @@
-//! Hubs that send without end: memory stays bounded.
+//! Hubs that send without end: memory stays bounded, and the program stays responsive.
 
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::support::{
 
 const KEY: &str = "c2VjcmV0";
 
-/// The type of the next MQTT packet, and what is in it.
+/// The type and the body of the next MQTT packet.
 fn packet(stream: &mut impl Read) -> std::io::Result<(u8, Vec<u8>)> {
     let mut byte = [0];
     stream.read_exact(&mut byte)?;
@@ -47,7 +47,7 @@ fn offer(stream: &str, number: usize) -> Vec<u8> {
     packet
 }
 
-/// Takes a device in, and sends it offers until it has gone. `reads`: takes its answers.
+/// Accepts a device's login and sends it offers until it disconnects; reads its answers if `reads` is set.
 fn flood(mut stream: TlsStream, reads: bool, sent: &AtomicUsize) -> std::io::Result<()> {
     packet(&mut stream)?;
     stream.write_all(&[0x20, 2, 0, 0])?;
@@ -76,12 +76,12 @@ fn flood(mut stream: TlsStream, reads: bool, sent: &AtomicUsize) -> std::io::Res
     Ok(())
 }
 
-/// An agent at a hub that floods it, and how many offers that has sent.
+/// An agent at a hub that floods it, and the count of offers sent.
 fn flooded(sandbox: &Sandbox, reads: bool) -> (Process, Arc<AtomicUsize>) {
     let sent = Arc::new(AtomicUsize::new(0));
     let counted = sent.clone();
     let (port, ca_file) = serve_tls(sandbox, move |stream| {
-        // The agent ends it.
+        // The agent ends the connection, which fails a read or write.
         let _ = flood(stream, reads, &counted);
     });
     let config = format!(
@@ -95,7 +95,7 @@ fn flooded(sandbox: &Sandbox, reads: bool) -> (Process, Arc<AtomicUsize>) {
     (in_service(&mut command), sent)
 }
 
-/// Orders reach the agent, whatever the hub does.
+/// Signals are handled, whatever the hub does.
 fn obeys(agent: &mut Process) {
     const AT_ONCE: Duration = Duration::from_secs(10);
     agent.signal(Signal::HUP);
@@ -127,7 +127,7 @@ fn a_flood_of_offers_does_not_grow_memory() {
 fn a_hub_that_does_not_read_does_not_block_signals() {
     let sandbox = Sandbox::new();
     let (mut agent, sent) = flooded(&sandbox, false);
-    // Once nothing is taken any more, the agent has answers that nobody reads.
+    // Once the agent takes no more offers, its answers are stuck.
     eventually(LIMIT, || {
         let before = sent.load(Relaxed);
         std::thread::sleep(Duration::from_millis(500));
@@ -149,7 +149,7 @@ fn devices(sandbox: &Sandbox, port: u16, ca_file: &Path) -> Command {
     command
 }
 
-/// The same at a hub whose pages all have `per_page` devices and one that follows.
+/// The same at a hub that serves pages of `per_page` devices without end.
 fn endless(per_page: usize) -> Finished {
     let sandbox = Sandbox::new();
     let count = Arc::new(AtomicUsize::new(0));
@@ -161,7 +161,7 @@ fn endless(per_page: usize) -> Finished {
         let long = "9".repeat(10_000);
         let devices: Vec<String> = (0..per_page)
             .map(|number| {
-                // One of them is no time at all.
+                // One of them is not a valid time.
                 let time = if number == 0 { &long } else { "2026-11-23T03:00:00Z" };
                 format!("{{\"deviceId\":\"d-{page}-{number}\",\"lastActivityTime\":\"{time}\"}}")
             })

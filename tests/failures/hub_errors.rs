@@ -40,7 +40,7 @@ fn a_rejected_stream_is_unavailable() {
         UNAVAILABLE,
         &[DEVICE, "rejected", "'nothing'"],
     );
-    // A target that is down is seen before the stream is accepted.
+    // The agent notices a target that is down before it accepts the stream.
     fails(hub.helper(&sandbox).arg(DEVICE), UNAVAILABLE, &[DEVICE, "rejected", "'ssh'"]);
 }
 

@@ -1,5 +1,5 @@
-//! What the helper says and how it exits when a stream cannot be opened or ends early. The exit status and the two lines on
-//! stderr are a contract with scripts and people alike.
+//! What the helper says and how it exits when a stream cannot be opened or ends early. The exit status and the two lines
+//! on stderr are a contract with scripts and people alike.
 
 mod clocks;
 mod crashes;
@@ -22,8 +22,8 @@ const PROTOCOL: i32 = 76;
 const DENIED: i32 = 77;
 const CONFIG: i32 = 78;
 
-/// Runs the helper as for a protocol other than ssh, and expects the exit status, nothing on stdout, and an error and a
-/// hint of one line each at the end of stderr which together contain all of `says`.
+/// Runs the helper with a protocol other than ssh, and expects the exit status, nothing on stdout, and an error and a
+/// hint of one line each at the end of stderr, which together contain all of `says`.
 #[track_caller]
 fn fails(helper: &mut Command, exit: i32, says: &[&str]) -> Finished {
     let done = run(helper, Stdin::Stays(b"hello"), LIMIT);
@@ -48,16 +48,16 @@ fn with_profiles(sandbox: &Sandbox, content: &str) -> (Command, PathBuf) {
     (helper, path)
 }
 
-/// A profile file that can be used, without a default.
+/// A valid profile file without a default.
 const USABLE: &str = "[profile.factory]\n\
     connection-string = \"HostName=localhost:1;SharedAccessKeyName=service;SharedAccessKey=MDEyMw==\"\n\
     hosts = [\"*.factory\"]\n";
 
-/// Runs the helper where all is well but for `fault`.
+/// Runs the helper with the emulator's `fault`.
 #[track_caller]
 fn with_fault(fault: &str, exit: i32, says: &[&str]) {
     let sandbox = Sandbox::new();
-    // An agent could not come into service while the hub itself is at fault; nor is one asked for then.
+    // With a fault of the hub itself, an agent could not connect, and is not needed.
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", fault]);
     let needs_device = ["gateway=", "url="].iter().any(|kind| fault.starts_with(kind));
     let agent = needs_device.then(|| agent(&sandbox, &hub, DEVICE, &[("ssh", serve(drop))]));

@@ -1,5 +1,5 @@
-//! How the end of a stream is reported: an ordinary end by exit status 0, after every byte, and any other by 75, in both
-//! logs.
+//! How the end of a stream is reported: an ordinary end by exit status 0, after every byte, and any other by 75, in
+//! both logs.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -12,11 +12,11 @@ use rustix::process::Signal;
 
 use crate::support::*;
 
-/// Longer than a stream was once waited for after an end.
+/// Longer than an earlier version waited after one side had ended.
 const LONG: Duration = Duration::from_secs(12);
 const SOON: Duration = Duration::from_secs(5);
 
-/// A target that reads to the end, and answers `answer` after `pause`.
+/// A target that reads to the end, and sends `answer` after `pause`.
 fn answers(pause: Duration, answer: &'static [u8]) -> u16 {
     serve(move |mut stream| {
         let _ = stream.read_to_end(&mut Vec::new());
@@ -25,14 +25,14 @@ fn answers(pause: Duration, answer: &'static [u8]) -> u16 {
     })
 }
 
-struct Setting {
+struct AuditedAgent {
     agent: Process,
     hub: Hub,
     sandbox: Sandbox,
 }
 
-impl Setting {
-    /// With these `[[target]]` entries, and an audit log.
+impl AuditedAgent {
+    /// An agent with these `[[target]]` entries and an audit log.
     fn new(targets: &str) -> Self {
         let sandbox = Sandbox::new();
         let hub = Hub::start(&sandbox, &["--device", DEVICE]);
@@ -56,7 +56,7 @@ impl Setting {
         Process::start("helper", &mut self.helper(stream))
     }
 
-    /// Waits for `count` ends in the audit log, and gives their reasons.
+    /// Waits for `count` ends in the audit log, and returns their reasons.
     #[track_caller]
     fn reasons(&self, count: usize, limit: Duration) -> Vec<String> {
         eventually(limit, || {
@@ -83,43 +83,43 @@ fn target(stream: &str, rest: &str) -> String {
 #[test]
 fn a_late_answer_is_waited_for() {
     const ANSWER: &[u8] = &[b'x'; 1_000_000];
-    let setting = Setting::to_port(answers(LONG, ANSWER));
-    let done = run(&mut setting.helper("s"), Stdin::Ends(b"GET\n"), 3 * LIMIT).succeeded();
+    let audited = AuditedAgent::to_port(answers(LONG, ANSWER));
+    let done = run(&mut audited.helper("s"), Stdin::Ends(b"GET\n"), 3 * LIMIT).succeeded();
     assert_eq!((done.stdout.len(), &*done.stderr), (ANSWER.len(), ""));
-    assert_eq!(setting.reasons(1, SOON), ["the user ended"]);
+    assert_eq!(audited.reasons(1, SOON), ["the user ended"]);
 }
 
 #[test]
 fn a_truncated_answer_is_a_failure() {
     for killed in ["hub", "agent"] {
-        let mut setting = Setting::to_port(serve(|mut stream| {
+        let mut audited = AuditedAgent::to_port(serve(|mut stream| {
             let _ = stream.read_to_end(&mut Vec::new());
             let _ = stream.write_all(b"the first half");
             thread::sleep(Duration::from_secs(600));
         }));
-        let mut helper = setting.running("s");
+        let mut helper = audited.running("s");
         helper.close_stdin();
         helper.reads(14, LIMIT);
         match killed {
-            "hub" => setting.hub.process.kill(),
-            _ => setting.agent.kill(),
+            "hub" => audited.hub.process.kill(),
+            _ => audited.agent.kill(),
         }
         assert_eq!(helper.ends(LIMIT).code(), Some(75), "{killed}");
-        let record = run(setting.sandbox.iotstream().arg("last"), Stdin::Ends(b""), LIMIT).succeeded();
+        let record = run(audited.sandbox.iotstream().arg("last"), Stdin::Ends(b""), LIMIT).succeeded();
         assert!(record.text().contains("the stream was cut"), "{killed}: {}", record.text());
     }
 }
 
 #[test]
 fn a_signal_during_input_is_a_failure_and_the_device_learns_of_it() {
-    let setting = Setting::to_port(serve(|mut stream| drop(stream.read_to_end(&mut Vec::new()))));
-    let mut helper = setting.running("s");
+    let audited = AuditedAgent::to_port(serve(|mut stream| drop(stream.read_to_end(&mut Vec::new()))));
+    let mut helper = audited.running("s");
     helper.say(&"x".repeat(300_000));
     helper.signal(Signal::TERM);
     let begin = Instant::now();
     assert_eq!(helper.ends(LIMIT).code(), Some(75));
     assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
-    assert_eq!(setting.reasons(1, SOON), ["it was closed with 1001 the user's helper was ended by SIGTERM"]);
+    assert_eq!(audited.reasons(1, SOON), ["it was closed with 1001 the user's helper was ended by SIGTERM"]);
 }
 
 /// Ends a connection with a reset.
@@ -129,16 +129,16 @@ fn reset(stream: TcpStream) {
 
 #[test]
 fn a_target_that_resets_its_connection_is_reported_to_the_user() {
-    let setting = Setting::to_port(serve(|mut stream| {
+    let audited = AuditedAgent::to_port(serve(|mut stream| {
         stream.write_all(b"up").unwrap();
         stream.read_exact(&mut [0; 2]).unwrap();
         reset(stream);
     }));
-    let mut helper = setting.running("s");
+    let mut helper = audited.running("s");
     helper.reads(2, LIMIT);
     helper.say("go");
     assert_eq!(helper.ends(LIMIT).code(), Some(75));
-    let reasons = setting.reasons(1, SOON);
+    let reasons = audited.reasons(1, SOON);
     assert!(reasons[0].starts_with("the target failed: Connection reset by peer"), "{reasons:?}");
 }
 
@@ -147,7 +147,7 @@ fn a_failed_command_target_is_distinguished_from_one_that_ends() {
     let command = |stream: &str, script: &str| {
         target(stream, &format!("command = [\"/bin/sh\", \"-c\", \"{script}\"]"))
     };
-    let mut setting = Setting::new(
+    let mut audited = AuditedAgent::new(
         &[
             command("at-once", "exit 3"),
             command("after-a-word", "read word; echo $word; exit 3"),
@@ -161,45 +161,45 @@ fn a_failed_command_target_is_distinguished_from_one_that_ends() {
     for (stream, code, says) in
         [("at-once", 75, ""), ("after-a-word", 0, "word\n"), ("by-a-signal", 75, "hello\n")]
     {
-        let done = run(&mut setting.helper(stream), Stdin::Stays(b"word\n"), LIMIT);
+        let done = run(&mut audited.helper(stream), Stdin::Stays(b"word\n"), LIMIT);
         assert_eq!((done.status.code(), done.text()), (Some(code), says), "{stream}: {}", done.stderr);
     }
     assert_eq!(
-        setting.reasons(3, SOON),
+        audited.reasons(3, SOON),
         [
             "the target failed: its command ended: exit status: 3",
             "the target ended (exit status: 3)",
             "the target failed: its command ended: signal: 9 (SIGKILL)",
         ]
     );
-    setting.agent.says("stream 'after-a-word': the target command ended: exit status: 3", 1, SOON);
-    // What it no longer reads is no failure of its own.
-    let done = run(&mut setting.helper("unread"), Stdin::Ends(&[b'x'; 500_000]), LIMIT);
+    audited.agent.says("stream 'after-a-word': the target command ended: exit status: 3", 1, SOON);
+    // Input that it does not read is not a failure.
+    let done = run(&mut audited.helper("unread"), Stdin::Ends(&[b'x'; 500_000]), LIMIT);
     assert_eq!(done.text(), "bye\n", "{}", done.stderr);
-    // What one that fails did not read does not make it an ordinary end.
-    let done = run(&mut setting.helper("late"), Stdin::Stays(b"word\n"), LIMIT);
+    // A command that fails is a failure even if it has not read its input.
+    let done = run(&mut audited.helper("late"), Stdin::Stays(b"word\n"), LIMIT);
     assert_eq!(done.status.code(), Some(75), "{}", done.stderr);
-    // However much there is to send, an end is an end.
+    // Unsent input does not keep the helper from ending.
     let zeros = fs::File::open("/dev/zero").unwrap();
-    let mut child = setting.helper("ten").stdin(zeros).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = audited.helper("ten").stdin(zeros).stdout(Stdio::piped()).spawn().unwrap();
     assert_eq!(exit_code(&mut child), Some(75));
-    assert!(!setting.agent.stderr().contains("Broken pipe"), "{}", setting.agent.stderr());
+    assert!(!audited.agent.stderr().contains("Broken pipe"), "{}", audited.agent.stderr());
 }
 
 #[test]
 fn killed_users_leave_no_stream_to_a_target_that_never_reads() {
     const USERS: usize = 10;
     let _quiet = timed();
-    let setting = Setting::to_port(serve(|stream| {
+    let audited = AuditedAgent::to_port(serve(|stream| {
         thread::sleep(Duration::from_secs(600));
         drop(stream);
     }));
-    let mut users: Vec<_> = (0..USERS).map(|_| setting.running("s")).collect();
+    let mut users: Vec<_> = (0..USERS).map(|_| audited.running("s")).collect();
     for user in &mut users {
-        // As much as there is room for on the way.
+        // More than the buffers between them hold.
         drop(user.write(vec![0; 1 << 28]));
     }
-    eventually(LIMIT, || match setting.agent.stderr().matches("open to").count() {
+    eventually(LIMIT, || match audited.agent.stderr().matches("open to").count() {
         USERS => Ok(()),
         open => Err(format!("{open} streams are open")),
     });
@@ -207,23 +207,23 @@ fn killed_users_leave_no_stream_to_a_target_that_never_reads() {
     for user in &mut users {
         user.kill();
     }
-    let reasons = setting.reasons(USERS, 2 * SOON);
+    let reasons = audited.reasons(USERS, 2 * SOON);
     assert!(reasons.iter().all(|reason| reason != "the target ended"), "{reasons:?}");
 }
 
 #[test]
 fn a_stopped_agent_is_recorded_on_the_user_side() {
-    let setting = Setting::to_port(serve(|mut stream| {
+    let audited = AuditedAgent::to_port(serve(|mut stream| {
         drop(std::io::copy(&mut stream.try_clone().unwrap(), &mut stream));
     }));
-    let mut helper = setting.running("s");
+    let mut helper = audited.running("s");
     helper.say("up");
     helper.reads(2, LIMIT);
     for _ in 0..2 {
-        setting.agent.signal(Signal::TERM);
+        audited.agent.signal(Signal::TERM);
     }
     assert_eq!(helper.ends(LIMIT).code(), Some(75));
-    let record = run(setting.sandbox.iotstream().arg("last"), Stdin::Ends(b""), LIMIT).succeeded();
+    let record = run(audited.sandbox.iotstream().arg("last"), Stdin::Ends(b""), LIMIT).succeeded();
     assert!(record.text().contains("the agent was stopped"), "{}", record.text());
 }
 

@@ -8,10 +8,10 @@ use crate::support::{
     ssh_config,
 };
 
-/// Within this, nothing of a run that has ended may be left; ansible's own masters stay for a second.
+/// The limit within which nothing of a run is left; ansible's control masters stay for a second.
 const GONE: Duration = Duration::from_secs(20);
 
-/// Runs a module on `count` devices, as many at once, and looks for what ansible says of each that did it.
+/// Runs a module on `count` devices at once, and expects `says` for each of them.
 #[track_caller]
 fn ansible_reaches(count: usize, args: &[&str], says: &str, limit: Duration) {
     let sandbox = Sandbox::new();
@@ -40,7 +40,7 @@ fn ansible_reaches(count: usize, args: &[&str], says: &str, limit: Duration) {
     let mut command = sandbox.command(python_program("ansible"));
     command.arg("all").args(args).args(["-f", &count.to_string(), "-i"]).arg(inventory);
     command.env("ANSIBLE_SSH_COMMON_ARGS", format!("-F {}", config.display()));
-    // The default's master would stay for a minute.
+    // By default the control masters would stay for a minute.
     command.env("ANSIBLE_SSH_ARGS", "-C -o ControlMaster=auto -o ControlPersist=1s");
     command.env("ANSIBLE_PYTHON_INTERPRETER", python_program("python")).env("LC_ALL", "C.UTF-8");
     let done = run(&mut command, Stdin::Ends(b""), limit);
@@ -56,7 +56,7 @@ fn ansible_reaches(count: usize, args: &[&str], says: &str, limit: Duration) {
 #[test]
 fn ansible_reaches_ten_devices_at_once_and_leaves_nothing_behind() {
     let _turn = heavy();
-    // One ssh each, for the connection is what may fail.
+    // The raw module makes one connection for each device, which is what this tests.
     ansible_reaches(10, &["-m", "raw", "-a", "true"], "CHANGED", 2 * LIMIT);
 }
 

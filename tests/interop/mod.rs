@@ -1,5 +1,5 @@
-//! Programs by others, through a hub and a device: OpenSSH, rsync, git, Ansible, ssh clients in Python, and an independent
-//! implementation of the protocol.
+//! Programs by others, through a hub and a device: OpenSSH, rsync, git, Ansible, ssh clients in Python, and an
+//! independent implementation of the protocol.
 
 mod ansible;
 mod openssh;

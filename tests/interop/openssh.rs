@@ -8,7 +8,7 @@ use crate::support::{
     DEVICE, LIMIT, Process, Stdin, Testbed, eventually, exchange, finish, heavy, random, run, sha256,
 };
 
-/// For the transfers that take minutes on a slow machine.
+/// The limit of transfers, which take minutes on a slow machine.
 const LONG: Duration = Duration::from_secs(300);
 
 #[test]
@@ -55,7 +55,7 @@ fn scp_carries_files_both_ways() {
     let (here, there, back) =
         (testbed.sandbox.write("here", &sent), testbed.sandbox.path("there"), testbed.sandbox.path("back"));
     let remote = format!("{DEVICE}:{}", there.display());
-    // The SFTP protocol, and the one before it.
+    // The SFTP protocol, and the older SCP protocol.
     for protocol in ["-s", "-O"] {
         finish(testbed.openssh("scp").args(["-q", protocol]).arg(&here).arg(&remote)).succeeded();
         finish(testbed.openssh("scp").args(["-q", protocol]).arg(&remote).arg(&back)).succeeded();

@@ -1,11 +1,11 @@
-//! ssh clients written in Python. They run the helper with pipes of their own: the end of stderr may mean the end of the
+//! ssh clients written in Python. They run the helper with their own pipes: the end of stderr may mean the end of the
 //! connection.
 
 use std::time::Duration;
 
 use crate::support::{DEVICE, LIMIT, Stdin, Testbed, python_program, run};
 
-/// Within this, nothing of a session that has ended may be left.
+/// The limit within which nothing of a session is left.
 const GONE: Duration = Duration::from_secs(5);
 
 const ASYNCSSH: &str = r#"

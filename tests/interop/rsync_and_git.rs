@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::{DEVICE, Finished, Stdin, Testbed, fill_tree, finish, heavy, random, run, tree_sha256};
 
-/// For the transfers that take minutes on a slow machine.
+/// The limit of transfers, which take minutes on a slow machine.
 const LONG: Duration = Duration::from_secs(300);
 
 #[test]

@@ -1,7 +1,7 @@
-//! The binary against witnesses in Python that share no code with it and were written from the protocol alone.
+//! The program with peers in Python that share no code with it and were written from the protocol alone.
 //!
-//! An emulator and a client by one hand can agree on the same mistake. Here each of ours meets a stranger: the Python
-//! device and the Python service meet the emulator, the client and the agent meet the Python hub.
+//! An emulator and a client by the same author can agree on the same mistake. Here each has an independent peer: the
+//! Python device and the Python service use the emulator, and the client and the agent use the Python hub.
 
 mod peers;
 mod python;
@@ -15,7 +15,7 @@ use serde_json::Value;
 use self::peers::{MEBIBYTE, PATIENCE, Peers, assert_echo, banner, echo, farewell, terminate};
 use crate::support::{DEVICE, Finished, Process, Sandbox, random, serve};
 
-/// Legal, and decoded twice it is another name.
+/// A legal id, which is another id when it is decoded twice.
 const ODD_DEVICE: &str = "Line(3),Press+%23";
 /// What Microsoft's clients sent to the real service (protocol, section 1.1).
 const API_VERSIONS: [&str; 5] =
@@ -24,7 +24,7 @@ const UNAVAILABLE: i32 = 69;
 const TEMPORARY: i32 = 75;
 const DENIED: i32 = 77;
 
-// What service.py ends with.
+// The exit statuses of service.py.
 const WITNESS_CONTENT: i32 = 0;
 const WITNESS_REJECTED: i32 = 3;
 const WITNESS_REFUSED: i32 = 4;
@@ -38,7 +38,7 @@ fn answer(finished: &Finished) -> Value {
         .unwrap_or_else(|error| panic!("{error} in {:?}", String::from_utf8_lossy(&finished.stdout)))
 }
 
-/// A copy of one of the hub's files with a key that is not the hub's.
+/// Replaces the key in one of the hub's files by a wrong one.
 fn with_wrong_key(hub: &Peers, name: &str) -> PathBuf {
     let text = fs::read_to_string(hub.path(name)).expect("the hub wrote it");
     let start = text.find("SharedAccessKey=").expect("it holds a key") + "SharedAccessKey=".len();
@@ -251,7 +251,7 @@ mod python_service_to_the_agent {
 mod client_and_agent_at_the_python_hub {
     use super::*;
 
-    /// Echoes data, then has the device end a stream; nothing may be lost and nothing breach the protocol.
+    /// Echoes data, then has the device end a stream: nothing is lost, and nothing violates the protocol.
     fn get_along(device: &str, options: &[&str], data: &[u8]) {
         let hub = Peers::at_witness(&[device], options);
         let agent = hub.agent(device, &[("ssh", serve(echo)), ("farewell", serve(farewell))]);

@@ -1,4 +1,4 @@
-//! The committed loaders, and what bash, zsh and fish make of them.
+//! The committed completion scripts, and what bash, zsh and fish complete with them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ impl Home {
         Self(home)
     }
 
-    /// Runs a shell without anybody's own start-up files.
+    /// Runs a shell without start-up files.
     fn shell(&self, program: &str, arguments: &[&str]) -> String {
         let binary = Path::new(env!("CARGO_BIN_EXE_iotstream"));
         let path = format!("{}:/usr/local/bin:/usr/bin:/bin", binary.parent().unwrap().display());
@@ -40,7 +40,7 @@ impl Home {
     }
 }
 
-/// What each line must complete to, among others.
+/// Lines, and a word that each must complete to.
 const CASES: [(&str, &str); 3] =
     [("iotstream ", "emulator"), ("iotstream --profile f", "factory"), ("iotstream gw", "gw-press.factory")];
 
@@ -80,9 +80,9 @@ fn fish_completes() {
     }
 }
 
-/// What zsh completes in `line` with the loader that `loads` and `asks` it.
+/// What zsh completes in `line` after it has run `loads`, when it runs `asks`.
 fn zsh(line: &str, loads: &str, asks: &str) -> String {
-    // _describe is what a completer hands its words to: here it prints them.
+    // A completer passes its words to _describe, which prints them here.
     let script = format!(
         "autoload -Uz compinit && compinit -D -u; compdef() {{ :; }}; {loads}; \
          _describe() {{ print -l -- ${{(P)@[-1]}}; }}; line='{line}'; words=(${{(z)line}}); \
@@ -108,12 +108,12 @@ fn zsh_completes() {
 fn zsh_completes_at_the_first_tab_from_its_fpath() {
     let found = format!("fpath=('{}' $fpath); autoload -Uz _iotstream", loader("").display());
     for (line, word) in CASES {
-        // compstate is there while zsh completes.
+        // zsh sets compstate while it completes.
         assert_zsh_completes(word, &zsh(line, &found, "typeset -A compstate; _iotstream"));
     }
 }
 
-/// What makes a loader cheap: the program is asked at TAB, and not when a shell starts.
+/// The program runs at TAB, and not when a shell starts.
 #[test]
 fn no_completion_script_runs_the_program_when_a_shell_starts() {
     for (shell, file, arguments, asks) in [

@@ -1,4 +1,4 @@
-//! What a package installs.
+//! The completion scripts and the packages.
 
 mod completions;
 mod packages;

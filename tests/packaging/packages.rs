@@ -1,5 +1,5 @@
-//! The packages: made by cargo-deb and cargo-generate-rpm, and what dpkg and the programs that look into them make of them.
-//! They hold this build of the program where a release has an optimised one.
+//! The packages that cargo-deb and cargo-generate-rpm make, and what dpkg, man, the shells and systemd do with them.
+//! They contain the test's build of the program instead of a release build.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_iotstream");
 const INSTALLED: &str = "/usr/bin/iotstream";
 const UNIT: &str = "iotstream-agent.service";
 
-/// What is in both, besides the manual pages and zsh's completions.
+/// The files in both packages, besides the manual pages and zsh's completions.
 const FILES: [&str; 6] = [
     INSTALLED,
     "/usr/lib/systemd/system/iotstream-agent.service",
@@ -28,7 +28,7 @@ fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// The tools are built where they are missing, which takes minutes.
+/// A missing tool is built, which takes minutes.
 const BUILDING: Duration = Duration::from_secs(1800);
 
 /// Runs a command and returns what it prints.
@@ -37,7 +37,7 @@ fn output(command: &mut Command) -> String {
     run(command, Stdin::Ends(b""), BUILDING).succeeded().text().to_owned()
 }
 
-/// A target directory whose release is this build, stripped as the release profile does it.
+/// A target directory with the test's build as the release, stripped as in the release profile.
 fn workshop() -> &'static Path {
     static WORKSHOP: OnceLock<PathBuf> = OnceLock::new();
     WORKSHOP.get_or_init(|| {
@@ -66,7 +66,7 @@ fn deb() -> &'static Path {
     })
 }
 
-/// The pages of `man/` where they are installed.
+/// The installed paths of the pages in `man/`.
 fn pages(suffix: &str) -> BTreeSet<String> {
     let pages = fs::read_dir(source("man")).expect("the pages");
     let names = pages.map(|page| page.expect("a page").file_name().into_string().expect("UTF-8"));
@@ -82,7 +82,7 @@ fn files_with(pages: BTreeSet<String>, more: &[&str]) -> BTreeSet<String> {
     pages.into_iter().chain(FILES.iter().chain(more).map(|&file| file.to_owned())).collect()
 }
 
-/// A file system of its own, in which dpkg knows this system's packages as installed.
+/// A separate root directory in which dpkg regards this system's packages as installed.
 struct Root(tempfile::TempDir);
 
 impl Root {
@@ -101,8 +101,8 @@ impl Root {
         self.0.path().join(absolute.trim_start_matches('/'))
     }
 
-    /// Dependencies are checked, nobody need be root, and the manual pages come along where an image for containers
-    /// leaves them out.
+    /// Dependencies are checked, root is not needed, and the manual pages are installed even where a container image
+    /// excludes them.
     fn dpkg(&self, arguments: &[&str]) {
         let mut command = Command::new("dpkg");
         command.arg("--root").arg(self.0.path()).arg("--log").arg(self.path("/var/lib/dpkg/log"));
@@ -110,14 +110,14 @@ impl Root {
         output(command.args(arguments));
     }
 
-    /// All that is there and not dpkg's.
+    /// All files except dpkg's own.
     fn files(&self) -> BTreeSet<String> {
         let mut command = Command::new("find");
         let files = output(command.arg(self.0.path()).args(["!", "-type", "d", "-printf", "/%P\n"]));
         files.lines().filter(|file| !file.starts_with("/var/lib/dpkg/")).map(str::to_owned).collect()
     }
 
-    /// A command that finds the installed program, and nobody's own configuration.
+    /// A command that finds the installed program, and no user's configuration.
     fn command(&self, program: &str) -> Command {
         let share = self.path("/usr/share");
         let path = format!("{}:/usr/local/bin:/usr/bin:/bin", self.path("/usr/bin").display());
@@ -175,7 +175,7 @@ fn man_finds_the_pages() {
     let page = root.manual("man", &["5", "iotstream-agent.toml"]);
     assert!(page.starts_with("IOTSTREAM-AGENT.TOML(5)"), "{page}");
 
-    // What dpkg has man-db do where its triggers are known.
+    // On a real system, dpkg has a trigger of man-db's do this.
     output(root.command("mandb").args(["--quiet", "--create"]).arg(root.path("/usr/share/man")));
     for page in pages("") {
         let (name, section) = page.rsplit_once('.').expect("a section");
@@ -207,7 +207,7 @@ fn fish_loads_the_completions() {
 #[test]
 fn zsh_loads_the_completions_and_completes_at_the_first_tab() {
     let root = Root::with_package();
-    // What there is to complete comes on the terminal, or the bell does.
+    // Either the completion appears on the terminal, or the bell rings.
     let script = "zmodload zsh/zpty && zpty shell zsh -f -i; zpty -w shell \
                   \"fpath=($FUNCTIONS \\$fpath); autoload -Uz compinit && compinit -D -u; PS1='rea''dy '\"; \
                   zpty -r shell seen $'*ready *'; zpty -w -n shell $'iotstream emul\\t'; \

@@ -13,10 +13,10 @@ const UNAVAILABLE: i32 = 69;
 const DENIED: i32 = 77;
 const CONFIG: i32 = 78;
 
-/// A part of every secret here.
+/// A part of every secret in these tests.
 const KEY: &str = "aHVudGVyMg";
 
-/// A hub's profile with a source of its own, and the helper that uses it.
+/// A hub, and profiles for it with different sources of the credential.
 struct Sourced {
     hub: Hub,
     sandbox: Sandbox,
@@ -38,7 +38,7 @@ impl Sourced {
         command
     }
 
-    /// The source gives a credential that the hub takes: the device is known, and not there.
+    /// Expects that the hub accepts the credential: the error is that the device is offline.
     #[track_caller]
     fn works(&self, helper: &mut Command) {
         let done = run(helper.args(["--connect-timeout", "1"]), Stdin::Stays(b"hello"), LIMIT);
@@ -151,7 +151,7 @@ fn credential_commands_see_no_key() {
     let sourced = Sourced::new();
     let string = sourced.hub.service_connection_string();
     sourced.sandbox.write("hub.conn", &string);
-    // What it finds in its own environment, on its command line and on those of the helper.
+    // The command looks at its own environment and command line and at the helper's.
     let spy = "{ shell = \"cat /proc/$$/environ /proc/$$/cmdline /proc/$PPID/cmdline /proc/$PPID/environ >seen; cat hub.conn\" }";
     sourced.works(&mut sourced.helper(&format!("connection-string-command = {spy}")));
     let seen = String::from_utf8_lossy(&fs::read(sourced.sandbox.path("seen")).unwrap()).into_owned();
@@ -159,8 +159,8 @@ fn credential_commands_see_no_key() {
     sourced.no_key_in(&seen);
 }
 
-/// A hub that refuses what it is asked, and tells the test of it: the emulator does not know Entra ID. Its address and its
-/// CA file.
+/// A hub that refuses each request and passes it to the test, for the emulator does not support Entra ID. Returns its
+/// address and its CA file.
 fn recording_hub(sandbox: &Sandbox) -> (String, PathBuf, mpsc::Receiver<String>) {
     let (tell, told) = mpsc::channel();
     let (port, ca_file) = serve_tls(sandbox, move |mut stream| {

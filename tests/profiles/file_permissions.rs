@@ -33,7 +33,7 @@ fn as_other(command: &Command) -> Command {
     other
 }
 
-/// The test's binary where another user can run it.
+/// A copy of the program that another user can run.
 fn shared_program(sandbox: &Sandbox) -> PathBuf {
     set_mode(&sandbox.path(""), 0o755);
     let program = sandbox.path("iotstream");
@@ -51,7 +51,7 @@ fn a_profile_file_is_refused_for_its_owner_its_mode_and_its_directories() {
 
     set_mode(&file, 0o644);
     refused(&list(&sandbox, &file), &format!("chmod 600 '{}'", file.display()));
-    // Without a secret in it, others may read it, and may not write to it.
+    // A file without a secret may be readable by others, but not writable.
     fs::write(&file, SOURCE).unwrap();
     list(&sandbox, &file).succeeded();
     set_mode(&file, 0o666);
@@ -74,7 +74,7 @@ fn a_profile_file_is_refused_for_its_owner_its_mode_and_its_directories() {
     refused(&list(&sandbox, &file), "above belongs to another user");
     give(&sandbox.path("above"), Some(0), None);
 
-    // A dotfile manager's links, to the file and to its directory.
+    // Links as dotfile managers make them, to the file and to its directory.
     symlink("above/own", sandbox.path("linked")).unwrap();
     symlink(sandbox.path("linked/profiles.toml"), sandbox.path("link.toml")).unwrap();
     list(&sandbox, &sandbox.path("link.toml")).succeeded();
@@ -114,7 +114,7 @@ fn profile_add_refuses_what_the_next_command_would_refuse() {
     refused(&list(&sandbox, &file), &format!("chmod go-w '{}'", directory.display()));
     refused(&add("y"), &format!("chmod go-w '{}'", directory.display()));
 
-    // The group that has only the owner in it shuts nobody out.
+    // A group with the owner as its only member is accepted.
     for path in [&directory, &file] {
         give(path, Some(OTHER_USER), Some(OTHER_USER));
     }
@@ -145,20 +145,20 @@ fn secrets_from_kubernetes_systemd_and_namespaces_work() {
         helper.arg("--config").arg(&config).args([DEVICE, "5901"]);
         helper
     };
-    // All is well with the files when the hub cannot be reached.
+    // The files are accepted if the error is that the hub is unreachable.
     let reaches = |command: &mut Command| {
         let done = run(command, Stdin::Ends(b""), LIMIT);
         assert_eq!(done.status.code(), Some(TEMPORARY), "{}", done.stderr);
     };
     let from_file = format!("connection-string-file = {:?}", secrets.join("hub"));
     reaches(&mut as_other(&helper(&from_file)));
-    // The same where root and everybody else show as nobody.
+    // The same in a user namespace, where root and all others appear as nobody.
     let mut namespace = sandbox.command(need("unshare"));
     namespace.args(["--user", "--map-current-user"]).arg(&program).args(helper(&from_file).get_args());
     reaches(&mut as_other(&namespace));
     let mut credential = helper("connection-string-credential = \"hub\"");
     reaches(&mut as_other(credential.env("CREDENTIALS_DIRECTORY", &secrets)));
-    // One that all can read is refused as ever, with what closes it there.
+    // A secret that all can read is refused, with the fix for Kubernetes.
     set_mode(&data.join("hub"), 0o444);
     let done = run(&mut as_other(&helper(&from_file)), Stdin::Ends(b""), LIMIT);
     refused(&done, "is accessible to other users (mode 0444)");
@@ -174,7 +174,7 @@ fn a_missing_home_directory_is_not_created() {
     let done = run(add.args(["profile", "add", "x"]).env("HOME", &home), Stdin::Ends(string), LIMIT);
     assert_eq!(done.status.code(), Some(74), "{}", done.stderr);
     assert!(done.stderr.contains("the home directory") && !sandbox.path("no").exists(), "{}", done.stderr);
-    // The working directory is nobody's home.
+    // A relative HOME is ignored.
     fs::create_dir(sandbox.path("work")).unwrap();
     let mut path = sandbox.iotstream();
     path.args(["profile", "path"]).env("HOME", "work");

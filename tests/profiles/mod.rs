@@ -8,7 +8,7 @@ use crate::support::Finished;
 
 const CONFIG: i32 = 78;
 
-/// Expects a refusal that says `says` and shows no key.
+/// Expects a profile error that contains `says` and shows no key.
 #[track_caller]
 pub fn refused(done: &Finished, says: &str) {
     assert_eq!(done.status.code(), Some(CONFIG), "{}", done.stderr);

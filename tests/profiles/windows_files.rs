@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::profiles::refused;
+use super::refused;
 use crate::support::{DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, echoes, in_service, run};
 
 #[test]
@@ -27,7 +27,7 @@ fn files_from_windows_and_the_portal_are_read_on_both_sides() {
     let kept = fs::read_to_string(sandbox.path(".config/iotstream/profiles.toml")).unwrap();
     assert!(kept.contains(&format!("connection-string = \"{}\"", hub.service_connection_string())), "{kept}");
     echoes(&mut sandbox.iotstream());
-    // az's answer as a command's, over several lines.
+    // The output of az, over several lines, as that of a command.
     let config = format!(
         "default = \"x\"\n[profile.x]\nca-file = {ca_file:?}\nconnection-string-command = [\"cat\", {:?}]\n",
         sandbox.write("az.json", &json)

@@ -1,5 +1,5 @@
-//! ssh in the background, and who is told why a stream ended: the helper lets go of stderr where holding it would hang a
-//! shell, and nowhere else.
+//! ssh in the background, and where the reason for the end of a stream appears: the helper closes stderr where it would
+//! hang a shell, and nowhere else.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use rustix::process::Pid;
 
 use crate::support::{DEVICE, LIMIT, Process, Stdin, Testbed, device_with, eventually, need, run, serve};
 
-/// What a shell runs, with `$SSH` for ssh and its configuration.
+/// A shell that runs `script`, with `$SSH` as ssh with the configuration.
 fn shell(testbed: &Testbed, script: &str) -> Command {
     let mut shell = testbed.sandbox.command("sh");
     let config = testbed.sandbox.path("ssh_config");

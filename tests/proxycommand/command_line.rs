@@ -6,14 +6,14 @@ use crate::support::{
 
 const CLIENT: Stdin<'_> = Stdin::Stays(b"SSH-2.0-OpenSSH_9.2\r\n");
 
-/// How ssh says what a server told it.
+/// What ssh prints before a server's disconnect message.
 const SSH_SAYS: &str = "Received disconnect from UNKNOWN port 65535:";
 
 fn last(sandbox: &Sandbox) -> Finished {
     run(sandbox.iotstream().arg("last"), Stdin::Ends(b""), LIMIT)
 }
 
-/// Runs ssh, whose helper has `arguments`, and a variable besides.
+/// Runs ssh with a helper that has `arguments` and an environment variable.
 fn ssh(sandbox: &Sandbox, arguments: &str, (variable, value): (&str, &str)) -> Finished {
     let helper = format!("{} {arguments}", env!("CARGO_BIN_EXE_iotstream"));
     let config = ssh_config(sandbox, &SshFiles::make(sandbox), "ssh_config", &helper);
@@ -22,7 +22,7 @@ fn ssh(sandbox: &Sandbox, arguments: &str, (variable, value): (&str, &str)) -> F
     run(&mut ssh, Stdin::Ends(b""), LIMIT)
 }
 
-/// Each of `says` is said by ssh, on the helper's stderr, and by `iotstream last`.
+/// Expects each of `says` from ssh, on the helper's stderr, and from `iotstream last`.
 #[track_caller]
 fn told_everywhere(arguments: &str, variable: (&str, &str), says: &[&str]) -> String {
     let sandbox = Sandbox::new();
@@ -69,7 +69,7 @@ fn an_error_in_an_environment_variable_names_the_variable() {
     ] {
         told_everywhere("--config profiles.toml -- %h %p", (variable, value), &[variable]);
     }
-    // What is wrong is a value, and the hint has the variable.
+    // The error names the value, and the hint names the variable.
     for (arguments, variable, value) in [
         ("-- %h %p", "IOTSTREAM_CONFIG", "/nowhere/at/all"),
         ("--config profiles.toml -- %h %p", "IOTSTREAM_PROFILE", "nobody-s"),
@@ -79,7 +79,7 @@ fn an_error_in_an_environment_variable_names_the_variable() {
         let stderr = told_everywhere(arguments, (variable, value), &[value]);
         assert!(stderr.contains(&format!("{variable} names it")), "{stderr}");
     }
-    // An option that is wrong is not the variable's fault.
+    // The error of an option does not name the variable.
     let done = ssh(&Sandbox::new(), "--keepalive soon -- %h %p", ("IOTSTREAM_KEEPALIVE", "3s"));
     assert!(
         !done.stderr.contains("IOTSTREAM_KEEPALIVE") && done.stderr.contains("'soon'"),
@@ -167,7 +167,7 @@ fn an_argument_after_two_dashes_is_always_a_host() {
     }
 }
 
-/// As containers, units and CI leave them behind.
+/// Containers, systemd units and CI systems set empty variables.
 #[test]
 fn empty_iotstream_variables_are_ignored() {
     let (_agent, hub, sandbox) = crate::support::echo_device("echo");

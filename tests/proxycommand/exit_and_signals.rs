@@ -13,7 +13,7 @@ use crate::support::{
     DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, Testbed, agent, eventually, need, run, serve, timed,
 };
 
-/// A helper that is asked to end, or has nobody left, has done so within this.
+/// The limit within which a helper ends after a signal or the end of ssh.
 const SOON: Duration = Duration::from_secs(1);
 
 /// `ssh` under nohup, which keeps SIGHUP from it and from its helper.
@@ -53,7 +53,7 @@ fn killing_ssh_while_the_helper_waits_for_the_device_leaves_no_helper() {
         let log = testbed.sandbox.path(name);
         testbed.configure(&format!("--connect-timeout 60s --log-file {}", log.display()));
         let mut ssh = Process::start("ssh", ssh.args([DEVICE, "true"]));
-        // The hub has been reached; what follows is the wait.
+        // The helper has reached the hub, and now waits for the device.
         log_says(&log, "tls localhost");
         testbed.helper();
         ssh.kill();
@@ -82,7 +82,7 @@ fn a_closed_stdout_ends_the_helper_while_stdin_is_open() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let port = serve(|mut stream| {
-        // Until the helper is gone.
+        // Until the helper ends.
         let _ = std::io::copy(&mut std::io::repeat(b'x'), &mut stream);
     });
     let _agent = agent(&sandbox, &hub, DEVICE, &[("ssh", port)]);
@@ -111,7 +111,7 @@ fn sighup_does_not_end_a_session_under_nohup() {
     ssh.says("up", 1, LIMIT);
     let group = Pid::from_raw(ssh.pid().try_into().unwrap()).unwrap();
     kill_process_group(group, Signal::HUP).unwrap();
-    // One that obeys takes up to a second to end.
+    // If the helper obeyed, it would end within a second.
     thread::sleep(2 * SOON);
     ssh.say("still here\n");
     ssh.says("still here", 1, LIMIT);
@@ -129,7 +129,7 @@ fn ssh_reports_a_killed_server_as_closed_by_remote_host() {
     assert!(!done.stderr.contains("Broken pipe"), "{}", done.stderr);
 }
 
-/// A terminal that is closed sends SIGHUP to all that was started in it, also to the helper of an ssh that has gone to the
+/// A terminal that is closed sends SIGHUP to all processes that were started in it, also to the helper of an ssh in the
 /// background.
 #[test]
 fn sighup_does_not_end_a_session_in_the_background() {
@@ -143,7 +143,7 @@ fn sighup_does_not_end_a_session_in_the_background() {
     run(&mut ssh(&["-M", "-f", "-N"]), Stdin::Ends(b""), LIMIT).succeeded();
     let helper = testbed.helper();
     kill_process(helper, Signal::HUP).unwrap();
-    // One that obeys takes up to a second to end.
+    // If the helper obeyed, it would end within a second.
     thread::sleep(2 * SOON);
     assert_eq!(testbed.helper(), helper);
     run(&mut ssh(&["-O", "exit"]), Stdin::Ends(b""), LIMIT).succeeded();
@@ -158,8 +158,8 @@ fn the_disconnect_message_reaches_the_server_over_a_slow_network() {
     testbed.sandbox.leaves_only(LIMIT, &testbed.residents());
 }
 
-/// The same command with SIGHUP as it is by default: whoever runs the tests under nohup has it ignored, and the helper
-/// keeps to that.
+/// The same command with the default action for SIGHUP: under nohup it is ignored in the tests, and the helper would
+/// ignore it, too.
 fn heeding_hangups(command: &Command) -> Command {
     let mut heeding = Command::new("env");
     heeding.arg("--default-signal=HUP").arg(command.get_program()).args(command.get_args());
@@ -176,7 +176,7 @@ fn a_terminated_helper_delivers_its_input_and_exits_within_a_second() {
     let (tell, told) = mpsc::channel();
     let port = serve(move |mut stream| {
         let mut all = Vec::new();
-        // A reset would lose bytes, which is then seen in their number.
+        // A reset would lose bytes, and the count shows it.
         let _ = stream.read_to_end(&mut all);
         let _ = tell.send(all.len());
     });
@@ -189,7 +189,7 @@ fn a_terminated_helper_delivers_its_input_and_exits_within_a_second() {
         log_says(&log, "the stream is up");
         helper.say(&"x".repeat(GIVEN));
         helper.signal(signal);
-        // More might have come: stdin had not ended.
+        // Not 0, for stdin had not ended.
         assert_eq!(helper.ends(SOON).code(), Some(75), "{signal:?}");
         assert_eq!(told.recv_timeout(LIMIT), Ok(GIVEN), "{signal:?}");
     }

@@ -3,18 +3,18 @@ use std::process::Command;
 
 use crate::support::{DEVICE, Hub, Process, Sandbox, SshFiles, agent, closed_port, need, serve, ssh_config};
 
-/// A user whose way to a device fails, and how.
+/// A user's ssh configuration with which every connection to a device fails.
 pub struct FailingConnection {
-    /// The device that is asked for.
+    /// The device that the user connects to.
     pub device: &'static str,
-    // In the order in which they are to end: the directory last.
+    // In the order in which they end: the directory last.
     agent: Option<Process>,
     hub: Option<Hub>,
     config: PathBuf,
     pub sandbox: Sandbox,
 }
 
-/// The port that an agent's `ssh` target has, where an agent is to be there.
+/// The port of the agent's `ssh` target; without one there is no agent.
 type Target = Option<fn() -> u16>;
 
 impl FailingConnection {
@@ -93,14 +93,14 @@ impl FailingConnection {
         self.agent.iter().chain(self.hub.iter().map(|hub| &hub.process)).collect()
     }
 
-    /// A program of OpenSSH's, as talkative as users have it.
+    /// A program of OpenSSH's, with the default log level.
     pub fn openssh(&self, program: &str) -> Command {
         let mut command = self.sandbox.command(need(program));
         command.arg("-F").arg(&self.config).args(["-o", "LogLevel=INFO", "-o", "BatchMode=yes"]);
         command
     }
 
-    /// A program that runs ssh itself, which `variable` tells it how.
+    /// A program that runs ssh itself, as `variable` says.
     pub fn over_ssh(&self, program: &str, variable: &str) -> Command {
         let ssh = format!("{} -F {} -o LogLevel=INFO", need("ssh").display(), self.config.display());
         let mut command = self.sandbox.command(need(program));

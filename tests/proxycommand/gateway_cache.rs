@@ -1,4 +1,4 @@
-//! The helper dials the gateway that the hub named last time before the hub names one again.
+//! The helper dials the gateway of the last connection while it waits for the hub's answer.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use crate::support::*;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Runs an echo through `helper` and gives what it logs.
+/// Runs an echo through `helper`, and returns its log.
 fn echoed(mut helper: Command) -> String {
     let done = run(helper.args(["-v", "--stream", "echo", DEVICE]), Stdin::Ends(b"there and back"), LIMIT)
         .succeeded();
@@ -23,14 +23,14 @@ fn echoed(mut helper: Command) -> String {
     done.stderr
 }
 
-/// Where the gateway is remembered; there is one hub.
+/// The file with the cached gateway of the one hub.
 fn memory(sandbox: &Sandbox) -> PathBuf {
     let state = sandbox.path(".local/state/iotstream");
     let mut files = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path());
     files.find(|path| path.file_name().unwrap().to_string_lossy().starts_with("gateway-")).unwrap()
 }
 
-/// The phases of a set-up, in the order of their ends.
+/// The phases of a connection, in the order in which they end.
 fn phases(log: &str) -> Vec<&str> {
     let known = ["dns", "tcp", "tls", "device", "gateway"];
     log.lines()
@@ -79,8 +79,8 @@ fn a_wrong_cache_entry_costs_no_time_and_is_corrected() {
     }
 }
 
-/// A way to `port` that ends the connections of the second and the fourth request, unanswered: a gateway that had waited
-/// for long enough.
+/// A relay to `port` that ends the connections of the second and the fourth request without an answer, as a gateway
+/// does with an idle connection.
 fn impatient(port: u16) -> u16 {
     let requests = Arc::new(AtomicUsize::new(0));
     serve(move |near| {
@@ -94,7 +94,7 @@ fn impatient(port: u16) -> u16 {
     })
 }
 
-/// Passes TLS records on. Of those with application data the first one is the end of the handshake, the second one the
+/// Relays TLS records. Of those with application data, the first is the end of the handshake, and the second is the
 /// request.
 fn records(mut near: TcpStream, mut far: TcpStream, requests: &AtomicUsize) -> std::io::Result<()> {
     let mut seen = 0;
@@ -131,7 +131,7 @@ fn a_gateway_that_closes_an_idle_connection_is_dialled_again() {
         helper.arg("--config").arg(&config).arg("--ca-file").arg(&ca);
         helper
     };
-    // Without a guess the second connection is the one to the gateway, and its end is an error.
+    // Without a cached gateway, the second connection is the one to the gateway, and its end is an error.
     let first = run(helper().args(["--stream", "echo", DEVICE]), Stdin::Ends(b"x"), LIMIT);
     assert_eq!(first.status.code(), Some(75), "{}", first.stderr);
     let state = sandbox.path(".local/state/iotstream");

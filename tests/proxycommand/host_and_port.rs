@@ -9,7 +9,7 @@ use crate::support::{
     need, run, ssh_config,
 };
 
-/// Ids that a device has, and their percent-encoded forms.
+/// Device ids and their percent-encoded forms.
 const IDS: [(&str, &str); 6] = [
     ("Dev-01", "Dev-01"),
     ("DEV-01", "DEV-01"),
@@ -19,10 +19,10 @@ const IDS: [(&str, &str); 6] = [
     ("Line(3),Press", "Line%283%29%2CPress"),
 ];
 
-/// What hands over each name.
+/// The arguments that pass on every name.
 const RIGHT_FOR_ALL: &str = "iotstream \"--name=%n\" -- \"%h\" \"%p\"";
 
-/// A hub whose devices each say who they are.
+/// A hub whose devices each print their id.
 struct Names {
     config: PathBuf,
     profiles: PathBuf,
@@ -32,7 +32,7 @@ struct Names {
 }
 
 impl Names {
-    /// In the ssh configuration the helper gets `arguments`.
+    /// With `arguments` for the helper in the ssh configuration.
     fn start(arguments: &str) -> Self {
         let sandbox = Sandbox::new();
         let files = SshFiles::make(&sandbox);
@@ -92,7 +92,7 @@ fn the_host_alone_selects_an_alias_and_otherwise_the_error_shows_the_name_option
         let said = in_band(&done);
         assert!(said.contains(address) && said.contains(RIGHT_FOR_ALL), "{said}");
     }
-    // Nobody has this id.
+    // No device has this id.
     let done = names.ssh("Dev-02");
     let said = in_band(&done);
     assert!(said.contains("404001") && said.contains("--name"), "{said}");
@@ -109,12 +109,12 @@ fn the_host_alone_matches_a_cached_id_ignoring_case() {
     for candidate in ["Dev-01", "DEV-01", RIGHT_FOR_ALL] {
         assert!(said.contains(candidate), "{said}");
     }
-    // What ssh has made of a number is no id, seen or not.
+    // An address that ssh made of a number is not an id, cached or not.
     let done = names.ssh("1234");
     assert!(in_band(&done).contains("0.0.4.210"), "{}", done.stderr);
 }
 
-/// What ssh itself says of the reason.
+/// The line in which ssh reports the reason.
 #[track_caller]
 fn in_band(done: &Finished) -> &str {
     assert_eq!(done.status.code(), Some(255));

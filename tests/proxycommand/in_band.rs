@@ -1,4 +1,4 @@
-//! ssh itself shows the user why a connection failed, whatever program runs ssh, and no other protocol is sent that text.
+//! ssh itself shows the user why a connection failed, whatever program runs ssh, and no other protocol gets that text.
 //! `tests/snapshots/in_band/` holds what each program showed; `IOTSTREAM_REWRITE=1` rewrites it.
 
 use std::fs;
@@ -13,10 +13,10 @@ use crate::support::{
     DEVICE, Finished, Hub, LIMIT, Process, Sandbox, Stdin, Testbed, agent, finish, need, run, serve,
 };
 
-/// How ssh says what a server told it.
+/// What ssh prints before a server's disconnect message.
 const SSH_SAYS: &str = "Received disconnect from UNKNOWN port 65535:";
 
-/// ssh shows no more of a server's text.
+/// ssh shows no more bytes of a server's text.
 const LONGEST: usize = 400;
 
 #[test]
@@ -70,7 +70,7 @@ fn a_server_that_hangs_up_at_once_is_reported_in_band() {
 
 #[test]
 fn the_reason_arrives_within_a_connect_timeout_of_ten_seconds() {
-    // As Ansible does; the helper cannot see it, and has its own limits.
+    // As Ansible sets it. The helper cannot see this option, and has its own limits.
     let mut testbed = Testbed::start();
     testbed.agent.kill();
     let mut ssh = testbed.openssh("ssh");
@@ -78,7 +78,7 @@ fn the_reason_arrives_within_a_connect_timeout_of_ten_seconds() {
     assert!(done.stderr.contains(SSH_SAYS) && done.stderr.contains("404103"), "{}", done.stderr);
 }
 
-/// Sends `opening` to a helper whose hub throttles, and gives what comes back as if from a server. `asks` is for what.
+/// Sends `opening` to a helper with the arguments `asks` whose hub throttles, and returns the helper's stdout.
 fn answered(asks: &[&str], opening: Stdin<'_>) -> Vec<u8> {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "status=429"]);
@@ -122,7 +122,7 @@ fn nothing_is_sent_in_band_to_another_protocol() {
         (&[DEVICE], Stdin::Stays(&hello)),
         (&[DEVICE], Stdin::Stays(b"SS")),
         (&[DEVICE], Stdin::Ends(b"")),
-        // Whose server speaks first.
+        // In these protocols the server may send first.
         (&[DEVICE, "5901"], Stdin::Stays(b"")),
         (&["--stream", "vnc", DEVICE], Stdin::Stays(b"")),
         (&["--own-ports", DEVICE, "22"], Stdin::Stays(b"")),
@@ -139,7 +139,7 @@ fn nothing_is_sent_in_band_after_the_first_remote_byte() {
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "cut=200"]);
     let port = serve(|mut stream| {
         stream.write_all(BANNER).unwrap();
-        // Goes through the hub while the cut still has to come, from the other side.
+        // The bytes from the other side reach the cut later.
         let _ = std::io::copy(&mut stream, &mut std::io::sink());
     });
     let _agent = agent(&sandbox, &hub, DEVICE, &[("ssh", port)]);
@@ -152,8 +152,8 @@ fn nothing_is_sent_in_band_after_the_first_remote_byte() {
     assert_eq!(helper.stdout().as_bytes(), BANNER);
 }
 
-/// Runs every program into the failure: each shows ssh's line once, with all of `says`, and what is shown is what was
-/// seen before.
+/// Runs every program, and expects ssh's line once from each, with all of `says`, and the output that the snapshot
+/// holds.
 #[track_caller]
 fn shown_once(name: &str, failing: &FailingConnection, says: &[&str]) {
     let mut seen: Vec<(Vec<&str>, String)> = Vec::new();
@@ -211,13 +211,13 @@ fn callers(failing: &FailingConnection) -> Vec<(&'static str, Command)> {
         ("sftp", with(failing.openssh("sftp"), &["-b", "/dev/null", failing.device])),
         ("rsync", with(failing.over_ssh("rsync", "RSYNC_RSH"), &["ssh_config", &remote])),
         ("git", with(failing.over_ssh("git", "GIT_SSH_COMMAND"), &["ls-remote", &remote])),
-        // Then the helper's stderr is /dev/null, and ssh's line all there is.
+        // The helper's stderr is /dev/null here, and only ssh's line appears.
         ("ssh ControlPersist", ssh(&["-o", "ControlMaster=auto", "-o", "ControlPersist=60", "-o", &control])),
         ("ssh -q", quiet),
     ]
 }
 
-/// What a program showed of ssh's and the helper's words, which two processes write in any order.
+/// The lines of ssh and of the helper in a program's output, sorted, for two processes write them.
 fn shown(done: &Finished) -> String {
     let mut lines: Vec<&str> = done.stderr.lines().map(str::trim_end).collect();
     lines.retain(|line| line.contains("UNKNOWN") || line.starts_with("iotstream: "));
@@ -225,7 +225,7 @@ fn shown(done: &Finished) -> String {
     lines.iter().map(|line| format!("\n    {}", normalised(line))).collect()
 }
 
-/// Without what is another one each time: ports of loopback addresses, tracking ids.
+/// Replaces what differs in each run: ports of loopback addresses, and tracking ids.
 fn normalised(line: &str) -> String {
     let is_digit = |c: char| c.is_ascii_digit();
     let line = replace_after(line, "localhost:", "PORT", is_digit);
@@ -233,7 +233,7 @@ fn normalised(line: &str) -> String {
     replace_after(&line, "tracking id ", "ID", |c| c != ')')
 }
 
-/// Puts `stand_in` for all that follows each `before` for as long as it is `part`.
+/// Replaces the `part` characters that follow each `before` with `stand_in`.
 fn replace_after(line: &str, before: &str, stand_in: &str, part: impl Fn(char) -> bool) -> String {
     let mut pieces = line.split(before);
     let mut replaced = pieces.next().unwrap_or_default().to_owned();

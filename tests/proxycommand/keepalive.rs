@@ -1,4 +1,4 @@
-//! The keepalive: a stream whose other side is silent is given up after the time that the user sets.
+//! `--keepalive`: a stream whose other side is silent ends after two intervals.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::support::{
     sha256, timed,
 };
 
-/// A helper that has an echo at the other end, and the log it writes to.
+/// A helper with an echo stream, and its log.
 struct Echo {
     helper: Process,
     log: PathBuf,
@@ -62,7 +62,7 @@ fn a_dead_stream_ends_after_two_keepalive_intervals() {
     );
 }
 
-/// Longer than any of the tests' keepalives allow a peer to be silent.
+/// Longer than the keepalives in these tests allow a peer to be silent.
 const NAP: Duration = Duration::from_secs(5);
 const LARGE: usize = 30_000_000;
 

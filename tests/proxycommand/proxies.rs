@@ -14,14 +14,14 @@ const TEMPORARY: i32 = 75;
 const DENIED: i32 = 77;
 
 /// A hub, a device's sshd, and a user's configuration.
-struct Testbed {
+struct ProxyTestbed {
     sshd: Sshd,
     hub: Hub,
     files: SshFiles,
     sandbox: Sandbox,
 }
 
-impl Testbed {
+impl ProxyTestbed {
     fn start() -> Self {
         let sandbox = Sandbox::new();
         let files = SshFiles::make(&sandbox);
@@ -34,7 +34,7 @@ impl Testbed {
         agent_command(&self.sandbox, &self.hub, DEVICE, &[("ssh", self.sshd.port)])
     }
 
-    /// The hub as clients name it.
+    /// The hub's name with the port of `address`, as clients dial it.
     fn hub(&self, address: &str) -> String {
         let name = self.hub.service_connection_string();
         let name = name.strip_prefix("HostName=").unwrap().split(':').next().unwrap().to_owned();
@@ -54,29 +54,29 @@ impl Testbed {
     }
 }
 
-/// ssh and the agent both go through the proxy at `url`, and nothing goes past it.
+/// Expects that ssh and the agent both connect through the proxy at `url`, and never directly.
 #[track_caller]
-fn carries(testbed: &Testbed, proxy: &Proxy, url: &str) {
+fn carries(testbed: &ProxyTestbed, proxy: &Proxy, url: &str) {
     let _agent = in_service(testbed.agent().env("HTTPS_PROXY", url));
     let done = run(testbed.ssh().env("ALL_PROXY", url), Stdin::Ends(b""), LIMIT).succeeded();
     assert_eq!(done.text(), "through\n");
     let password = LOGIN.split_once(':').unwrap().1;
     assert!(!done.stderr.contains(password) && !done.stderr.contains("pass-word"), "{}", done.stderr);
     assert!(done.stderr.contains("proxy 127.0.0.1:"), "its time is told: {}", done.stderr);
-    // MQTT and REST, and the gateway from both sides.
+    // MQTT, REST, and the gateway from both sides.
     assert_eq!(proxy.tunnels_to(&testbed.hub(&testbed.hub.https)), 4, "{}", proxy.process.stdout());
 }
 
 #[test]
 fn ssh_and_the_agent_go_through_an_http_proxy_with_a_login() {
-    let testbed = Testbed::start();
+    let testbed = ProxyTestbed::start();
     let proxy = Proxy::http(&testbed.sandbox);
     carries(&testbed, &proxy, &format!("http://{LOGIN}@127.0.0.1:{}", proxy.port));
 }
 
 #[test]
 fn ssh_and_the_agent_go_through_an_https_proxy() {
-    let testbed = Testbed::start();
+    let testbed = ProxyTestbed::start();
     let inner = Proxy::http(&testbed.sandbox);
     let (proxy, certificate) = Proxy::https(&testbed.sandbox, &inner);
     let url = format!("https://{LOGIN}@127.0.0.1:{}", proxy.port);
@@ -86,7 +86,7 @@ fn ssh_and_the_agent_go_through_an_https_proxy() {
         "{}",
         untrusted.stderr
     );
-    // The CA file of the profile and of the agent, which the hub has read already.
+    // The profile and the agent use this CA file; the hub has read it already.
     let both = [testbed.hub.dir.join("ca.pem"), certificate].map(|file| fs::read_to_string(file).unwrap());
     fs::write(testbed.hub.dir.join("ca.pem"), both.concat()).unwrap();
     carries(&testbed, &inner, &url);
@@ -94,14 +94,14 @@ fn ssh_and_the_agent_go_through_an_https_proxy() {
 
 #[test]
 fn ssh_and_the_agent_go_through_a_socks_proxy_that_resolves_names() {
-    let testbed = Testbed::start();
+    let testbed = ProxyTestbed::start();
     let proxy = Proxy::socks(&testbed.sandbox);
     carries(&testbed, &proxy, &format!("socks5://{LOGIN}@127.0.0.1:{}", proxy.port));
 }
 
 #[test]
 fn mqtt_goes_through_the_proxy_of_the_agent_configuration() {
-    let testbed = Testbed::start();
+    let testbed = ProxyTestbed::start();
     let proxy = Proxy::socks(&testbed.sandbox);
     let config = format!(
         "connection-string-file = {:?}\nca-file = {:?}\ntransport = \"mqtt\"\nmqtt-port = {}\n\
@@ -113,7 +113,7 @@ fn mqtt_goes_through_the_proxy_of_the_agent_configuration() {
         testbed.sshd.port
     );
     let config = testbed.sandbox.write("agent.toml", config);
-    // The file's word goes before the environment's.
+    // The configuration file overrides the environment.
     let mut command = testbed.sandbox.iotstream();
     command.args(["agent", "-vv", "--config"]).arg(config).env("HTTPS_PROXY", "http://127.0.0.1:1");
     let agent = in_service(&mut command);
@@ -190,7 +190,7 @@ fn an_invalid_proxy_url_is_an_error() {
 
 #[test]
 fn no_proxy_and_none_bypass_the_proxy() {
-    let testbed = Testbed::start();
+    let testbed = ProxyTestbed::start();
     let _agent: Process = agent(&testbed.sandbox, &testbed.hub, DEVICE, &[("ssh", testbed.sshd.port)]);
     let dead = format!("http://127.0.0.1:{}", closed_port());
     let mut ssh = testbed.ssh();

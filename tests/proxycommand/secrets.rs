@@ -7,7 +7,7 @@ use crate::support::{DEVICE, LIMIT, Process, echo_device};
 #[track_caller]
 fn holds_no_secret(place: &str, text: &str, keys: &[String]) {
     assert!(!text.is_empty(), "there is nothing to look at in {place}");
-    // `eyJ` begins every JSON web token.
+    // Every JSON web token begins with `eyJ`.
     for secret in keys.iter().map(String::as_str).chain(["sig=", "eyJ"]) {
         assert!(!text.contains(secret), "{place} holds {secret}: {text}");
     }
@@ -41,7 +41,7 @@ fn no_secret_appears_in_command_lines_or_logs() {
 #[test]
 fn the_helper_leaves_no_core_dump() {
     let (_agent, hub, sandbox) = echo_device("ssh");
-    // As permissive as it gets here: where a limit is low already, the helper would have nothing to do.
+    // With the highest limit possible, so that the helper has to lower it.
     let mut shell = sandbox.command("sh");
     shell.args(["-c", "ulimit -S -c \"$(ulimit -H -c)\"; exec \"$@\"", "sh"]);
     let helper = hub.helper(&sandbox);

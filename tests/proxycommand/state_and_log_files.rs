@@ -13,13 +13,13 @@ fn an_unusable_state_directory_fails_no_connection() {
     echoes(&mut hub.helper(&sandbox));
     let state = sandbox.path(".local/state/iotstream");
     let kept: Vec<PathBuf> = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert!(!kept.is_empty(), "a login keeps the gateway");
+    assert!(!kept.is_empty(), "a connection caches the gateway");
     for file in &kept {
         fs::remove_file(file).unwrap();
         make_fifo(file);
     }
     echoes(&mut hub.helper(&sandbox));
-    // What others have a hand in is neither read nor written.
+    // A directory that others can write is neither read nor written.
     for file in &kept {
         fs::remove_file(file).unwrap();
     }
@@ -47,7 +47,7 @@ fn an_unusable_log_file_fails_no_connection_and_other_users_cannot_write_it() {
     let (_agent, hub, sandbox) = echo_device("echo");
     let log = sandbox.path("log");
     let said = |path: &Path| echoes(hub.helper(&sandbox).arg("--log-file").arg(path)).stderr;
-    // Not even where the umask lets all in.
+    // Even with a umask of 0.
     let mut shell = sandbox.command("sh");
     shell.args(["-c", "umask 000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_iotstream"), "--config"]);
     echoes(shell.arg(hub.dir.join("profiles.toml")).arg("--log-file").arg(&log));
@@ -56,7 +56,7 @@ fn an_unusable_log_file_fails_no_connection_and_other_users_cannot_write_it() {
     assert_eq!(said(&log), "");
     assert_eq!((mode(&log), fs::read_to_string(&log).unwrap().lines().count() > 1), (0o644, true));
 
-    // A link of another user's is not followed.
+    // A symbolic link of another user's is not followed.
     fs::create_dir(sandbox.path("sticky")).unwrap();
     set_mode(&sandbox.path("sticky"), 0o1777);
     let (planted, victim) = (sandbox.path("sticky/log"), sandbox.write("victim", "whole"));
@@ -72,7 +72,7 @@ fn an_unusable_log_file_fails_no_connection_and_other_users_cannot_write_it() {
     let warned = said(&planted);
     assert!(warned.contains("sticky/log belongs to another user"), "{warned}");
     assert_eq!(fs::read_to_string(&victim).unwrap(), "whole");
-    // Nor one that others can replace, nor what is not there, nor a pipe that nobody reads.
+    // Files in a directory that others can write, in a missing directory, and a FIFO without a reader are not opened.
     fs::create_dir(sandbox.path("open")).unwrap();
     set_mode(&sandbox.path("open"), 0o777);
     make_fifo(&sandbox.path("fifo"));
@@ -87,7 +87,7 @@ fn an_unusable_log_file_fails_no_connection_and_other_users_cannot_write_it() {
         assert_eq!(warned.lines().count(), 1, "{path}: {warned}");
     }
     assert!(!sandbox.path("open/log").exists());
-    // A link of our own is, and so are devices and pipes.
+    // The user's own links, devices and FIFOs with a reader are.
     symlink("log", sandbox.path("own")).unwrap();
     for path in [sandbox.path("own"), "/dev/null".into()] {
         assert_eq!(said(&path), "", "{}", path.display());
@@ -102,7 +102,7 @@ fn an_unusable_log_file_fails_no_connection_and_other_users_cannot_write_it() {
             text
         })
     };
-    // The reader's opening waits for ours; until it does, ours fails.
+    // Until the reader opens the FIFO, opening it for writing fails.
     while !reader.is_finished() {
         said(&sandbox.path("fifo"));
     }

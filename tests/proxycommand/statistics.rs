@@ -51,7 +51,7 @@ fn sigusr1_logs_the_current_counts() {
         let line = said.lines().find(|line| line.contains(" stats: "));
         line.filter(|line| line.contains("5 bytes sent, 5 bytes received")).map(|_| ()).ok_or(said)
     });
-    // It lives on.
+    // The helper goes on.
     helper.say("more\n");
     helper.says("more", 1, LIMIT);
 }

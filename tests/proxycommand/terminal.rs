@@ -80,7 +80,7 @@ fn ctrl_z_suspends_scp_but_not_the_helper_and_the_copy_completes() {
     });
     terminal.types(SUSPEND);
     terminal.shows("Stopped");
-    // As long as a coffee, and many keepalives.
+    // Several keepalive intervals.
     thread::sleep(Duration::from_secs(10));
     assert!(is_running(testbed.helper()), "the helper is stopped, too");
     assert!(fs::metadata(&there).unwrap().len() < sent.len() as u64, "it was over before it was stopped");
@@ -123,14 +123,14 @@ fn a_failure_appears_once_on_a_terminal() {
         "{text}"
     );
 
-    // What is told to be quiet says nothing.
+    // With -q, ssh itself prints nothing.
     terminal.types(&format!("{ssh} -q {DEVICE}; echo qui''et $?\n"));
     terminal.shows("quiet 255");
     let text = terminal.text();
     assert!(text.contains("iotstream: error: device dev-1 is not connected"), "{text}");
     assert_eq!(text.matches("Received disconnect").count(), 1, "{text}");
 
-    // By hand nobody else says it: stdout is read by another program than the one that shares the terminal.
+    // Run by hand, only the helper can report it: stdout goes to a program that is not ssh.
     let helper = format!(
         "{} --config {}",
         env!("CARGO_BIN_EXE_iotstream"),

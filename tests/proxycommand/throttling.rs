@@ -14,7 +14,7 @@ use crate::support::{
 
 const ECHO: &str = "[[target]]\nstream = \"*\"\nbuiltin = \"echo\"\n";
 
-/// What `count` helpers that start at once make of it.
+/// Runs `count` helpers at once.
 fn at_once(sandbox: &Sandbox, hub: &Hub, count: usize) -> Vec<Finished> {
     thread::scope(|scope| {
         let helpers: Vec<_> = (0..count)
@@ -107,14 +107,14 @@ fn a_stream_beyond_the_quota_waits_for_another_to_end() {
     second.says("here", 1, LIMIT);
 }
 
-/// Where the hub's last starts are, in a directory that is there.
+/// The file that records the last starts for the hub, in a directory that exists.
 fn rate_file(sandbox: &Sandbox, hub: &Hub) -> PathBuf {
     let state = sandbox.path(".local/state/iotstream");
     fs::create_dir_all(&state).unwrap();
     state.join(format!("rate-localhost%3A{}", hub.port()))
 }
 
-/// Five starts, so long from now.
+/// A record of five starts, `ahead` from now.
 fn starts(ahead: Duration) -> String {
     let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap() + ahead;
     format!("{:013}\n", at.as_millis()).repeat(5)
@@ -140,7 +140,7 @@ fn an_unusable_rate_file_delays_no_connection() {
     connects("garbage");
     fs::remove_file(&file).unwrap();
 
-    // Whoever holds it may have been stopped.
+    // A process that holds the lock may be suspended.
     fs::write(&file, starts(Duration::from_secs(2))).unwrap();
     let held = File::options().read(true).write(true).mode(0o600).open(&file).unwrap();
     flock(&held, FlockOperation::LockExclusive).unwrap();
@@ -178,6 +178,6 @@ fn the_retry_after_of_the_hub_is_obeyed() {
     let testbed = Testbed::with_hub(&["--inject", "status=429@2"]);
     let begin = Instant::now();
     run(testbed.openssh("ssh").args([DEVICE, "true"]), Stdin::Ends(b""), LIMIT).succeeded();
-    // The hub says a second each time; the helper's own pauses would be one and a half in all.
+    // The hub asks for one second each time; the helper's own pauses would add up to one and a half.
     assert!(begin.elapsed() >= Duration::from_secs(2), "{:?}", begin.elapsed());
 }

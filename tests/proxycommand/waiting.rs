@@ -53,7 +53,7 @@ fn a_profile_sets_the_wait_and_an_option_overrides_it() {
     let _agent = agent_with_config(&sandbox, &hub, DEVICE, ECHO);
     helper.say("here\n");
     helper.says("here", 1, LIMIT);
-    // And the command line has the last word.
+    // The command line overrides the profile.
     let mut other = hub.helper(&sandbox);
     let done = run(other.args(["--wait", "0", "no-such-device"]), Stdin::Stays(b"x"), LIMIT);
     assert_eq!(done.status.code(), Some(69), "{}", done.stderr);

@@ -1,9 +1,8 @@
 use std::io;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
-use super::{DEVICE, Hub, Process, Sandbox, serve};
+use super::{DEVICE, Hub, LIMIT, Process, Sandbox, serve};
 
 /// `iotstream agent` for `device`, in service, with a loopback port as the target of each stream.
 pub fn agent(sandbox: &Sandbox, hub: &Hub, device: &str, targets: &[(&str, u16)]) -> Process {
@@ -35,7 +34,7 @@ pub fn agent_with_config(sandbox: &Sandbox, hub: &Hub, device: &str, rest: &str)
 /// Starts an agent, and waits until it is in service.
 pub fn in_service(command: &mut Command) -> Process {
     let mut agent = Process::start("agent", command);
-    agent.says("in service", 1, Duration::from_secs(20));
+    agent.says("in service", 1, LIMIT);
     agent
 }
 
@@ -47,10 +46,10 @@ pub fn device_with(stream: &str, port: u16) -> (Process, Hub, Sandbox) {
     (agent, hub, sandbox)
 }
 
-/// The same, where the stream gives back what it gets.
+/// The same with an echo stream.
 pub fn echo_device(stream: &str) -> (Process, Hub, Sandbox) {
     let port = serve(|stream| {
-        // A client that breaks off ends the copy, and with it the connection.
+        // A client that disconnects ends the copy, which closes the connection.
         let _ = io::copy(&mut &stream, &mut &stream);
     });
     device_with(stream, port)

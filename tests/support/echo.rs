@@ -12,7 +12,7 @@ pub fn echoes(helper: &mut Command) -> Finished {
     done
 }
 
-/// An echo stream that stays open: what it is told comes back.
+/// An echo stream that stays open.
 pub struct EchoStream {
     pub helper: Process,
     said: usize,

@@ -8,11 +8,11 @@ use sha2::{Digest, Sha256};
 
 use super::{eventually, peak_rss_kib};
 
-/// What became of random bytes sent through a command that is to give them all back.
+/// The result of sending random bytes through a command that echoes them.
 pub struct Exchange {
     pub sent: String,
     pub received: String,
-    /// Bytes after the last that was sent.
+    /// The count of bytes received after those.
     pub beyond: usize,
     pub status: ExitStatus,
     pub peak_rss_kib: u64,
@@ -44,7 +44,7 @@ pub fn exchange(command: &mut Command, length: u64, limit: Duration) -> Exchange
     thread::spawn(move || {
         let mut hash = HashWriter(Sha256::new());
         let count = io::copy(&mut (&mut stdout).take(length), &mut hash);
-        // Nobody listens where the test has given up.
+        // The receiver is gone if the test has failed.
         let _ = tell.send((hash, count));
         let mut rest = Vec::new();
         let _ = tell_rest.send(stdout.read_to_end(&mut rest).map(|_| rest));

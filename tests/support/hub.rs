@@ -1,14 +1,11 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use rustix::process::Signal;
 
 use super::sas::field;
-use super::{Process, Sandbox};
-
-const START: Duration = Duration::from_secs(20);
+use super::{LIMIT, Process, Sandbox};
 
 /// A hub that is ready to serve: `iotstream emulator`, or another with the same files and ready line.
 pub struct Hub {
@@ -39,7 +36,7 @@ impl Hub {
 
     /// A hub that was started with its files in `dir`, once it is ready.
     pub fn ready(mut process: Process, dir: PathBuf) -> Self {
-        let ready = process.says("ready https=", 1, START);
+        let ready = process.says("ready https=", 1, LIMIT);
         let (https, mqtts) = ready
             .strip_prefix("ready https=")
             .and_then(|rest| rest.split_once(" mqtts="))
@@ -53,7 +50,7 @@ impl Hub {
     #[track_caller]
     pub fn stop(&mut self) {
         self.process.signal(Signal::TERM);
-        let status = self.process.ends(START);
+        let status = self.process.ends(LIMIT);
         assert!(status.success(), "{status}: {}", self.process.stderr());
     }
 
@@ -68,7 +65,7 @@ impl Hub {
         self.https.rsplit_once(':').unwrap().1
     }
 
-    /// Its host name, as connection strings have it.
+    /// Its host name and port, as in connection strings.
     pub fn name(&self) -> String {
         format!("localhost:{}", self.port())
     }
@@ -77,7 +74,7 @@ impl Hub {
         self.dir.join("devices").join(format!("{device}.conn"))
     }
 
-    /// The helper, with the hub's own profile.
+    /// The helper with the hub's profile.
     pub fn helper(&self, sandbox: &Sandbox) -> Command {
         let mut command = sandbox.iotstream();
         command.arg("--config").arg(self.dir.join("profiles.toml"));

@@ -43,7 +43,7 @@ pub use terminal::{INTERRUPT, SUSPEND, Terminal};
 pub use testbed::{DEVICE, Testbed};
 pub use tls::{TlsStream, http_answer, http_request, serve_tls};
 
-/// For a command that has no reason to take long; generous, for two cores that run other tests as well.
+/// The limit of a command that should be quick; generous, for two cores that run other tests as well.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// Tries until `probe` succeeds.

@@ -59,7 +59,7 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
-        // A command keeps what it was given open.
+        // The command would keep the reading end open.
         command.stdin(Stdio::null());
         let (stdout, stderr) =
             (Output::of(child.stdout.take().unwrap()), Output::of(child.stderr.take().unwrap()));
@@ -134,7 +134,7 @@ impl Process {
         let mut stdin = self.stdin.take().unwrap();
         let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
-            // A process that ends early is found by what it does not answer.
+            // The test notices a process that ends early by its missing output.
             if stdin.write_all(&data).is_ok() {
                 let _ = sender.send(stdin);
             }
@@ -160,8 +160,8 @@ impl Process {
         })
     }
 
-    /// The same, and until nothing holds its stdout or stderr any more. Stdin stays open until it ends: one that waits
-    /// for the end of stdin is found out.
+    /// The same, and waits until stdout and stderr are closed. Stdin stays open until the process ends: one that waits
+    /// for the end of stdin fails the test.
     #[track_caller]
     pub fn finish(mut self, limit: Duration) -> Finished {
         let deadline = Instant::now() + limit;
@@ -180,7 +180,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only where there is nothing left to end.
+        // Both fail only if the process has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
@@ -193,12 +193,12 @@ impl Drop for Process {
     }
 }
 
-/// What a process writes to a pipe. A thread empties the pipe, so that the process never waits for the test; whoever asks
-/// empties it first, so that all that was written before is there.
+/// What a process writes to a pipe. A thread empties the pipe, so that the process never waits for the test; each read
+/// by the test empties it first, so that all that was written before is there.
 struct Output(Arc<Mutex<Taken>>);
 
 struct Taken {
-    /// None once everybody has closed the other end.
+    /// None once the other end is closed.
     pipe: Option<File>,
     bytes: Vec<u8>,
 }
@@ -213,7 +213,7 @@ impl Output {
         let reader = Self(taken);
         thread::spawn(move || {
             while reader.take().pipe.is_some() {
-                // An interrupted poll is tried again.
+                // An interrupted poll is repeated.
                 let _ = poll(&mut [PollFd::new(&readable, PollFlags::IN)], None);
             }
         });

@@ -4,7 +4,7 @@ use std::fs;
 
 use rustix::process::Pid;
 
-/// A process as /proc shows it.
+/// A process in /proc.
 pub struct Seen {
     pub pid: u32,
     pub parent: u32,
@@ -23,11 +23,11 @@ impl Seen {
         i32::try_from(self.pid).ok().and_then(Pid::from_raw).unwrap()
     }
 
-    /// None for one that has ended, reaped or not, and for a kernel's own.
+    /// None for a process that has ended, reaped or not, and for a kernel thread.
     fn read(pid: u32) -> Option<Self> {
         let file = |name: &str| fs::read(format!("/proc/{pid}/{name}")).ok();
         let stat = String::from_utf8_lossy(&file("stat")?).into_owned();
-        // The program's name comes before, in parentheses, and may hold anything.
+        // The program's name comes first, in parentheses, and may contain anything.
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
         if matches!(fields.next()?, "Z" | "X") {
             return None;
@@ -67,12 +67,12 @@ pub fn is_running(pid: Pid) -> bool {
     matches!(state, Some("R" | "S" | "D"))
 }
 
-/// The most memory a living process has had resident.
+/// The peak resident memory of a living process.
 pub fn peak_rss_kib(pid: u32) -> u64 {
     status_kib(pid, "VmHWM:")
 }
 
-/// The memory a living process has resident now.
+/// The resident memory of a living process.
 pub fn resident_kib(pid: u32) -> u64 {
     status_kib(pid, "VmRSS:")
 }

@@ -1,7 +1,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// The path of a program, wherever systems keep it.
+/// The path of an installed program.
 ///
 /// # Panics
 /// When it is not installed, naming the Debian package that has it.

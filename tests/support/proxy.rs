@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Process, Sandbox, eventually, need, random};
 
-/// What the proxies here ask for.
+/// The user name and password of the proxies, percent-encoded.
 pub const LOGIN: &str = "me:pass%2Dword";
 const PASSWORD: &str = "pass-word";
 
@@ -16,7 +16,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// tinyproxy, which wants a login.
+    /// tinyproxy, which requires a password.
     pub fn http(sandbox: &Sandbox) -> Self {
         Self::start("tinyproxy", |port| {
             let config = format!(
@@ -29,7 +29,7 @@ impl Proxy {
         })
     }
 
-    /// stunnel in front of another proxy, and the file with its certificate.
+    /// stunnel in front of another proxy. Returns also the file with its certificate.
     pub fn https(sandbox: &Sandbox, inner: &Proxy) -> (Self, PathBuf) {
         let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
         let certificate = sandbox.write("proxy.pem", made.cert.pem());
@@ -47,7 +47,7 @@ impl Proxy {
         (proxy, certificate)
     }
 
-    /// microsocks, which wants a login.
+    /// microsocks, which requires a password.
     pub fn socks(sandbox: &Sandbox) -> Self {
         Self::start("microsocks", |port| {
             let mut command = sandbox.command(need("microsocks"));
@@ -57,7 +57,7 @@ impl Proxy {
     }
 
     fn start(name: &str, command: impl Fn(u16) -> Command) -> Self {
-        // None of them takes port 0. Below the ports that the system gives to others' port 0, as with sshd.
+        // None of them supports port 0. As with sshd, the port is below those that the system assigns.
         let free = || 20_000 + u16::from_le_bytes(random(2).try_into().unwrap()) % 10_000;
         let port = std::iter::repeat_with(free).find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok());
         let port = port.unwrap();
@@ -68,10 +68,10 @@ impl Proxy {
         Self { process, port }
     }
 
-    /// How many connections to `host:port` it says it has made.
+    /// The count of connections to `host:port` in its log.
     pub fn tunnels_to(&self, target: &str) -> usize {
         let said = self.process.stdout() + &self.process.stderr();
-        // Of tinyproxy's lines about a connection, the one with the request; microsocks has one line.
+        // tinyproxy logs several lines per connection, one of them with the request; microsocks logs one.
         let mark = if said.contains("client[") {
             format!("connected to {target}")
         } else {

@@ -3,16 +3,16 @@ use std::time::Duration;
 
 use super::{Finished, LIMIT, Process};
 
-/// What a command finds on its stdin, which is a pipe, as under ssh.
+/// The stdin of a command, which is a pipe, as under ssh.
 #[derive(Clone, Copy)]
 pub enum Stdin<'a> {
     /// These bytes, then the end.
     Ends(&'a [u8]),
-    /// These bytes (at most a pipe's fill), there before the command starts; then nothing more, but no end.
+    /// These bytes (at most what a pipe holds), written before the command starts, and no end.
     Stays(&'a [u8]),
 }
 
-/// Runs a command to its end, and until nothing holds its stdout or stderr any more.
+/// Runs a command to its end, and until its stdout and stderr are closed.
 ///
 /// # Panics
 /// When that takes longer than `limit`.

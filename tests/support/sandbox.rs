@@ -12,8 +12,8 @@ use tempfile::TempDir;
 use super::procfs::{self, Seen};
 use super::{Process, eventually};
 
-/// In the environment of every process of a test, and of what those start: processes that outlive their parents are
-/// found by it.
+/// This variable marks every process of a test and what those start, so that processes that outlive their parents are
+/// found.
 pub const MARKER: &str = "IOTSTREAM_TEST_ID";
 
 /// A test's directory and the mark of its processes.
@@ -43,7 +43,7 @@ impl Sandbox {
         format!("{MARKER}={}", self.id)
     }
 
-    /// A command that carries the mark and knows nothing of the user's own settings.
+    /// A command with the mark, and without the user's own settings.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         for (name, _) in env::vars_os() {
@@ -72,14 +72,14 @@ impl Sandbox {
         procfs::marked_or_below(&self.mark(), &roots)
     }
 
-    /// Waits until, of all that this test started, only `expected` is left.
+    /// Waits until only `expected` is left of all that this test started.
     #[track_caller]
     pub fn leaves_only(&self, limit: Duration, expected: &[&Process]) {
         let pids: Vec<u32> = expected.iter().map(|process| process.pid()).collect();
         eventually(limit, || {
             let mut seen = self.processes(expected);
             let alive = pids.iter().all(|pid| seen.iter().any(|seen| seen.pid == *pid));
-            assert!(alive, "one that was to stay has ended: {pids:?} of {seen:?}");
+            assert!(alive, "a process that should remain has ended: {pids:?} of {seen:?}");
             seen.retain(|seen| !pids.contains(&seen.pid));
             if seen.is_empty() { Ok(()) } else { Err(format!("still there: {seen:?}")) }
         });
@@ -87,10 +87,10 @@ impl Sandbox {
 }
 
 impl Drop for Sandbox {
-    /// Ends what a failed test left in the background; what has the mark was started here.
+    /// Ends the processes that a failed test leaves behind; only this test's processes have the mark.
     fn drop(&mut self) {
         for left in procfs::marked_or_below(&self.mark(), &[]) {
-            // It may have ended since.
+            // It may have ended already.
             let _ = kill_process(left.pid(), Signal::KILL);
         }
     }

@@ -28,7 +28,7 @@ pub fn in_an_hour() -> u64 {
     unix_seconds() + 3600
 }
 
-/// The base64 signature over `sr` as it will be sent, and the time when it expires.
+/// The base64 signature over `sr`, encoded as it is sent, and the expiry.
 pub fn signature(key: &str, sr: &str, expiry: u64) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(&BASE64.decode(key.as_bytes()).unwrap()).unwrap();
     mac.update(format!("{sr}\n{expiry}").as_bytes());

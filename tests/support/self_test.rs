@@ -1,4 +1,4 @@
-//! The harness itself: a real sshd answers, and what a session leaves behind is seen.
+//! The harness itself: a session through a real sshd works, and what it leaves behind is found.
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{LIMIT, Process, Sandbox, Stdin, need, random, run};
 
-/// The keys and settings that a server and its clients share; nothing of the system's own is read or written.
+/// Keys and settings of a server and its clients; the system's own are neither read nor written.
 pub struct SshFiles {
     pub sshd: PathBuf,
     pub config: PathBuf,
@@ -13,7 +13,7 @@ pub struct SshFiles {
     known_hosts: PathBuf,
 }
 
-/// The name under which the host key is known, whatever name or port a client uses.
+/// The name of the host key in known_hosts, for any name or port that a client uses.
 const HOST_KEY_ALIAS: &str = "the-device";
 
 impl SshFiles {
@@ -31,7 +31,7 @@ impl SshFiles {
         let authorized_keys = sandbox.write("authorized_keys", user_public);
         let known_hosts = sandbox.write("known_hosts", format!("{HOST_KEY_ALIAS} {host_public}"));
         if rustix::process::getuid().is_root() {
-            // sshd's place to separate privileges in; only root's sshd asks for it.
+            // sshd's directory for privilege separation; only root's sshd needs it.
             fs::DirBuilder::new().recursive(true).mode(0o755).create("/run/sshd").unwrap();
         }
         let config = format!(
@@ -56,7 +56,7 @@ pub struct Sshd {
 
 impl Sshd {
     pub fn start(sandbox: &Sandbox, files: &SshFiles) -> Self {
-        // Below the ports that the system gives to others' port 0; another server may still have the first choice.
+        // Below the ports that the system assigns; another server may still have taken the first choice.
         for _ in 0..20 {
             let port = 20_000 + u16::from_le_bytes(random(2).try_into().unwrap()) % 10_000;
             if std::net::TcpListener::bind(("127.0.0.1", port)).is_err() {
@@ -73,7 +73,7 @@ impl Sshd {
     }
 }
 
-/// A client configuration in which every host is reached through `proxy_command`.
+/// A client configuration with `proxy_command` for every host.
 pub fn ssh_config(sandbox: &Sandbox, files: &SshFiles, name: &str, proxy_command: &str) -> PathBuf {
     let me = run(sandbox.command("id").arg("-un"), Stdin::Ends(b""), LIMIT).succeeded();
     let config = format!(

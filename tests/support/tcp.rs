@@ -3,7 +3,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::thread;
 
-/// Answers each connection to a loopback port in a thread of its own, for as long as the tests run.
+/// Answers each connection to a loopback port in its own thread, for as long as the tests run.
 pub fn serve(answer: impl Fn(TcpStream) + Clone + Send + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

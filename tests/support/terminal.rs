@@ -3,15 +3,15 @@ use std::time::{Duration, Instant};
 
 use super::{LIMIT, Process, Sandbox, eventually, need};
 
-/// A user at a terminal, with a shell that controls jobs. What is typed is echoed, as on a real one.
+/// A terminal with a shell that has job control. It echoes what is typed, as a real one does.
 pub struct Terminal(Process);
 
 /// Ctrl-C and Ctrl-Z.
 pub const INTERRUPT: &str = "\x03";
 pub const SUSPEND: &str = "\x1a";
 
-/// Copies stdin to a new terminal and the terminal to stdout, until the program on it ends. Ctrl-C works there also where
-/// the tests run in the background of a script, which ignores it.
+/// Copies stdin to a new terminal and the terminal to stdout, until the program on it ends. Ctrl-C works even if the
+/// tests run in the background of a script, where SIGINT is ignored.
 const PTY: &str = "import pty, signal, sys
 for each in signal.SIGINT, signal.SIGQUIT:
     signal.signal(each, signal.SIG_DFL)
@@ -30,7 +30,7 @@ impl Terminal {
         self.0.say(text);
     }
 
-    /// Types until the answer is shown: a program that deals with a key drops what was typed behind it.
+    /// Types until the answer is shown: a program that handles a key drops what was typed after it.
     #[track_caller]
     pub fn types_until(&mut self, text: &str, answer: &str) {
         for _ in 0..30 {
@@ -52,7 +52,7 @@ impl Terminal {
         self.0.says(text, 1, LIMIT);
     }
 
-    /// Waits for a question, which is no whole line, to be shown for the `times`th time.
+    /// Waits until a question, which is not a whole line, is shown for the `times`th time.
     #[track_caller]
     pub fn asks(&mut self, question: &str, times: u32) {
         eventually(LIMIT, || {
@@ -66,7 +66,7 @@ impl Terminal {
         });
     }
 
-    /// All that was shown so far.
+    /// All that the terminal has shown.
     pub fn text(&self) -> String {
         self.0.stdout()
     }

@@ -9,7 +9,7 @@ pub const DEVICE: &str = "dev-1";
 
 /// A hub, a device whose sshd is reached as the streams `ssh` and `tcp-2222`, and a user's ssh configuration.
 pub struct Testbed {
-    // In the order in which they are to end: the directory last.
+    // In the order in which they end: the directory last.
     pub agent: Process,
     pub sshd: Sshd,
     pub hub: Hub,
@@ -53,33 +53,33 @@ impl Testbed {
         ssh_config(&self.sandbox, &self.files, "ssh_config", &helper);
     }
 
-    /// Brings a device that was killed back.
+    /// Starts the agent again.
     pub fn restart_agent(&mut self) {
         self.agent = agent(&self.sandbox, &self.hub, DEVICE, &[("ssh", self.sshd.port)]);
     }
 
-    /// The helpers that live.
+    /// The running helpers.
     pub fn helpers(&self) -> Vec<Seen> {
         let mut seen = self.sandbox.processes(&[]);
         seen.retain(|seen| seen.cmdline.starts_with(concat!(env!("CARGO_BIN_EXE_iotstream"), " --config")));
         seen
     }
 
-    /// The one helper that lives.
+    /// The one running helper.
     pub fn helper(&self) -> Pid {
         let helpers = self.helpers();
         let [helper] = &helpers[..] else { panic!("not one helper: {helpers:?}") };
         helper.pid()
     }
 
-    /// A program of OpenSSH's with the configuration.
+    /// A program of OpenSSH's with the user's configuration.
     pub fn openssh(&self, program: &str) -> Command {
         let mut command = self.sandbox.command(need(program));
         command.arg("-F").arg(self.sandbox.path("ssh_config"));
         command
     }
 
-    /// A program that runs ssh itself, which `variable` tells it how.
+    /// A program that runs ssh itself, as `variable` says.
     pub fn over_ssh(&self, program: &str, variable: &str) -> Command {
         let ssh = format!("{} -F {}", need("ssh").display(), self.sandbox.path("ssh_config").display());
         let mut command = self.sandbox.command(need(program));
@@ -87,7 +87,7 @@ impl Testbed {
         command
     }
 
-    /// What lives as long as the testbed.
+    /// The processes that run as long as the testbed.
     pub fn residents(&self) -> [&Process; 3] {
         [&self.agent, &self.sshd.process, &self.hub.process]
     }

@@ -9,7 +9,7 @@ use super::{Sandbox, serve};
 
 pub type TlsStream = StreamOwned<ServerConnection, TcpStream>;
 
-/// A server of TLS on a loopback port that is called localhost, and the file of its certificate.
+/// A TLS server on a loopback port, with the name localhost. Returns its port and the file of its certificate.
 pub fn serve_tls(sandbox: &Sandbox, answer: impl Fn(TlsStream) + Clone + Send + 'static) -> (u16, PathBuf) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -26,7 +26,7 @@ pub fn serve_tls(sandbox: &Sandbox, answer: impl Fn(TlsStream) + Clone + Send + 
     (port, sandbox.write("tls.pem", made.cert.pem()))
 }
 
-/// The head of the next HTTP request, whose body is read, too; none when there is no more.
+/// Reads the next HTTP request, and returns its head; `None` at the end of the connection.
 pub fn http_request(stream: &mut impl Read) -> Option<String> {
     let mut read = Vec::new();
     let mut byte = [0];
@@ -44,11 +44,11 @@ pub fn http_request(stream: &mut impl Read) -> Option<String> {
     Some(head)
 }
 
-/// Sends an HTTP answer with further header lines.
+/// Sends an HTTP response with further header lines.
 pub fn http_answer(stream: &mut impl Write, status: &str, headers: &str, body: &str) {
     let length = body.len();
     let answer =
         format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n{body}");
-    // A client may have left.
+    // The client may have disconnected.
     let _ = stream.write_all(answer.as_bytes()).and_then(|()| stream.flush());
 }

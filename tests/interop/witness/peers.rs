@@ -23,14 +23,14 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// At the emulator under test.
+    /// With the emulator under test.
     pub fn at_emulator(devices: &[&str]) -> Self {
         let sandbox = Sandbox::new();
         let hub = Hub::start(&sandbox, &[&["--device"], devices].concat());
         Self { hub, sandbox }
     }
 
-    /// At the witness, which counts what its callers do wrong.
+    /// With the Python hub, which counts the mistakes of its clients.
     pub fn at_witness(devices: &[&str], options: &[&str]) -> Self {
         let sandbox = Sandbox::new();
         let dir = sandbox.path("hub");
@@ -45,8 +45,8 @@ impl Peers {
         self.hub.dir.join(name)
     }
 
-    /// That of a plainly named device or module, or the one file in `devices`: how odd names are encoded is the hub's
-    /// business.
+    /// The connection string file of a device or module. With a name that has to be encoded, it is the only file in
+    /// `devices`: the encoding is up to the hub.
     fn connection_file(&self, device: &str) -> PathBuf {
         let plain = self.hub.device_file(&device.replace('/', "%2F"));
         if plain.exists() {
@@ -58,7 +58,7 @@ impl Peers {
         only
     }
 
-    /// Starts the Python device; it is ready for offers.
+    /// Starts the Python device, and waits until it is ready for offers.
     pub fn device(&self, device: &str, options: &[&str]) -> Process {
         let mut command = witness(&self.sandbox, "device.py");
         self.identify(&mut command, &self.connection_file(device));
@@ -88,14 +88,14 @@ impl Peers {
         Process::start("service.py", &mut command).finish(PATIENCE)
     }
 
-    /// Starts the client under test as ssh would. It waits long for a device that is still connecting.
+    /// Starts the client under test. It waits long for a device that is still connecting.
     pub fn client(&self, device: &str, options: &[&str]) -> Process {
         let mut command = self.hub.helper(&self.sandbox);
         command.env("IOTSTREAM_CONNECT_TIMEOUT", "60s");
         Process::start("iotstream", command.args(options).arg(device))
     }
 
-    /// Ends the hub; the witness must have seen nothing wrong.
+    /// Ends the hub; the Python hub fails if it has seen a violation.
     pub fn end(mut self) {
         self.hub.stop();
     }
@@ -112,7 +112,7 @@ pub fn terminate(process: Process) {
     process.finish(PATIENCE);
 }
 
-/// Sends data through a client whose far end echoes, and wants it back, whole, before stdin ends.
+/// Sends data through a client whose device echoes it, and expects all of it back before stdin ends.
 pub fn assert_echo(mut client: Process, data: &[u8]) {
     let writing = client.write(data.to_owned());
     let echoed = client.reads(data.len(), PATIENCE);
@@ -125,7 +125,7 @@ pub fn assert_echo(mut client: Process, data: &[u8]) {
 
 pub fn echo(mut connection: TcpStream) {
     let mut buffer = vec![0; 1 << 16];
-    // A peer that leaves early is the business of the test, not of the target.
+    // A peer that disconnects early is found by the test, not by the target.
     while let Ok(count @ 1..) = connection.read(&mut buffer) {
         if connection.write_all(&buffer[..count]).is_err() {
             return;
@@ -134,13 +134,13 @@ pub fn echo(mut connection: TcpStream) {
     let _ = connection.shutdown(Shutdown::Write);
 }
 
-/// Speaks first, as sshd does, then waits for its peer.
+/// Sends first, as sshd does, then waits for its peer.
 pub fn banner(mut connection: TcpStream) {
     connection.write_all(b"SSH-2.0-target\r\n").unwrap();
     let _ = io::copy(&mut connection, &mut io::sink());
 }
 
-/// Says one mebibyte of `x` and hangs up.
+/// Sends one mebibyte of `x` and closes the connection.
 pub fn farewell(mut connection: TcpStream) {
     let _ = connection.write_all(&vec![b'x'; MEBIBYTE]);
 }

@@ -1,4 +1,4 @@
-//! The Python that the witnesses run in: a venv with the pinned packages, made once.
+//! The venv that the Python peers run in, with pinned packages; made once.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/witness")
 }
 
-/// A command that runs one of the witnesses.
+/// A command that runs one of the Python peers.
 pub fn witness(sandbox: &Sandbox, script: &str) -> Command {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     let mut command = sandbox.command(PYTHON.get_or_init(python));
@@ -34,7 +34,7 @@ fn python() -> PathBuf {
         return python;
     }
 
-    // Several test processes may come here at once; the lock goes with the file handle.
+    // Several test processes may get here at once; the lock ends with the file handle.
     let lock = File::create(venv.with_extension("lock")).expect("the venv's directory is writable");
     lock.lock().expect("a lock file can be locked");
     let requirements = scripts().join("requirements.txt");
