@@ -3,11 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::ECHO;
 use crate::support::{
     DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, agent_with_config, echoes, in_service, need, run,
 };
-
-const ECHO: &str = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
 
 fn openssl(sandbox: &Sandbox, args: &[&str]) -> String {
     let done = run(sandbox.command(need("openssl")).args(args), Stdin::Ends(b""), LIMIT).succeeded();

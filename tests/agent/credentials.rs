@@ -4,10 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use super::ECHO;
 use crate::support::sas::{self, field, unix_seconds};
 use crate::support::{DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, agent_with_config, need, run};
-
-const ECHO: &str = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
 
 fn openssl(sandbox: &Sandbox, args: &[&str]) {
     run(sandbox.command(need("openssl")).args(args), Stdin::Ends(b""), LIMIT).succeeded();

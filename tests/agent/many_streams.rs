@@ -9,13 +9,12 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::sync::Semaphore;
 use tokio_tungstenite::tungstenite::protocol::Message;
 
+use super::ECHO;
 use crate::support::hub_client::HubClient;
 use crate::support::{
     DEVICE, Hub, LIMIT, Sandbox, agent_with_config, echo_device, eventually, exchange, heavy, peak_rss_kib,
     resident_kib,
 };
-
-const ECHO: &str = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
 
 #[test]
 fn fifty_simultaneous_streams_each_return_their_own_bytes() {

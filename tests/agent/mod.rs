@@ -22,6 +22,9 @@ use std::time::Duration;
 
 use crate::support::{Finished, Hub, LIMIT, Sandbox, Stdin, eventually, run};
 
+/// A target that echoes, for a configuration.
+const ECHO: &str = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
+
 /// Long enough for the hub and the helper, before any decision.
 const SOON: Duration = Duration::from_secs(20);
 

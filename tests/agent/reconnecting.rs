@@ -7,10 +7,8 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{SOON, ask};
+use super::{ECHO, SOON, ask};
 use crate::support::{DEVICE, EchoStream, Hub, Process, Sandbox, agent_with_config, timed};
-
-const ECHO: &str = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
 
 /// A TCP proxy on loopback whose connections can be cut, or stalled as by a network that is gone.
 #[derive(Clone, Default)]

@@ -5,10 +5,8 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 
-use super::SOON;
+use super::{ECHO, SOON};
 use crate::support::{DEVICE, Hub, LIMIT, Process, Sandbox};
-
-const ECHO: &str = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
 
 #[test]
 fn systemd_is_notified_of_every_state() {

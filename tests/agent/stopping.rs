@@ -2,10 +2,8 @@
 
 use rustix::process::Signal;
 
-use super::SOON;
+use super::{ECHO, SOON};
 use crate::support::{DEVICE, EchoStream, Hub, Sandbox, agent_with_config};
-
-const ECHO: &str = "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\n";
 
 #[test]
 fn sigterm_gives_open_streams_time_to_end() {
