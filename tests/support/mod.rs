@@ -64,7 +64,7 @@ pub fn eventually<T>(limit: Duration, mut probe: impl FnMut() -> Result<T, Strin
 
 static LOAD: RwLock<()> = RwLock::new(());
 
-/// Held by tests that load the machine, one at a time: they would starve the limits of the timed ones.
+/// Held by tests that load the machine or need it, one at a time.
 pub fn heavy() -> RwLockWriteGuard<'static, ()> {
     LOAD.write().unwrap_or_else(PoisonError::into_inner)
 }
