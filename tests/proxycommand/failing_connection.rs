@@ -1,3 +1,5 @@
+use std::io;
+use std::net::Shutdown;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -85,7 +87,14 @@ impl FailingConnection {
 
     /// The device's own ssh server ends the connection at once.
     pub fn server_hangs_up() -> Self {
-        Self::with_hub(DEVICE, &[], Some(|| serve(drop)))
+        let hangs_up = || {
+            serve(|mut stream| {
+                stream.shutdown(Shutdown::Write).unwrap();
+                // Unread bytes would make the end a reset.
+                let _ = io::copy(&mut stream, &mut io::sink());
+            })
+        };
+        Self::with_hub(DEVICE, &[], Some(hangs_up))
     }
 
     /// What lives as long as the test.
