@@ -33,8 +33,7 @@ impl NewUser {
         fs::create_dir(&home).unwrap();
         fs::create_dir_all(&directory).unwrap();
         let program = directory.join("iotstream");
-        // Copied by another process: a file that this one has open for writing could not be run while other tests fork.
-        finish(sandbox.command("cp").arg(env!("CARGO_BIN_EXE_iotstream")).arg(&program)).succeeded();
+        sandbox.copy_program(&program);
         let host_key = fs::read_to_string(sandbox.path("host_key.pub")).unwrap();
         sandbox.write("known", format!("gw-07.factory {host_key}"));
         Self { _agent: agent, _sshd: sshd, hub, home, program, sandbox }

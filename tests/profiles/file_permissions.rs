@@ -37,7 +37,7 @@ fn as_other(command: &Command) -> Command {
 fn shared_program(sandbox: &Sandbox) -> PathBuf {
     set_mode(&sandbox.path(""), 0o755);
     let program = sandbox.path("iotstream");
-    fs::copy(env!("CARGO_BIN_EXE_iotstream"), &program).unwrap();
+    sandbox.copy_program(&program);
     program
 }
 
