@@ -8,10 +8,10 @@ use tokio_tungstenite::tungstenite::protocol::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use crate::running::{Running, soon};
-use crate::wire::{end, receive, send, service_side};
+use super::streams::{end, receive, send};
+use super::{Emulator, SSH};
+use crate::support::hub_client::soon;
 
-const SSH: &str = "/twins/dev-1/streams/ssh?api-version=2020-09-30";
 const LOST: Option<(u16, &str)> = Some((1011, "WS disconnected"));
 
 fn ended(end: Option<&(u16, String)>) -> Option<(u16, &str)> {
@@ -19,14 +19,14 @@ fn ended(end: Option<&(u16, String)>) -> Option<(u16, &str)> {
 }
 
 #[tokio::test]
-async fn either_side_joins_first_and_its_bytes_wait() {
-    let hub = Running::new("").await;
+async fn either_side_may_join_first_and_its_bytes_are_kept() {
+    let hub = Emulator::start("");
     let mut mqtt = hub.device("dev-1", None).await;
     let (answer, (offer, mut device)) = soon(async {
         tokio::join!(hub.initiate(SSH, &[]), async {
             let (_, offer) = mqtt.offer().await;
-            // Before its own accept, as the C sample does.
-            let mut device = hub.join(&offer.url, offer.token.expose()).await.unwrap();
+            // It joins before it accepts, as the C sample does.
+            let mut device = hub.join(&offer.url, &offer.token).await.unwrap();
             send(&mut device, b"SSH-2.0-early\r\n").await;
             device.send(Message::Ping("x".into())).await.unwrap();
             assert!(matches!(device.next().await, Some(Ok(Message::Pong(_)))));
@@ -35,11 +35,11 @@ async fn either_side_joins_first_and_its_bytes_wait() {
         })
     })
     .await;
-    let (url, token) = service_side(&answer);
+    let (url, token) = answer.service_side();
 
     // A token is for one use, one side and one stream.
-    assert_eq!(hub.join(&offer.url, offer.token.expose()).await.unwrap_err(), 409);
-    assert_eq!(hub.join(url, offer.token.expose()).await.unwrap_err(), 403);
+    assert_eq!(hub.join(&offer.url, &offer.token).await.unwrap_err(), 409);
+    assert_eq!(hub.join(url, &offer.token).await.unwrap_err(), 403);
     assert_eq!(hub.join(url, "eyJ.e.x").await.unwrap_err(), 401);
     assert_eq!(hub.websocket(url.split_at(url.find("/bridges").unwrap()).1, &[]).await.unwrap_err(), 401);
     assert_eq!(hub.join("wss://h/bridges/x", token).await.unwrap_err(), 404);
@@ -61,8 +61,8 @@ async fn either_side_joins_first_and_its_bytes_wait() {
 }
 
 #[tokio::test]
-async fn no_subprotocol_and_no_extension_is_answered() {
-    let hub = Running::new("").await;
+async fn subprotocols_and_extensions_are_not_negotiated() {
+    let hub = Emulator::start("");
     let mut mqtt = hub.device("dev-1", None).await;
     let handshake = async {
         let (_, offer) = mqtt.offer().await;
@@ -74,7 +74,7 @@ async fn no_subprotocol_and_no_extension_is_answered() {
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: MQTT\r\n\
              Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\
              Sec-WebSocket-Version: 13\r\nAuthorization: Bearer {}\r\n\r\n",
-            offer.token.expose()
+            &offer.token
         );
         io.write_all(request.as_bytes()).await.unwrap();
         let mut head = Vec::new();
@@ -93,8 +93,8 @@ async fn no_subprotocol_and_no_extension_is_answered() {
 }
 
 #[tokio::test]
-async fn all_kinds_of_frames_are_bytes() {
-    let hub = Running::new("").await;
+async fn every_kind_of_data_frame_carries_bytes() {
+    let hub = Emulator::start("");
     let mut mqtt = hub.device("dev-1", None).await;
     let (mut service, mut device) = hub.stream(&mut mqtt).await;
     service.send(Message::text("text ")).await.unwrap();
@@ -113,7 +113,7 @@ async fn all_kinds_of_frames_are_bytes() {
 
 #[tokio::test]
 async fn a_frame_that_is_too_large_ends_the_stream() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     let mut mqtt = hub.device("dev-1", None).await;
     let (mut service, mut device) = hub.stream(&mut mqtt).await;
     send(&mut service, b"before").await;
@@ -122,7 +122,7 @@ async fn a_frame_that_is_too_large_ends_the_stream() {
     assert_eq!(receive(&mut device, 6).await, b"before");
     assert_eq!(ended(end(&mut device).await.as_ref()), LOST);
 
-    let hub = Running::new("frames=70000").await;
+    let hub = Emulator::start("frames=70000");
     let mut mqtt = hub.device("dev-1", None).await;
     let (mut service, mut device) = hub.stream(&mut mqtt).await;
     send(&mut service, &vec![1; 65_537]).await;
@@ -130,8 +130,8 @@ async fn a_frame_that_is_too_large_ends_the_stream() {
 }
 
 #[tokio::test]
-async fn a_close_comes_after_the_data_and_lets_the_rest_through() {
-    let hub = Running::new("").await;
+async fn a_close_follows_the_data_and_does_not_stop_the_other_direction() {
+    let hub = Emulator::start("");
     let mut mqtt = hub.device("dev-1", None).await;
     let (mut service, mut device) = hub.stream(&mut mqtt).await;
     for _ in 0..3 {
@@ -139,7 +139,7 @@ async fn a_close_comes_after_the_data_and_lets_the_rest_through() {
     }
     service.send(Message::Close(None)).await.unwrap();
     assert_eq!(receive(&mut device, 180_000).await.len(), 180_000);
-    // The device has not read the Close yet: what it says now still arrives.
+    // The device has not read the Close yet: what it sends now still arrives.
     for _ in 0..3 {
         send(&mut device, &vec![6; 60_000]).await;
     }
@@ -152,8 +152,8 @@ async fn a_close_comes_after_the_data_and_lets_the_rest_through() {
 }
 
 #[tokio::test]
-async fn who_is_left_is_told() {
-    let hub = Running::new("").await;
+async fn the_remaining_side_learns_that_the_other_is_gone() {
+    let hub = Emulator::start("");
     let mut mqtt = hub.device("dev-1", None).await;
     let (mut service, device) = hub.stream(&mut mqtt).await;
     drop(device);
@@ -168,7 +168,7 @@ async fn who_is_left_is_told() {
 
 #[tokio::test]
 async fn a_stalled_reader_stops_the_sender() {
-    let hub = Running::new("").await;
+    let hub = Emulator::start("");
     let mut mqtt = hub.device("dev-1", None).await;
     let (mut service, mut device) = hub.stream(&mut mqtt).await;
     let block = vec![0; 65_536];
@@ -178,7 +178,7 @@ async fn a_stalled_reader_stops_the_sender() {
         sent += block.len();
         assert!(sent < 256 << 20, "nothing stops the sender");
     }
-    // It goes on where it was: nothing is lost.
+    // The stream goes on, and nothing is lost.
     let reading = async {
         while let Some(Ok(message)) = device.next().await {
             if message.is_close() {
@@ -195,8 +195,8 @@ async fn a_stalled_reader_stops_the_sender() {
 }
 
 #[tokio::test]
-async fn injected_faults() {
-    let hub = Running::new("cut=100000").await;
+async fn injected_faults_cut_and_refuse_streams() {
+    let hub = Emulator::start("cut=100000");
     let mut mqtt = hub.device("dev-1", None).await;
     let (mut service, mut device) = hub.stream(&mut mqtt).await;
     send(&mut service, &vec![1; 60_000]).await;
@@ -206,13 +206,13 @@ async fn injected_faults() {
     assert_eq!((end(&mut service).await, end(&mut device).await), (None, None));
 
     for (inject, status) in [("gateway=401@1", 401), ("gateway=500@1", 500), ("gateway=noupgrade@1", 200)] {
-        let hub = Running::new(inject).await;
+        let hub = Emulator::start(inject);
         assert_eq!(hub.join("wss://h/bridges/x", "t").await.unwrap_err(), status, "{inject}");
         let mut mqtt = hub.device("dev-1", None).await;
         hub.stream(&mut mqtt).await;
     }
 
-    let hub = Running::new("url=ws").await;
+    let hub = Emulator::start("url=ws");
     let mut mqtt = hub.device("dev-1", None).await;
     let offer = tokio::select! {
         _ = hub.initiate(SSH, &[]) => panic!("nobody answered"),
@@ -222,8 +222,8 @@ async fn injected_faults() {
 }
 
 #[tokio::test]
-async fn latency_is_no_speed_limit() {
-    let hub = Running::new("latency=100ms").await;
+async fn latency_does_not_limit_throughput() {
+    let hub = Emulator::start("latency=100ms");
     let mut mqtt = hub.device("dev-1", None).await;
     let (mut service, mut device) = hub.stream(&mut mqtt).await;
     let start = Instant::now();

@@ -1,33 +1,23 @@
-//! MQTT: who is let in, what is granted, what ends a connection; over TLS and over a WebSocket.
+//! MQTT: who may log in, what is granted, what ends a connection; over TLS and over a WebSocket.
 
 use futures_util::{SinkExt, StreamExt};
-use iotstream::backend::iothub::proto::{Identity, Resource, SasToken, UnixSeconds};
 use tokio_tungstenite::tungstenite::protocol::Message;
 
-use crate::running::{Running, in_an_hour, now, soon};
-use crate::wire::{FILTERS, Mqtt, connect, packet, publish, subscribe, text};
-
-const SSH: &str = "/twins/dev-1/streams/ssh?api-version=2020-09-30";
+use super::mqtt_client::{FILTERS, Mqtt, Offer, connect, packet, publish, subscribe, text};
+use super::{Emulator, SSH};
+use crate::support::hub_client::soon;
+use crate::support::sas::{in_an_hour, unix_seconds};
 
 #[tokio::test]
-async fn who_is_let_in() {
-    let hub = Running::new("").await;
-    let dir = hub.dir.path().to_owned();
+async fn logins_are_checked() {
+    let hub = Emulator::start("");
     let own = hub.device_token("dev-1", None, in_an_hour());
     let module = hub.device_token("dev-1", Some("mod"), in_an_hour());
-    let expired = hub.device_token("dev-1", None, UnixSeconds(now().0 - 1));
+    let expired = hub.device_token("dev-1", None, unix_seconds() - 1);
     let name = "localhost/dev-1/?api-version=2020-09-30";
-    let sign = |policy: &str| {
-        let address = hub.connection_string("service.conn").hub;
-        let file =
-            if policy == "service" { "service.conn".into() } else { format!("policies/{policy}.conn") };
-        let resource = Resource::identity(&address, &Identity::new("dev-1", None).unwrap());
-        let token = SasToken::sign(&resource, in_an_hour(), &hub.key(&file), Some(policy)).unwrap();
-        token.text().expose().to_owned()
-    };
+    let sign = |policy: &str| hub.policy_token_for_device(policy, "dev-1");
     // As the C SDK writes it: raw slashes and lower-case hex.
     let raw = own.replace("%2F", "/");
-    assert!(dir.exists());
     for (client_id, username, password, code) in [
         ("dev-1", name, own.as_str(), 0),
         ("dev-1", "LOCALHOST:8443/dev-1/api-version=x", &own, 0),
@@ -58,8 +48,8 @@ async fn who_is_let_in() {
 }
 
 #[tokio::test]
-async fn what_is_granted() {
-    let hub = Running::new("").await;
+async fn subscriptions_are_granted_or_refused() {
+    let hub = Emulator::start("");
     let mut device = hub.device("dev-1", None).await;
     let granted = device
         .subscribe(&[
@@ -80,7 +70,7 @@ async fn what_is_granted() {
     device.send(&packet(0x32, &body)).await;
     assert_eq!(device.next().await, Some((0x40, vec![0, 9])));
 
-    // Unsubscribed, the device counts as not there.
+    // Without a subscription the device counts as offline.
     device.send(&packet(0xA2, &[&[0, 8][..], &text(FILTERS[0])].concat())).await;
     assert_eq!(device.next().await, Some((0xB0, vec![0, 8])));
     assert_eq!(hub.initiate(SSH, &[]).await.code(), 404_103);
@@ -93,8 +83,8 @@ async fn what_is_granted() {
 }
 
 #[tokio::test]
-async fn one_connection_for_each_identity() {
-    let hub = Running::new("").await;
+async fn each_identity_has_one_connection() {
+    let hub = Emulator::start("");
     let mut first = hub.device("dev-1", None).await;
     let _module = hub.device("dev-1", Some("mod")).await;
     let mut second = hub.device("dev-1", None).await;
@@ -111,14 +101,14 @@ async fn one_connection_for_each_identity() {
 }
 
 #[tokio::test]
-async fn what_ends_a_connection() {
-    let hub = Running::new("").await;
-    // The token's end.
+async fn expiry_silence_and_violations_end_a_connection() {
+    let hub = Emulator::start("");
+    // The token expires.
     let mut mqtt = Mqtt { io: hub.tls(hub.mqtts).await };
-    let token = hub.device_token("dev-1", None, UnixSeconds(now().0 + 2));
+    let token = hub.device_token("dev-1", None, unix_seconds() + 2);
     assert_eq!(mqtt.connect("dev-1", "localhost/dev-1/?api-version=x", &token).await, 0);
     assert_eq!(mqtt.next().await, None);
-    // Silence for one and a half times the keepalive.
+    // The device is silent for one and a half times the keepalive.
     let mut mqtt = Mqtt { io: hub.tls(hub.mqtts).await };
     let token = hub.device_token("dev-1", None, in_an_hour());
     mqtt.send(&connect("dev-1", "localhost/dev-1/?api-version=x", &token, 1)).await;
@@ -126,7 +116,7 @@ async fn what_ends_a_connection() {
     let start = std::time::Instant::now();
     assert_eq!(mqtt.next().await, None);
     assert!(start.elapsed().as_millis() >= 1400, "{:?}", start.elapsed());
-    // A second CONNECT, a packet before it, one that is too large, and what is no MQTT at all.
+    // A second CONNECT, a packet before CONNECT, one that is too large, and bytes that are not MQTT.
     let twice = connect("dev-1", "localhost/dev-1/?api-version=x", &token, 60).repeat(2);
     let large = [0x30, 0xff, 0xff, 0xff, 0x7f];
     for bytes in
@@ -141,8 +131,8 @@ async fn what_ends_a_connection() {
 }
 
 #[tokio::test]
-async fn mqtt_over_a_websocket() {
-    let hub = Running::new("").await;
+async fn mqtt_works_over_a_websocket() {
+    let hub = Emulator::start("");
     for offered in [Some("MQTT"), Some("mqtt"), Some("AMQPWSB10, mqtt"), None] {
         let header = offered.map(|name| ("sec-websocket-protocol", name));
         let (mut websocket, headers) =
@@ -170,7 +160,7 @@ async fn mqtt_over_a_websocket() {
                 let message = websocket.next().await.unwrap().unwrap().into_data();
                 let start = message.windows(8).position(|window| window == b"$iothub/").unwrap();
                 let topic = std::str::from_utf8(&message[start..]).unwrap();
-                let offer = iotstream::backend::iothub::proto::Offer::parse(topic).unwrap().unwrap();
+                let offer = Offer::parse(topic);
                 // The gateway is where the device reached the hub.
                 assert!(offer.url.starts_with(&format!("wss://{}/", hub.https)), "{}", offer.url);
                 let answer = publish(&format!("$iothub/streams/res/400/?$rid={}", offer.request_id));
@@ -185,8 +175,8 @@ async fn mqtt_over_a_websocket() {
 }
 
 #[tokio::test]
-async fn a_refusal_comes_through_a_websocket() {
-    let hub = Running::new("").await;
+async fn a_refused_login_is_reported_over_a_websocket() {
+    let hub = Emulator::start("");
     let (mut websocket, _) = hub.websocket("/$iothub/websocket", &[]).await.unwrap();
     websocket
         .send(Message::binary(connect("dev-9", "localhost/dev-9/?api-version=x", "x", 60)))
@@ -195,4 +185,20 @@ async fn a_refusal_comes_through_a_websocket() {
     let answer = soon(websocket.next()).await.unwrap().unwrap();
     assert_eq!(answer.into_data()[..], [0x20, 2, 0, 5]);
     assert!(soon(websocket.next()).await.unwrap().unwrap().is_close());
+}
+
+#[tokio::test]
+async fn amqp_is_refused_by_name() {
+    let hub = Emulator::start("");
+    let headers = [
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("sec-websocket-protocol", "AMQPWSB10"),
+    ];
+    let answer = hub.request("GET", "/$iothub/websocket", &headers, "").await;
+    let body = String::from_utf8(answer.body.to_vec()).unwrap();
+    assert_eq!(answer.status, 400);
+    assert!(body.contains("AMQP over WebSocket"), "{body}");
 }

@@ -1,9 +1,10 @@
-//! TLS as odd clients speak it.
+//! TLS of unusual clients.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::running::{Running, soon};
+use super::Emulator;
+use crate::support::hub_client::soon;
 
 fn sized<const N: usize>(body: &[u8]) -> Vec<u8> {
     let length = (body.len() as u64).to_be_bytes();
@@ -39,8 +40,8 @@ fn client_hello(name: &str) -> Vec<u8> {
 
 /// Microsoft's C client puts a hub's IP address into the server name extension, which RFC 6066 forbids.
 #[tokio::test]
-async fn an_ip_address_as_server_name() {
-    let hub = Running::new("").await;
+async fn an_ip_address_is_accepted_as_server_name() {
+    let hub = Emulator::start("");
     for name in ["localhost", "127.0.0.1", "::1", "whatever.example"] {
         for port in [hub.https, hub.mqtts] {
             let mut tcp = TcpStream::connect(port).await.unwrap();

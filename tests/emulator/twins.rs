@@ -1,9 +1,10 @@
-//! Twins, from the device's side and from the service's, and what registry clients read of devices.
+//! Device twins, from the device's side and from the service's.
 
 use serde_json::{Value, json};
 
-use crate::running::{Answer, Running};
-use crate::wire::{Mqtt, packet, text};
+use super::Emulator;
+use super::mqtt_client::{Mqtt, packet, text};
+use crate::support::hub_client::Answer;
 
 const PATH: &str = "/twins/dev-1?api-version=2020-09-30";
 
@@ -27,7 +28,7 @@ fn report(id: &str, payload: &str) -> Vec<u8> {
     request(&format!("$iothub/twin/PATCH/properties/reported/?$rid={id}"), payload)
 }
 
-impl Running {
+impl Emulator {
     async fn change(&self, method: &str, path: &str, tag: Option<&str>, body: &Value) -> Answer {
         let token = self.policy_token("service");
         let tag = tag.map(|tag| ("if-match", tag));
@@ -35,7 +36,7 @@ impl Running {
         self.request(method, path, &headers, &body.to_string()).await
     }
 
-    async fn twin(&self, path: &str) -> Value {
+    pub async fn twin(&self, path: &str) -> Value {
         let answer = self.as_policy("service", "GET", path, "").await;
         assert_eq!(answer.status, 200);
         answer.json()
@@ -43,8 +44,8 @@ impl Running {
 }
 
 #[tokio::test]
-async fn a_device_reads_and_reports_and_a_service_sees_it() {
-    let hub = Running::new("").await;
+async fn a_device_reports_properties_and_a_service_reads_them() {
+    let mut hub = Emulator::start("");
     let mut device = hub.device("dev-1", None).await;
     let granted = device.subscribe(&[("$iothub/twin/res/#", 0)]).await;
     assert_eq!(granted, [0]);
@@ -56,7 +57,7 @@ async fn a_device_reads_and_reports_and_a_service_sees_it() {
 
     device.send(&report("2", r#"{"iotstream":{"agent":"1","gone":null},"n":1}"#)).await;
     assert_eq!(message(&mut device).await, ("$iothub/twin/res/204/?$rid=2&$version=2".into(), Value::Null));
-    // At QoS 1 the acknowledgement comes first.
+    // At QoS 1 the acknowledgement comes before the answer.
     let body = text("$iothub/twin/PATCH/properties/reported/?$rid=3");
     device.send(&packet(0x32, &[&body[..], &[0, 9], br#"{"n":null}"#].concat())).await;
     assert_eq!(device.next().await, Some((0x40, vec![0, 9])));
@@ -77,15 +78,15 @@ async fn a_device_reads_and_reports_and_a_service_sees_it() {
     assert!(twin["properties"]["desired"]["$metadata"]["$lastUpdated"].is_string());
     assert_eq!((twin["version"].clone(), twin["tags"].clone()), (json!(3), json!({})));
     assert!(twin["etag"].as_str().is_some_and(|tag| !tag.is_empty()));
-    // A module has its own.
+    // A module has its own twin.
     let module = hub.twin("/twins/dev-1/modules/mod?api-version=x").await;
     assert_eq!((module["moduleId"].clone(), module["version"].clone()), (json!("mod"), json!(1)));
 
     drop(device);
-    let hub = Running::at(hub.stop().await, "", &["dev-1"]).await;
+    hub.restart(&["dev-1"]);
     assert_eq!(hub.twin(PATH).await["properties"], twin["properties"]);
     assert_eq!(hub.twin(PATH).await["etag"], twin["etag"]);
-    // A device that is made anew has nothing of the one before.
+    // A device that is deleted and created again starts with a new twin.
     for method in ["DELETE", "PUT"] {
         hub.as_policy("iothubowner", method, "/devices/dev-1?api-version=x", "").await;
     }
@@ -93,8 +94,8 @@ async fn a_device_reads_and_reports_and_a_service_sees_it() {
 }
 
 #[tokio::test]
-async fn a_service_changes_what_it_wants_and_the_device_is_told() {
-    let hub = Running::new("").await;
+async fn a_service_changes_desired_properties_and_the_device_is_notified() {
+    let hub = Emulator::start("");
     let mut device = hub.device("dev-1", None).await;
     device.subscribe(&[("$iothub/twin/PATCH/properties/desired/#", 0), ("$iothub/twin/res/#", 0)]).await;
     let tag = format!("\"{}\"", hub.twin(PATH).await["etag"].as_str().unwrap());
@@ -111,7 +112,7 @@ async fn a_service_changes_what_it_wants_and_the_device_is_told() {
     assert_eq!(topic, "$iothub/twin/PATCH/properties/desired/?$version=2");
     assert_eq!(desired, json!({ "rate": 5, "$version": 2 }));
 
-    // With the etag of before, and with none.
+    // With the previous etag, and with none.
     assert_eq!(hub.change("PATCH", PATH, Some(&tag), &body).await.status, 412);
     assert_eq!(
         hub.change("PATCH", PATH, None, &json!({ "properties": { "desired": { "rate": null } } }))
@@ -127,64 +128,4 @@ async fn a_service_changes_what_it_wants_and_the_device_is_told() {
     assert_eq!(hub.change("PATCH", PATH, None, &json!({ "tags": 1 })).await.status, 400);
     assert_eq!(hub.as_policy("service", "PATCH", PATH, "{").await.status, 400);
     assert_eq!(hub.as_policy("registryReadWrite", "PATCH", PATH, "{}").await.status, 401);
-}
-
-#[tokio::test]
-async fn what_registry_clients_read() {
-    let hub = Running::new("").await;
-    let thumbprint = "ab".repeat(32);
-    let x509 = |kind: &str| json!({ "authentication": { "type": kind, "x509Thumbprint": { "primaryThumbprint": thumbprint } } });
-    for (id, body) in [("self", x509("selfSigned")), ("signed", x509("certificateAuthority"))] {
-        let path = format!("/devices/{id}?api-version=x");
-        assert_eq!(hub.as_policy("iothubowner", "PUT", &path, &body.to_string()).await.status, 200);
-    }
-    let sha1 = json!({ "authentication": { "type": "selfSigned", "x509Thumbprint": { "primaryThumbprint": "ab" } } });
-    let answer = hub.as_policy("iothubowner", "PUT", "/devices/other?api-version=x", &sha1.to_string()).await;
-    assert_eq!(answer.status, 400);
-    hub.as_policy("iothubowner", "PUT", "/devices/self?api-version=x", r#"{"status":"disabled"}"#).await;
-    let hub = Running::at(hub.stop().await, "", &[]).await;
-    for (id, kind) in [("dev-1", "sas"), ("self", "selfSigned"), ("signed", "certificateAuthority")] {
-        let twin = hub.twin(&format!("/twins/{id}?api-version=x")).await;
-        assert_eq!(twin["authenticationType"], kind, "{id}");
-        let conn = std::fs::read_to_string(hub.dir.path().join(format!("devices/{id}.conn"))).unwrap();
-        assert_eq!(conn.contains("x509=true"), kind != "sas", "{id}");
-    }
-
-    let query = r#"{"query":"SELECT * FROM devices"}"#;
-    let answer = hub.as_policy("service", "POST", "/devices/query?api-version=x", query).await;
-    assert_eq!(answer.header("x-ms-item-type"), Some("Twin"));
-    let _device = hub.device("dev-1", None).await;
-    hub.as_policy("iothubowner", "PUT", "/devices/signed?api-version=x", r#"{"status":"disabled"}"#).await;
-    let statistics = hub.as_policy("registryRead", "GET", "/statistics/devices?api-version=x", "").await;
-    let expected = json!({ "totalDeviceCount": 3, "enabledDeviceCount": 2, "disabledDeviceCount": 1 });
-    assert_eq!((statistics.status, statistics.json()), (200, expected));
-    let connected = hub.as_policy("service", "GET", "/statistics/service?api-version=x", "").await;
-    assert_eq!(connected.json(), json!({ "connectedDeviceCount": 1 }));
-    assert_eq!(hub.as_policy("device", "GET", "/statistics/devices?api-version=x", "").await.status, 401);
-}
-
-#[tokio::test]
-async fn amqp_is_refused_by_its_name() {
-    let hub = Running::new("").await;
-    let headers = [
-        ("connection", "Upgrade"),
-        ("upgrade", "websocket"),
-        ("sec-websocket-version", "13"),
-        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
-        ("sec-websocket-protocol", "AMQPWSB10"),
-    ];
-    let answer = hub.request("GET", "/$iothub/websocket", &headers, "").await;
-    let body = String::from_utf8(answer.body.to_vec()).unwrap();
-    assert_eq!(answer.status, 400);
-    assert!(body.contains("AMQP over WebSocket"), "{body}");
-}
-
-#[tokio::test]
-async fn an_answers_date_is_its_own() {
-    let hub = Running::new("latency=2100ms").await;
-    let asked = std::time::SystemTime::now();
-    let answer = hub.initiate("/twins/nobody/streams/ssh?api-version=x", &[]).await;
-    let date = httpdate::parse_http_date(answer.header("date").unwrap()).unwrap();
-    // Its whole second may have begun up to a second before.
-    assert!(date.duration_since(asked).is_ok_and(|late| late.as_millis() >= 1100), "{date:?} {asked:?}");
 }

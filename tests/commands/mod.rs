@@ -1,0 +1,10 @@
+//! The commands besides the ProxyCommand, the agent and the emulator.
+
+mod bench;
+mod check;
+mod demo;
+mod devices;
+mod measuring;
+mod ping;
+mod profile;
+mod ssh_config;

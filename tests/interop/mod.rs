@@ -1,0 +1,8 @@
+//! Programs by others, through a hub and a device: OpenSSH, rsync, git, Ansible, ssh clients in Python, and an
+//! independent implementation of the protocol.
+
+mod ansible;
+mod openssh;
+mod python_clients;
+mod rsync_and_git;
+mod witness;

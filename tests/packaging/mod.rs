@@ -1,0 +1,4 @@
+//! The completion scripts and the packages.
+
+mod completions;
+mod packages;

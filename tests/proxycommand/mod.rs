@@ -1,0 +1,19 @@
+//! What ssh requires of its ProxyCommand: stdio, exit, signals, terminals, and what the user is told.
+
+mod background;
+mod command_line;
+mod exit_and_signals;
+mod failing_connection;
+mod failure_record;
+mod gateway_cache;
+mod host_and_port;
+mod in_band;
+mod keepalive;
+mod proxies;
+mod secrets;
+mod state_and_log_files;
+mod statistics;
+mod stdio;
+mod terminal;
+mod throttling;
+mod waiting;

@@ -1,0 +1,34 @@
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The path of an installed program.
+///
+/// # Panics
+/// When it is not installed, naming the Debian package that has it.
+pub fn need(program: &str) -> PathBuf {
+    let package = match program {
+        "ssh" | "scp" | "sftp" | "ssh-keygen" => "openssh-client",
+        "sshd" => "openssh-server",
+        "systemd-analyze" => "systemd",
+        "nc" => "netcat-openbsd",
+        "unshare" | "setpriv" => "util-linux",
+        other => other,
+    };
+    let path = env::var_os("PATH").unwrap_or_default();
+    let beyond = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
+    env::split_paths(&path)
+        .chain(beyond)
+        .map(|dir| dir.join(program))
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| panic!("{program} is not installed: apt-get install {package}, or run .ci/setup"))
+}
+
+/// The path of a program that .ci/python installs from PyPI.
+///
+/// # Panics
+/// When it is not there.
+pub fn python_program(program: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/python/bin").join(program);
+    assert!(path.exists(), "{} is not there: run .ci/setup", path.display());
+    path
+}
