@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::approval::Approve;
 use super::builtin::Builtin;
-use super::credential::{CONNECTION_STRING_FILE, Credential, Sources, read_secret};
+use super::credential::Credential;
 use super::schema::{ApproveEntry, ApproveWord, Document, TargetEntry, Transport};
 use super::target::{Address, Target};
 use super::traffic::Allowance;
 use crate::backend::iothub::proto::{HubAddress, Identity};
-use crate::config::{Seconds, read_toml};
+use crate::config::{Keys, Owner, Seconds, Source, read_toml, systemd_credential};
 use crate::error::{Error, Result};
 use crate::platform::private_file::Exposure;
 use crate::secret::Secret;
@@ -29,6 +29,9 @@ const MAX_SESSIONS: usize = 100;
 const APPROVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long streams may go on when the agent is stopped.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The name of systemd's credential that holds the connection string.
+const CONNECTION_STRING: &str = "connection-string";
 
 /// Everything the agent goes by.
 #[derive(Clone, Debug)]
@@ -79,19 +82,26 @@ impl Config {
                 "add [[target]] with stream = \"ssh\" and connect = \"127.0.0.1:22\"",
             ));
         }
-        let relative = |file: PathBuf| path.parent().unwrap_or(Path::new("")).join(file);
-        let sources = Sources {
-            connection_string: document.connection_string.map(|text| text.0),
-            connection_string_file: document.connection_string_file.map(relative),
-            connection_string_env: document.connection_string_env,
-            connection_string_command: document.connection_string_command,
-            certificate: document.certificate.map(relative),
-            private_key: document.private_key.map(relative),
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let relative = |file: PathBuf| directory.join(file);
+        // What systemd gives stands in for a file that the service's own user may not be able to read.
+        let systemd = systemd_credential(CONNECTION_STRING).map(|_| CONNECTION_STRING);
+        let keys = Keys {
+            connection_string: document.connection_string.as_ref().map(|text| &text.0),
+            connection_string_file: document.connection_string_file.as_deref().filter(|_| systemd.is_none()),
+            connection_string_env: document.connection_string_env.as_deref(),
+            connection_string_command: document.connection_string_command.as_ref(),
+            connection_string_credential: systemd,
+            ..Keys::default()
         };
-        let mut credential = sources.read(&path.display().to_string())?;
-        // Files in one directory have its faults in common.
-        warnings.retain(|exposure| !credential.warnings.contains(exposure));
-        credential.warnings.splice(..0, warnings);
+        let owner = Owner::Agent(path);
+        let source = Source::of(owner, keys, directory)?;
+        let text = source.read_leniently(owner, &mut warnings)?;
+        let file = |name, key: Option<PathBuf>| systemd_credential(name).or_else(|| key.map(relative));
+        let certificate = file("certificate", document.certificate);
+        let private_key = file("private-key", document.private_key);
+        let credential =
+            Credential::new(source.describe(owner), &text, certificate.zip(private_key), warnings)?;
         let given = |seconds: Option<Seconds>, default| seconds.map_or(default, |seconds| seconds.0);
         let second = Duration::from_secs(1);
         Ok(Self {
@@ -125,7 +135,8 @@ impl Config {
     /// What is wrong with either.
     pub fn from_options(connection_string_file: &Path, targets: &[String]) -> Result<Self> {
         let mut warnings = Vec::new();
-        let (source, text) = read_secret(connection_string_file, CONNECTION_STRING_FILE, &mut warnings)?;
+        let source = Source::File(connection_string_file.to_owned());
+        let text = source.read_leniently(Owner::Options, &mut warnings)?;
         let parse = |text: &String| {
             let wrong = |problem: String| Error::Usage {
                 problem: format!("--target: {problem}"),
@@ -145,7 +156,7 @@ impl Config {
         if targets.is_empty() {
             targets.push(Target::new("ssh", Address::Tcp("127.0.0.1:22".into())));
         }
-        Ok(Self::with(Credential::new(source, &text, None, warnings)?, targets))
+        Ok(Self::with(Credential::new(source.describe(Owner::Options), &text, None, warnings)?, targets))
     }
 
     /// The configuration that follows from a connection string and targets alone.

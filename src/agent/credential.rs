@@ -6,28 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::backend::iothub::proto::{
     ConnectionString, HubAddress, Identity, Key, Malformed, Resource, SasToken, UnixSeconds,
 };
-use crate::config::{self, CommandLine};
+use crate::config;
 use crate::error::{Error, Result};
 use crate::net::{ClientCertificate, Unusable, read_certificates};
 use crate::platform::private_file::Exposure;
 use crate::secret::Secret;
 use crate::time::clock::unix_seconds;
-
-/// Where systemd puts the credentials of a service.
-const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
-
-pub(crate) const CONNECTION_STRING_FILE: &str = "it holds the device's connection string, on one line";
-
-/// Where a device's credential is.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Sources {
-    pub(crate) connection_string: Option<Secret>,
-    pub(crate) connection_string_file: Option<PathBuf>,
-    pub(crate) connection_string_env: Option<String>,
-    pub(crate) connection_string_command: Option<CommandLine>,
-    pub(crate) certificate: Option<PathBuf>,
-    pub(crate) private_key: Option<PathBuf>,
-}
 
 /// A device, its hub, and the proof of its identity.
 #[derive(Clone, Debug)]
@@ -57,58 +41,6 @@ pub(crate) struct Pass {
     pub(crate) password: Option<Secret>,
     /// How long from now the hub will keep the connection, where another password can be made in time.
     pub(crate) renewable: Option<Duration>,
-}
-
-impl Sources {
-    /// Reads the credential. `place` is what the sources are written in.
-    ///
-    /// # Errors
-    /// Which source is of no use, and why; never what it holds.
-    pub(crate) fn read(mut self, place: &str) -> Result<Credential> {
-        let certificate = given_by_systemd("certificate").or(self.certificate.take());
-        let private_key = given_by_systemd("private-key").or(self.private_key.take());
-        let mut warnings = Vec::new();
-        let (source, text) = self.connection_string(place, &mut warnings)?;
-        Credential::new(source, &text, certificate.zip(private_key), warnings)
-    }
-
-    /// The connection string, and what its source is called in messages.
-    fn connection_string(self, place: &str, warnings: &mut Vec<Exposure>) -> Result<(String, Secret)> {
-        let unusable = |source: &str, problem: String, hint: &str| Error::Credential {
-            source: source.to_owned(),
-            problem,
-            hint: hint.into(),
-        };
-        let file = given_by_systemd("connection-string").or(self.connection_string_file);
-        let sources =
-            (self.connection_string, file, self.connection_string_env, self.connection_string_command);
-        match sources {
-            (Some(text), None, None, None) => Ok((place.to_owned(), text)),
-            (None, Some(file), None, None) => read_secret(&file, CONNECTION_STRING_FILE, warnings),
-            (None, None, Some(variable), None) => {
-                let source = format!("environment variable {variable}");
-                let text = std::env::var(&variable).map_err(|error| {
-                    unusable(&source, error.to_string(), "connection-string-env names it")
-                })?;
-                Ok((source, Secret::new(text)))
-            }
-            (None, None, None, Some(command)) => {
-                let source = "connection-string-command";
-                Ok((source.into(), command.secret().map_err(|problem| unusable(source, problem, ""))?))
-            }
-            (None, None, None, None) => Err(unusable(
-                place,
-                "it has no connection-string".into(),
-                "give it connection-string- with file, env or command, or give the service a systemd credential named \
-                 connection-string",
-            )),
-            _ => Err(unusable(
-                place,
-                "it has more than one source of a connection-string".into(),
-                "keep one of connection-string, those with -file, -env and -command, and systemd's credential",
-            )),
-        }
-    }
 }
 
 impl Credential {
@@ -191,26 +123,6 @@ impl Credential {
             Proof::Key(_) | Proof::Token(_) => None,
         }
     }
-}
-
-/// The file of a credential of this service that systemd has been given under `name`. It stands in for a file that the
-/// configuration names, which the service's own user may not be able to read.
-fn given_by_systemd(name: &str) -> Option<PathBuf> {
-    let path = PathBuf::from(std::env::var_os(CREDENTIALS_DIRECTORY)?).join(name);
-    path.is_file().then_some(path)
-}
-
-/// The text of a file with a secret, and what the file is called in messages. What is no reason to refuse it is added to
-/// `warnings`.
-pub(crate) fn read_secret(path: &Path, hint: &str, warnings: &mut Vec<Exposure>) -> Result<(String, Secret)> {
-    let source = format!("file {}", path.display());
-    let unreadable = |error: std::io::Error| Error::Credential {
-        source: source.clone(),
-        problem: error.to_string(),
-        hint: hint.into(),
-    };
-    let text = config::read_secret(path).map_err(unreadable)?.leniently(path, warnings)?;
-    Ok((source, text))
 }
 
 fn read_client_certificate(
