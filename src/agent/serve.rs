@@ -18,8 +18,8 @@ use super::flood::Flood;
 use super::sessions::Sessions;
 use super::stream::{self, Shared, Surroundings};
 use super::traffic::Traffic;
+use crate::backend::iothub::listener::hub_connection::{ConnectionError, HubConnection};
 use crate::backend::iothub::listener::link::{self, Link};
-use crate::backend::iothub::listener::mqtt::{Session, SessionError};
 use crate::backend::iothub::proto::{BadOffer, Decision, Offer};
 use crate::error::{Error, Exit, Result};
 use crate::net::{Network, WssUrl};
@@ -239,7 +239,7 @@ impl Agent {
     /// Attends to a session until it is over.
     async fn attend(
         &mut self,
-        mut session: Session<Link>,
+        mut session: HubConnection<Link>,
         mut renewal: Option<Renewal>,
         orders: &mut mpsc::Receiver<Order>,
     ) -> Result<Over> {
@@ -309,7 +309,7 @@ impl Agent {
     /// Publishes an answer. A hub that does not read it is no reason to let orders wait; false is the order to stop.
     async fn publish(
         &mut self,
-        session: &mut Session<Link>,
+        session: &mut HubConnection<Link>,
         answer: &str,
         orders: &mut mpsc::Receiver<Order>,
     ) -> Result<bool> {
@@ -323,7 +323,7 @@ impl Agent {
         }
     }
 
-    fn failed(&self, error: SessionError) -> Error {
+    fn failed(&self, error: ConnectionError) -> Error {
         link::session_error(&self.config, error)
     }
 
@@ -388,7 +388,7 @@ impl Agent {
     /// Takes no more offers, publishes the answers that are still to come, and ends the session.
     async fn leave(
         &mut self,
-        mut session: Session<Link>,
+        mut session: HubConnection<Link>,
         answers: mpsc::Sender<String>,
         mut waiting: mpsc::Receiver<String>,
         patience: Duration,
@@ -418,7 +418,7 @@ impl Agent {
     /// is not to wait for a hub that does not answer.
     async fn hand_over(
         &mut self,
-        session: Session<Link>,
+        session: HubConnection<Link>,
         answers: mpsc::Sender<String>,
         waiting: mpsc::Receiver<String>,
         patience: Duration,
@@ -507,7 +507,7 @@ async fn begin(
     config: Arc<Config>,
     network: Network,
     link: Option<Link>,
-) -> Result<(Session<Link>, Option<Renewal>)> {
+) -> Result<(HubConnection<Link>, Option<Renewal>)> {
     let link = match link {
         Some(link) => link,
         None => link::dial(config.clone(), network.clone()).await?,

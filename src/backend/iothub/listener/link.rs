@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::mqtt::{Session, SessionError};
+use super::hub_connection::{ConnectionError, HubConnection};
 use crate::agent::config::Config;
 use crate::agent::schema::Transport;
 use crate::backend::iothub::proto::{Login, Refusal, WEBSOCKET_PATH, WEBSOCKET_SUBPROTOCOL};
@@ -147,11 +147,11 @@ pub(crate) async fn log_in(
     password: Option<&Secret>,
     config: &Config,
     network: &Network,
-) -> Result<Session<Link>> {
+) -> Result<HubConnection<Link>> {
     let login = Login::new(config.hub(), config.identity(), PRODUCT);
-    match Session::begin(link, &login, password, config.keepalive).await {
+    match HubConnection::begin(link, &login, password, config.keepalive).await {
         Ok(session) => Ok(session),
-        Err(SessionError::Refused(refusal)) => Err(Error::MqttRefused {
+        Err(ConnectionError::Refused(refusal)) => Err(Error::MqttRefused {
             hub: config.hub().to_string(),
             identity: config.identity().clone(),
             refusal,
@@ -186,20 +186,20 @@ pub(crate) async fn clock(config: &Config, network: &Network) -> Result<SystemTi
     })
 }
 
-pub(crate) fn session_error(config: &Config, error: SessionError) -> Error {
+pub(crate) fn session_error(config: &Config, error: ConnectionError) -> Error {
     let hub = config.hub().to_string();
     let lost = |problem: String| Error::Network { phase: Phase::Hub, target: hub.clone(), problem };
     match error {
-        SessionError::Refused(refusal) => {
+        ConnectionError::Refused(refusal) => {
             Error::MqttRefused { hub, identity: config.identity().clone(), refusal, skew: None }
         }
-        SessionError::Protocol(problem) => Error::Protocol { target: format!("the hub {hub}"), problem },
-        SessionError::Network(error)
+        ConnectionError::Protocol(problem) => Error::Protocol { target: format!("the hub {hub}"), problem },
+        ConnectionError::Network(error)
             if error.kind() == io::ErrorKind::UnexpectedEof && error.get_ref().is_none() =>
         {
             lost("it ended the connection".into())
         }
-        SessionError::Network(error) => lost(format!("the connection was cut: {error}")),
-        SessionError::Silent(what) => lost(format!("no answer to {what}")),
+        ConnectionError::Network(error) => lost(format!("the connection was cut: {error}")),
+        ConnectionError::Silent(what) => lost(format!("no answer to {what}")),
     }
 }

@@ -1,4 +1,4 @@
 //! The device's side.
 
+pub mod hub_connection;
 pub mod link;
-pub mod mqtt;
