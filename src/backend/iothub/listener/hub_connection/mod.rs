@@ -210,8 +210,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HubConnection<S> {
     /// Disconnects.
     pub(crate) async fn end(mut self) {
         if let Ok(disconnect) = v3_1_1::Disconnect::builder().build() {
-            // Without it, the hub sees the connection close.
-            let _ = self.send(disconnect.into()).await;
+            let events = self.protocol.send(disconnect.into());
+            // The state machine asks to close the connection, which follows.
+            let _ = self.take(events);
+            // Without DISCONNECT, the hub sees the connection close.
+            let _ = self.write().await;
         }
         let _ = self.io.shutdown().await;
     }
