@@ -7,4 +7,4 @@ mod listener;
 
 pub use dialer::{Checked, Dialer};
 pub use joined::{Joined, Pending};
-pub use listener::{Cause, Event, Listener, Offer, Offers, Order, Rejection, Reply, Reread, Source};
+pub use listener::{Cause, Event, Listener, Offer, Offers, Order, Orders, Rejection, Reply, Reread, Source};

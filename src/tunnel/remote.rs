@@ -54,6 +54,20 @@ pub trait Remote: AsyncRead + AsyncWrite + Unpin {
     fn reset_on_drop(&self, reset: bool);
 }
 
+impl<R: Remote + ?Sized> Remote for Box<R> {
+    fn line(&self) -> Option<Line> {
+        (**self).line()
+    }
+
+    fn probe(&self, keepalive: Keepalive) {
+        (**self).probe(keepalive);
+    }
+
+    fn reset_on_drop(&self, reset: bool) {
+        (**self).reset_on_drop(reset);
+    }
+}
+
 /// A connection that one pump reads, the other writes, and the watch asks how it stands.
 pub(super) struct Shared<S>(Mutex<S>);
 
