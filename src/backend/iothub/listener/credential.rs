@@ -1,6 +1,6 @@
-//! How the device proves who it is: its key, a ready token, or a certificate.
+//! How a device proves its identity to its hub: with its key, a ready token or a certificate.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::backend::iothub::proto::{
@@ -13,21 +13,20 @@ use crate::platform::private_file::Exposure;
 use crate::secret::Secret;
 use crate::time::clock::unix_seconds;
 
-/// A device, its hub, and the proof of its identity.
+/// A device, its hub, and how it proves its identity.
 #[derive(Clone, Debug)]
-pub(crate) struct Credential {
-    pub(crate) hub: HubAddress,
+pub(super) struct DeviceCredential {
+    pub(super) hub: HubAddress,
     /// Where to connect, if not to the hub itself.
-    pub(crate) gateway: Option<HubAddress>,
-    pub(crate) identity: Identity,
-    proof: Proof,
+    pub(super) gateway: Option<HubAddress>,
+    pub(super) identity: Identity,
+    authentication: Authentication,
+    /// Where the connection string comes from, for messages.
     source: String,
-    /// How others can get at its files, where that is no reason to refuse them.
-    pub(crate) warnings: Vec<Exposure>,
 }
 
 #[derive(Clone, Debug)]
-enum Proof {
+enum Authentication {
     /// Signs tokens.
     Key(Secret),
     /// A token made elsewhere.
@@ -35,42 +34,43 @@ enum Proof {
     Certificate(ClientCertificate),
 }
 
-/// What to log in with, and for how long that is good; with a certificate there is no password.
+/// The password of a login.
 #[derive(Debug)]
-pub(crate) struct Pass {
-    pub(crate) password: Option<Secret>,
-    /// How long from now the hub will keep the connection, where another password can be made in time.
-    pub(crate) renewable: Option<Duration>,
+pub(super) struct LoginToken {
+    pub(super) text: Secret,
+    /// How long from now the hub keeps the connection, where another token can be made in time.
+    pub(super) renewable: Option<Duration>,
 }
 
-impl Credential {
-    /// Takes a device's connection string that came from `source`, and the files of a certificate and its key; `warnings`
-    /// are of the file it came from.
+impl DeviceCredential {
+    /// Takes a device's connection string that came from `source`, and the files of a certificate and its key. What is
+    /// no reason to refuse the key's file is added to `warnings`.
     ///
     /// # Errors
     /// What is wrong with either.
-    pub(crate) fn new(
-        source: String,
+    pub(super) fn new(
+        source: &str,
         text: &Secret,
-        certificate: Option<(PathBuf, PathBuf)>,
-        mut warnings: Vec<Exposure>,
+        certificate: Option<(&Path, &Path)>,
+        warnings: &mut Vec<Exposure>,
     ) -> Result<Self> {
         let unusable = |problem: Malformed| {
             Error::Credential {
-            source: source.clone(),
+            source: source.to_owned(),
             problem: problem.0,
-            hint: "a device's connection string has the form HostName=…;DeviceId=…;SharedAccessKey=…, or x509=true".into(),
+            hint: "a device's connection string has the form HostName=…;DeviceId=…;SharedAccessKey=…, or x509=true"
+                .into(),
         }
         };
         let parsed = ConnectionString::parse(text.expose()).map_err(unusable)?;
         let identity = parsed.identity.ok_or_else(|| {
             unusable(Malformed("it is a policy's connection string, and an agent needs a device's".into()))
         })?;
-        let proof = match (parsed.key, certificate) {
-            (Key::Shared(key), None) => Proof::Key(key),
-            (Key::Signature(token), None) => Proof::Token(token),
+        let authentication = match (parsed.key, certificate) {
+            (Key::Shared(key), None) => Authentication::Key(key),
+            (Key::Signature(token), None) => Authentication::Token(token),
             (Key::Certificate, Some((certificate, key))) => {
-                Proof::Certificate(read_client_certificate(&certificate, &key, &mut warnings)?)
+                Authentication::Certificate(read_client_certificate(certificate, key, warnings)?)
             }
             (Key::Certificate, None) => {
                 return Err(unusable(Malformed(
@@ -83,21 +83,27 @@ impl Credential {
                 )));
             }
         };
-        Ok(Self { hub: parsed.hub, gateway: parsed.gateway, identity, proof, source, warnings })
+        Ok(Self {
+            hub: parsed.hub,
+            gateway: parsed.gateway,
+            identity,
+            authentication,
+            source: source.to_owned(),
+        })
     }
 
-    /// Makes what to log in with; a token of ours is good for `life`.
+    /// The token to log in with; with a certificate there is none. A token that is signed here is valid for `life`.
     ///
     /// # Errors
-    /// When a token made elsewhere has expired.
-    pub(crate) fn pass(&self, now: SystemTime, life: Duration) -> Result<Pass> {
+    /// When a token made elsewhere has expired, or the key cannot sign.
+    pub(super) fn login_token(&self, now: SystemTime, life: Duration) -> Result<Option<LoginToken>> {
         let unusable = |problem: String| Error::Credential {
             source: self.source.clone(),
             problem,
             hint: "get a new token and reload the agent, or use the device's key".into(),
         };
-        match &self.proof {
-            Proof::Key(key) => {
+        match &self.authentication {
+            Authentication::Key(key) => {
                 let begin = unix_seconds(now);
                 let expiry = UnixSeconds(begin.0 + life.as_secs());
                 let token = SasToken::sign(&Resource::identity(&self.hub, &self.identity), expiry, key, None);
@@ -106,21 +112,23 @@ impl Credential {
                 let passed =
                     now.duration_since(UNIX_EPOCH + Duration::from_secs(begin.0)).unwrap_or_default();
                 let life = Duration::from_secs(life.as_secs()).saturating_sub(passed);
-                Ok(Pass { password: Some(token.text().clone()), renewable: Some(life) })
+                Ok(Some(LoginToken { text: token.text().clone(), renewable: Some(life) }))
             }
-            Proof::Token(token) if token.expiry() <= unix_seconds(now) => {
+            Authentication::Token(token) if token.expiry() <= unix_seconds(now) => {
                 Err(unusable("its shared access signature has expired".into()))
             }
-            Proof::Token(token) => Ok(Pass { password: Some(token.text().clone()), renewable: None }),
-            Proof::Certificate(_) => Ok(Pass { password: None, renewable: None }),
+            Authentication::Token(token) => {
+                Ok(Some(LoginToken { text: token.text().clone(), renewable: None }))
+            }
+            Authentication::Certificate(_) => Ok(None),
         }
     }
 
     /// The certificate to show to the hub.
-    pub(crate) fn certificate(&self) -> Option<&ClientCertificate> {
-        match &self.proof {
-            Proof::Certificate(certificate) => Some(certificate),
-            Proof::Key(_) | Proof::Token(_) => None,
+    pub(super) fn certificate(&self) -> Option<&ClientCertificate> {
+        match &self.authentication {
+            Authentication::Certificate(certificate) => Some(certificate),
+            Authentication::Key(_) | Authentication::Token(_) => None,
         }
     }
 }

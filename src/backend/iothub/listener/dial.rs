@@ -1,0 +1,41 @@
+//! Dials the hub, over either transport.
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::hub_listener::HubListener;
+use super::over_websocket::OverWebSocket;
+use crate::backend::iothub::proto::{WEBSOCKET_PATH, WEBSOCKET_SUBPROTOCOL};
+use crate::backend::settings::Transport;
+use crate::error::Result;
+use crate::net::{Endpoint, Network, Upgrade, WssUrl};
+use crate::time::phase::{Phase, Phases};
+
+/// A connection to the hub that carries MQTT.
+pub(super) type MqttIo = Box<dyn ByteStream>;
+
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
+
+/// Dials the hub.
+///
+/// # Errors
+/// Which phase failed.
+pub(super) async fn dial(device: &HubListener, network: &Network) -> Result<MqttIo> {
+    let network = match device.credential.certificate() {
+        Some(certificate) => network.with_certificate(certificate),
+        None => network.clone(),
+    };
+    let https = device.https();
+    let mut phases = Phases::default();
+    match device.transport {
+        Transport::Mqtt => {
+            let endpoint = Endpoint::new(https.host, device.mqtt_port);
+            Ok(Box::new(network.connect(&endpoint, &mut phases).await?))
+        }
+        Transport::WebSocket => {
+            let url = WssUrl { endpoint: https, path: WEBSOCKET_PATH.into() };
+            let asked = Upgrade { phase: Phase::Hub, bearer: None, subprotocol: Some(WEBSOCKET_SUBPROTOCOL) };
+            Ok(Box::new(OverWebSocket::new(network.open(&url, asked, &mut phases).await?)))
+        }
+    }
+}
