@@ -134,7 +134,7 @@ async fn admit<'a>(
 /// The target of a stream, where one more stream is within the limits.
 ///
 /// # Errors
-/// Why it is rejected, whatever else may be said for it.
+/// Why it is rejected at once.
 pub(super) fn permit<'a>(
     stream: &str,
     config: &'a Config,

@@ -53,7 +53,7 @@ impl Offers {
     /// The two ends of a listener: what the agent holds, and what the listener's task holds.
     pub fn channel() -> (Self, Source) {
         let (event, events) = mpsc::channel(EVENTS);
-        // The first value is never given out.
+        // The receiver never sees the first value.
         let (order, orders) = watch::channel(Order::Stop);
         (Self { events, orders: order }, Source { events: event, orders: Orders(orders) })
     }
@@ -77,7 +77,7 @@ pub struct Source {
     pub orders: Orders,
 }
 
-/// What a listener is told, the latest order only.
+/// What a listener is told. It sees the latest order only.
 #[derive(Debug)]
 pub struct Orders(watch::Receiver<Order>);
 
@@ -91,13 +91,13 @@ impl Orders {
     }
 }
 
-/// Events that wait for the agent: it takes each at once, and a service that floods it has to wait.
+/// How many events wait for the agent: it takes each at once, and a service that floods it has to wait.
 const EVENTS: usize = 1;
 
 /// What a listener is told to do.
 #[derive(Clone, Debug)]
 pub enum Order {
-    /// Use another configuration of the same backend, without a gap in between where that can be had.
+    /// Use another configuration of the same backend, if possible without a gap in service.
     Reload(Arc<dyn Listener>, Network),
     /// Take no more offers, send the answers that are still to come, and end within a few seconds.
     Stop,

@@ -21,14 +21,14 @@ use crate::error::{Error, Result};
 use crate::net::Network;
 use crate::platform::service_manager;
 
-/// How many streams there may be beyond max-sessions, which are about to be rejected. More offers are rejected at once:
-/// a service can send them faster than they can be decided on.
+/// How many streams beyond max-sessions may wait for their rejection. Further offers are rejected at once: a service can
+/// send them faster than they can be decided on.
 const BEING_REJECTED: usize = 64;
 
-/// Offers of one kind that are rejected at once and logged singly, within the time of one notice.
+/// How many offers of one kind that are rejected at once are logged singly, within the time of one notice.
 const LOGGED_SINGLY: u32 = 20;
 
-/// How long the listener may take to end. It ends by itself before.
+/// How long the listener may take to end; longer than it needs.
 const LISTENER_END: Duration = Duration::from_secs(5);
 
 /// How long streams may take that were told to end.
@@ -104,7 +104,7 @@ impl Agent {
 
     async fn run(mut self, orders: &mut mpsc::Receiver<Order>) -> Result<()> {
         loop {
-            // A service that never stops sending offers must not keep the agent from anything else: they come last.
+            // Events come last, so that a service that never stops sending offers delays nothing else.
             tokio::select! {
                 biased;
                 order = orders.recv() => match order {
@@ -150,7 +150,7 @@ impl Agent {
                     log::info!("hint: {hint}");
                 }
                 service_manager::status(&trouble);
-                // A machine must come up without its service: the agent is there, and tries.
+                // A machine must boot without its service: the agent is up, and keeps trying.
                 service_manager::ready();
             }
             Event::Offer(offer) => self.offered(offer),
@@ -162,7 +162,7 @@ impl Agent {
         }
     }
 
-    /// Opens the stream of an offer, or rejects what is one too many or has no chance.
+    /// Opens the stream of an offer, or rejects it at once where the outcome is clear.
     fn offered(&mut self, offer: Offer) {
         if self.streams.len() >= self.config.max_sessions.saturating_add(BEING_REJECTED) {
             if let Some(count) = self.flood.rejected() {
@@ -171,7 +171,7 @@ impl Agent {
             }
             return offer.reply.reject(&Rejection::new(Cause::Limit, "there are too many offers at once"));
         }
-        // What is clear at once needs neither a task nor, when there are many, a line each.
+        // A clear rejection needs no task and, when there are many, no line each.
         if let Err(rejection) = stream::permit(&offer.stream, &self.config, &self.shared) {
             if let Some(count) = self.hopeless.rejected() {
                 self.log_rejected(&offer.stream, &rejection.reason, count);
@@ -196,7 +196,7 @@ impl Agent {
 
     fn reload(&mut self, new: Result<Box<(Config, Network)>>) {
         service_manager::reloading();
-        match new.and_then(|new| self.listen_by(*new)) {
+        match new.and_then(|new| self.apply(*new)) {
             Ok(config) => {
                 self.shared.audit.reopen(config.audit_log.as_deref());
                 self.config = Arc::new(config);
@@ -211,16 +211,16 @@ impl Agent {
         service_manager::ready();
     }
 
-    /// Has the listener use another configuration. That of another backend takes its place.
+    /// Gives the listener another configuration, or starts that of another backend in its place.
     ///
     /// # Errors
-    /// Why the other one does not listen.
-    fn listen_by(&mut self, (config, network): (Config, Network)) -> Result<Config> {
+    /// Why the other backend's listener does not start.
+    fn apply(&mut self, (config, network): (Config, Network)) -> Result<Config> {
         let listener = config.listener.clone();
         if listener.is_same_backend(&*self.config.listener) {
             self.offers.order(backend::Order::Reload(listener, network));
         } else {
-            // Dropping the offers of the one before is its order to stop.
+            // Dropping the offers of the listener before is its order to stop.
             self.offers = listener.listen(network, self.reread.clone())?;
         }
         Ok(config)

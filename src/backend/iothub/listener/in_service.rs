@@ -20,6 +20,7 @@ use crate::net::Network;
 /// How long disconnecting may take.
 const DISCONNECT_LIMIT: Duration = Duration::from_secs(2);
 
+/// A hub connection, and the answers that wait for it.
 pub(super) struct InService {
     connection: HubConnection<MqttIo>,
     device: Arc<HubListener>,
@@ -27,7 +28,7 @@ pub(super) struct InService {
     events: mpsc::Sender<Event>,
     /// Every offer holds a clone until its answer is in the queue.
     answers: mpsc::UnboundedSender<String>,
-    /// It never has more answers than the agent has offers at a time, plus two: no offer is read while one is published.
+    /// Bounded by the offers that the agent has open: no offer is read before the answers here are published.
     waiting: mpsc::UnboundedReceiver<String>,
 }
 
@@ -35,9 +36,9 @@ pub(super) struct InService {
 pub(super) enum Next {
     /// An answer is to be published.
     Answer(String),
-    /// The agent has got an offer.
+    /// The agent has been given an offer.
     Offered,
-    /// An offer that is malformed, and cannot be answered either.
+    /// A malformed offer, which cannot be answered either.
     Unanswerable,
 }
 
@@ -67,7 +68,7 @@ impl InService {
         let offer = async {
             match events.reserve().await {
                 Ok(room) => (room, connection.offer().await),
-                // The agent has ended, which is an order to stop.
+                // The agent has ended: the next order is to stop.
                 Err(_) => pending().await,
             }
         };
@@ -102,7 +103,7 @@ impl InService {
         let leaving = async {
             for offer in connection.unsubscribe().await? {
                 let (event, rejection) = event(offer, &device, &network, &answers);
-                // Without an agent nobody can accept it.
+                // Where the agent has ended, nobody accepts it.
                 let _ = events.send(event).await;
                 if let Some(rejection) = rejection {
                     connection.publish(&rejection).await?;
@@ -136,7 +137,7 @@ fn event(
         Ok((stream, HubReply::new(offer, network.clone(), answers.clone())?))
     });
     match reply {
-        // The hub's request ids are small counters, of no use to anybody else, and it does not say who asks.
+        // The hub's request ids are small counters that its support cannot look up, and it does not say who asks.
         Ok((stream, reply)) => {
             (Event::Offer(listener::Offer { stream, id: None, asker: None, reply: Box::new(reply) }), None)
         }

@@ -35,6 +35,7 @@ pub(super) enum Over {
     Renew(Option<MqttIo>),
 }
 
+/// The task, and what it goes by until the next order.
 pub(super) struct Task {
     device: Arc<HubListener>,
     network: Network,
@@ -86,15 +87,15 @@ impl Task {
         }
     }
 
-    /// Waits before the next try, and reads a credential again that the hub refuses. False is the order to stop.
+    /// Waits before the next try, and rereads a credential that the hub refuses. False is the order to stop.
     async fn wait_after(&mut self, error: Error) -> bool {
         let again = self.retry.wait_after(&error);
         let reread = self.reread.clone().filter(|_| is_refusal(&error));
-        // An agent that has ended is an order to stop.
+        // Where the agent has ended, the next order is to stop.
         let _ = self.events.send(Event::Trouble { error, again }).await;
         let pause = async {
             sleep(again).await;
-            // A command may take its time.
+            // A command may take long.
             match reread {
                 Some(reread) => tokio::task::spawn_blocking(move || reread()).await.ok(),
                 None => None,
@@ -109,7 +110,7 @@ impl Task {
         }
     }
 
-    /// Takes the credential of a configuration that was read again; all else waits for an order.
+    /// Uses the credential of a configuration that was read again. Its other settings wait for an order to reload.
     fn take_credential(&mut self, read: Option<Result<Arc<dyn Listener>>>) {
         match read.map(|read| read.map(hub_listener)) {
             None => {}
@@ -125,8 +126,8 @@ impl Task {
         }
     }
 
-    /// Serves a hub connection until it is over. No order waits for a hub that does not read, and a hub that never stops
-    /// sending offers keeps the task from nothing: offers come last.
+    /// Serves a hub connection until it is over. No order waits for a hub that does not read. Offers come last, so that a
+    /// hub that never stops sending them delays nothing else.
     ///
     /// # Errors
     /// Why the hub connection has ended.
@@ -136,7 +137,7 @@ impl Task {
         mut renewal: Option<Renewal>,
     ) -> Result<Over> {
         let mut device = self.device.clone();
-        // An agent that has ended is an order to stop.
+        // Where the agent has ended, the next order is to stop.
         let _ = self.events.send(Event::InService(device.clone())).await;
         let mut in_service =
             InService::new(connection, device.clone(), self.network.clone(), self.events.clone());
@@ -202,14 +203,14 @@ impl Task {
         }
     }
 
-    /// Leaves a hub connection for the next one, over `io`. An order ends the wait for answers: nobody who stops the agent
-    /// is to wait for a hub.
+    /// Leaves a hub connection for the next one, over `io`. An order ends the wait for answers: a stop must not wait for a
+    /// hub that does not read.
     async fn hand_over(&mut self, in_service: InService, limit: Duration, io: MqttIo) -> Over {
         let order = tokio::select! {
             () = in_service.leave(limit) => return Over::Renew(Some(io)),
             order = self.orders.next() => order,
         };
-        // What was dialled for the configuration before is of no use.
+        // `io` was dialled for the configuration before.
         if self.obey(order) { Over::Renew(None) } else { Over::Stop }
     }
 
@@ -232,7 +233,7 @@ fn is_refusal(error: &Error) -> bool {
     matches!(error, Error::MqttRefused { .. }) || matches!(error.exit(), Exit::Denied | Exit::Config)
 }
 
-/// Logs in, over `io` if it has been dialled already, and tells when to renew the hub connection.
+/// Logs in, over `io` if it has been dialled already, and returns when to renew the hub connection.
 async fn connect(
     device: &HubListener,
     network: &Network,
