@@ -127,6 +127,6 @@ async fn an_offer_at_qos_1_is_acknowledged() {
         let offer = connection.offer().await.unwrap().unwrap();
         (connection, offer.stream)
     };
-    let (acknowledged, (_session, stream)) = tokio::join!(serve, device);
+    let (acknowledged, (_connection, stream)) = tokio::join!(serve, device);
     assert_eq!((acknowledged, stream.as_str()), ((0x40, vec![0, 9]), "ssh"));
 }
