@@ -1,8 +1,7 @@
-//! Looks at everything an agent needs, one thing after the other, and says what to do about what is wrong.
+//! Diagnoses everything an agent needs, one thing after the other, and says how to fix what is wrong.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use super::approval::Approve;
 use super::audit;
@@ -10,16 +9,14 @@ use super::config::Config;
 use super::environment::{Facts, PATH};
 use super::install::LOGS;
 use super::target::{Address, Target};
-use crate::backend::iothub::listener::link;
 use crate::check::{Finding, Outcome};
 use crate::error::{Error, Result};
 use crate::net::Network;
 use crate::platform::child::is_executable;
 use crate::platform::private_file::log_exposures;
-use crate::time::phase::{Phase, Phases};
 
-/// Checks the configuration that was read from `place`, and all it speaks of. A running agent of the same device is
-/// put out of service for a moment, for the hub lets in one of each.
+/// Checks the configuration that was read from `place`, and everything it names. A running agent of the same device may be
+/// out of service for a moment.
 pub async fn check(place: &str, read: Result<(Config, Network)>) -> Vec<Finding> {
     let since = Instant::now();
     let (config, network) = match read {
@@ -38,19 +35,7 @@ pub async fn check(place: &str, read: Result<(Config, Network)>) -> Vec<Finding>
     for exposure in config.warnings().iter().chain(&log) {
         findings.push(Finding::new("permissions", since, Err(Error::Permissions(exposure.clone()))));
     }
-    let reached = reach(&config, &network, &mut findings).await;
-    if reached {
-        let since = Instant::now();
-        let outcome = match link::clock(&config, &network).await {
-            Ok(hub) => crate::backend::iothub::clock::clock(SystemTime::now(), hub),
-            Err(error) => Err(error).into(),
-        };
-        findings.push(Finding { what: "clock".into(), outcome, took: since.elapsed() });
-        let since = Instant::now();
-        findings.push(Finding::new("credential", since, log_in(config.clone(), network).await));
-    } else {
-        findings.extend(["clock", "credential"].map(Finding::skipped));
-    }
+    findings.extend(config.listener.check(&network).await);
     if let Some(path) = &config.audit_log {
         let since = Instant::now();
         findings.push(Finding { what: "audit-log".into(), outcome: audit_log(path), took: since.elapsed() });
@@ -64,32 +49,6 @@ pub async fn check(place: &str, read: Result<(Config, Network)>) -> Vec<Finding>
         ));
     }
     findings
-}
-
-/// Whether the hub can be reached: each phase is a finding.
-async fn reach(config: &Config, network: &Network, findings: &mut Vec<Finding>) -> bool {
-    let mut phases = Phases::default();
-    let since = Instant::now();
-    let connected = network.connect(&link::https(config), &mut phases).await;
-    for timing in phases.iter() {
-        let outcome = Outcome::Pass(timing.target.clone());
-        findings.push(Finding { what: timing.phase.to_string(), outcome, took: timing.took });
-    }
-    let Err(error) = connected else { return true };
-    let phase = error.phase().unwrap_or(Phase::TLS);
-    findings.push(Finding::new(phase.name(), since, Err(error)));
-    let later =
-        [Phase::DNS, Phase::TCP, Phase::TLS].into_iter().skip_while(|earlier| *earlier != phase).skip(1);
-    findings.extend(later.map(|phase| Finding::skipped(phase.name())));
-    false
-}
-
-async fn log_in(config: Config, network: Network) -> Result<String> {
-    let config = Arc::new(config);
-    let pass = config.credential.pass(SystemTime::now(), config.token_life)?;
-    let link = link::dial(config.clone(), network.clone()).await?;
-    link::log_in(link, pass.password.as_ref(), &config, &network).await?.end().await;
-    Ok(format!("{} takes {}", config.hub(), config.identity()))
 }
 
 fn audit_log(path: &Path) -> Outcome {
@@ -115,8 +74,8 @@ async fn reachable(target: &Target, config: &Config) -> Result<String> {
                 id: 0,
                 stream: &target.stream,
                 target: address.to_string(),
-                identity: config.identity(),
-                hub: config.hub(),
+                device: &config.listener.device(),
+                service: &config.listener.service(),
                 pass_environment: &target.pass_environment,
             };
             drop(address.connect(&facts).await.map_err(unreachable)?);

@@ -1,44 +1,37 @@
 //! The agent's configuration, from its file or from options.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::approval::Approve;
 use super::builtin::Builtin;
-use super::credential::{CONNECTION_STRING_FILE, Credential, Sources, read_secret};
-use super::schema::{ApproveEntry, ApproveWord, Document, TargetEntry, Transport};
+use super::schema::{ApproveEntry, ApproveWord, Document, TargetEntry};
 use super::target::{Address, Target};
 use super::traffic::Allowance;
-use crate::backend::iothub::proto::{HubAddress, Identity};
-use crate::config::{Seconds, read_toml};
+use crate::backend::{self, DeviceSettings, Listener};
+use crate::config::{Keys, Owner, Seconds, Source, read_toml, systemd_credential};
 use crate::error::{Error, Result};
 use crate::platform::private_file::Exposure;
 use crate::secret::Secret;
 use crate::text::pattern;
 use crate::tunnel::Keepalive;
 
-/// How long a token of ours is good: an hour, as every SDK has it [S].
-const TOKEN_LIFE: Duration = Duration::from_secs(3600);
-/// Told to the hub, which drops a client after one and a half of it [D].
-const KEEPALIVE: Duration = Duration::from_secs(60);
-/// The longest keepalive the hub knows [D].
-const MAX_KEEPALIVE: Duration = Duration::from_secs(1767);
-/// Twice what a hub carries at a time [D].
+/// Twice what an IoT Hub carries at a time [D].
 const MAX_SESSIONS: usize = 100;
-/// Within the time that a user waits for the device's answer.
+/// Less than a user waits for the device's answer.
 const APPROVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long streams may go on when the agent is stopped.
+/// How long streams may continue when the agent is stopped.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Everything the agent goes by.
+/// The name of systemd's credential that holds the connection string.
+const CONNECTION_STRING: &str = "connection-string";
+
+/// All settings of an agent.
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub(crate) credential: Credential,
-    pub(crate) transport: Transport,
-    pub(crate) mqtt_port: u16,
-    pub(crate) keepalive: Duration,
+    pub(crate) listener: Arc<dyn Listener>,
     pub(crate) stream_keepalive: Option<Keepalive>,
-    pub(crate) token_life: Duration,
     pub ca_file: Option<PathBuf>,
     /// A proxy's URL.
     pub proxy: Option<Secret>,
@@ -50,6 +43,7 @@ pub struct Config {
     pub(crate) approve_timeout: Duration,
     pub(crate) stop_timeout: Duration,
     pub(crate) audit_log: Option<PathBuf>,
+    pub(crate) warnings: Vec<Exposure>,
 }
 
 impl Config {
@@ -79,42 +73,51 @@ impl Config {
                 "add [[target]] with stream = \"ssh\" and connect = \"127.0.0.1:22\"",
             ));
         }
-        let relative = |file: PathBuf| path.parent().unwrap_or(Path::new("")).join(file);
-        let sources = Sources {
-            connection_string: document.connection_string.map(|text| text.0),
-            connection_string_file: document.connection_string_file.map(relative),
-            connection_string_env: document.connection_string_env,
-            connection_string_command: document.connection_string_command,
-            certificate: document.certificate.map(relative),
-            private_key: document.private_key.map(relative),
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let relative = |file: PathBuf| directory.join(file);
+        // What systemd gives stands in for a file that the service's own user may not be able to read.
+        let systemd = systemd_credential(CONNECTION_STRING).map(|_| CONNECTION_STRING);
+        let keys = Keys {
+            connection_string: document.connection_string.as_ref().map(|text| &text.0),
+            connection_string_file: document.connection_string_file.as_deref().filter(|_| systemd.is_none()),
+            connection_string_env: document.connection_string_env.as_deref(),
+            connection_string_command: document.connection_string_command.as_ref(),
+            connection_string_credential: systemd,
+            ..Keys::default()
         };
-        let mut credential = sources.read(&path.display().to_string())?;
-        // Files in one directory have its faults in common.
-        warnings.retain(|exposure| !credential.warnings.contains(exposure));
-        credential.warnings.splice(..0, warnings);
-        let given = |seconds: Option<Seconds>, default| seconds.map_or(default, |seconds| seconds.0);
-        let second = Duration::from_secs(1);
-        Ok(Self {
+        let owner = Owner::Agent(path);
+        let source = Source::of(owner, keys, directory)?;
+        let text = source.read_leniently(owner, &mut warnings)?;
+        let file = |name, key: Option<PathBuf>| systemd_credential(name).or_else(|| key.map(relative));
+        let seconds = |key: Option<Seconds>| key.map(|seconds| seconds.0);
+        let settings = DeviceSettings {
+            certificate: file("certificate", document.certificate),
+            private_key: file("private-key", document.private_key),
             transport: document.transport,
-            mqtt_port: document.mqtt_port.unwrap_or(8883),
-            keepalive: given(document.keepalive, KEEPALIVE).clamp(second, MAX_KEEPALIVE),
+            mqtt_port: document.mqtt_port,
+            keepalive: seconds(document.keepalive),
+            token_life: seconds(document.token_life),
+            ..DeviceSettings::new(source.describe(owner), text)
+        };
+        let listener = backend::listener(&settings, &mut warnings)?;
+        Ok(Self {
             stream_keepalive: document
                 .stream_keepalive
                 .map_or(Some(Keepalive::DEFAULT), |interval| Keepalive::every(interval.0)),
-            token_life: given(document.token_life, TOKEN_LIFE).max(second),
             ca_file: document.ca_file.map(relative),
             proxy: document.proxy.map(|url| url.0),
             max_sessions: document.max_sessions.unwrap_or(MAX_SESSIONS),
-            idle_timeout: document.idle_timeout.map(|limit| limit.0),
-            max_duration: document.max_duration.map(|limit| limit.0),
+            idle_timeout: seconds(document.idle_timeout),
+            max_duration: seconds(document.max_duration),
             allowance: Allowance { bandwidth: document.bandwidth, daily_bytes: document.daily_bytes },
-            approve_timeout: given(document.approve_timeout, APPROVE_TIMEOUT),
-            stop_timeout: given(document.stop_timeout, STOP_TIMEOUT),
+            approve_timeout: seconds(document.approve_timeout).unwrap_or(APPROVE_TIMEOUT),
+            stop_timeout: seconds(document.stop_timeout).unwrap_or(STOP_TIMEOUT),
             // stdout is not a file beside this one.
             audit_log: document
                 .audit_log
                 .map(|file| if file == Path::new("-") { file } else { relative(file) }),
-            ..Self::with(credential, targets)
+            warnings,
+            ..Self::with(listener, targets)
         })
     }
 
@@ -125,7 +128,8 @@ impl Config {
     /// What is wrong with either.
     pub fn from_options(connection_string_file: &Path, targets: &[String]) -> Result<Self> {
         let mut warnings = Vec::new();
-        let (source, text) = read_secret(connection_string_file, CONNECTION_STRING_FILE, &mut warnings)?;
+        let source = Source::File(connection_string_file.to_owned());
+        let text = source.read_leniently(Owner::Options, &mut warnings)?;
         let parse = |text: &String| {
             let wrong = |problem: String| Error::Usage {
                 problem: format!("--target: {problem}"),
@@ -145,25 +149,25 @@ impl Config {
         if targets.is_empty() {
             targets.push(Target::new("ssh", Address::Tcp("127.0.0.1:22".into())));
         }
-        Ok(Self::with(Credential::new(source, &text, None, warnings)?, targets))
+        let settings = DeviceSettings::new(source.describe(Owner::Options), text);
+        let listener = backend::listener(&settings, &mut warnings)?;
+        Ok(Self { warnings, ..Self::with(listener, targets) })
     }
 
-    /// The configuration that follows from a connection string and targets alone.
+    /// A configuration with nothing but a connection string, which came from `source`, and targets.
     ///
     /// # Errors
-    /// What is wrong with the connection string that came from `source`.
+    /// What is wrong with the connection string.
     pub fn new(source: &str, connection_string: &Secret, targets: Vec<Target>) -> Result<Self> {
-        Ok(Self::with(Credential::new(source.to_owned(), connection_string, None, Vec::new())?, targets))
+        let settings = DeviceSettings::new(source, connection_string.clone());
+        Ok(Self::with(backend::listener(&settings, &mut Vec::new())?, targets))
     }
 
-    fn with(credential: Credential, targets: Vec<Target>) -> Self {
+    /// A configuration with nothing but a listener and targets.
+    pub fn with(listener: Arc<dyn Listener>, targets: Vec<Target>) -> Self {
         Self {
-            credential,
-            transport: Transport::default(),
-            mqtt_port: 8883,
-            keepalive: KEEPALIVE,
+            listener,
             stream_keepalive: Some(Keepalive::DEFAULT),
-            token_life: TOKEN_LIFE,
             ca_file: None,
             proxy: None,
             targets,
@@ -174,23 +178,16 @@ impl Config {
             approve_timeout: APPROVE_TIMEOUT,
             stop_timeout: STOP_TIMEOUT,
             audit_log: None,
+            warnings: Vec::new(),
         }
     }
 
-    /// How other users can get at the files of the configuration, where that is no reason to refuse them.
+    /// Files of the configuration that other users can change, where that is no reason to refuse them.
     pub fn warnings(&self) -> &[Exposure] {
-        &self.credential.warnings
+        &self.warnings
     }
 
-    pub(crate) fn hub(&self) -> &HubAddress {
-        &self.credential.hub
-    }
-
-    pub(crate) fn identity(&self) -> &Identity {
-        &self.credential.identity
-    }
-
-    /// The target of a stream's name: the first that fits.
+    /// The target of a stream: the first whose pattern matches its name.
     pub(crate) fn target(&self, stream: &str) -> Option<&Target> {
         self.targets.iter().find(|target| pattern::matches(&target.stream, stream))
     }
@@ -199,12 +196,12 @@ impl Config {
 const HINT: &str =
     "`man iotstream-agent.toml` shows every key, and `iotstream agent --help` how to run without a file";
 
-/// Reads the file, which may be open to others as long as it holds no secret itself. What is no reason to refuse it is
+/// Reads the file, which other users may read as long as it holds no secret itself. What is no reason to refuse it is
 /// added to `warnings`.
 pub(crate) fn read_document(path: &Path, warnings: &mut Vec<Exposure>) -> Result<Document> {
     let mut guarded = read_toml(path, HINT, Document::holds_secret)?;
     if !guarded.content.1.holds_secret() {
-        // Never looked at before.
+        // Earlier versions did not check such a file.
         warnings.append(&mut guarded.exposures);
     }
     Ok(guarded.leniently(path, warnings)?.1)
@@ -278,7 +275,12 @@ command = ["/usr/sbin/sshd", "-i"]
 "#
         ));
         let config = Config::read(&path).unwrap();
-        assert_eq!((config.transport, config.mqtt_port), (Transport::Mqtt, 18_883));
+        assert_eq!(
+            (config.listener.device(), config.listener.service()),
+            ("dev-1".into(), "localhost:8443".into())
+        );
+        let listener = format!("{:?}", config.listener);
+        assert!(listener.contains("transport: Mqtt, mqtt_port: 18883"), "{listener}");
         assert_eq!(config.ca_file, Some(path.with_file_name("ca.pem")));
         assert_eq!(config.target("ssh").unwrap().address, Address::Tcp("127.0.0.1:22".into()));
         assert!(

@@ -6,8 +6,6 @@ use std::ffi::{OsStr, OsString};
 
 use serde_json::{Value, json};
 
-use crate::backend::iothub::proto::{HubAddress, Identity};
-
 /// Variables that any program may need and that hold no secret. Every LC_* is kept as well.
 const KEPT: [&str; 7] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ"];
 
@@ -21,8 +19,8 @@ pub(super) struct Facts<'a> {
     pub(super) id: u64,
     pub(super) stream: &'a str,
     pub(super) target: String,
-    pub(super) identity: &'a Identity,
-    pub(super) hub: &'a HubAddress,
+    pub(super) device: &'a str,
+    pub(super) service: &'a str,
     /// Further variables of the agent's that the target's programs get.
     pub(super) pass_environment: &'a [String],
 }
@@ -49,8 +47,8 @@ impl Facts<'_> {
             ("IOTSTREAM_STREAM", self.stream.to_owned()),
             ("IOTSTREAM_STREAM_ID", self.id.to_string()),
             ("IOTSTREAM_TARGET", self.target.clone()),
-            ("IOTSTREAM_DEVICE", self.identity.client_id()),
-            ("IOTSTREAM_HUB", self.hub.to_string()),
+            ("IOTSTREAM_DEVICE", self.device.to_owned()),
+            ("IOTSTREAM_HUB", self.service.to_owned()),
         ];
         variables.extend(facts.map(|(name, value)| (name.into(), value.into())));
         variables
@@ -62,8 +60,8 @@ impl Facts<'_> {
             "id": self.id,
             "stream": self.stream,
             "target": self.target,
-            "device": self.identity.client_id(),
-            "hub": self.hub.to_string(),
+            "device": self.device,
+            "hub": self.service,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The device's side: waits at the hub for stream offers, decides, and connects each stream to its target.
+//! The device's side: it decides on the streams that a listener is offered, and connects each to its target.
 
 mod approval;
 mod audit;
@@ -8,12 +8,11 @@ mod audit_queue;
 mod builtin;
 mod check;
 mod command_exit;
-pub(crate) mod config;
-mod credential;
+mod config;
 mod environment;
 mod flood;
 mod install;
-pub(crate) mod schema;
+mod schema;
 mod serve;
 mod sessions;
 mod stderr_log;
@@ -26,6 +25,5 @@ pub use builtin::Builtin;
 pub use check::check;
 pub use config::Config;
 pub use install::{UNIT, unit};
-pub use schema::Transport;
-pub use serve::{Order, Reread, serve};
+pub use serve::{Order, serve};
 pub use target::{Address, Target};

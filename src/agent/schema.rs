@@ -6,18 +6,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::builtin::Builtin;
+use crate::backend::Transport;
 use crate::config::{CommandLine, Seconds, SecretText, has_password};
-
-/// How the agent talks MQTT.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Transport {
-    /// Over a WebSocket on 443, which company networks let out.
-    #[default]
-    WebSocket,
-    /// Over TLS on 8883.
-    Mqtt,
-}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -32,11 +22,11 @@ pub(crate) struct Document {
     pub(crate) transport: Transport,
     /// Where MQTT over TLS is, if not on 8883.
     pub(crate) mqtt_port: Option<u16>,
-    /// How long the hub may be silent before it is pinged.
+    /// How long the connection to the service may be silent before it is pinged.
     pub(crate) keepalive: Option<Seconds>,
-    /// Silence of a stream's peer after which it is pinged; after twice as long it is dead. 0: never.
+    /// Silence of a stream's other end after which it is pinged; after twice as long the stream is dropped. 0: never.
     pub(crate) stream_keepalive: Option<Seconds>,
-    /// How long a token of the agent's is good; it is renewed before.
+    /// How long a token of the agent's is valid; it is renewed before.
     pub(crate) token_life: Option<Seconds>,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) proxy: Option<SecretText>,
@@ -55,7 +45,7 @@ pub(crate) struct Document {
 }
 
 impl Document {
-    /// Whether the file itself is to be kept from others: a proxy's URL may hold a password.
+    /// Whether the file itself holds a secret: a proxy's URL may hold a password.
     pub(crate) fn holds_secret(&self) -> bool {
         self.connection_string.is_some()
             || self.proxy.as_ref().is_some_and(|url| has_password(url.0.expose()))
@@ -72,7 +62,7 @@ pub(crate) struct TargetEntry {
     #[serde(default)]
     pub(crate) approve: ApproveEntry,
     pub(crate) max_sessions: Option<usize>,
-    /// Variables that its commands find in their environment.
+    /// Variables of the agent's environment that its commands get.
     #[serde(default)]
     pub(crate) pass_environment: Vec<String>,
 }

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::approval::Terminal;
@@ -15,30 +15,26 @@ use super::environment::Facts;
 use super::sessions::{Permit, Sessions};
 use super::target::{Connection, Target};
 use super::traffic::{Charged, Traffic};
-use crate::backend::iothub::proto::{Decision, Offer};
-use crate::net::{Network, WssUrl};
+use crate::backend::{Cause, Offer, Rejection};
 use crate::text::duration;
-use crate::time::phase::Phases;
 use crate::tunnel::{self, Close, Controls, End, Meter, Settings};
 
-/// How long the target may take what is left once the user's connection has ended.
+/// How long the target may take the last bytes once the user's side has ended.
 const REST: Duration = Duration::from_secs(2);
 
-/// An idle stream is looked at this often within its limit.
+/// How often an idle stream is checked within its limit.
 const IDLE_CHECKS: u32 = 8;
 
-/// What streams need of the agent.
-#[derive(Clone)]
-pub(super) struct Surroundings {
+/// What a stream needs of the agent.
+pub(super) struct StreamContext {
     /// As it was when the stream was offered.
     pub(super) config: Arc<Config>,
-    pub(super) network: Network,
     pub(super) shared: Arc<Shared>,
     /// True once streams are to end.
     pub(super) stopping: watch::Receiver<bool>,
 }
 
-/// What all streams share, whatever becomes of the configuration.
+/// What all streams share, also when the configuration changes.
 pub(super) struct Shared {
     pub(super) audit: Arc<Audit>,
     pub(super) sessions: Arc<Sessions>,
@@ -46,48 +42,37 @@ pub(super) struct Shared {
     pub(super) terminal: Terminal,
 }
 
-/// Decides, and connects the target before it accepts and joins: a service that is down is a rejection, and no byte of
-/// it is lost, for they wait in its socket.
-///
-/// `answers` leads to the session with the hub that the offer came from, and is held until the answer is out: the same
-/// request in another session may be another's.
-pub(super) async fn run(offer: Offer, answers: mpsc::Sender<String>, surroundings: Surroundings) {
-    let Surroundings { config, network, shared, mut stopping } = surroundings;
-    let mut trail = shared.audit.stream(&offer.stream);
-    trail.offered(&config.identity().client_id(), &config.hub().to_string());
+/// Decides on an offer, and connects the target before the stream is accepted and joined: a target that is down is a
+/// rejection, and none of its bytes is lost, as they wait in its socket.
+pub(super) async fn run(offer: Offer, context: StreamContext) {
+    let StreamContext { config, shared, mut stopping } = context;
+    let Offer { stream, reply, .. } = offer;
+    let (device, service) = (config.listener.device(), config.listener.service());
+    let mut record = shared.audit.stream(&stream);
+    record.offered(&device, &service);
     let admitted = tokio::select! {
-        admitted = admit(trail.id(), &offer.stream, &config, &shared) => admitted,
-        () = answers.closed() => Err("the session with the hub ended before the answer".into()),
+        admitted = admit(record.id(), &stream, &config, &shared) => admitted,
+        () = reply.withdrawn() => return record.rejected("the offer was withdrawn before the answer"),
     };
     let (target, _permit, connection) = match admitted {
         Ok(admitted) => admitted,
-        Err(why) => {
-            trail.rejected(&why);
-            // The hub does not wait any more when nobody takes the answer.
-            let _ = answers.send(offer.answer(Decision::Reject)).await;
-            return;
+        Err(rejection) => {
+            record.rejected(&rejection.reason);
+            return reply.reject(&rejection);
         }
     };
-    trail.accepted(&target.address.to_string(), target.approve.name());
-    let answer = offer.answer(Decision::Accept);
-    let accept = async move { answers.send(answer).await };
-    let mut phases = Phases::default();
-    let join = async {
-        let url = WssUrl::of_stream(&offer.url)?;
-        crate::backend::iothub::gateway::join(&network, &url, &offer.token, &mut phases).await
+    record.accepted(&target.address.to_string(), target.approve.name());
+    let joined = match reply.accept().await {
+        Ok(joined) => joined,
+        Err(error) => return record.ended(&error.to_string()),
     };
-    let (_, joined) = tokio::join!(accept, join);
-    let websocket = match joined {
-        Ok(websocket) => websocket,
-        Err(error) => return trail.ended(&error.to_string()),
-    };
-    log::info!("stream '{}': open to {}", offer.stream, target.address);
-    trail.started();
+    log::info!("stream '{stream}': open to {}", target.address);
+    record.started();
     let limit = OnceLock::new();
     let hangup = async {
         let reached = tokio::select! {
-            reached = limits(&config, &shared.traffic, trail.meter()) => reached,
-            // An agent that is gone altogether stops its streams as well.
+            reached = limits(&config, &shared.traffic, record.meter()) => reached,
+            // An agent that has ended stops its streams as well.
             _ = stopping.wait_for(|stopping| *stopping) => "the agent was stopped".into(),
         };
         let close = Close::new(Close::GOING_AWAY, &*reached);
@@ -97,7 +82,7 @@ pub(super) async fn run(offer: Offer, answers: mpsc::Sender<String>, surrounding
     let settings = Settings {
         keepalive: config.stream_keepalive,
         linger: None,
-        // A service that has been told of the end may still have an answer.
+        // A target that has seen the end may still have an answer.
         drain: None,
         rest: Some(REST),
         half_close: true,
@@ -109,13 +94,13 @@ pub(super) async fn run(offer: Offer, answers: mpsc::Sender<String>, surrounding
         Charged::new(connection.write, &shared.traffic, config.allowance),
     );
     let controls = Controls { hangup, gone: pending() };
-    let end = tunnel::bridge(local, websocket.io, &websocket.early, &settings, trail.meter(), controls).await;
+    let end = tunnel::bridge(local, joined.io, &joined.early, &settings, record.meter(), controls).await;
     let mut reason = reason(&end, limit.get());
     if let (Some(status), false) = (connection.process.status(), matches!(end, End::LocalFailed(_))) {
         let _ = write!(reason, " ({status})");
     }
-    trail.ended(&reason);
-    connection.process.end(&offer.stream).await;
+    record.ended(&reason);
+    connection.process.end(&stream).await;
 }
 
 /// Counts the stream, asks for approval and connects the target.
@@ -127,24 +112,41 @@ async fn admit<'a>(
     stream: &str,
     config: &'a Config,
     shared: &Shared,
-) -> Result<(&'a Target, Permit, Connection), String> {
-    let target = config.target(stream).ok_or("no target has that name")?;
-    if shared.traffic.is_spent(config.allowance) {
-        return Err("today's bytes are used up (daily-bytes)".into());
-    }
-    let permit = shared.sessions.enter(&target.stream, config.max_sessions, target.max_sessions)?;
+) -> Result<(&'a Target, Permit, Connection), Rejection> {
+    let (target, place) = permit(stream, config, shared)?;
     let facts = Facts {
         id,
         stream,
         target: target.address.to_string(),
-        identity: config.identity(),
-        hub: config.hub(),
+        device: &config.listener.device(),
+        service: &config.listener.service(),
         pass_environment: &target.pass_environment,
     };
-    target.approve.decide(&facts, &shared.terminal, config.approve_timeout).await?;
-    let connection = target.address.connect(&facts).await;
-    let connection = connection.map_err(|problem| format!("target {}: {problem}", target.address))?;
-    Ok((target, permit, connection))
+    let decided = target.approve.decide(&facts, &shared.terminal, config.approve_timeout).await;
+    decided.map_err(|why| Rejection::new(Cause::Approval, why))?;
+    let connection =
+        target.address.connect(&facts).await.map_err(|problem| {
+            Rejection::new(Cause::Target, format!("target {}: {problem}", target.address))
+        })?;
+    Ok((target, place, connection))
+}
+
+/// The target of a stream, where one more stream is within the limits.
+///
+/// # Errors
+/// Why it is rejected at once.
+pub(super) fn permit<'a>(
+    stream: &str,
+    config: &'a Config,
+    shared: &Shared,
+) -> Result<(&'a Target, Permit), Rejection> {
+    let target = config.target(stream);
+    let target = target.ok_or_else(|| Rejection::new(Cause::Target, "no target has that name"))?;
+    if shared.traffic.is_spent(config.allowance) {
+        return Err(Rejection::new(Cause::Limit, "today's bytes are used up (daily-bytes)"));
+    }
+    let place = shared.sessions.enter(&target.stream, config.max_sessions, target.max_sessions);
+    Ok((target, place.map_err(|why| Rejection::new(Cause::Limit, why))?))
 }
 
 /// Resolves once a live stream has reached a limit: which.

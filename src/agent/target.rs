@@ -187,7 +187,6 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::iothub::proto::{HubAddress, Identity};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     #[test]
@@ -202,13 +201,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_has_the_stream_as_stdin_and_stdout() {
-        let hub = HubAddress::parse("hub").unwrap();
         let facts = Facts {
             id: 1,
             stream: "cat",
             target: "command cat".into(),
-            identity: &Identity::new("dev-1", None).unwrap(),
-            hub: &hub,
+            device: "dev-1",
+            service: "hub",
             pass_environment: &[],
         };
         let cat = Address::Command(vec!["cat".into()]);

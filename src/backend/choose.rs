@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use super::access::Access;
 use super::dialer::{Dialer, Request};
+use super::iothub::listener::HubListener;
 use super::iothub::{self, caller};
+use super::listener::Listener;
 use super::pasted::Pasted;
 use super::registry::Registry;
+use super::settings::DeviceSettings;
 use crate::error::Result;
+use crate::platform::private_file::Exposure;
 use crate::secret::Secret;
 
 /// What asks the service of a profile for `request`'s stream.
@@ -53,4 +57,13 @@ pub fn defaults() -> Defaults {
         api_version: iothub::proto::DEFAULT_API_VERSION,
         streams_per_second: "5 at a hub of the service, no limit elsewhere",
     }
+}
+
+/// The listener of a device. Files of its credential that other users can change are added to `warnings`, where that is
+/// no reason to refuse them.
+///
+/// # Errors
+/// What is wrong with the credential; never what it holds.
+pub fn listener(settings: &DeviceSettings, warnings: &mut Vec<Exposure>) -> Result<Arc<dyn Listener>> {
+    Ok(Arc::new(HubListener::new(settings, warnings)?))
 }

@@ -3,14 +3,14 @@
 use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::joined::{Joined, Pending};
 use crate::check::Finding;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::net::Network;
-use crate::platform::private_file::Exposure;
 
 /// A device's access to its service.
 pub trait Listener: Any + Debug + Send + Sync {
@@ -20,12 +20,9 @@ pub trait Listener: Any + Debug + Send + Sync {
     /// The service, as `HOST` or `HOST:PORT`.
     fn service(&self) -> String;
 
-    /// Files of the credential that other users can read or change, where that is no reason to refuse them.
-    fn warnings(&self) -> &[Exposure];
-
-    /// Listens from now on, in a task of its own, until [`Offers`] is dropped or stopped. Losing the service is not an
-    /// end: the task dials again, and renews what expires. A credential that the service refuses is read again with
-    /// `reread`.
+    /// Listens from now on, in a task of its own, until it is told to stop or [`Offers`] is dropped. Losing the service
+    /// is not an end: the task dials again, and renews what expires. A credential that the service refuses is read again
+    /// with `reread`. Must be called within a runtime.
     ///
     /// # Errors
     /// What no later try can change, such as a ready token that has expired.
@@ -35,22 +32,30 @@ pub trait Listener: Any + Debug + Send + Sync {
     fn check<'a>(&'a self, network: &'a Network) -> Pending<'a, Vec<Finding>>;
 }
 
-/// Reads the configuration again, for a credential that has been corrected.
+impl dyn Listener {
+    /// Whether both are of one backend, so that [`Order::Reload`] can replace one by the other.
+    pub fn is_same_backend(&self, other: &Self) -> bool {
+        self.type_id() == other.type_id()
+    }
+}
+
+/// Reads the configuration again, for a credential that has been corrected. It may block.
 pub type Reread = Arc<dyn Fn() -> Result<Arc<dyn Listener>> + Send + Sync>;
 
 /// The offers of a service, as they come.
 #[derive(Debug)]
 pub struct Offers {
     events: mpsc::Receiver<Event>,
-    orders: mpsc::Sender<Order>,
+    orders: watch::Sender<Order>,
 }
 
 impl Offers {
     /// The two ends of a listener: what the agent holds, and what the listener's task holds.
     pub fn channel() -> (Self, Source) {
         let (event, events) = mpsc::channel(EVENTS);
-        let (order, orders) = mpsc::channel(1);
-        (Self { events, orders: order }, Source { events: event, orders })
+        // The receiver never sees the first value.
+        let (order, orders) = watch::channel(Order::Stop);
+        (Self { events, orders: order }, Source { events: event, orders: Orders(orders) })
     }
 
     /// The next event; `None` once the listener has ended. Cancel-safe.
@@ -58,10 +63,9 @@ impl Offers {
         self.events.recv().await
     }
 
-    /// Tells the listener what to do. Does nothing where it has ended. Cancel-safe: not told when dropped.
-    pub async fn order(&self, order: Order) {
-        // Its end is seen by `next`.
-        let _ = self.orders.send(order).await;
+    /// Tells the listener what to do, in place of an order that it has not seen yet. Does nothing where it has ended.
+    pub fn order(&self, order: Order) {
+        self.orders.send_replace(order);
     }
 }
 
@@ -70,29 +74,47 @@ impl Offers {
 pub struct Source {
     /// Closed once nobody listens any more.
     pub events: mpsc::Sender<Event>,
-    /// Closed once nobody gives orders any more, which is the order to stop.
-    pub orders: mpsc::Receiver<Order>,
+    pub orders: Orders,
 }
 
-/// Events that wait for the agent: it takes each at once, and a service that floods it has to wait.
+/// What a listener is told. It sees the latest order only.
+#[derive(Debug)]
+pub struct Orders(watch::Receiver<Order>);
+
+impl Orders {
+    /// The next order; dropping [`Offers`] is the order to stop. Cancel-safe.
+    pub async fn next(&mut self) -> Order {
+        match self.0.changed().await {
+            Ok(()) => self.0.borrow_and_update().clone(),
+            Err(_) => Order::Stop,
+        }
+    }
+}
+
+/// How many events wait for the agent: it takes each at once, and a service that floods it has to wait.
 const EVENTS: usize = 1;
 
 /// What a listener is told to do.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Order {
-    /// Use another configuration of the same device. A listener of another backend stops instead.
+    /// Use another configuration of the same backend, if possible without a gap in service.
     Reload(Arc<dyn Listener>, Network),
-    /// Take no more offers, and end once every answer has been sent.
+    /// Take no more offers, send the answers that are still to come, and end within a few seconds.
     Stop,
 }
 
 /// What happens at a listener.
 #[derive(Debug)]
 pub enum Event {
-    /// The service offers streams to the device from now on.
-    InService,
-    /// The service is lost or refuses the device: why, and when the next try is.
-    Trouble(String),
+    /// The service offers streams to the device from now on. This is the listener in use, which differs from the one that
+    /// was told to listen once a credential has been read again.
+    InService(Arc<dyn Listener>),
+    /// The service is lost or refuses the device.
+    Trouble {
+        error: Error,
+        /// When the next try is.
+        again: Duration,
+    },
     Offer(Offer),
     /// An offer that no stream can come of; it has been answered where that is possible.
     Unusable {
@@ -129,6 +151,12 @@ pub trait Reply: Debug + Send {
 pub struct Rejection {
     pub cause: Cause,
     pub reason: String,
+}
+
+impl Rejection {
+    pub fn new(cause: Cause, reason: impl Into<String>) -> Self {
+        Self { cause, reason: reason.into() }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The device's side, as a service.
+//! Runs the agent: the device's side.
 
 use std::io::Write;
 use std::path::Path;
@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::output::print_findings;
 use crate::agent::{self, Config, Order};
+use crate::backend::Reread;
 use crate::config::network::network;
 use crate::error::{Error, Result};
 use crate::net::Network;
@@ -29,19 +30,19 @@ pub(super) fn run(args: &cli::Agent) -> Result<ExitCode> {
     let (config, network) = read(args)?;
     warn(&config);
     let again = args.clone();
-    let reread: agent::Reread = Arc::new(move || read(&again).map(|(config, _)| config));
+    let reread: Reread = Arc::new(move || read(&again).map(|(config, _)| config.listener));
     runtime.block_on(async {
         let (orders, taken) = mpsc::channel(1);
         let ordering = give_orders(args, orders)?;
         tokio::select! {
             served = agent::serve(config, network, Some(reread), taken) => served,
-            () = ordering => Err(Error::Bug("nobody gives the agent orders".into())),
+            () = ordering => Err(Error::Bug("the agent gets no orders any more".into())),
         }
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Tells of files that are used though other users can get at them.
+/// Warns of files that are used though other users can change them.
 fn warn(config: &Config) {
     for exposure in config.warnings() {
         log::warn!("{exposure}: {}", exposure.fix());
@@ -72,7 +73,7 @@ fn give_orders(args: &cli::Agent, orders: mpsc::Sender<Order>) -> Result<impl Fu
             let order = match signals.next().await {
                 ServiceSignal::Reload => {
                     let args = args.clone();
-                    // A command may take its time, and streams are not to wait.
+                    // A command may take its time, and streams must not wait.
                     let reading = tokio::task::spawn_blocking(move || read(&args)).await;
                     let read = reading.unwrap_or_else(|panicked| Err(Error::Bug(panicked.to_string())));
                     if let Ok((config, _)) = &read {
@@ -82,7 +83,7 @@ fn give_orders(args: &cli::Agent, orders: mpsc::Sender<Order>) -> Result<impl Fu
                 }
                 ServiceSignal::Stop => Order::Stop,
             };
-            // The agent is ending when it takes no more.
+            // An agent that ends takes no more orders.
             let _ = orders.send(order).await;
         }
     })

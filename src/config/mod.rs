@@ -10,6 +10,7 @@ mod values;
 
 pub use document::parse_toml;
 pub use permissions::{Guarded, has_password, read_secret, read_secret_bytes, read_toml};
-pub use source::Source;
+pub(crate) use source::systemd_credential;
+pub use source::{Keys, Owner, Source};
 pub(crate) use token::{Cache, Token};
 pub use values::{CommandLine, Seconds, SecretText};

@@ -1,14 +1,58 @@
-//! Where a profile's credential comes from: exactly one of the places it may name.
+//! Where a credential's text comes from: exactly one of the keys of a profile, or of the agent's configuration.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::CommandLine;
-use super::permissions::read_secret;
+use super::permissions::{Guarded, read_secret};
 use crate::error::{Error, Result};
-use crate::profile::Profile;
+use crate::platform::private_file::Exposure;
 use crate::secret::Secret;
 
-/// The one place a profile names.
+/// Where systemd puts the credentials of a service.
+const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// The keys that may say where a credential is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Keys<'a> {
+    pub connection_string: Option<&'a Secret>,
+    pub connection_string_file: Option<&'a Path>,
+    pub connection_string_env: Option<&'a str>,
+    pub connection_string_command: Option<&'a CommandLine>,
+    /// The name of a file in systemd's `$CREDENTIALS_DIRECTORY`.
+    pub connection_string_credential: Option<&'a str>,
+    pub hub: Option<&'a str>,
+    pub token_command: Option<&'a CommandLine>,
+}
+
+/// What has the keys, for messages.
+#[derive(Clone, Copy, Debug)]
+pub enum Owner<'a> {
+    /// A profile, by its name.
+    Profile(&'a str),
+    /// The agent's configuration file.
+    Agent(&'a Path),
+    /// The command line.
+    Options,
+}
+
+impl<'a> From<&'a str> for Owner<'a> {
+    fn from(profile: &'a str) -> Self {
+        Self::Profile(profile)
+    }
+}
+
+impl fmt::Display for Owner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Profile(name) => write!(f, "profile '{name}'"),
+            Self::Agent(path) => path.display().fmt(f),
+            Self::Options => f.write_str("the command line"),
+        }
+    }
+}
+
+/// The one source of a credential.
 #[derive(Debug)]
 pub enum Source<'a> {
     Inline(&'a Secret),
@@ -25,17 +69,18 @@ pub enum Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// The source that `profile`, called `name`, has. Relative paths start at `directory`.
+    /// The source that `keys` of `owner` name; a profile goes by its name. Relative paths start at `directory`.
     ///
     /// # Errors
-    /// When it has none, more than one, or half of one.
-    pub fn of(name: &str, profile: &'a Profile, directory: &Path) -> Result<Self> {
+    /// When they name none, more than one, or half of one.
+    pub fn of<'b>(owner: impl Into<Owner<'b>>, keys: impl Into<Keys<'a>>, directory: &Path) -> Result<Self> {
+        let (owner, keys) = (owner.into(), keys.into());
         let wrong = |problem: &str, hint: &str| Error::Credential {
-            source: format!("profile '{name}'"),
+            source: owner.to_string(),
             problem: problem.into(),
             hint: hint.into(),
         };
-        let token = match (profile.hub.as_deref(), &profile.token_command) {
+        let token = match (keys.hub, keys.token_command) {
             (Some(hub), Some(command)) => Some(Self::Token { hub, command }),
             (None, None) => None,
             (Some(_), None) => {
@@ -46,26 +91,32 @@ impl<'a> Source<'a> {
             }
         };
         let mut sources = [
-            profile.connection_string.as_ref().map(|text| Self::Inline(&text.0)),
-            profile.connection_string_file.as_ref().map(|path| Self::File(directory.join(path))),
-            profile.connection_string_env.as_deref().map(Self::Environment),
-            profile.connection_string_command.as_ref().map(Self::Command),
-            profile.connection_string_credential.as_deref().map(Self::Credential),
+            keys.connection_string.map(Self::Inline),
+            keys.connection_string_file.map(|path| Self::File(directory.join(path))),
+            keys.connection_string_env.map(Self::Environment),
+            keys.connection_string_command.map(Self::Command),
+            keys.connection_string_credential.map(Self::Credential),
             token,
         ]
         .into_iter()
         .flatten();
-        let source = sources.next().ok_or_else(|| {
-            wrong(
+        let source = sources.next().ok_or_else(|| match owner {
+            Owner::Profile(_) => wrong(
                 "it has none",
                 "give it connection-string, or connection-string- with file, env, command or credential, or hub and token-command",
-            )
+            ),
+            Owner::Agent(_) | Owner::Options => wrong(
+                "it has no connection-string",
+                "give it connection-string, or connection-string- with file, env or command, or give the service a \
+                 systemd credential named connection-string",
+            ),
         })?;
         match sources.next() {
             None => Ok(source),
-            Some(other) => {
-                Err(wrong(&format!("it has both {} and {}", source.key(), other.key()), "keep one of them"))
-            }
+            Some(other) => Err(wrong(
+                &format!("it has both {} and {}", source.name(owner), other.name(owner)),
+                "keep one of them",
+            )),
         }
     }
 
@@ -81,100 +132,160 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// The key, where the owner has one for it: the agent takes a systemd credential without.
+    fn name(&self, owner: Owner<'_>) -> String {
+        match (self, owner) {
+            (Self::Credential(name), Owner::Agent(_)) => format!("the systemd credential '{name}'"),
+            (_, Owner::Options) => format!("--{}", self.key()),
+            _ => self.key().into(),
+        }
+    }
+
+    /// The key, and what has it.
+    fn place(&self, owner: Owner<'_>) -> String {
+        match owner {
+            Owner::Options => self.name(owner),
+            Owner::Profile(_) | Owner::Agent(_) => format!("{} in {owner}", self.name(owner)),
+        }
+    }
+
     /// What messages call it.
-    pub(crate) fn describe(&self, profile: &str) -> String {
+    pub(crate) fn describe<'b>(&self, owner: impl Into<Owner<'b>>) -> String {
         match self {
             Self::File(path) => format!("file {}", path.display()),
             Self::Environment(variable) => format!("environment variable {variable}"),
             Self::Credential(name) => format!("systemd credential '{name}'"),
-            Self::Inline(_) | Self::Command(_) | Self::Token { .. } => {
-                format!("{} in profile '{profile}'", self.key())
-            }
+            Self::Inline(_) | Self::Command(_) | Self::Token { .. } => self.place(owner.into()),
         }
     }
 
     /// The text that the source holds; for [`Source::Token`], what its command prints.
     ///
     /// # Errors
-    /// Why it cannot be had; never what it holds.
-    pub(crate) fn read(&self, profile: &str) -> Result<Secret> {
+    /// Why it cannot be read; never what it holds.
+    pub(crate) fn read<'b>(&self, owner: impl Into<Owner<'b>>) -> Result<Secret> {
+        self.text(owner.into(), |file, _| file.strictly())
+    }
+
+    /// The same for the device's side: see [`Guarded::leniently`].
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn read_leniently(&self, owner: Owner<'_>, warnings: &mut Vec<Exposure>) -> Result<Secret> {
+        self.text(owner, |file, path| file.leniently(path, warnings))
+    }
+
+    /// The text; `checked` decides whether that of a file is used.
+    fn text(
+        &self,
+        owner: Owner<'_>,
+        checked: impl FnOnce(Guarded<Secret>, &Path) -> Result<Secret>,
+    ) -> Result<Secret> {
         let unusable = |problem: String| Error::Credential {
-            source: self.describe(profile),
+            source: self.describe(owner),
             problem,
             hint: match self {
                 Self::Inline(_) => String::new(),
                 Self::Command(_) | Self::Token { .. } => {
                     "run the command in a terminal to see what it does; it gets no stdin here".into()
                 }
-                _ => format!("{} in profile '{profile}' names it", self.key()),
+                Self::Credential(_) if matches!(owner, Owner::Agent(_)) => {
+                    "LoadCredential= of the service's unit names it".into()
+                }
+                _ => format!("{} names it", self.place(owner)),
             },
         };
-        match self {
-            Self::Inline(text) => Ok((*text).clone()),
-            Self::File(path) => read_secret(path).map_err(|error| unusable(error.to_string()))?.strictly(),
-            Self::Environment(variable) => match std::env::var(variable) {
-                Ok(text) => Ok(Secret::new(text)),
-                Err(std::env::VarError::NotPresent) => Err(unusable("it is not set".into())),
-                Err(std::env::VarError::NotUnicode(_)) => Err(unusable("it holds no text".into())),
-            },
-            Self::Command(command) => command.secret().map_err(unusable),
-            Self::Token { command, .. } => command.output().map_err(unusable),
+        let path = match self {
+            Self::Inline(text) => return Ok((*text).clone()),
+            Self::Environment(variable) => {
+                return match std::env::var(variable) {
+                    Ok(text) => Ok(Secret::new(text)),
+                    Err(std::env::VarError::NotPresent) => Err(unusable("it is not set".into())),
+                    Err(std::env::VarError::NotUnicode(_)) => Err(unusable("it holds no text".into())),
+                };
+            }
+            Self::Command(command) => return command.secret().map_err(unusable),
+            Self::Token { command, .. } => return command.output().map_err(unusable),
+            Self::File(path) => path.clone(),
             Self::Credential(name) => {
-                let directory = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
-                    unusable("CREDENTIALS_DIRECTORY is not set, as systemd sets it for a unit with LoadCredential=".into())
+                let directory = std::env::var_os(CREDENTIALS_DIRECTORY).ok_or_else(|| {
+                    unusable(format!(
+                        "{CREDENTIALS_DIRECTORY} is not set, as systemd sets it for a unit with LoadCredential="
+                    ))
                 })?;
                 if Path::new(name).file_name() != Some(name.as_ref()) {
                     return Err(unusable("its name is not a file's".into()));
                 }
-                let path = Path::new(&directory).join(name);
-                read_secret(&path).map_err(|error| unusable(error.to_string()))?.strictly()
+                Path::new(&directory).join(name)
             }
-        }
+        };
+        checked(read_secret(&path).map_err(|error| unusable(error.to_string()))?, &path)
     }
+}
+
+/// The file of a credential that systemd gives this service under `name`.
+pub(crate) fn systemd_credential(name: &str) -> Option<PathBuf> {
+    let path = Path::new(&std::env::var_os(CREDENTIALS_DIRECTORY)?).join(name);
+    path.is_file().then_some(path)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::SecretText;
 
     #[test]
-    fn a_profile_has_exactly_one_source() {
-        let inline = Some(SecretText(Secret::new("hunter2")));
-        let command = || Some(CommandLine::Shell("x".into()));
-        let none = Profile::default();
-        let one = Profile { connection_string: inline.clone(), ..none.clone() };
-        let two = Profile { connection_string_env: Some("X".into()), ..one.clone() };
-        let half = Profile { hub: Some("h".into()), ..none.clone() };
-        let other_half = Profile { token_command: command(), ..none.clone() };
-        let token = Profile { hub: Some("h".into()), token_command: command(), ..none.clone() };
-        let key = |profile: &Profile| {
-            let source = Source::of("p", profile, Path::new("/d"));
+    fn exactly_one_key_names_the_source() {
+        let (secret, command) = (Secret::new("hunter2"), CommandLine::Shell("x".into()));
+        let none = Keys::default();
+        let one = Keys { connection_string: Some(&secret), ..none };
+        let two = Keys { connection_string_env: Some("X"), ..one };
+        let half = Keys { hub: Some("h"), ..none };
+        let other_half = Keys { token_command: Some(&command), ..none };
+        let token = Keys { hub: Some("h"), ..other_half };
+        let systemd = Keys { connection_string_credential: Some("c"), ..none };
+        let two_of_agent = Keys { connection_string_credential: Some("c"), ..one };
+        let (profile, agent) = (Owner::Profile("p"), Owner::Agent(Path::new("/a.toml")));
+        let key = |owner: Owner<'_>, keys: Keys<'_>| {
+            let source = Source::of(owner, keys, Path::new("/d"));
             source.map(|source| source.key()).map_err(|error| error.to_string())
         };
-        assert_eq!(key(&one), Ok("connection-string"));
-        assert_eq!(key(&token), Ok("token-command"));
-        for (profile, problem) in [
-            (&none, "it has none"),
-            (&two, "it has both connection-string and connection-string-env"),
-            (&half, "no token-command"),
-            (&other_half, "no hub"),
+        assert_eq!(key(profile, one), Ok("connection-string"));
+        assert_eq!(key(profile, token), Ok("token-command"));
+        assert_eq!(key(agent, systemd), Ok("connection-string-credential"));
+        for (owner, keys, problem) in [
+            (profile, none, "profile 'p': it has none"),
+            (profile, two, "it has both connection-string and connection-string-env"),
+            (profile, half, "no token-command"),
+            (profile, other_half, "no hub"),
+            (agent, none, "/a.toml: it has no connection-string"),
+            (agent, two_of_agent, "it has both connection-string and the systemd credential 'c'"),
         ] {
-            let said = key(profile).unwrap_err();
-            assert!(said.contains(problem) && said.contains("profile 'p'"), "{said}");
+            let said = key(owner, keys).unwrap_err();
+            assert!(said.contains(problem) && said.contains(&owner.to_string()), "{said}");
             assert!(!said.contains("hunter2"), "{said}");
         }
     }
 
     #[test]
-    fn files_are_found_from_the_profile_file_and_bounded() {
+    fn a_source_is_named_as_its_owner_knows_it() {
+        let (file, inline) = (Source::File("/no/such/file".into()), Secret::new(""));
+        let hint = |owner| file.read(owner).unwrap_err().hint().unwrap();
+        assert_eq!(hint(Owner::Profile("p")), "connection-string-file in profile 'p' names it");
+        assert_eq!(hint(Owner::Agent(Path::new("/a.toml"))), "connection-string-file in /a.toml names it");
+        assert_eq!(hint(Owner::Options), "--connection-string-file names it");
+        let inline = Source::Inline(&inline);
+        assert_eq!(inline.describe(Owner::Agent(Path::new("/a.toml"))), "connection-string in /a.toml");
+    }
+
+    #[test]
+    fn relative_files_are_found_and_long_ones_refused() {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("hub.conn");
         std::fs::write(&file, "x".repeat(100_000)).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-        let profile = Profile { connection_string_file: Some("hub.conn".into()), ..Profile::default() };
-        let source = Source::of("p", &profile, directory.path()).unwrap();
+        let keys = Keys { connection_string_file: Some(Path::new("hub.conn")), ..Keys::default() };
+        let source = Source::of("p", keys, directory.path()).unwrap();
         assert_eq!(source.read("p").unwrap().expose().len(), 100_000);
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(source.read("p"), Err(Error::Permissions(_))));

@@ -8,7 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::config::{CommandLine, Seconds, SecretText, has_password};
+use crate::config::{CommandLine, Keys, Seconds, SecretText, has_password};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -67,6 +67,20 @@ impl Profile {
     /// The stream that a port asks for.
     pub fn stream(&self, port: u16) -> String {
         self.ports.get(&Port(port)).cloned().unwrap_or_else(|| stream_for_port(port))
+    }
+}
+
+impl<'a> From<&'a Profile> for Keys<'a> {
+    fn from(profile: &'a Profile) -> Self {
+        Self {
+            connection_string: profile.connection_string.as_ref().map(|text| &text.0),
+            connection_string_file: profile.connection_string_file.as_deref(),
+            connection_string_env: profile.connection_string_env.as_deref(),
+            connection_string_command: profile.connection_string_command.as_ref(),
+            connection_string_credential: profile.connection_string_credential.as_deref(),
+            hub: profile.hub.as_deref(),
+            token_command: profile.token_command.as_ref(),
+        }
     }
 }
 

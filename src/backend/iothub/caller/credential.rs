@@ -121,7 +121,7 @@ impl Credential {
             Tokens::Signature { token, .. } => Ok(token.text().clone()),
             Tokens::Bearer { profile, hub, command, cache } => {
                 let token = cache.token(now, || {
-                    let printed = Source::Token { hub, command }.read(profile)?;
+                    let printed = Source::Token { hub, command }.read(profile.as_str())?;
                     Token::parse(&printed, now).map_err(|problem| {
                         unusable(problem, "az account get-access-token prints what is needed")
                     })

@@ -1,0 +1,166 @@
+//! The supervisor with a backend in memory, whose service is the test.
+
+use std::path::Path;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::agent::{Address, Builtin, Target};
+use crate::backend::{Joined, Listener, Pending, Reply, Source};
+use crate::check::Finding;
+use crate::net::{Proxies, Tls};
+
+/// A listener that hands its task's end to the test. Each `BACKEND` is a backend of its own.
+#[derive(Debug)]
+struct Memory<const BACKEND: u8>(mpsc::UnboundedSender<Source>);
+
+impl<const BACKEND: u8> Listener for Memory<BACKEND> {
+    fn device(&self) -> String {
+        "dev-1".into()
+    }
+
+    fn service(&self) -> String {
+        format!("memory-{BACKEND}")
+    }
+
+    fn listen(self: Arc<Self>, _: Network, _: Option<Reread>) -> Result<Offers> {
+        let (offers, source) = Offers::channel();
+        self.0.send(source).unwrap();
+        Ok(offers)
+    }
+
+    fn check<'a>(&'a self, _: &'a Network) -> Pending<'a, Vec<Finding>> {
+        unreachable!("no test checks it")
+    }
+}
+
+/// Tells the answer: the gateway's end of an accepted stream, or why it was rejected.
+#[derive(Debug)]
+struct Answer(oneshot::Sender<std::result::Result<DuplexStream, Rejection>>);
+
+impl Reply for Answer {
+    fn accept(self: Box<Self>) -> Pending<'static, Result<Joined>> {
+        let (io, gateway) = tokio::io::duplex(4096);
+        self.0.send(Ok(gateway)).unwrap();
+        Box::pin(async { Ok(Joined { io: Box::new(io), early: bytes::Bytes::new() }) })
+    }
+
+    fn reject(self: Box<Self>, rejection: &Rejection) {
+        self.0.send(Err(rejection.clone())).unwrap();
+    }
+
+    fn withdrawn(&self) -> Pending<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+}
+
+fn network() -> Network {
+    Network::new(Tls::new(None).unwrap(), Proxies::none())
+}
+
+fn config<const BACKEND: u8>(told: &mpsc::UnboundedSender<Source>, audit_log: Option<&Path>) -> Config {
+    let target = |stream, builtin| Target::new(stream, Address::Builtin(builtin));
+    let targets = vec![target("echo", Builtin::Echo), target("bug", Builtin::Bug)];
+    let listener = Arc::new(Memory::<BACKEND>(told.clone()));
+    Config { audit_log: audit_log.map(Into::into), ..Config::with(listener, targets) }
+}
+
+/// A running agent, and what its listeners are told.
+struct Served {
+    told: mpsc::UnboundedSender<Source>,
+    sources: mpsc::UnboundedReceiver<Source>,
+    orders: mpsc::Sender<Order>,
+    agent: JoinHandle<Result<()>>,
+}
+
+impl Served {
+    fn start(audit_log: Option<&Path>) -> Self {
+        let (told, sources) = mpsc::unbounded_channel();
+        let (orders, taken) = mpsc::channel(1);
+        let agent = tokio::spawn(serve(config::<0>(&told, audit_log), network(), None, taken));
+        Self { told, sources, orders, agent }
+    }
+}
+
+/// Offers a stream: its gateway's end, why it was rejected, or nothing where nobody answered.
+async fn offer(source: &Source, stream: &str) -> Option<std::result::Result<DuplexStream, Rejection>> {
+    let (answer, answered) = oneshot::channel();
+    let reply = Box::new(Answer(answer));
+    let offer = Offer { stream: stream.into(), id: None, asker: None, reply };
+    source.events.send(Event::Offer(offer)).await.unwrap();
+    answered.await.ok()
+}
+
+/// Sends one byte in a message, which comes back masked.
+async fn echo(gateway: &mut DuplexStream) {
+    gateway.write_all(b"\x82\x01x").await.unwrap();
+    let mut back = [0; 7];
+    gateway.read_exact(&mut back).await.unwrap();
+    assert_eq!((&back[..2], back[6] ^ back[2]), (&b"\x82\x81"[..], b'x'));
+}
+
+#[tokio::test]
+async fn a_bug_in_one_stream_ends_that_stream_only() {
+    let mut served = Served::start(None);
+    let source = served.sources.recv().await.unwrap();
+    let mut before = offer(&source, "echo").await.unwrap().unwrap();
+    echo(&mut before).await;
+    assert!(offer(&source, "bug").await.is_none(), "nobody answers any more");
+    echo(&mut before).await;
+    echo(&mut offer(&source, "echo").await.unwrap().unwrap()).await;
+}
+
+#[tokio::test]
+async fn rejections_have_a_cause_and_are_logged() {
+    let directory = tempfile::tempdir().unwrap();
+    let audit = directory.path().join("audit.log");
+    let mut served = Served::start(Some(&audit));
+    let source = served.sources.recv().await.unwrap();
+    let rejection = offer(&source, "none").await.unwrap().unwrap_err();
+    assert_eq!(rejection, Rejection::new(Cause::Target, "no target has that name"));
+    let unusable = Event::Unusable { stream: "ssh".into(), problem: "it has no URL".into() };
+    source.events.send(unusable).await.unwrap();
+    // The event before has been handled once this one is.
+    offer(&source, "none").await.unwrap().unwrap_err();
+    let logged = std::fs::read_to_string(&audit).unwrap();
+    let reasons: Vec<_> = logged.lines().filter(|line| line.contains("\"rejected\"")).collect();
+    assert_eq!(reasons.len(), 3, "{logged}");
+    assert!(reasons[1].contains("it has no URL") && reasons[1].contains("\"ssh\""), "{logged}");
+}
+
+#[tokio::test]
+async fn a_reload_reaches_the_listener_and_another_backend_takes_its_place() {
+    let mut served = Served::start(None);
+    let mut first = served.sources.recv().await.unwrap();
+    let mut live = offer(&first, "echo").await.unwrap().unwrap();
+    let reload = |config| Order::Reload(Ok(Box::new((config, network()))));
+    served.orders.send(reload(config::<0>(&served.told, None))).await.unwrap();
+    assert!(matches!(first.orders.next().await, backend::Order::Reload(..)));
+    served.orders.send(reload(config::<1>(&served.told, None))).await.unwrap();
+    let second = served.sources.recv().await.unwrap();
+    assert!(matches!(first.orders.next().await, backend::Order::Stop));
+    echo(&mut live).await;
+    echo(&mut offer(&second, "echo").await.unwrap().unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_stop_lets_the_listener_end_first() {
+    let mut served = Served::start(None);
+    let mut source = served.sources.recv().await.unwrap();
+    served.orders.send(Order::Stop).await.unwrap();
+    assert!(matches!(source.orders.next().await, backend::Order::Stop));
+    // What came before the service knew of the stop is answered.
+    drop(offer(&source, "echo").await.unwrap().unwrap());
+    assert!(!served.agent.is_finished());
+    drop(source);
+    served.agent.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_listener_that_ends_by_itself_is_a_bug() {
+    let mut served = Served::start(None);
+    drop(served.sources.recv().await.unwrap());
+    assert!(matches!(served.agent.await.unwrap(), Err(Error::Bug(_))));
+}

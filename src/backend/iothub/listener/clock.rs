@@ -1,0 +1,38 @@
+//! The hub's clock.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::HOST;
+use tokio::time::timeout;
+
+use super::hub_listener::HubListener;
+use crate::backend::iothub::phase::HUB;
+use crate::error::{Error, Result};
+use crate::net::{Network, exchange};
+use crate::time::phase::Phases;
+
+/// How long the hub may take to answer, and how many bytes its answer may have.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
+const TIME_LENGTH: usize = 64 * 1024;
+
+/// Asks for the time: any answer of the hub's HTTPS port has it.
+///
+/// # Errors
+/// When there is no answer, or no time in it.
+pub(super) async fn clock(device: &HubListener, network: &Network) -> Result<SystemTime> {
+    let endpoint = device.https();
+    let request = hyper::Request::get("/").header(HOST, endpoint.authority()).body(Full::<Bytes>::default());
+    let request = request.map_err(|error| Error::Bug(format!("a request cannot be made: {error}")))?;
+    let asking = async {
+        let stream = network.connect(&endpoint, &mut Phases::default()).await?;
+        exchange(stream, HUB, &endpoint, request, TIME_LENGTH).await
+    };
+    let timed_out = |_| Error::Timeout { phase: HUB, target: endpoint.to_string(), after: TIME_LIMIT };
+    let reply = timeout(TIME_LIMIT, asking).await.map_err(timed_out)??;
+    reply.date().ok_or_else(|| Error::Protocol {
+        target: format!("the hub {endpoint}"),
+        problem: "its answer does not say what time it is".into(),
+    })
+}

@@ -1,0 +1,155 @@
+//! How a device proves its identity to its hub: with its key, a ready token or a certificate.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::backend::iothub::proto::{
+    ConnectionString, HubAddress, Identity, Key, Malformed, Resource, SasToken, UnixSeconds,
+};
+use crate::config;
+use crate::error::{Error, Result};
+use crate::net::{ClientCertificate, Unusable, read_certificates};
+use crate::platform::private_file::Exposure;
+use crate::secret::Secret;
+use crate::time::clock::unix_seconds;
+
+/// A device, its hub, and how it proves its identity.
+#[derive(Clone, Debug)]
+pub(super) struct DeviceCredential {
+    pub(super) hub: HubAddress,
+    /// Where to connect, if not to the hub itself.
+    pub(super) gateway: Option<HubAddress>,
+    pub(super) identity: Identity,
+    authentication: Authentication,
+    /// Where the connection string comes from, for messages.
+    source: String,
+}
+
+#[derive(Clone, Debug)]
+enum Authentication {
+    /// Signs tokens.
+    Key(Secret),
+    /// A token made elsewhere.
+    Token(SasToken),
+    Certificate(ClientCertificate),
+}
+
+/// The password of a login.
+#[derive(Debug)]
+pub(super) struct LoginToken {
+    pub(super) text: Secret,
+    /// How long from now the hub keeps the connection, where another token can be made in time.
+    pub(super) renewable: Option<Duration>,
+}
+
+impl DeviceCredential {
+    /// Takes a device's connection string that came from `source`, and the files of a certificate and its key. What is
+    /// no reason to refuse the key's file is added to `warnings`.
+    ///
+    /// # Errors
+    /// What is wrong with either.
+    pub(super) fn new(
+        source: &str,
+        text: &Secret,
+        certificate: Option<(&Path, &Path)>,
+        warnings: &mut Vec<Exposure>,
+    ) -> Result<Self> {
+        let unusable = |problem: Malformed| {
+            Error::Credential {
+            source: source.to_owned(),
+            problem: problem.0,
+            hint: "a device's connection string has the form HostName=…;DeviceId=…;SharedAccessKey=…, or x509=true"
+                .into(),
+        }
+        };
+        let parsed = ConnectionString::parse(text.expose()).map_err(unusable)?;
+        let identity = parsed.identity.ok_or_else(|| {
+            unusable(Malformed("it is a policy's connection string, and an agent needs a device's".into()))
+        })?;
+        let authentication = match (parsed.key, certificate) {
+            (Key::Shared(key), None) => Authentication::Key(key),
+            (Key::Signature(token), None) => Authentication::Token(token),
+            (Key::Certificate, Some((certificate, key))) => {
+                Authentication::Certificate(read_client_certificate(certificate, key, warnings)?)
+            }
+            (Key::Certificate, None) => {
+                return Err(unusable(Malformed(
+                    "it says x509=true, which takes both certificate and private-key beside it".into(),
+                )));
+            }
+            (_, Some(_)) => {
+                return Err(unusable(Malformed(
+                    "it has a key of its own, and there is a certificate beside it: with one it says x509=true".into(),
+                )));
+            }
+        };
+        Ok(Self {
+            hub: parsed.hub,
+            gateway: parsed.gateway,
+            identity,
+            authentication,
+            source: source.to_owned(),
+        })
+    }
+
+    /// The token to log in with; with a certificate there is none. A token that is signed here is valid for `life`.
+    ///
+    /// # Errors
+    /// When a token made elsewhere has expired, or the key cannot sign.
+    pub(super) fn login_token(&self, now: SystemTime, life: Duration) -> Result<Option<LoginToken>> {
+        let unusable = |problem: String| Error::Credential {
+            source: self.source.clone(),
+            problem,
+            hint: "get a new token and reload the agent, or use the device's key".into(),
+        };
+        match &self.authentication {
+            Authentication::Key(key) => {
+                let begin = unix_seconds(now);
+                let expiry = UnixSeconds(begin.0 + life.as_secs());
+                let token = SasToken::sign(&Resource::identity(&self.hub, &self.identity), expiry, key, None);
+                let token = token.map_err(|problem| unusable(problem.0))?;
+                // The wire has whole seconds: a fraction of the first has passed already.
+                let passed =
+                    now.duration_since(UNIX_EPOCH + Duration::from_secs(begin.0)).unwrap_or_default();
+                let life = Duration::from_secs(life.as_secs()).saturating_sub(passed);
+                Ok(Some(LoginToken { text: token.text().clone(), renewable: Some(life) }))
+            }
+            Authentication::Token(token) if token.expiry() <= unix_seconds(now) => {
+                Err(unusable("its shared access signature has expired".into()))
+            }
+            Authentication::Token(token) => {
+                Ok(Some(LoginToken { text: token.text().clone(), renewable: None }))
+            }
+            Authentication::Certificate(_) => Ok(None),
+        }
+    }
+
+    /// The certificate to show to the hub.
+    pub(super) fn certificate(&self) -> Option<&ClientCertificate> {
+        match &self.authentication {
+            Authentication::Certificate(certificate) => Some(certificate),
+            Authentication::Key(_) | Authentication::Token(_) => None,
+        }
+    }
+}
+
+fn read_client_certificate(
+    certificate: &Path,
+    key: &Path,
+    warnings: &mut Vec<Exposure>,
+) -> Result<ClientCertificate> {
+    let chain = read_certificates(certificate)?;
+    let unreadable = |error: std::io::Error| Error::Credential {
+        source: format!("file {}", key.display()),
+        problem: error.to_string(),
+        hint: "it holds the certificate's private key in PEM".into(),
+    };
+    let file = config::read_secret_bytes(key).map_err(unreadable)?.leniently(key, warnings)?;
+    ClientCertificate::new(chain, &file).map_err(|unusable| {
+        let (path, problem, hint) = match unusable {
+            Unusable::Certificate(problem, hint) => (certificate, problem, hint),
+            Unusable::Key(problem, hint) => (key, problem, hint),
+        };
+        Error::Credential { source: format!("file {}", path.display()), problem, hint: hint.into() }
+    })
+}

@@ -1,0 +1,320 @@
+//! The device's MQTT connection to its hub: it receives stream offers and publishes answers, over any byte stream.
+
+use std::time::Duration;
+
+use mqtt_protocol_core::mqtt::common::Cursor;
+use mqtt_protocol_core::mqtt::connection::{ConnectionOptions, Event, TimerKind, role};
+use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait, Packet, Qos, SubEntry, SubOpts, v3_1_1};
+use mqtt_protocol_core::mqtt::result_code::{ConnectReturnCode, MqttError, SubackReturnCode};
+use mqtt_protocol_core::mqtt::{Connection, Version};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::backend::iothub::proto::{BadOffer, Decision, Login, Offer, Refusal, SUBSCRIPTIONS};
+use crate::secret::Secret;
+
+/// How long the hub may take to answer a ping, CONNECT, SUBSCRIBE or UNSUBSCRIBE, and to take a packet.
+const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+
+/// The longest packet accepted from a hub. An offer has some hundred bytes; a topic has 64 KiB at most.
+const MAX_PACKET: u32 = 128 * 1024;
+
+/// How many packets are kept that arrive between a request and its answer.
+const MOST_BETWEEN: usize = 64;
+
+/// Why a hub connection ended or could not be opened.
+#[derive(Debug)]
+pub(crate) enum ConnectionError {
+    /// The hub refused the login or the subscription.
+    Refused(Refusal),
+    /// The hub broke the protocol.
+    Protocol(String),
+    Network(std::io::Error),
+    /// The hub did not answer this packet in time.
+    Silent(&'static str),
+}
+
+impl From<std::io::Error> for ConnectionError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Network(error)
+    }
+}
+
+/// A hub connection that is logged in and subscribed to stream offers.
+pub(crate) struct HubConnection<S> {
+    io: S,
+    protocol: Connection<role::Client>,
+    input: Vec<u8>,
+    /// The part of `input` that the state machine has not seen yet.
+    unread: std::ops::Range<usize>,
+    /// Bytes still to be written: a write that was cancelled continues here.
+    output: bytes::BytesMut,
+    /// Packets received and not handled yet.
+    received: std::collections::VecDeque<Packet>,
+    ping_at: Option<Instant>,
+    answer_by: Option<Instant>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> HubConnection<S> {
+    /// Logs in and subscribes. `password` is a token; with a certificate there is none. The hub is pinged after
+    /// `keepalive` without a packet to it.
+    ///
+    /// Not cancel-safe: dropping the future drops the connection.
+    ///
+    /// # Errors
+    /// Why the hub refuses the device, or what is wrong with the connection.
+    pub(crate) async fn begin(
+        io: S,
+        login: &Login,
+        password: Option<&Secret>,
+        keepalive: Duration,
+    ) -> Result<Self, ConnectionError> {
+        let options = ConnectionOptions::new().maximum_packet_size_recv(MAX_PACKET);
+        let mut protocol = Connection::with_options(Version::V3_1_1, options);
+        // A hub may publish at QoS 1.
+        protocol.set_auto_pub_response(true);
+        protocol.set_pingresp_recv_timeout(ANSWER_LIMIT.as_millis().try_into().unwrap_or(u64::MAX));
+        let mut connection = Self {
+            io,
+            protocol,
+            input: vec![0; 4096],
+            unread: 0..0,
+            output: bytes::BytesMut::new(),
+            received: std::collections::VecDeque::new(),
+            ping_at: None,
+            answer_by: None,
+        };
+        // Without a clean session, and with user name and password, the connect flags are the C SDK's 0xC0 [M].
+        let mut connect = v3_1_1::Connect::builder()
+            .client_id(&login.client_id)
+            .map_err(wrong)?
+            .user_name(&login.username)
+            .map_err(wrong)?
+            .clean_session(false)
+            .keep_alive(u16::try_from(keepalive.as_secs()).unwrap_or(u16::MAX));
+        if let Some(password) = password {
+            connect = connect.password(password.expose()).map_err(wrong)?;
+        }
+        let connect = connect.build().map_err(wrong)?;
+        let connecting = async {
+            connection.send(connect.into()).await?;
+            connection.packet().await
+        };
+        match timeout(ANSWER_LIMIT, connecting).await.map_err(|_| ConnectionError::Silent("CONNECT"))?? {
+            Packet::V3_1_1Connack(ack) if ack.return_code() == ConnectReturnCode::Accepted => {}
+            Packet::V3_1_1Connack(ack) => {
+                return Err(ConnectionError::Refused(refusal(ack.return_code())));
+            }
+            _ => return Err(ConnectionError::Protocol("it answers CONNECT with another packet".into())),
+        }
+        let subscribing = connection.subscribe();
+        timeout(ANSWER_LIMIT, subscribing).await.map_err(|_| ConnectionError::Silent("SUBSCRIBE"))??;
+        Ok(connection)
+    }
+
+    async fn subscribe(&mut self) -> Result<(), ConnectionError> {
+        let entries = SUBSCRIPTIONS
+            .iter()
+            .map(|filter| SubEntry::new(*filter, SubOpts::new().set_qos(Qos::AtMostOnce)));
+        let subscribe = v3_1_1::Subscribe::builder()
+            .packet_id(self.protocol.acquire_packet_id().map_err(wrong)?)
+            .entries(entries.collect::<Result<Vec<_>, _>>().map_err(wrong)?)
+            .build()
+            .map_err(wrong)?;
+        self.send(subscribe.into()).await?;
+        // Offers may arrive before the acknowledgement: they are kept.
+        let mut before = Vec::new();
+        let acknowledgement = loop {
+            match self.packet().await? {
+                Packet::V3_1_1Suback(ack) => break ack,
+                _ if before.len() == MOST_BETWEEN => {
+                    return Err(ConnectionError::Protocol("it answers SUBSCRIBE with other packets".into()));
+                }
+                other => before.push(other),
+            }
+        };
+        before.into_iter().rev().for_each(|packet| self.received.push_front(packet));
+        // No client needs the second filter.
+        match acknowledgement.return_codes().first() {
+            Some(SubackReturnCode::Failure) | None => Err(ConnectionError::Refused(Refusal::NoStreams)),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Unsubscribes, and returns the offers that came before the hub acknowledged. Beyond a number of them, offers are
+    /// rejected here.
+    ///
+    /// Not cancel-safe.
+    ///
+    /// # Errors
+    /// Why the connection has ended.
+    pub(crate) async fn unsubscribe(&mut self) -> Result<Vec<Result<Offer, BadOffer>>, ConnectionError> {
+        let unsubscribe = v3_1_1::Unsubscribe::builder()
+            .packet_id(self.protocol.acquire_packet_id().map_err(wrong)?)
+            .entries(SUBSCRIPTIONS)
+            .map_err(wrong)?
+            .build()
+            .map_err(wrong)?;
+        self.send(unsubscribe.into()).await?;
+        let collecting = async {
+            let mut offers = Vec::new();
+            loop {
+                match self.packet().await? {
+                    Packet::V3_1_1Unsuback(_) => return Ok(offers),
+                    Packet::V3_1_1Publish(publish) => match Offer::parse(publish.topic_name()) {
+                        Some(offer) if offers.len() == MOST_BETWEEN => {
+                            let rejection = match offer {
+                                Ok(offer) => Some(offer.answer(Decision::Reject)),
+                                Err(bad) => bad.rejection(),
+                            };
+                            if let Some(rejection) = rejection {
+                                self.publish(&rejection).await?;
+                            }
+                        }
+                        offer => offers.extend(offer),
+                    },
+                    _ => {}
+                }
+            }
+        };
+        timeout(ANSWER_LIMIT, collecting).await.map_err(|_| ConnectionError::Silent("UNSUBSCRIBE"))?
+    }
+
+    /// The next offer, also one that is malformed. Pings the hub while it waits.
+    ///
+    /// Cancel-safe: a packet that was read in part stays with the connection.
+    ///
+    /// # Errors
+    /// Why the connection has ended.
+    pub(crate) async fn offer(&mut self) -> Result<Result<Offer, BadOffer>, ConnectionError> {
+        loop {
+            if let Packet::V3_1_1Publish(publish) = self.packet().await?
+                && let Some(offer) = Offer::parse(publish.topic_name())
+            {
+                return Ok(offer);
+            }
+        }
+    }
+
+    /// Publishes an answer at QoS 0, with an empty payload [S].
+    ///
+    /// Not cancel-safe.
+    ///
+    /// # Errors
+    /// Why the connection has ended.
+    pub(crate) async fn publish(&mut self, topic: &str) -> Result<(), ConnectionError> {
+        let publish = v3_1_1::Publish::builder().topic_name(topic).map_err(wrong)?.qos(Qos::AtMostOnce);
+        self.send(publish.build().map_err(wrong)?.into()).await
+    }
+
+    /// Disconnects.
+    pub(crate) async fn end(mut self) {
+        if let Ok(disconnect) = v3_1_1::Disconnect::builder().build() {
+            let events = self.protocol.send(disconnect.into());
+            // The state machine asks to close the connection, which follows.
+            let _ = self.take(events);
+            // Without DISCONNECT, the hub sees the connection close.
+            let _ = self.write().await;
+        }
+        let _ = self.io.shutdown().await;
+    }
+
+    async fn packet(&mut self) -> Result<Packet, ConnectionError> {
+        loop {
+            // Acknowledgements first. This may be cancelled at each await, so no local variable holds anything there.
+            self.write().await?;
+            if let Some(packet) = self.received.pop_front() {
+                return Ok(packet);
+            }
+            if !self.unread.is_empty() {
+                let mut cursor = Cursor::new(&self.input[self.unread.clone()]);
+                let events = self.protocol.recv(&mut cursor);
+                self.unread.start += usize::try_from(cursor.position()).unwrap_or(usize::MAX);
+                self.take(events)?;
+                continue;
+            }
+            let timer = [self.ping_at, self.answer_by].into_iter().flatten().min();
+            tokio::select! {
+                count = self.io.read(&mut self.input) => {
+                    let count = count?;
+                    if count == 0 {
+                        return Err(ConnectionError::Network(std::io::ErrorKind::UnexpectedEof.into()));
+                    }
+                    self.unread = 0..count;
+                }
+                () = sleep_until(timer.unwrap_or_else(Instant::now)), if timer.is_some() => {
+                    if self.answer_by.is_some_and(|by| by <= Instant::now()) {
+                        return Err(ConnectionError::Silent("PINGREQ"));
+                    }
+                    self.ping_at = None;
+                    let events = self.protocol.notify_timer_fired(TimerKind::PingreqSend);
+                    self.take(events)?;
+                }
+            }
+        }
+    }
+
+    async fn send(&mut self, packet: Packet) -> Result<(), ConnectionError> {
+        let events = self.protocol.send(packet);
+        self.take(events)?;
+        self.write().await
+    }
+
+    /// Writes what is in `output`. Cancel-safe.
+    async fn write(&mut self) -> Result<(), ConnectionError> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let sending = async {
+            while !self.output.is_empty() {
+                self.io.write_buf(&mut self.output).await?;
+            }
+            self.io.flush().await
+        };
+        Ok(timeout(ANSWER_LIMIT, sending).await.map_err(|_| ConnectionError::Silent("a packet"))??)
+    }
+
+    /// Carries out the requests of the state machine.
+    fn take(&mut self, events: Vec<Event>) -> Result<(), ConnectionError> {
+        for event in events {
+            match event {
+                Event::NotifyPacketReceived(packet) => self.received.push_back(packet),
+                Event::RequestSendPacket { packet, .. } => {
+                    self.output.extend_from_slice(&packet.to_continuous_buffer());
+                }
+                Event::RequestTimerReset { kind, duration_ms } => {
+                    let at = Some(Instant::now() + Duration::from_millis(duration_ms));
+                    match kind {
+                        TimerKind::PingreqSend => self.ping_at = at,
+                        // Another ping does not extend the time for the first.
+                        TimerKind::PingrespRecv => self.answer_by = self.answer_by.or(at),
+                        TimerKind::PingreqRecv => {}
+                    }
+                }
+                Event::RequestTimerCancel(TimerKind::PingreqSend) => self.ping_at = None,
+                Event::RequestTimerCancel(TimerKind::PingrespRecv) => self.answer_by = None,
+                Event::NotifyError(error) => return Err(wrong(error)),
+                Event::RequestClose => return Err(ConnectionError::Protocol("it violates MQTT".into())),
+                Event::NotifyPacketIdReleased(_) | Event::RequestTimerCancel(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn wrong(error: MqttError) -> ConnectionError {
+    ConnectionError::Protocol(format!("MQTT: {error}"))
+}
+
+fn refusal(code: ConnectReturnCode) -> Refusal {
+    match code {
+        ConnectReturnCode::UnacceptableProtocolVersion => Refusal::NoMqtt311,
+        ConnectReturnCode::IdentifierRejected => Refusal::UnknownId,
+        ConnectReturnCode::ServerUnavailable => Refusal::Unavailable,
+        ConnectReturnCode::BadUserNameOrPassword => Refusal::BadCredential,
+        ConnectReturnCode::NotAuthorized | ConnectReturnCode::Accepted => Refusal::NotAuthorized,
+    }
+}
+
+#[cfg(test)]
+mod tests;

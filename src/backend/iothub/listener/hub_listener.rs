@@ -1,0 +1,53 @@
+//! A device's access to its IoT Hub, as its configuration says.
+
+use std::time::Duration;
+
+use super::credential::DeviceCredential;
+use crate::backend::settings::{DeviceSettings, Transport};
+use crate::error::Result;
+use crate::net::Endpoint;
+use crate::platform::private_file::Exposure;
+
+/// The port of MQTT over TLS.
+const MQTT_PORT: u16 = 8883;
+/// The life of a token that is signed here, as every SDK has it [S].
+const TOKEN_LIFE: Duration = Duration::from_secs(3600);
+/// Told to the hub, which drops a client after one and a half of it [D].
+const KEEPALIVE: Duration = Duration::from_secs(60);
+/// The longest keepalive the hub knows [D].
+const MAX_KEEPALIVE: Duration = Duration::from_secs(1767);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Listens at an IoT Hub for one device.
+#[derive(Clone, Debug)]
+pub struct HubListener {
+    pub(super) credential: DeviceCredential,
+    pub(super) transport: Transport,
+    pub(super) mqtt_port: u16,
+    pub(super) keepalive: Duration,
+    pub(super) token_life: Duration,
+}
+
+impl HubListener {
+    /// Takes the settings of a device. What is no reason to refuse a file is added to `warnings`.
+    ///
+    /// # Errors
+    /// What is wrong with the credential; never what it holds.
+    pub(crate) fn new(settings: &DeviceSettings, warnings: &mut Vec<Exposure>) -> Result<Self> {
+        let certificate = settings.certificate.as_deref().zip(settings.private_key.as_deref());
+        let text = &settings.connection_string;
+        Ok(Self {
+            credential: DeviceCredential::new(&settings.source, text, certificate, warnings)?,
+            transport: settings.transport,
+            mqtt_port: settings.mqtt_port.unwrap_or(MQTT_PORT),
+            keepalive: settings.keepalive.unwrap_or(KEEPALIVE).clamp(SECOND, MAX_KEEPALIVE),
+            token_life: settings.token_life.unwrap_or(TOKEN_LIFE).max(SECOND),
+        })
+    }
+
+    /// The HTTPS port of the hub, or of the gateway in front of it.
+    pub(super) fn https(&self) -> Endpoint {
+        let address = self.credential.gateway.as_ref().unwrap_or(&self.credential.hub);
+        Endpoint::new(&*address.name, address.port.unwrap_or(443))
+    }
+}

@@ -1,0 +1,68 @@
+//! Logging in to the hub, and what a failed hub connection means.
+
+use std::io;
+use std::time::SystemTime;
+
+use super::clock::clock;
+use super::credential::LoginToken;
+use super::dial::MqttIo;
+use super::hub_connection::{ConnectionError, HubConnection};
+use super::hub_listener::HubListener;
+use crate::backend::iothub::error::Error as HubError;
+use crate::backend::iothub::phase::HUB;
+use crate::backend::iothub::proto::{Login, Refusal};
+use crate::backend::iothub::skew::Skew;
+use crate::error::{Error, Result};
+use crate::net::Network;
+
+const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
+
+/// Logs in and subscribes over `io`.
+///
+/// # Errors
+/// Why the hub refuses the device; a clock that is wrong is named.
+pub(super) async fn log_in(
+    io: MqttIo,
+    token: Option<&LoginToken>,
+    device: &HubListener,
+    network: &Network,
+) -> Result<HubConnection<MqttIo>> {
+    let credential = &device.credential;
+    let login = Login::new(&credential.hub, &credential.identity, PRODUCT);
+    let password = token.map(|token| &token.text);
+    match HubConnection::begin(io, &login, password, device.keepalive).await {
+        Ok(connection) => Ok(connection),
+        Err(ConnectionError::Refused(refusal)) => Err(HubError::Login {
+            hub: credential.hub.to_string(),
+            identity: credential.identity.clone(),
+            refusal,
+            skew: match refusal {
+                Refusal::BadCredential | Refusal::NotAuthorized => {
+                    clock(device, network).await.ok().and_then(|hub| Skew::between(SystemTime::now(), hub))
+                }
+                _ => None,
+            },
+        }
+        .into()),
+        Err(error) => Err(lost(device, error)),
+    }
+}
+
+/// What the end of a hub connection means.
+pub(super) fn lost(device: &HubListener, error: ConnectionError) -> Error {
+    let hub = device.credential.hub.to_string();
+    let network = |problem: String| Error::Network { phase: HUB, target: hub.clone(), problem };
+    match error {
+        ConnectionError::Refused(refusal) => {
+            HubError::Login { hub, identity: device.credential.identity.clone(), refusal, skew: None }.into()
+        }
+        ConnectionError::Protocol(problem) => Error::Protocol { target: format!("the hub {hub}"), problem },
+        ConnectionError::Network(error)
+            if error.kind() == io::ErrorKind::UnexpectedEof && error.get_ref().is_none() =>
+        {
+            network("it ended the connection".into())
+        }
+        ConnectionError::Network(error) => network(format!("the connection was cut: {error}")),
+        ConnectionError::Silent(what) => network(format!("no answer to {what}")),
+    }
+}

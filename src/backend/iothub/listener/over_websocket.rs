@@ -1,0 +1,97 @@
+//! MQTT's byte stream over a WebSocket.
+
+use std::future::pending;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::sync::oneshot;
+
+use crate::net::{Stream, WebSocket};
+use crate::tunnel::{self, Close, Controls, End, Meter, Settings};
+
+/// MQTT has a keepalive of its own.
+const BRIDGE: Settings = Settings {
+    keepalive: None,
+    linger: Some(Duration::from_secs(1)),
+    drain: Some(Duration::ZERO),
+    rest: Some(Duration::from_secs(1)),
+    half_close: true,
+    failed: |_| Close::new(Close::GOING_AWAY, ""),
+    // The last answers must arrive.
+    reset: false,
+};
+
+/// Bytes between the MQTT connection and the WebSocket.
+const BUFFER: usize = 16 * 1024;
+
+/// The end of MQTT. It fails with the reason for which the WebSocket ended.
+pub(super) struct OverWebSocket {
+    io: DuplexStream,
+    end: Option<oneshot::Receiver<End>>,
+}
+
+impl OverWebSocket {
+    /// Carries MQTT as the WebSocket's byte stream [S], in a task that ends with either.
+    pub(super) fn new(websocket: WebSocket<Stream>) -> Self {
+        let (io, theirs) = tokio::io::duplex(BUFFER);
+        let (tell, end) = oneshot::channel();
+        tokio::spawn(async move {
+            let local = tokio::io::split(theirs);
+            let controls = Controls { hangup: pending(), gone: pending() };
+            let meter = Meter::default();
+            let bridge = tunnel::bridge(local, websocket.io, &websocket.early, &BRIDGE, &meter, controls);
+            // Nobody asks once the hub connection has been dropped.
+            let _ = tell.send(bridge.await);
+        });
+        Self { io, end: Some(end) }
+    }
+}
+
+impl AsyncRead for OverWebSocket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            return Poll::Ready(Ok(()));
+        }
+        let Some(end) = &mut self.end else { return Poll::Ready(Ok(())) };
+        let ended = ready!(Pin::new(end).poll(cx));
+        self.end = None;
+        Poll::Ready(match ended {
+            Ok(End::Violation(what)) => {
+                Err(io::Error::other(format!("it broke the WebSocket protocol: {what}")))
+            }
+            Ok(End::Peer(Close { code: Some(code), reason })) => {
+                let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+                Err(io::Error::other(format!("it closed its WebSocket with {code}{reason}")))
+            }
+            Ok(End::Peer(Close { code: None, .. })) => {
+                Err(io::Error::other("it closed its WebSocket without a code"))
+            }
+            Ok(End::PeerEmptied) => Err(io::Error::other("it sends nothing but empty WebSocket messages")),
+            Ok(End::Cut(error)) => Err(error),
+            _ => Ok(()),
+        })
+    }
+}
+
+impl AsyncWrite for OverWebSocket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,252 @@
+//! The listener's task: it keeps the device connected to its hub, and never gives up.
+
+use std::any::Any;
+use std::future::pending;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::dial::{MqttIo, dial};
+use super::hub_connection::HubConnection;
+use super::hub_listener::HubListener;
+use super::in_service::{InService, Next};
+use super::login::log_in;
+use super::renewal::Renewal;
+use super::retry::Retry;
+use crate::backend::iothub::error::Error as HubError;
+use crate::backend::joined::Pending;
+use crate::backend::listener::{Event, Listener, Order, Orders, Reread, Source};
+use crate::error::{Error, Exit, Result};
+use crate::net::Network;
+
+/// A hub connection that lasted so long, or brought an offer, was a good one: the next failure counts as the first. Two
+/// agents with one identity end each other's connections at once, and must get ever slower.
+const GOOD: Duration = Duration::from_secs(60);
+
+/// How long the last answers may take when the listener stops.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
+
+/// Why a hub connection that did not fail is over.
+pub(super) enum Over {
+    Stop,
+    /// Another one takes its place, over this connection if it has been dialled.
+    Renew(Option<MqttIo>),
+}
+
+/// The task, and what it goes by until the next order.
+pub(super) struct Task {
+    device: Arc<HubListener>,
+    network: Network,
+    reread: Option<Reread>,
+    events: mpsc::Sender<Event>,
+    orders: Orders,
+    retry: Retry,
+}
+
+impl Task {
+    pub(super) fn new(
+        device: Arc<HubListener>,
+        network: Network,
+        reread: Option<Reread>,
+        source: Source,
+    ) -> Self {
+        let Source { events, orders } = source;
+        Self { device, network, reread, events, orders, retry: Retry::new() }
+    }
+
+    /// Runs until it is ordered to stop.
+    pub(super) async fn run(mut self) {
+        let mut dialled = None;
+        loop {
+            let connecting = connect(&self.device, &self.network, dialled.take());
+            let over = tokio::select! {
+                connected = connecting => match connected {
+                    Ok((connection, renewal)) => {
+                        let since = Instant::now();
+                        let over = self.serve(connection, renewal).await;
+                        if since.elapsed() > GOOD {
+                            self.retry.reset();
+                        }
+                        over
+                    }
+                    Err(error) => Err(error),
+                },
+                order = self.orders.next() => if self.obey(order) { continue } else { return },
+            };
+            match over {
+                Ok(Over::Stop) => return,
+                Ok(Over::Renew(io)) => dialled = io,
+                Err(error) => {
+                    if !self.wait_after(error).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits before the next try, and rereads a credential that the hub refuses. False is the order to stop.
+    async fn wait_after(&mut self, error: Error) -> bool {
+        let again = self.retry.wait_after(&error);
+        let reread = self.reread.clone().filter(|_| is_refusal(&error));
+        // Where the agent has ended, the next order is to stop.
+        let _ = self.events.send(Event::Trouble { error, again }).await;
+        let pause = async {
+            sleep(again).await;
+            // A command may take long.
+            match reread {
+                Some(reread) => tokio::task::spawn_blocking(move || reread()).await.ok(),
+                None => None,
+            }
+        };
+        tokio::select! {
+            read = pause => {
+                self.take_credential(read);
+                true
+            }
+            order = self.orders.next() => self.obey(order),
+        }
+    }
+
+    /// Uses the credential of a configuration that was read again. Its other settings wait for an order to reload.
+    fn take_credential(&mut self, read: Option<Result<Arc<dyn Listener>>>) {
+        match read.map(|read| read.map(hub_listener)) {
+            None => {}
+            Some(Ok(Some(new))) => {
+                log::info!("the credential has been read again");
+                let credential = new.credential.clone();
+                self.device = Arc::new(HubListener { credential, ..(*self.device).clone() });
+            }
+            Some(Ok(None)) => {
+                log::error!("the configuration names another service: reload the agent to use it");
+            }
+            Some(Err(error)) => log::error!("the credential stays as it was: {error}"),
+        }
+    }
+
+    /// Serves a hub connection until it is over. No order waits for a hub that does not read. Offers come last, so that a
+    /// hub that never stops sending them delays nothing else.
+    ///
+    /// # Errors
+    /// Why the hub connection has ended.
+    pub(super) async fn serve(
+        &mut self,
+        connection: HubConnection<MqttIo>,
+        mut renewal: Option<Renewal>,
+    ) -> Result<Over> {
+        let mut device = self.device.clone();
+        // Where the agent has ended, the next order is to stop.
+        let _ = self.events.send(Event::InService(device.clone())).await;
+        let mut in_service =
+            InService::new(connection, device.clone(), self.network.clone(), self.events.clone());
+        let mut dialling: Option<Pending<'static, Result<MqttIo>>> = None;
+        loop {
+            if !Arc::ptr_eq(&device, &self.device) {
+                // The login may be another by now.
+                (device, renewal, dialling) = (self.device.clone(), Some(Renewal::now()), None);
+            }
+            let due = renewal.filter(|_| dialling.is_none());
+            let due = due.map(|renewal| renewal.due(in_service.is_answer_pending()));
+            tokio::select! {
+                biased;
+                order = self.orders.next() => if !self.obey(order) {
+                    in_service.leave(STOP_LIMIT).await;
+                    return Ok(Over::Stop);
+                },
+                dialled = async {
+                    match &mut dialling {
+                        Some(dialling) => dialling.await,
+                        None => pending().await,
+                    }
+                } => {
+                    dialling = None;
+                    match (dialled, &mut renewal) {
+                        (Ok(io), Some(renewal)) => {
+                            let limit = renewal.end.saturating_duration_since(Instant::now());
+                            return Ok(self.hand_over(in_service, limit, io).await);
+                        }
+                        (Err(error), Some(renewal)) => {
+                            let wait = self.retry.wait_after(&error);
+                            log::warn!("renewal: {error}; trying again in {:.1} s", wait.as_secs_f64());
+                            renewal.put_off(wait);
+                        }
+                        (_, None) => {}
+                    }
+                }
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    log::info!("renewing the hub connection");
+                    let (device, network) = (device.clone(), self.network.clone());
+                    dialling = Some(Box::pin(async move { dial(&device, &network).await }));
+                }
+                next = in_service.next() => match next? {
+                    Next::Answer(answer) => if !self.publish(&mut in_service, &answer).await? {
+                        return Ok(Over::Stop);
+                    },
+                    Next::Offered => self.retry.reset(),
+                    Next::Unanswerable => {}
+                },
+            }
+        }
+    }
+
+    /// Publishes an answer, and takes orders meanwhile. False is the order to stop.
+    async fn publish(&mut self, in_service: &mut InService, answer: &str) -> Result<bool> {
+        let mut publishing = pin!(in_service.publish(answer));
+        loop {
+            tokio::select! {
+                biased;
+                published = &mut publishing => return published.map(|()| true),
+                order = self.orders.next() => if !self.obey(order) { return Ok(false) },
+            }
+        }
+    }
+
+    /// Leaves a hub connection for the next one, over `io`. An order ends the wait for answers: a stop must not wait for a
+    /// hub that does not read.
+    async fn hand_over(&mut self, in_service: InService, limit: Duration, io: MqttIo) -> Over {
+        let order = tokio::select! {
+            () = in_service.leave(limit) => return Over::Renew(Some(io)),
+            order = self.orders.next() => order,
+        };
+        // `io` was dialled for the configuration before.
+        if self.obey(order) { Over::Renew(None) } else { Over::Stop }
+    }
+
+    /// Takes an order; false is the order to stop.
+    fn obey(&mut self, order: Order) -> bool {
+        let Order::Reload(listener, network) = order else { return false };
+        let Some(device) = hub_listener(listener) else { return false };
+        (self.device, self.network) = (device, network);
+        true
+    }
+}
+
+fn hub_listener(listener: Arc<dyn Listener>) -> Option<Arc<HubListener>> {
+    let listener: Arc<dyn Any + Send + Sync> = listener;
+    listener.downcast().ok()
+}
+
+/// Whether another credential may help.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.fault(), Some(HubError::Login { .. }))
+        || matches!(error.exit(), Exit::Denied | Exit::Config)
+}
+
+/// Logs in, over `io` if it has been dialled already, and returns when to renew the hub connection.
+async fn connect(
+    device: &HubListener,
+    network: &Network,
+    io: Option<MqttIo>,
+) -> Result<(HubConnection<MqttIo>, Option<Renewal>)> {
+    let io = match io {
+        Some(io) => io,
+        None => dial(device, network).await?,
+    };
+    let token = device.credential.login_token(SystemTime::now(), device.token_life)?;
+    let renewal = token.as_ref().and_then(|token| token.renewable).map(Renewal::within);
+    let connection = log_in(io, token.as_ref(), device, network).await?;
+    Ok((connection, renewal))
+}
