@@ -10,8 +10,8 @@ use super::listener::Listener;
 use super::pasted::Pasted;
 use super::registry::Registry;
 use super::settings::DeviceSettings;
+use crate::error::Exposure;
 use crate::error::Result;
-use crate::platform::private_file::Exposure;
 use crate::secret::Secret;
 
 /// What asks the service of a profile for `request`'s stream.

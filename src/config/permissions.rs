@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 
 use super::parse_toml;
 use crate::error::{Error, Result};
-use crate::platform::private_file::{self, Exposure, How, is_credential, quoted};
+use crate::error::{Exposure, How, quoted};
+use crate::platform::private_file::{self, is_credential};
 use crate::secret::Secret;
 use crate::text::content;
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::CommandLine;
 use super::permissions::{Guarded, read_secret};
+use crate::error::Exposure;
 use crate::error::{Error, Result};
-use crate::platform::private_file::Exposure;
 use crate::secret::Secret;
 
 /// Where systemd puts the credentials of a service.

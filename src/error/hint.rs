@@ -3,8 +3,7 @@
 use std::env;
 use std::ffi::OsStr;
 
-use super::Error;
-use crate::platform::private_file::Exposure;
+use super::{Error, Exposure};
 use crate::time::phase::Phase;
 
 /// What is right for every name, host and port, in every shell.

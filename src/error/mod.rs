@@ -1,5 +1,6 @@
 //! Every failure a user can meet: what they are told, what they can do, and the exit status, in one place.
 
+mod exposure;
 mod fault;
 mod hint;
 
@@ -8,10 +9,10 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::platform::private_file::Exposure;
 use crate::text::duration;
 use crate::time::phase::Phase;
 
+pub use exposure::{Exposure, How, quoted};
 pub use fault::Fault;
 pub(crate) use hint::{CAPTIVE_PORTAL, CAPTIVE_PORTAL_HINT};
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Error, Exit, Fault, Retry};
-use crate::platform::private_file::{Exposure, How};
+use super::{Exposure, How};
 use crate::time::phase::Phase;
 
 const PHASES: [Phase; 5] = [Phase::DNS, Phase::TCP, Phase::PROXY, Phase::TLS, Phase::named("a backend's")];

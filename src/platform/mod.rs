@@ -2,10 +2,10 @@
 //! provide, and `extra` what only Linux offers, which the other systems do without.
 
 mod auto_tuned;
-mod exposure;
 pub mod process;
 pub(crate) mod tcp;
 mod tcp_info;
+mod unwritable;
 
 #[cfg(unix)]
 mod unix;

@@ -7,9 +7,9 @@ use crate::backend::iothub::proto::{
     ConnectionString, HubAddress, Identity, Key, Malformed, Resource, SasToken, UnixSeconds,
 };
 use crate::config;
+use crate::error::Exposure;
 use crate::error::{Error, Result};
 use crate::net::{ClientCertificate, Unusable, read_certificates};
-use crate::platform::private_file::Exposure;
 use crate::secret::Secret;
 use crate::time::clock::unix_seconds;
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::credential::DeviceCredential;
 use crate::backend::settings::{DeviceSettings, Transport};
+use crate::error::Exposure;
 use crate::error::Result;
 use crate::net::Endpoint;
-use crate::platform::private_file::Exposure;
 
 /// The port of MQTT over TLS.
 const MQTT_PORT: u16 = 8883;

@@ -6,7 +6,7 @@ mod read;
 mod walk;
 mod write;
 
-pub use crate::platform::exposure::{Exposure, How, Unwritable, quoted};
+pub use crate::platform::unwritable::Unwritable;
 pub use read::{
     LONGEST, Read, is_credential, is_deleted, is_readable_by_everyone, read, read_own, read_plain,
 };

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::owners::Owners;
 use super::walk::walk;
-use crate::platform::exposure::{Exposure, How};
+use crate::error::{Exposure, How};
 use crate::platform::extra::file::is_descriptor;
 
 /// The longest file with a secret, in bytes: far longer than any connection string, key or profile file.

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::owners::Owners;
-use crate::platform::exposure::{Exposure, How};
+use crate::error::{Exposure, How};
 use crate::platform::extra::file::has_access_list;
 
 /// The most links on a path, as in the kernel.

@@ -11,7 +11,8 @@ use tempfile::NamedTempFile;
 use super::owners::Owners;
 use super::read::flags;
 use super::walk::{Walked, walk};
-use crate::platform::exposure::{Exposure, How, Unwritable};
+use crate::error::{Exposure, How};
+use crate::platform::unwritable::Unwritable;
 
 /// Who may read a file that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

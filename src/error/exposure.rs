@@ -1,10 +1,7 @@
 //! What gives other users access to a file: its mode, its owner, or a directory or link on its path.
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
-
-use crate::error::Error;
 
 /// A file, or a directory or link on its path, that other users can read or change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,37 +66,4 @@ impl Exposure {
 /// A path, quoted for a shell.
 pub fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
-}
-
-/// Why a file is not written.
-#[derive(Debug)]
-pub enum Unwritable {
-    Io(io::Error),
-    /// Other users can change it, or a directory or link on its path.
-    Exposed(Exposure),
-}
-
-impl From<io::Error> for Unwritable {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-impl Unwritable {
-    /// The error for the user; `what` names the file.
-    pub fn into_error(self, what: impl Into<String>) -> Error {
-        match self {
-            Self::Io(source) => Error::LocalIo { what: what.into(), source },
-            Self::Exposed(exposure) => Error::Permissions(exposure),
-        }
-    }
-}
-
-impl fmt::Display for Unwritable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => error.fmt(f),
-            Self::Exposed(exposure) => exposure.fmt(f),
-        }
-    }
 }
