@@ -21,10 +21,10 @@ pub(super) struct Login {
     pub(super) password: Secret,
 }
 
-/// Why a proxy does not lead to the target.
+/// Why the proxy did not connect to the target.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// It wants a login, or another one, or does not let this pass.
+    /// The proxy requires other credentials or does not allow the target.
     Denied(String),
     Failed(String),
     Io(io::Error),
@@ -36,7 +36,7 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// Asks the proxy at the other end of `io` for a connection to `target`. From then on, `io` is that connection.
+/// Asks the proxy behind `io` for a connection to `target`. Afterwards `io` is that connection.
 ///
 /// Not cancel-safe.
 pub(super) async fn connect<S>(io: &mut S, login: Option<&Login>, target: &Endpoint) -> Result<(), Refusal>
@@ -68,7 +68,7 @@ where
     if reply != 0 {
         return Err(refusal(reply, target));
     }
-    // Where it is connected from: nobody here asks.
+    // The address that the proxy connects from is skipped.
     io.read_u8().await?;
     let length = match io.read_u8().await? {
         1 => 4,
@@ -109,7 +109,7 @@ fn with_length(message: &mut Vec<u8>, part: &[u8], name: &str) -> Result<(), Ref
     Ok(())
 }
 
-/// The second of the two bytes that every answer begins with.
+/// The second of the two bytes that start every answer.
 async fn answer<S: AsyncRead + Unpin>(io: &mut S) -> Result<u8, Refusal> {
     let mut head = [0; 2];
     io.read_exact(&mut head).await?;
@@ -119,7 +119,7 @@ async fn answer<S: AsyncRead + Unpin>(io: &mut S) -> Result<u8, Refusal> {
     Ok(head[1])
 }
 
-/// What the codes of RFC 1928, section 6, mean.
+/// Translates the reply codes of RFC 1928, section 6.
 fn refusal(code: u8, target: &Endpoint) -> Refusal {
     let why = match code {
         2 => return Refusal::Denied(format!("it does not let {target} through")),
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Connects through a proxy that answers `answers` to each message, and gives what the proxy was sent.
+    /// Connects through a proxy that sends `answers`. Returns what the proxy received.
     async fn talk(
         login: Option<&Login>,
         target: &Endpoint,
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn speaks_as_the_rfcs_say() {
+    async fn follows_rfc_1928_and_1929() {
         let login = Login { user: "me".into(), password: Secret::new("pw") };
         let target = Endpoint::new("hub.x", 443);
         let (sent, result) =
@@ -199,7 +199,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_answer_panics(answers in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn connect_never_panics(answers in proptest::collection::vec(any::<u8>(), 0..64)) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             runtime.block_on(async {
                 let (mut ours, mut proxy) = tokio::io::duplex(4096);

@@ -1,4 +1,4 @@
-//! Why a server's certificate is not trusted, in words, and what to do: only what the certificate itself shows.
+//! Explains why a server's certificate is not trusted, from the certificate and the clock alone.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,7 +7,7 @@ use rustls::pki_types::UnixTime;
 
 use crate::time::clock::{self, iso8601};
 
-/// The problem and the hint, if there is one.
+/// The problem and a hint, which may be empty.
 pub(super) fn explain(error: &CertificateError) -> (String, String) {
     let date = |time: &UnixTime| {
         let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs()));
@@ -38,7 +38,7 @@ pub(super) fn explain(error: &CertificateError) -> (String, String) {
             ),
         ),
         CertificateError::NotValidForNameContext { expected, presented } => {
-            // `DnsName("localhost")` and `IpAddress(::1)`.
+            // rustls formats names as `DnsName("localhost")` and `IpAddress(::1)`.
             let name = |shown: &String| {
                 let inner =
                     shown.split_once('(').map_or(shown.as_str(), |(_, inner)| inner.trim_end_matches(')'));
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_looked_at_is_said() {
+    fn explains_each_certificate_problem() {
         let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         let expected = ServerName::try_from("h").unwrap();
         for (error, problem, hint) in [
