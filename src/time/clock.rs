@@ -8,6 +8,9 @@ use rustls::time_provider::TimeProvider;
 /// 2026-11-01, a time that is over: a clock that is before it is wrong.
 const PAST: Duration = Duration::from_secs(1_793_491_200);
 
+/// 9999-12-31T23:59:59Z, since 1970.
+const LAST: Duration = Duration::from_secs(253_402_300_799);
+
 /// This computer's clock for TLS, whose own panics before 1970.
 #[derive(Debug)]
 pub struct Clock;
@@ -47,6 +50,11 @@ fn since_epoch(time: SystemTime) -> Duration {
     time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
+/// The nearest time that has a year of four digits from 1970 on: with others, the formatters panic.
+fn in_calendar(time: SystemTime) -> SystemTime {
+    UNIX_EPOCH + since_epoch(time).min(LAST)
+}
+
 fn calendar(time: SystemTime) -> Calendar {
     let since = since_epoch(time);
     let seconds = since.as_secs();
@@ -75,15 +83,9 @@ pub fn iso8601(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
 }
 
-/// `Tue, 14 Jun 2022 08:24:33 GMT`, as HTTP's Date header has it (RFC 9110, 5.6.7).
+/// `Tue, 14 Jun 2022 08:24:33 GMT`, as in HTTP's Date header (RFC 9110, 5.6.7).
 pub fn http_date(time: SystemTime) -> String {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let weekday = DAYS[(since_epoch(time).as_secs() / 86_400 % 7) as usize];
-    let Calendar { year, month, day, hour, minute, second, .. } = calendar(time);
-    let month = MONTHS.iter().zip(1..).find(|(_, number)| *number == month).map_or("", |(name, _)| name);
-    format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+    httpdate::fmt_http_date(in_calendar(time))
 }
 
 /// `06/14/2022 08:24:33`, as the hub's tracking ids have it [I].
@@ -109,6 +111,7 @@ mod tests {
         assert_eq!(iso8601(at(4_102_444_799)), "2099-12-31T23:59:59.000Z");
         assert_eq!(iso8601(UNIX_EPOCH + PAST), "2026-11-01T00:00:00.000Z");
         assert_eq!(http_date(UNIX_EPOCH - Duration::from_secs(9)), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(http_date(UNIX_EPOCH + LAST * 2), "Fri, 31 Dec 9999 23:59:59 GMT");
         assert!(!is_past(Clock.current_time().unwrap()));
     }
 }
