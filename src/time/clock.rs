@@ -54,7 +54,7 @@ pub fn http_date(time: SystemTime) -> String {
     httpdate::fmt_http_date(in_calendar(time))
 }
 
-/// `06/14/2022 08:24:33`, as the hub's tracking ids have it [I].
+/// `06/14/2022 08:24:33`, as the hub's tracking ids have it \[I].
 pub fn us_date(time: SystemTime) -> String {
     let time = iso8601(time);
     format!("{}/{}/{} {}", &time[5..7], &time[8..10], &time[..4], &time[11..19])
