@@ -141,8 +141,8 @@ impl Agent {
                 service_manager::status(&in_service);
                 service_manager::ready();
             }
-            Event::Trouble { error, again } => {
-                let trouble = format!("{error}; trying again in {:.1} s", again.as_secs_f64());
+            Event::Trouble { error, retry_in } => {
+                let trouble = format!("{error}; trying again in {:.1} s", retry_in.as_secs_f64());
                 log::warn!("{trouble}");
                 if let Some(hint) = error.hint() {
                     log::info!("hint: {hint}");

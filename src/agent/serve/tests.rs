@@ -88,7 +88,7 @@ impl Served {
 async fn offer(source: &Source, stream: &str) -> Option<std::result::Result<DuplexStream, Rejection>> {
     let (answer, answered) = oneshot::channel();
     let reply = Box::new(Answer(answer));
-    let offer = Offer { stream: stream.into(), id: None, asker: None, reply };
+    let offer = Offer { stream: stream.into(), id: None, requester: None, reply };
     source.events.send(Event::Offer(offer)).await.unwrap();
     answered.await.ok()
 }

@@ -1,4 +1,4 @@
-//! What a hub, its gateway and its devices refuse, as users are told of it.
+//! The errors of a hub, its gateway and its devices.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,11 +11,10 @@ use crate::net;
 use crate::time::backoff::retry_after;
 use crate::time::phase::Phase;
 
-/// A failure that only a hub has.
+/// An error of IoT Hub.
 #[derive(Debug)]
 pub enum Error {
-    /// The hub answered a request for a stream with an error. `skew` is how far the local clock is from the hub's,
-    /// where that is too far.
+    /// The hub answered a request for a stream with an error. `skew` is set if the local clock is too far off.
     Hub { hub: String, identity: Identity, failure: Box<HubFailure>, skew: Option<Skew> },
     /// The hub does not list its devices.
     Listing { hub: String, failure: Box<HubFailure> },
@@ -31,12 +30,12 @@ pub enum Error {
     Skewed { skew: Skew },
 }
 
-/// An upgrade to a WebSocket that was refused.
+/// A refused WebSocket upgrade.
 #[derive(Debug)]
 pub struct Upgrade {
     pub server: String,
     pub status: u16,
-    /// The server's own word on when to try again.
+    /// The server's `Retry-After`.
     pub retry_after: Option<Duration>,
 }
 
@@ -137,7 +136,7 @@ impl Fault for Error {
     fn phase(&self) -> Phase {
         match self {
             Error::Rejected { .. } => phase::DEVICE,
-            Error::Hub { failure, .. } if failure.is_the_devices() => phase::DEVICE,
+            Error::Hub { failure, .. } if failure.is_device_failure() => phase::DEVICE,
             Error::Gateway(_) => phase::GATEWAY,
             _ => phase::HUB,
         }
@@ -266,7 +265,7 @@ impl fmt::Display for Error {
                         }
                     }
                 }
-                // A status that has been said is not said again.
+                // The text may already contain the status.
                 let number = match failure.code {
                     Some(code) => Some(format!("{code:?}")),
                     None => Some(failure.status.to_string()).filter(|_| !says_status),
