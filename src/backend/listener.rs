@@ -122,7 +122,7 @@ pub enum Event {
     Unusable {
         /// The stream's name.
         stream: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
 }

@@ -34,7 +34,7 @@ pub struct Caller {
     pub(super) input: Input,
     pub(super) output: Output,
     pub(super) signals: HelperSignals,
-    /// What the caller has said so far.
+    /// The bytes read so far.
     pub(super) opening: Vec<u8>,
     ended: bool,
     /// An ssh that may hand the session over to a child process.

@@ -36,7 +36,7 @@ use hostnames::Hostnames;
 use iothub::{Address, Hub};
 use server::Http;
 
-/// What an emulator is made from.
+/// The settings of an emulator.
 #[derive(Debug, Default)]
 pub struct Options {
     /// Where keys, certificates and connection strings are kept; made if it is missing.

@@ -82,7 +82,7 @@ impl Hub {
         Ok(Login { identity, expiry, hub: hub.to_owned() })
     }
 
-    /// Checks the token of an identity whose key is `own_key`, and gives its expiry.
+    /// Checks the token of an identity with the key `own_key`. Returns its expiry.
     fn check_token(
         &self,
         identity: &Identity,

@@ -4,7 +4,7 @@
 pub(super) const POLICIES: [&str; 5] =
     ["service", "device", "registryRead", "registryReadWrite", "iothubowner"];
 
-/// What a policy can allow.
+/// The rights of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Permission {
     ServiceConnect,

@@ -69,7 +69,7 @@ impl Twin {
     /// Merges what a device reports, and gives the new version of the reported properties.
     ///
     /// # Errors
-    /// What is wrong with the report; the twin is unchanged.
+    /// Returns the problem of the report. The twin is unchanged.
     pub(super) fn report(&mut self, patch: &[u8], now: SystemTime) -> Result<u64, String> {
         let Ok(Value::Object(patch)) = serde_json::from_slice(patch) else {
             return Err("the body is not a JSON object".into());
@@ -83,7 +83,7 @@ impl Twin {
     /// that clients send is ignored [C]. Gives the changed desired properties and their version, if there are any.
     ///
     /// # Errors
-    /// What is wrong with the change.
+    /// Returns the problem of the change.
     pub(super) fn update(
         &mut self,
         mut change: Value,

@@ -39,7 +39,7 @@ impl SshDirectory {
     pub fn write(&self, blocks: &str) -> Result<Vec<Change>> {
         let include = self.include()?;
         let own =
-            format!("# Kept by `iotstream ssh-config --write`: what is changed here is lost.\n\n{blocks}");
+            format!("# Written by `iotstream ssh-config --write`, which overwrites changes.\n\n{blocks}");
         let config = read(&self.directory.join("config"))?;
         let mut changes = vec![self.change(OWN, Some(own.into_bytes()))?];
         if !config.as_deref().is_some_and(includes) {

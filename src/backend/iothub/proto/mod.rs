@@ -23,7 +23,7 @@ pub use offer::{BadOffer, Decision, Offer, SUBSCRIPTIONS, parse_decision};
 pub use registry::{ALL_DEVICES, CONTINUATION, MAX_ITEM_COUNT, device_path, devices_page, twin, twin_path};
 pub use sas::{Resource, SasToken};
 
-/// What is wrong with a malformed text. Never contains a secret.
+/// The problem of a malformed text. Never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed(pub String);
 

@@ -34,7 +34,7 @@ pub struct Offer {
 pub struct BadOffer {
     /// The stream's name, as far as it can be parsed.
     pub stream: String,
-    /// What is wrong.
+    /// The problem.
     pub problem: Malformed,
     /// Set if the offer can be answered.
     request_id: Option<String>,
