@@ -62,7 +62,7 @@ pub(super) fn run(args: &cli::Bench) -> Result<ExitCode> {
     };
     let plans = directions.iter().map(plan).collect::<Result<Vec<_>>>()?;
     if !may_begin(args, &plans)? {
-        return Ok(ExitCode::from(Exit::Other as u8));
+        return Ok(Exit::Other.into());
     }
     let runtime = super::runtime()?;
     let code = runtime.block_on(bench(args, &plans));
@@ -132,7 +132,7 @@ async fn bench(args: &cli::Bench, plans: &[(Direction, Plan)]) -> Result<ExitCod
     if args.json {
         print(&format!("{}\n", json(args, &plans[0].1, &runs)))?;
     }
-    Ok(if ended? { ExitCode::SUCCESS } else { ExitCode::from(Exit::Other as u8) })
+    Ok(if ended? { ExitCode::SUCCESS } else { Exit::Other.into() })
 }
 
 struct Run {

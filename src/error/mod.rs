@@ -1,8 +1,10 @@
 //! Every failure a user can meet: what they are told, what they can do, and the exit status, in one place.
 
+mod exit;
 mod exposure;
 mod fault;
 mod hint;
+mod report;
 
 use std::fmt;
 use std::io;
@@ -12,30 +14,13 @@ use std::time::Duration;
 use crate::text::duration;
 use crate::time::phase::Phase;
 
+pub use exit::Exit;
 pub use exposure::{Exposure, How, quoted};
 pub use fault::Fault;
 pub(crate) use hint::{CAPTIVE_PORTAL, CAPTIVE_PORTAL_HINT};
+pub use report::escape;
 
 pub type Result<T> = std::result::Result<T, Error>;
-
-/// The exit status: after sysexits.h where it has one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    Other = 1,
-    Usage = 2,
-    /// The device is offline, rejects, or the hub throttles.
-    Unavailable = 69,
-    Bug = 70,
-    /// Local I/O.
-    LocalIo = 74,
-    /// A time limit, the network, or a stream that was cut: trying again may help.
-    Temporary = 75,
-    Protocol = 76,
-    Denied = 77,
-    /// The profile, the agent's configuration or a credential.
-    Config = 78,
-}
 
 /// Who must act, and on what. `Display` is the message; [`Error::hint`] says what to try next.
 #[derive(Debug)]
@@ -176,34 +161,6 @@ impl Error {
         move |source| Self::LocalIo { what, source }
     }
 
-    pub fn exit(&self) -> Exit {
-        match self {
-            Error::Usage { .. } | Error::RewrittenName { .. } => Exit::Usage,
-            Error::File { .. }
-            | Error::Permissions(_)
-            | Error::NoProfile { .. }
-            | Error::UnknownProfile { .. }
-            | Error::Credential { .. }
-            | Error::AmbiguousName { .. }
-            | Error::BadName { .. } => Exit::Config,
-            Error::Backend(fault) | Error::NotOffered { rejection: fault, .. } => fault.exit(),
-            Error::Target { .. } => Exit::Unavailable,
-            Error::Network { .. }
-            | Error::Timeout { .. }
-            | Error::ProxyBusy { .. }
-            | Error::Signalled { .. }
-            | Error::Ended { .. }
-            | Error::EndedUnused { .. }
-            | Error::Cut { .. }
-            | Error::Silent { .. } => Exit::Temporary,
-            Error::Untrusted { .. } | Error::ProxyDenied { .. } => Exit::Denied,
-            Error::Protocol { .. } => Exit::Protocol,
-            Error::LocalIo { .. } => Exit::LocalIo,
-            Error::MissingProgram { .. } | Error::Other(_) => Exit::Other,
-            Error::Bug(_) => Exit::Bug,
-        }
-    }
-
     /// Whether a later try may succeed, for a user who is ready to wait.
     pub fn retry(&self) -> Option<Retry> {
         match self {
@@ -241,15 +198,6 @@ impl Error {
             Error::Backend(fault) => fault.downcast_ref(),
             _ => None,
         }
-    }
-
-    /// The two lines on stderr.
-    pub fn report(&self) -> String {
-        let mut text = format!("iotstream: error: {}\n", escape(&self.to_string()));
-        if let Some(hint) = self.hint() {
-            text += &format!("iotstream: hint: {}\n", escape(&hint));
-        }
-        text
     }
 }
 
@@ -317,28 +265,5 @@ impl From<anyhow::Error> for Error {
     }
 }
 
-/// Foreign text made safe for a terminal: control characters are shown, not obeyed.
-pub fn escape(text: &str) -> String {
-    let dangerous = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if dangerous(c) { safe.extend(c.escape_default()) } else { safe.push(c) }
-    }
-    safe
-}
-
 #[cfg(test)]
 pub(crate) mod snapshot;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn foreign_text_cannot_drive_a_terminal() {
-        assert_eq!(escape("a\x1b[2Jb\r\nc\u{202e}ä"), "a\\u{1b}[2Jb\\r\\nc\\u{202e}ä");
-    }
-}

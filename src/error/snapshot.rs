@@ -162,7 +162,7 @@ fn every_error_says_what_it_said() {
             let debug = format!("{error:?}");
             let name = debug.split(|c: char| !c.is_alphanumeric()).next().unwrap();
             let exit = error.exit();
-            writeln!(seen, "{name}: exit status {} ({exit:?})\n{}", exit as u8, error.report()).unwrap();
+            writeln!(seen, "{name}: exit status {} ({exit:?})\n{}", exit.code(), error.report()).unwrap();
         }
         samples = next;
     }
