@@ -88,9 +88,11 @@ fn may_begin(args: &cli::Bench, plans: &[(Direction, Plan)]) -> Result<bool> {
         }
         return Ok(true);
     }
-    prompt::consent(&format!("iotstream: {cost}: go on?"))?.ok_or_else(|| Error::Usage {
-        problem: format!("{cost}, and there is no terminal to ask on"),
-        hint: "with --yes it runs without asking; --size sets how much it transfers".into(),
+    prompt::consent(&format!("iotstream: {cost}: go on?"))?.ok_or_else(|| {
+        Error::usage(
+            format!("{cost}, and there is no terminal to ask on"),
+            "with --yes it runs without asking; --size sets how much it transfers",
+        )
     })
 }
 

@@ -15,7 +15,7 @@ pub fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str, hint: &str) -> R
         let message = error.message().lines().next().unwrap_or_default();
         let (problem, hint) = unknown_key(message).unwrap_or_else(|| (message.to_owned(), hint.to_owned()));
         let line = error.span().map(|span| line_of(text, span.start));
-        Error::File { path: path.to_owned(), line, problem, hint }
+        Error::File { path: path.to_owned(), line, problem, hint: Some(hint) }
     })
 }
 

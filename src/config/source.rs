@@ -75,11 +75,7 @@ impl<'a> Source<'a> {
     /// When they name none, more than one, or half of one.
     pub fn of<'b>(owner: impl Into<Owner<'b>>, keys: impl Into<Keys<'a>>, directory: &Path) -> Result<Self> {
         let (owner, keys) = (owner.into(), keys.into());
-        let wrong = |problem: &str, hint: &str| Error::Credential {
-            source: owner.to_string(),
-            problem: problem.into(),
-            hint: hint.into(),
-        };
+        let wrong = |problem: &str, hint: &str| Error::credential(owner.to_string(), problem, hint);
         let token = match (keys.hub, keys.token_command) {
             (Some(hub), Some(command)) => Some(Self::Token { hub, command }),
             (None, None) => None,
@@ -181,11 +177,8 @@ impl<'a> Source<'a> {
         owner: Owner<'_>,
         checked: impl FnOnce(Guarded<Secret>, &Path) -> Result<Secret>,
     ) -> Result<Secret> {
-        let unusable = |problem: String| Error::Credential {
-            source: self.describe(owner),
-            problem,
-            hint: match self {
-                Self::Inline(_) => String::new(),
+        let unusable = |problem: String| {
+            let hint = match self {
                 Self::Command(_) | Self::Token { .. } => {
                     "run the command in a terminal to see what it does; it gets no stdin here".into()
                 }
@@ -193,7 +186,8 @@ impl<'a> Source<'a> {
                     "LoadCredential= of the service's unit names it".into()
                 }
                 _ => format!("{} names it", self.place(owner)),
-            },
+            };
+            Error::credential(self.describe(owner), problem, hint)
         };
         let path = match self {
             Self::Inline(text) => return Ok((*text).clone()),

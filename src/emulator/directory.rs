@@ -103,12 +103,7 @@ impl Directory {
 
     /// The error for a file whose content is invalid.
     pub(super) fn invalid(&self, file: &str, problem: impl Into<String>) -> Error {
-        Error::File {
-            path: self.path(file),
-            line: None,
-            problem: problem.into(),
-            hint: "remove the file and start the emulator again".into(),
-        }
+        Error::file(&self.path(file), problem, "remove the file and start the emulator again")
     }
 
     /// Replaces a file in one step: a reader sees the old text or the new.

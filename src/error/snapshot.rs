@@ -55,7 +55,7 @@ fn text(text: &str) -> String {
 }
 
 fn first() -> Vec<Error> {
-    vec![Error::Usage { problem: text("what is wrong"), hint: text("what to write") }]
+    vec![Error::Usage { problem: text("what is wrong"), hint: Some(text("what to write")) }]
 }
 
 /// Samples of the variant that follows `error`'s. A variant that is new has no arm here, and does not compile until it
@@ -68,7 +68,7 @@ fn following(error: &Error) -> Vec<Error> {
                 path: path(),
                 line,
                 problem: text("what is wrong"),
-                hint: text("what to write"),
+                hint: Some(text("what to write")),
             })
             .into(),
         Error::File { .. } => {
@@ -84,9 +84,9 @@ fn following(error: &Error) -> Vec<Error> {
                 .into()
         }
         Error::UnknownProfile { .. } => vec![Error::Credential {
-            source: text("profile factory"),
+            origin: text("profile factory"),
             problem: text("what is wrong"),
-            hint: text("what to write"),
+            hint: Some(text("what to write")),
         }],
         Error::Credential { .. } => vec![Error::RewrittenName { name: text("0.0.4.210") }],
         Error::RewrittenName { .. } => {
@@ -117,7 +117,7 @@ fn following(error: &Error) -> Vec<Error> {
             vec![Error::Untrusted {
                 target: text("contoso:443"),
                 problem: text("what is wrong"),
-                hint: text("what to do"),
+                hint: Some(text("what to do")),
             }]
         }
         Error::Untrusted { .. } => {

@@ -84,18 +84,13 @@ pub(super) async fn limited<T>(
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     let since = Instant::now();
-    let result = timeout(limit, work).await.map_err(|_| Error::Timeout {
-        phase,
-        target: endpoint.to_string(),
-        after: limit,
-    })??;
+    let result = timeout(limit, work).await.map_err(|_| Error::timeout(phase, endpoint, limit))??;
     phases.done(phase, endpoint, since);
     Ok(result)
 }
 
 async fn resolve(endpoint: &Endpoint) -> Result<Vec<SocketAddr>> {
-    let failed =
-        |problem: String| Error::Network { phase: Phase::DNS, target: endpoint.host.clone(), problem };
+    let failed = |problem: String| Error::network(Phase::DNS, endpoint.host.clone(), problem);
     let found = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port)).await;
     let found: Vec<_> = found.map_err(|error| failed(error.to_string()))?.collect();
     if found.is_empty() {
@@ -132,7 +127,7 @@ async fn race(endpoint: &Endpoint, addresses: Vec<SocketAddr>) -> Result<TcpStre
         } else if attempts.is_empty() {
             let problem =
                 first_failure.map_or_else(|| "no address".into(), |error: io::Error| error.to_string());
-            return Err(Error::Network { phase: Phase::TCP, target: endpoint.to_string(), problem });
+            return Err(Error::network(Phase::TCP, endpoint, problem));
         }
         tokio::select! {
             Some(attempt) = attempts.join_next() => match attempt {

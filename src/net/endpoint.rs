@@ -51,8 +51,7 @@ impl WssUrl {
     /// # Errors
     /// When it is of no use.
     pub fn of_stream(text: &str) -> crate::error::Result<Self> {
-        Self::parse(text)
-            .map_err(|problem| crate::error::Error::Protocol { target: "the hub".into(), problem })
+        Self::parse(text).map_err(|problem| crate::error::Error::protocol("the hub", problem))
     }
 
     /// Reads a URL from elsewhere.

@@ -55,12 +55,9 @@ where
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, limit).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
-                return Error::Protocol {
-                    target: party(phase, target),
-                    problem: format!("it answers with over {limit} bytes"),
-                };
+                return Error::protocol(party(phase, target), format!("it answers with over {limit} bytes"));
             }
-            Error::Network { phase, target: target.to_string(), problem: error.to_string() }
+            Error::network(phase, target, error.to_string())
         })?;
         Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body: body.to_bytes() })
     };
@@ -136,11 +133,11 @@ fn failure(phase: Phase, target: &Endpoint, error: &hyper::Error) -> Error {
         let target = party(phase, target);
         let problem =
             format!("its answer begins with over {MAX_HEADERS} header lines, or {MAX_HEAD} bytes of them");
-        return Error::Protocol { target, problem };
+        return Error::protocol(target, problem);
     }
     if error.is_parse() || error.is_parse_status() {
         let target = party(phase, target);
-        return Error::Protocol { target, problem: "what it answers is not HTTP".into() };
+        return Error::protocol(target, "what it answers is not HTTP");
     }
     let cause = std::error::Error::source(error);
     let io = cause.and_then(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
@@ -152,7 +149,7 @@ fn failure(phase: Phase, target: &Endpoint, error: &hyper::Error) -> Error {
         (_, Some(cause)) => format!("{error}: {cause}"),
         (_, None) => error.to_string(),
     };
-    Error::Network { phase, target: target.to_string(), problem }
+    Error::network(phase, target, problem)
 }
 
 #[cfg(test)]

@@ -60,10 +60,8 @@ impl Proxies {
     pub fn from_environment() -> Result<Self> {
         let Some((variable, url)) = Self::variable() else { return Ok(Self::none()) };
         let no = first_set(&["NO_PROXY", "no_proxy"]).map(|(_, no)| no);
-        Self::new(&url, &no.unwrap_or_default()).map_err(|problem| Error::Usage {
-            problem: format!("environment variable {variable}: {problem}"),
-            hint: FORM.into(),
-        })
+        Self::new(&url, &no.unwrap_or_default())
+            .map_err(|problem| Error::usage(format!("environment variable {variable}: {problem}"), FORM))
     }
 
     /// The variable that names a proxy, and its value.
@@ -195,8 +193,8 @@ impl Network {
         };
         // Wherever it fails on the way to the proxy or in it: it is the proxy that is to be looked at.
         connected.await.map_err(|error| match error {
-            Error::Network { target, problem, .. } => Error::Network { phase: Phase::PROXY, target, problem },
-            Error::Timeout { target, after, .. } => Error::Timeout { phase: Phase::PROXY, target, after },
+            Error::Network { target, problem, .. } => Error::network(Phase::PROXY, target, problem),
+            Error::Timeout { target, after, .. } => Error::timeout(Phase::PROXY, target, after),
             other => other,
         })
     }
@@ -204,7 +202,7 @@ impl Network {
 
 /// Asks a proxy for a connection to `target`.
 async fn ask(mut io: Carrier, proxy: &Endpoint, kind: &Kind, target: &Endpoint) -> Result<Carrier> {
-    let failed = |problem| Error::Network { phase: Phase::PROXY, target: proxy.to_string(), problem };
+    let failed = |problem| Error::network(Phase::PROXY, proxy, problem);
     match kind {
         Kind::Http { authorization, .. } => tunnel(io, proxy, authorization.as_ref(), target).await,
         Kind::Socks(login) => match socks::connect(&mut io, login.as_ref(), target).await {
@@ -236,10 +234,7 @@ async fn tunnel(
         return Ok(io);
     }
     // In TLS, clients speak first.
-    Err(Error::Protocol {
-        target: party(Phase::PROXY, proxy),
-        problem: "it sends data before it is asked for any".into(),
-    })
+    Err(Error::protocol(party(Phase::PROXY, proxy), "it sends data before it is asked for any"))
 }
 
 /// Whether a proxy's answer is a connection to `target`.
@@ -268,11 +263,7 @@ fn check<B>(answer: &Response<B>, proxy: &Endpoint, had_login: bool, target: &En
             after: retry_after(answer.headers()).unwrap_or_default(),
         }),
         403 => denied(format!("it does not let {target} through (403)")),
-        code => Err(Error::Network {
-            phase: Phase::PROXY,
-            target: proxy.to_string(),
-            problem: format!("it did not connect to {target} ({code})"),
-        }),
+        code => Err(Error::network(Phase::PROXY, proxy, format!("it did not connect to {target} ({code})"))),
     }
 }
 

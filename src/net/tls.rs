@@ -61,29 +61,26 @@ impl Tls {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let target = endpoint.to_string();
-        let name = ServerName::try_from(endpoint.host.clone()).map_err(|_| Error::Network {
-            phase: Phase::TLS,
-            target: target.clone(),
-            problem: "this host name cannot be in a certificate".into(),
+        let name = ServerName::try_from(endpoint.host.clone()).map_err(|_| {
+            Error::network(Phase::TLS, target.clone(), "this host name cannot be in a certificate")
         })?;
         TlsStream::connect(self.0.clone(), name, io).await.map_err(|error| {
             let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
             match tls {
                 Some(rustls::Error::InvalidCertificate(problem)) => {
-                    let (problem, mut hint) = explain(problem);
-                    if hint.is_empty() {
-                        hint = format!("openssl s_client -showcerts -connect {target} shows it");
-                    }
-                    Error::Untrusted { target, problem, hint }
+                    let (problem, hint) = explain(problem);
+                    let hint = hint
+                        .unwrap_or_else(|| format!("openssl s_client -showcerts -connect {target} shows it"));
+                    Error::Untrusted { target, problem, hint: Some(hint) }
                 }
                 Some(rustls::Error::Other(other))
                     if let Some(problem) = other.0.downcast_ref::<NoRoots>() =>
                 {
-                    Error::Credential {
-                        source: "the system's trust roots".into(),
-                        problem: problem.0.clone(),
-                        hint: "install ca-certificates, or name a CA file with --ca-file".into(),
-                    }
+                    Error::credential(
+                        "the system's trust roots",
+                        &*problem.0,
+                        "install ca-certificates, or name a CA file with --ca-file",
+                    )
                 }
                 Some(problem) => {
                     let problem = match problem {
@@ -92,9 +89,9 @@ impl Tls {
                         }
                         other => other.to_string(),
                     };
-                    Error::Network { phase: Phase::TLS, target, problem }
+                    Error::network(Phase::TLS, target, problem)
                 }
-                None => Error::Network { phase: Phase::TLS, target, problem: error.to_string() },
+                None => Error::network(Phase::TLS, target, error.to_string()),
             }
         })
     }
@@ -110,7 +107,7 @@ const CERTIFICATES: &str =
     "one or more certificates in PEM are needed, from BEGIN CERTIFICATE to END CERTIFICATE";
 
 fn unusable(path: &Path, problem: String, hint: &str) -> Error {
-    Error::File { path: path.to_owned(), line: None, problem, hint: hint.into() }
+    Error::file(path, problem, hint)
 }
 
 /// Reads the certificates of a file: PEM, or one in DER.

@@ -147,7 +147,7 @@ impl Editor {
     }
 
     fn problem(&self, problem: String, hint: String) -> Error {
-        Error::File { path: self.path.clone(), line: None, problem, hint }
+        Error::file(&self.path, problem, hint)
     }
 }
 

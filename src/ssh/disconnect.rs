@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_hint_s_own_words_are_ascii() {
-        let error = Error::Usage { problem: "HostName=…".into(), hint: "SharedAccessKey=…".into() };
+        let error = Error::usage("HostName=…", "SharedAccessKey=…");
         assert_eq!(text(&error), "iotstream: HostName=...; hint: SharedAccessKey=...");
     }
 

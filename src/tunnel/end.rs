@@ -20,9 +20,7 @@ impl End {
             }
             End::Cut(error) => cut(error.to_string()),
             End::Abandoned => cut("its connection ended before all was taken".into()),
-            End::Violation(what) => {
-                Some(Error::Protocol { target: "the gateway".into(), problem: format!("it sent {what}") })
-            }
+            End::Violation(what) => Some(Error::protocol("the gateway", format!("it sent {what}"))),
             End::Silent(after) => Some(Error::Silent { after }),
         }
     }

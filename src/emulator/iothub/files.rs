@@ -147,11 +147,12 @@ impl Files {
         let string = policy_string(hub, "service", service_key);
         let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
         let ca_file = self.0.path("ca.pem");
-        let ca_file = ca_file.to_str().ok_or_else(|| Error::File {
-            path: ca_file.clone(),
-            line: None,
-            problem: "the path is not UTF-8 and cannot go into profiles.toml".into(),
-            hint: "choose another directory".into(),
+        let ca_file = ca_file.to_str().ok_or_else(|| {
+            Error::file(
+                &ca_file,
+                "the path is not UTF-8 and cannot go into profiles.toml",
+                "choose another directory",
+            )
         })?;
         let rate = rate.map_or_else(String::new, |rate| format!("streams-per-second = {rate}\n"));
         let text = Secret::new(format!(

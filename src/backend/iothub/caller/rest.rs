@@ -50,7 +50,7 @@ pub(crate) async fn answer(
 ) -> Result<Reply> {
     timeout(time, exchange(stream, phase::HUB, endpoint, request, limit))
         .await
-        .map_err(|_| Error::Timeout { phase: phase::HUB, target: endpoint.to_string(), after: time })?
+        .map_err(|_| Error::timeout(phase::HUB, endpoint, time))?
 }
 
 /// The failure in an answer of the hub.
@@ -60,5 +60,5 @@ pub(crate) fn failure(reply: &Reply) -> HubFailure {
 
 /// The answer of `hub` is malformed.
 pub(crate) fn malformed(hub: &HubAddress) -> impl FnOnce(Malformed) -> Error {
-    move |problem| Error::Protocol { target: format!("the hub {hub}"), problem: problem.0 }
+    move |problem| Error::protocol(format!("the hub {hub}"), problem.0)
 }

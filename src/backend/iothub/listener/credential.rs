@@ -55,12 +55,11 @@ impl DeviceCredential {
         warnings: &mut Vec<Exposure>,
     ) -> Result<Self> {
         let unusable = |problem: Malformed| {
-            Error::Credential {
-            source: source.to_owned(),
-            problem: problem.0,
-            hint: "a device's connection string has the form HostName=…;DeviceId=…;SharedAccessKey=…, or x509=true"
-                .into(),
-        }
+            Error::credential(
+                source,
+                problem.0,
+                "a device's connection string has the form HostName=…;DeviceId=…;SharedAccessKey=…, or x509=true",
+            )
         };
         let parsed = ConnectionString::parse(text.expose()).map_err(unusable)?;
         let identity = parsed.identity.ok_or_else(|| {
@@ -97,10 +96,12 @@ impl DeviceCredential {
     /// # Errors
     /// When a token made elsewhere has expired, or the key cannot sign.
     pub(super) fn login_token(&self, now: SystemTime, life: Duration) -> Result<Option<LoginToken>> {
-        let unusable = |problem: String| Error::Credential {
-            source: self.source.clone(),
-            problem,
-            hint: "get a new token and reload the agent, or use the device's key".into(),
+        let unusable = |problem: String| {
+            Error::credential(
+                &*self.source,
+                problem,
+                "get a new token and reload the agent, or use the device's key",
+            )
         };
         match &self.authentication {
             Authentication::Key(key) => {
@@ -139,10 +140,12 @@ fn read_client_certificate(
     warnings: &mut Vec<Exposure>,
 ) -> Result<ClientCertificate> {
     let chain = read_certificates(certificate)?;
-    let unreadable = |error: std::io::Error| Error::Credential {
-        source: format!("file {}", key.display()),
-        problem: error.to_string(),
-        hint: "it holds the certificate's private key in PEM".into(),
+    let unreadable = |error: std::io::Error| {
+        Error::credential(
+            format!("file {}", key.display()),
+            error.to_string(),
+            "it holds the certificate's private key in PEM",
+        )
     };
     let file = config::read_secret_bytes(key).map_err(unreadable)?.leniently(key, warnings)?;
     ClientCertificate::new(chain, &file).map_err(|unusable| {
@@ -150,6 +153,6 @@ fn read_client_certificate(
             Unusable::Certificate(problem, hint) => (certificate, problem, hint),
             Unusable::Key(problem, hint) => (key, problem, hint),
         };
-        Error::Credential { source: format!("file {}", path.display()), problem, hint: hint.into() }
+        Error::credential(format!("file {}", path.display()), problem, hint)
     })
 }

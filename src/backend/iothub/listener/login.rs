@@ -51,12 +51,12 @@ pub(super) async fn log_in(
 /// What the end of a hub connection means.
 pub(super) fn lost(device: &HubListener, error: ConnectionError) -> Error {
     let hub = device.credential.hub.to_string();
-    let network = |problem: String| Error::Network { phase: HUB, target: hub.clone(), problem };
+    let network = |problem: String| Error::network(HUB, hub.clone(), problem);
     match error {
         ConnectionError::Refused(refusal) => {
             HubError::Login { hub, identity: device.credential.identity.clone(), refusal, skew: None }.into()
         }
-        ConnectionError::Protocol(problem) => Error::Protocol { target: format!("the hub {hub}"), problem },
+        ConnectionError::Protocol(problem) => Error::protocol(format!("the hub {hub}"), problem),
         ConnectionError::Network(error)
             if error.kind() == io::ErrorKind::UnexpectedEof && error.get_ref().is_none() =>
         {
