@@ -127,5 +127,8 @@ pub fn record(error: &Error) {
     if let Some(logger) = LOGGER.get() {
         let hint = error.hint().map_or_else(String::new, |hint| format!("; hint: {hint}"));
         logger.write(Level::Error, &format!("error: {error}{hint}"), RELEASED.load(Relaxed));
+        for cause in error.causes() {
+            log::debug!("cause: {cause}");
+        }
     }
 }

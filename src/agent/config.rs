@@ -58,7 +58,7 @@ impl Config {
         let named = |stream: &str, problem: String| Error::File {
             path: path.to_owned(),
             line: None,
-            problem: format!("target '{stream}': {problem}"),
+            problem: format!("target '{stream}': {problem}").into(),
             hint: None,
         };
         let key = document.connection_string_env.as_deref();

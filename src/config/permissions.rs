@@ -99,7 +99,7 @@ pub fn read_toml<T: DeserializeOwned>(
             io::ErrorKind::NotFound => hint.into(),
             _ => "it must be a text file in UTF-8 or UTF-16".into(),
         };
-        Error::file(path, error.to_string(), hint)
+        Error::file(path, error, hint)
     };
     let read = private_file::read(path).map_err(unreadable)?;
     let text = content::text(&read.bytes).map_err(|problem| unreadable(io::Error::other(problem)))?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::CommandLine;
 use super::permissions::{Guarded, read_secret};
 use crate::error::Exposure;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::secret::Secret;
 
 /// Where systemd puts the credentials of a service.
@@ -177,7 +177,7 @@ impl<'a> Source<'a> {
         owner: Owner<'_>,
         checked: impl FnOnce(Guarded<Secret>, &Path) -> Result<Secret>,
     ) -> Result<Secret> {
-        let unusable = |problem: String| {
+        let unusable = |problem: Problem| {
             let hint = match self {
                 Self::Command(_) | Self::Token { .. } => {
                     "run the command in a terminal to see what it does; it gets no stdin here".into()
@@ -203,9 +203,10 @@ impl<'a> Source<'a> {
             Self::File(path) => path.clone(),
             Self::Credential(name) => {
                 let directory = std::env::var_os(CREDENTIALS_DIRECTORY).ok_or_else(|| {
-                    unusable(format!(
+                    let problem = format!(
                         "{CREDENTIALS_DIRECTORY} is not set, as systemd sets it for a unit with LoadCredential="
-                    ))
+                    );
+                    unusable(problem.into())
                 })?;
                 if Path::new(name).file_name() != Some(name.as_ref()) {
                     return Err(unusable("its name is not a file's".into()));
@@ -213,7 +214,7 @@ impl<'a> Source<'a> {
                 Path::new(&directory).join(name)
             }
         };
-        checked(read_secret(&path).map_err(|error| unusable(error.to_string()))?, &path)
+        checked(read_secret(&path).map_err(|error| unusable(error.into()))?, &path)
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::platform::private_file::{Access, create_directories, replacement};
 use crate::secret::Secret;
 
@@ -102,7 +102,7 @@ impl Directory {
     }
 
     /// The error for a file whose content is invalid.
-    pub(super) fn invalid(&self, file: &str, problem: impl Into<String>) -> Error {
+    pub(super) fn invalid(&self, file: &str, problem: impl Into<Problem>) -> Error {
         Error::file(&self.path(file), problem, "remove the file and start the emulator again")
     }
 

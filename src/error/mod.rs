@@ -4,6 +4,7 @@ mod exit;
 mod exposure;
 mod fault;
 mod hint;
+mod problem;
 mod report;
 
 use std::fmt::Display;
@@ -18,6 +19,7 @@ pub use exit::Exit;
 pub use exposure::{Exposure, How, quoted};
 pub use fault::Fault;
 pub(crate) use hint::{CAPTIVE_PORTAL, CAPTIVE_PORTAL_HINT};
+pub use problem::Problem;
 pub use report::escape;
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -30,7 +32,13 @@ pub enum Error {
     Usage { problem: String, hint: Option<String> },
     /// A file of the user's is invalid or cannot be read.
     #[error("{}: {problem}", at(path, *line))]
-    File { path: PathBuf, line: Option<usize>, problem: String, hint: Option<String> },
+    File {
+        path: PathBuf,
+        line: Option<usize>,
+        #[source]
+        problem: Problem,
+        hint: Option<String>,
+    },
     /// Other users can read or change a file.
     #[error("{0}")]
     Permissions(Exposure),
@@ -41,7 +49,12 @@ pub enum Error {
     UnknownProfile { name: String, path: PathBuf, known: Vec<String> },
     /// A credential cannot be used. `origin` is where it comes from.
     #[error("credential from {origin}: {problem}")]
-    Credential { origin: String, problem: String, hint: Option<String> },
+    Credential {
+        origin: String,
+        #[source]
+        problem: Problem,
+        hint: Option<String>,
+    },
     /// ssh turned a numeric name into an IPv4 address.
     #[error("ssh has rewritten a numeric name into the address {name}, and the device's id is lost")]
     RewrittenName { name: String },
@@ -51,19 +64,34 @@ pub enum Error {
     BadName { name: String, problem: String },
 
     /// A backend's own failure.
-    #[error("{0}")]
+    #[error(transparent)]
     Backend(Box<dyn Fault>),
     /// A device rejected a stream for measuring, which needs the agent's `builtin` at its other end.
     #[error("{rejection}")]
-    NotOffered { rejection: Box<dyn Fault>, stream: String, builtin: &'static str },
+    NotOffered {
+        #[source]
+        rejection: Box<dyn Fault>,
+        stream: String,
+        builtin: &'static str,
+    },
 
     /// The network failed in a phase of the set-up.
     #[error("{phase}: {target}: {problem}")]
-    Network { phase: Phase, target: String, problem: String },
+    Network {
+        phase: Phase,
+        target: String,
+        #[source]
+        problem: Problem,
+    },
     #[error("{phase}: no answer from {target} in {}", duration::show(*after))]
     Timeout { phase: Phase, target: String, after: Duration },
     #[error("tls: the certificate of {target} is not trusted: {problem}")]
-    Untrusted { target: String, problem: String, hint: Option<String> },
+    Untrusted {
+        target: String,
+        #[source]
+        problem: Problem,
+        hint: Option<String>,
+    },
     /// A proxy asks for a login, or refuses the connection.
     #[error("proxy: {proxy}: {problem}")]
     ProxyDenied { proxy: String, problem: String },
@@ -72,10 +100,18 @@ pub enum Error {
     ProxyBusy { proxy: String, status: u16, after: Duration },
     /// The other side broke its protocol.
     #[error("{target} broke the protocol: {problem}")]
-    Protocol { target: String, problem: String },
+    Protocol {
+        target: String,
+        #[source]
+        problem: Problem,
+    },
     /// A target on the device.
     #[error("target {target}: {problem}")]
-    Target { target: String, problem: String },
+    Target {
+        target: String,
+        #[source]
+        problem: Problem,
+    },
     /// A signal ended a stream early.
     #[error("{signal} ended the stream before its end")]
     Signalled { signal: &'static str },
@@ -87,7 +123,10 @@ pub enum Error {
     EndedUnused { stream: String },
     /// An open stream ended without a close.
     #[error("the stream was cut: {problem}")]
-    Cut { problem: String },
+    Cut {
+        #[source]
+        problem: Problem,
+    },
     /// Nothing was received for too long.
     #[error("the stream is dead: nothing was heard for {}", duration::show(*after))]
     Silent { after: Duration },
@@ -100,7 +139,7 @@ pub enum Error {
     #[error("this is a bug: {0}")]
     Bug(String),
     #[error("{0:#}")]
-    Other(anyhow::Error),
+    Other(#[source] anyhow::Error),
 }
 
 fn at(path: &Path, line: Option<usize>) -> String {
@@ -133,21 +172,21 @@ impl Error {
     }
 
     /// A file as a whole is invalid or cannot be read, and `hint` says what to do.
-    pub fn file(path: &Path, problem: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub fn file(path: &Path, problem: impl Into<Problem>, hint: impl Into<String>) -> Self {
         Self::File { path: path.to_owned(), line: None, problem: problem.into(), hint: Some(hint.into()) }
     }
 
     /// The credential from `origin` cannot be used, and `hint` says what to do.
     pub fn credential(
         origin: impl Into<String>,
-        problem: impl Into<String>,
+        problem: impl Into<Problem>,
         hint: impl Into<String>,
     ) -> Self {
         Self::Credential { origin: origin.into(), problem: problem.into(), hint: Some(hint.into()) }
     }
 
     /// The network failed in a phase of the set-up.
-    pub fn network(phase: Phase, target: impl Display, problem: impl Into<String>) -> Self {
+    pub fn network(phase: Phase, target: impl Display, problem: impl Into<Problem>) -> Self {
         Self::Network { phase, target: target.to_string(), problem: problem.into() }
     }
 
@@ -157,7 +196,7 @@ impl Error {
     }
 
     /// The other side broke its protocol.
-    pub fn protocol(target: impl Display, problem: impl Into<String>) -> Self {
+    pub fn protocol(target: impl Display, problem: impl Into<Problem>) -> Self {
         Self::Protocol { target: target.to_string(), problem: problem.into() }
     }
 

@@ -11,6 +11,18 @@ impl Error {
         }
         text
     }
+
+    /// What the errors behind this one say beyond its message, the nearest first.
+    pub fn causes(&self) -> Vec<String> {
+        let mut said = vec![self.to_string()];
+        let sources = std::iter::successors(std::error::Error::source(self), |error| error.source());
+        for text in sources.map(ToString::to_string) {
+            if !said.iter().any(|before| before.contains(&text)) {
+                said.push(text);
+            }
+        }
+        said.split_off(1)
+    }
 }
 
 /// Foreign text made safe for a terminal: control characters are shown, not obeyed.

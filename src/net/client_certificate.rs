@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::pem::sections;
 use super::private_key::kind;
+use crate::error::Problem;
 use crate::text::content;
 
 /// A client certificate and its key, ready to sign with.
@@ -16,10 +17,10 @@ use crate::text::content;
 pub struct ClientCertificate(pub(super) Arc<SingleCertAndKey>);
 
 /// Which of the two cannot be used, why, and what to do.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Unusable {
-    Certificate(String, &'static str),
-    Key(String, &'static str),
+    Certificate(Problem, &'static str),
+    Key(Problem, &'static str),
 }
 
 /// What can sign here.
@@ -33,16 +34,17 @@ impl ClientCertificate {
     /// What is wrong with one of them; never what it holds.
     pub fn new(mut chain: Vec<CertificateDer<'static>>, key_file: &[u8]) -> Result<Self, Unusable> {
         let der = private_key(key_file)?;
-        let unknown = |problem: String| Unusable::Key(problem, KEY);
+        let unknown = |problem: Problem| Unusable::Key(problem, KEY);
         let key = PrivateKeyDer::try_from(der.to_vec())
             .map_err(|_| unknown("its private key is damaged, or neither PKCS#8 nor EC nor RSA".into()))?;
         let provider = rustls::crypto::ring::default_provider();
         let key = provider.key_provider.load_private_key(key).map_err(|error| {
-            unknown(match kind(&der) {
+            let text = match kind(&der) {
                 Some((kind, false)) => format!("the key is {kind}, which cannot be used: {USABLE}"),
                 Some((kind, true)) => format!("the key is {kind} and cannot be read: {error}"),
                 None => format!("the key cannot be used: {error}"),
-            })
+            };
+            unknown(Problem::because(text, error))
         })?;
         // The owner's own comes first, wherever a file of several has it.
         for index in 0..chain.len() {
@@ -61,7 +63,7 @@ fn private_key(file: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unusable> {
     // What has a name is called by it below.
     let sections = match sections(file) {
         Err(_) if matches!(content::kind(file), Some("a PKCS#12 file (.pfx, .p12)")) => Vec::new(),
-        sections => sections.map_err(|problem| Unusable::Key(problem, KEY))?,
+        sections => sections.map_err(|problem| Unusable::Key(problem.into(), KEY))?,
     };
     let Some(found) = sections.into_iter().find(|section| section.label.ends_with("PRIVATE KEY")) else {
         let (problem, hint) = match content::kind(file) {
@@ -73,7 +75,7 @@ fn private_key(file: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unusable> {
             Some(kind) => (format!("it is {kind}, and holds no private key"), KEY),
             None => ("it holds no private key in PEM (PKCS#8, EC or RSA)".into(), KEY),
         };
-        return Err(Unusable::Key(problem, hint));
+        return Err(Unusable::Key(problem.into(), hint));
     };
     if found.encrypted {
         return Err(Unusable::Key(
@@ -89,10 +91,11 @@ fn private_key(file: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unusable> {
 
 /// Whether the certificate is the key's. One of X.509's version 1, as openssl makes of a request without extensions, is
 /// read as that of an authority: rustls reads version 3 alone, but shows what it is given.
-fn belongs(certificate: &CertificateDer<'static>, key: &dyn SigningKey) -> Result<bool, String> {
+fn belongs(certificate: &CertificateDer<'static>, key: &dyn SigningKey) -> Result<bool, Problem> {
     let Some(public) = key.public_key() else { return Ok(true) };
-    let anchor = webpki::anchor_from_trusted_cert(certificate)
-        .map_err(|error| format!("one of its certificates cannot be read: {error}"))?;
+    let anchor = webpki::anchor_from_trusted_cert(certificate).map_err(|error| {
+        Problem::because(format!("one of its certificates cannot be read: {error}"), error)
+    })?;
     Ok(webpki::spki_for_anchor(&anchor) == public)
 }
 
@@ -142,7 +145,7 @@ mod tests {
         let (_, other) = made();
         let pem = key.serialize_pem();
         let key_is = |file: &str| match ClientCertificate::new(vec![certificate.clone()], file.as_bytes()) {
-            Err(Unusable::Key(problem, _)) => problem,
+            Err(Unusable::Key(problem, _)) => problem.to_string(),
             other => panic!("{file}: {other:?}"),
         };
         for (file, problem) in [

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::carrier::Carrier;
 use super::tls_stream::TlsStream;
 use super::{ClientCertificate, Endpoint, Proxies, Tls};
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::platform::tcp;
 use crate::time::phase::{Phase, Phases};
 
@@ -90,9 +90,9 @@ pub(super) async fn limited<T>(
 }
 
 async fn resolve(endpoint: &Endpoint) -> Result<Vec<SocketAddr>> {
-    let failed = |problem: String| Error::network(Phase::DNS, endpoint.host.clone(), problem);
+    let failed = |problem: Problem| Error::network(Phase::DNS, &endpoint.host, problem);
     let found = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port)).await;
-    let found: Vec<_> = found.map_err(|error| failed(error.to_string()))?.collect();
+    let found: Vec<_> = found.map_err(|error| failed(error.into()))?.collect();
     if found.is_empty() {
         return Err(failed("the name has no address".into()));
     }
@@ -126,7 +126,7 @@ async fn race(endpoint: &Endpoint, addresses: Vec<SocketAddr>) -> Result<TcpStre
             attempts.spawn(TcpStream::connect(address));
         } else if attempts.is_empty() {
             let problem =
-                first_failure.map_or_else(|| "no address".into(), |error: io::Error| error.to_string());
+                first_failure.map_or_else(|| "no address".into(), |error: io::Error| Problem::from(error));
             return Err(Error::network(Phase::TCP, endpoint, problem));
         }
         tokio::select! {

@@ -15,7 +15,7 @@ use super::dial::limited;
 use super::http::{party, switch};
 use super::socks::{self, Login, Refusal};
 use super::{Endpoint, Network};
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::secret::Secret;
 use crate::time::backoff::retry_after;
 use crate::time::phase::{Phase, Phases};
@@ -202,14 +202,14 @@ impl Network {
 
 /// Asks a proxy for a connection to `target`.
 async fn ask(mut io: Carrier, proxy: &Endpoint, kind: &Kind, target: &Endpoint) -> Result<Carrier> {
-    let failed = |problem| Error::network(Phase::PROXY, proxy, problem);
+    let failed = |problem: Problem| Error::network(Phase::PROXY, proxy, problem);
     match kind {
         Kind::Http { authorization, .. } => tunnel(io, proxy, authorization.as_ref(), target).await,
         Kind::Socks(login) => match socks::connect(&mut io, login.as_ref(), target).await {
             Ok(()) => Ok(io),
             Err(Refusal::Denied(problem)) => Err(Error::ProxyDenied { proxy: proxy.to_string(), problem }),
-            Err(Refusal::Failed(problem)) => Err(failed(problem)),
-            Err(Refusal::Io(error)) => Err(failed(error.to_string())),
+            Err(Refusal::Failed(problem)) => Err(failed(problem.into())),
+            Err(Refusal::Io(error)) => Err(failed(error.into())),
         },
     }
 }

@@ -38,7 +38,10 @@ impl Editor {
         };
         // A file that cannot be written is reported before the user is asked for anything.
         destination(path).map_err(|problem| unwritable(path, problem))?;
-        let document = text.expose().parse().map_err(|error| Error::Bug(format!("{error}")))?;
+        let document = text
+            .expose()
+            .parse()
+            .map_err(|error: toml_edit::TomlError| Error::Bug(error.message().to_owned()))?;
         Ok(Self { path: path.to_owned(), document })
     }
 

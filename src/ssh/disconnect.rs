@@ -115,7 +115,7 @@ mod tests {
         /// Taken apart as RFC 4253, section 6 says, whatever the text.
         #[test]
         fn the_packet_is_well_formed(problem in "\\PC{0,600}") {
-            let error = Error::Cut { problem };
+            let error = Error::Cut { problem: problem.into() };
             let message = message(&error);
             let packet = message.strip_prefix(b"SSH-2.0-iotstream\r\n").unwrap();
             prop_assert_eq!(packet.len() % 8, 0);

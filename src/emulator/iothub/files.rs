@@ -14,7 +14,7 @@ use super::twin::Twin;
 use crate::backend::iothub::proto::{ConnectionString, HubAddress, Identity, Key, encode};
 use crate::emulator::client_certificate::Thumbprint;
 use crate::emulator::directory::Directory;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::secret::Secret;
 
 /// What a `.sha256` file says for [`Authentication::CertificateAuthority`].
@@ -113,7 +113,7 @@ impl Files {
         let file = identity_file(identity, "twin");
         let Some(text) = self.0.read(&file)? else { return Ok(None) };
         let twin = serde_json::from_str(text.expose());
-        twin.map(Some).map_err(|error| self.0.invalid(&file, error.to_string()))
+        twin.map(Some).map_err(|error| self.0.invalid(&file, Problem::of(error)))
     }
 
     /// Writes an identity's twin.
@@ -168,7 +168,7 @@ impl Files {
         let Some(text) = self.0.read(file)? else { return Ok(None) };
         match ConnectionString::parse(text.expose()) {
             Ok(ConnectionString { key, identity, .. }) => Ok(Some((identity, key))),
-            Err(problem) => Err(self.0.invalid(file, problem.0)),
+            Err(problem) => Err(self.0.invalid(file, Problem::of(problem))),
         }
     }
 

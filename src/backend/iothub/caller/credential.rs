@@ -7,7 +7,7 @@ use crate::backend::iothub::proto::{
     ConnectionString, HubAddress, Key, Malformed, Resource, SasToken, UnixSeconds,
 };
 use crate::config::{Cache, CommandLine, Source, Token};
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::secret::Secret;
 use crate::time::clock::unix_seconds;
 
@@ -66,7 +66,7 @@ impl Credential {
         let unusable = |problem: Malformed| {
             Error::credential(
                 &*source,
-                problem.0,
+                Problem::of(problem),
                 "a service connection string has the form HostName=…;SharedAccessKeyName=…;SharedAccessKey=…",
             )
         };
@@ -112,7 +112,7 @@ impl Credential {
                 let token = SasToken::sign(&Resource::hub(&self.hub), expiry, key, Some(policy));
                 let unusable = |problem: Malformed| Error::Credential {
                     origin: self.source.clone(),
-                    problem: problem.0,
+                    problem: Problem::of(problem),
                     hint: None,
                 };
                 Ok(token.map_err(unusable)?.text().clone())

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::backend::iothub::phase;
 use crate::backend::iothub::proto::{HubAddress, HubFailure, Malformed};
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::net::{Endpoint, Reply, Stream, exchange};
 use crate::secret::Secret;
 
@@ -60,5 +60,5 @@ pub(crate) fn failure(reply: &Reply) -> HubFailure {
 
 /// The answer of `hub` is malformed.
 pub(crate) fn malformed(hub: &HubAddress) -> impl FnOnce(Malformed) -> Error {
-    move |problem| Error::protocol(format!("the hub {hub}"), problem.0)
+    move |problem| Error::protocol(format!("the hub {hub}"), Problem::of(problem))
 }

@@ -8,7 +8,7 @@ use crate::backend::iothub::proto::{
 };
 use crate::config;
 use crate::error::Exposure;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::net::{ClientCertificate, Unusable, read_certificates};
 use crate::secret::Secret;
 use crate::time::clock::unix_seconds;
@@ -57,7 +57,7 @@ impl DeviceCredential {
         let unusable = |problem: Malformed| {
             Error::credential(
                 source,
-                problem.0,
+                Problem::of(problem),
                 "a device's connection string has the form HostName=…;DeviceId=…;SharedAccessKey=…, or x509=true",
             )
         };
@@ -96,7 +96,7 @@ impl DeviceCredential {
     /// # Errors
     /// When a token made elsewhere has expired, or the key cannot sign.
     pub(super) fn login_token(&self, now: SystemTime, life: Duration) -> Result<Option<LoginToken>> {
-        let unusable = |problem: String| {
+        let unusable = |problem: Problem| {
             Error::credential(
                 &*self.source,
                 problem,
@@ -108,7 +108,7 @@ impl DeviceCredential {
                 let begin = unix_seconds(now);
                 let expiry = UnixSeconds(begin.0 + life.as_secs());
                 let token = SasToken::sign(&Resource::identity(&self.hub, &self.identity), expiry, key, None);
-                let token = token.map_err(|problem| unusable(problem.0))?;
+                let token = token.map_err(|problem| unusable(Problem::of(problem)))?;
                 // The wire has whole seconds: a fraction of the first has passed already.
                 let passed =
                     now.duration_since(UNIX_EPOCH + Duration::from_secs(begin.0)).unwrap_or_default();
@@ -143,7 +143,7 @@ fn read_client_certificate(
     let unreadable = |error: std::io::Error| {
         Error::credential(
             format!("file {}", key.display()),
-            error.to_string(),
+            error,
             "it holds the certificate's private key in PEM",
         )
     };
