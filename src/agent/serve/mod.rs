@@ -16,6 +16,7 @@ use super::stream::{self, Shared, StreamContext};
 use super::traffic::Traffic;
 use crate::backend::{self, Cause, Event, Offer, Offers, Rejection, Reread};
 use crate::error::{Error, Result};
+use crate::logging;
 use crate::net::Network;
 use crate::platform::{service_manager, signals};
 
@@ -147,6 +148,7 @@ impl Agent {
                 if let Some(hint) = error.hint() {
                     log::info!("hint: {hint}");
                 }
+                logging::causes(&error);
                 service_manager::status(&trouble);
                 // A machine must boot without its service: the agent is up, and keeps trying.
                 service_manager::ready();
