@@ -9,6 +9,8 @@ mod listener;
 mod pasted;
 mod registry;
 mod settings;
+#[cfg(test)]
+pub(crate) mod stand_in;
 
 pub use access::Access;
 pub use choose::{Defaults, defaults, dialer, is_connection_string, listener, recognise, registry};

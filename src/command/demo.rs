@@ -12,7 +12,6 @@ use tokio::process::Command;
 use tokio::sync::mpsc;
 
 use crate::agent::{self, Address, Config, Target};
-use crate::backend::iothub::proto::Identity;
 use crate::cli;
 use crate::emulator::{Emulator, Options};
 use crate::error::{Error, Result};
@@ -79,9 +78,9 @@ impl Demo {
                 .map_err(Error::local_io("listening on 127.0.0.1"))
         };
         let (https, mqtts) = (listen().await?, listen().await?);
-        let identity = Identity::new(DEVICE, None).map_err(|problem| Error::Bug(problem.0))?;
         let hub_directory = directory.join("hub");
-        let options = Options { dir: hub_directory.clone(), devices: vec![identity], ..Options::default() };
+        let options =
+            Options { dir: hub_directory.clone(), devices: vec![DEVICE.into()], ..Options::default() };
         let hub = Emulator::open(https, mqtts, options)?;
         let config = write_ssh_files(directory, keygen).await?;
         let command = vec![

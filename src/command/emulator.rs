@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use tokio::net::TcpListener;
 
-use crate::backend::iothub::proto::Identity;
 use crate::cli;
 use crate::emulator::{Emulator, Faults, Options, Quota, Thumbprint};
 use crate::error::{Error, Result};
@@ -19,7 +18,7 @@ use crate::platform::signals;
 pub(super) fn run(args: &cli::Emulator) -> Result<ExitCode> {
     let options = Options {
         dir: args.dir.clone(),
-        devices: args.devices.iter().map(|id| identity(id)).collect::<Result<_>>()?,
+        devices: args.devices.clone(),
         x509_devices: args.x509_devices.iter().map(|text| x509_device(text)).collect::<Result<_>>()?,
         hostnames: args.hostnames.clone(),
         quota: args.quota.as_deref().map(quota).transpose()?,
@@ -45,20 +44,8 @@ async fn bind(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(Error::local_io(format!("listening on {address}")))
 }
 
-/// Reads `DEVICE` or `DEVICE/MODULE`.
-fn identity(text: &str) -> Result<Identity> {
-    let (device, module) =
-        text.split_once('/').map_or((text, None), |(device, module)| (device, Some(module)));
-    Identity::new(device, module).map_err(|problem| {
-        Error::usage(
-            format!("--device '{text}': {problem}"),
-            "an id has letters, digits and -:.+%_#*?!(),=@$' in it; a module is written DEVICE/MODULE",
-        )
-    })
-}
-
 /// Reads `ID=THUMBPRINT`; the id may contain a `=`.
-fn x509_device(text: &str) -> Result<(Identity, Thumbprint)> {
+fn x509_device(text: &str) -> Result<(String, Thumbprint)> {
     let wrong = || {
         Error::usage(
             format!("--x509-device '{text}' is not ID=THUMBPRINT"),
@@ -66,7 +53,7 @@ fn x509_device(text: &str) -> Result<(Identity, Thumbprint)> {
         )
     };
     let (id, thumbprint) = text.rsplit_once('=').ok_or_else(wrong)?;
-    Ok((identity(id)?, Thumbprint::parse(thumbprint).ok_or_else(wrong)?))
+    Ok((id.to_owned(), Thumbprint::parse(thumbprint).ok_or_else(wrong)?))
 }
 
 fn quota(text: &str) -> Result<Quota> {

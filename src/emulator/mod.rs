@@ -24,7 +24,6 @@ use std::time::SystemTime;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::backend::iothub::proto::Identity;
 use crate::error::{Error, Result};
 
 pub use client_certificate::Thumbprint;
@@ -42,10 +41,10 @@ use server::Http;
 pub struct Options {
     /// Where keys, certificates and connection strings are kept; made if it is missing.
     pub dir: PathBuf,
-    /// Devices and modules to register, besides those that the directory has.
-    pub devices: Vec<Identity>,
+    /// Devices and modules to register, as `DEVICE` or `DEVICE/MODULE`, besides those that the directory has.
+    pub devices: Vec<String>,
     /// The same for those that authenticate with a certificate.
-    pub x509_devices: Vec<(Identity, Thumbprint)>,
+    pub x509_devices: Vec<(String, Thumbprint)>,
     /// Names of the hub besides `localhost` and the loopback addresses; connection strings have the first.
     pub hostnames: Vec<String>,
     /// Faults to make; none by default.
@@ -83,11 +82,11 @@ impl Emulator {
         let (latency, clock) = (options.faults.latency, options.faults.clock);
         let address = Address::new(&names, https_address.port());
         let hub = Arc::new(Hub::open(directory, address, options.faults, options.quota)?);
-        for identity in &options.devices {
-            hub.register(identity)?;
+        for id in &options.devices {
+            hub.register(id)?;
         }
-        for (identity, thumbprint) in &options.x509_devices {
-            hub.register_certificate(identity, *thumbprint)?;
+        for (id, thumbprint) in &options.x509_devices {
+            hub.register_certificate(id, *thumbprint)?;
         }
         let http = Arc::new(Http { services: vec![Arc::clone(&hub) as _], latency, clock });
         let acceptor = TlsAcceptor::from(config);

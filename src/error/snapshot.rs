@@ -10,7 +10,8 @@ use super::{Error, Exit, Fault, Retry};
 use super::{Exposure, How};
 use crate::time::phase::Phase;
 
-const PHASES: [Phase; 5] = [Phase::DNS, Phase::TCP, Phase::PROXY, Phase::TLS, Phase::named("a backend's")];
+const PHASES: [Phase; 6] =
+    [Phase::DNS, Phase::TCP, Phase::PROXY, Phase::TLS, Phase::named("hub"), Phase::named("gateway")];
 
 /// A failure of a backend's.
 #[derive(Debug, Default)]
@@ -48,7 +49,7 @@ impl Fault for Backend {
     }
 
     fn phase(&self) -> Phase {
-        Phase::named("a backend's")
+        Phase::named("hub")
     }
 
     fn is_rejection(&self) -> bool {

@@ -201,16 +201,17 @@ impl Network {
 }
 
 /// Asks a proxy for a connection to `target`.
-async fn ask(mut io: Carrier, proxy: &Endpoint, kind: &Kind, target: &Endpoint) -> Result<Carrier> {
+async fn ask(io: Carrier, proxy: &Endpoint, kind: &Kind, target: &Endpoint) -> Result<Carrier> {
     let failed = |problem: Problem| Error::network(Phase::PROXY, proxy, problem);
     match kind {
         Kind::Http { authorization, .. } => tunnel(io, proxy, authorization.as_ref(), target).await,
-        Kind::Socks(login) => match socks::connect(&mut io, login.as_ref(), target).await {
-            Ok(()) => Ok(io),
-            Err(Refusal::Denied(problem)) => Err(Error::ProxyDenied { proxy: proxy.to_string(), problem }),
-            Err(Refusal::Failed(problem)) => Err(failed(problem.into())),
-            Err(Refusal::Io(error)) => Err(failed(error.into())),
-        },
+        Kind::Socks(login) => {
+            socks::connect(io, login.as_ref(), target).await.map_err(|refusal| match refusal {
+                Refusal::Denied(problem) => Error::ProxyDenied { proxy: proxy.to_string(), problem },
+                Refusal::Failed(problem) => failed(problem.into()),
+                Refusal::Io(error) => failed(error.into()),
+            })
+        }
     }
 }
 

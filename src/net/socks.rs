@@ -1,18 +1,13 @@
-//! The client's side of SOCKS 5 (RFC 1928), with a user name and a password (RFC 1929). Names are resolved by the
-//! proxy.
+//! The client's side of SOCKS 5 (RFC 1928), with a user name and a password (RFC 1929). The proxy resolves names.
 
 use std::io;
-use std::net::IpAddr;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_socks::Error;
+use tokio_socks::tcp::Socks5Stream;
 
 use super::Endpoint;
 use crate::secret::Secret;
-
-const VERSION: u8 = 5;
-const NO_LOGIN: u8 = 0;
-const USER_PASSWORD: u8 = 2;
-const CONNECT: u8 = 1;
 
 /// A user name and a password.
 #[derive(Clone, Debug)]
@@ -21,122 +16,69 @@ pub(super) struct Login {
     pub(super) password: Secret,
 }
 
-/// Why a proxy does not lead to the target.
+/// Why a proxy does not connect to the target.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// It wants a login, or another one, or does not let this pass.
+    /// The proxy requires a login, or another one, or forbids the connection.
     Denied(String),
     Failed(String),
     Io(io::Error),
 }
 
-impl From<io::Error> for Refusal {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-/// Asks the proxy at the other end of `io` for a connection to `target`. From then on, `io` is that connection.
+/// Asks the proxy at the other end of `io` for a connection to `target`, and returns `io`, which is now that
+/// connection.
 ///
 /// Not cancel-safe.
-pub(super) async fn connect<S>(io: &mut S, login: Option<&Login>, target: &Endpoint) -> Result<(), Refusal>
+pub(super) async fn connect<S>(io: S, login: Option<&Login>, target: &Endpoint) -> Result<S, Refusal>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let methods: &[u8] = if login.is_some() { &[NO_LOGIN, USER_PASSWORD] } else { &[NO_LOGIN] };
-    let mut greeting = vec![VERSION];
-    with_length(&mut greeting, methods, "methods")?;
-    io.write_all(&greeting).await?;
-    match (answer(io).await?, login) {
-        (NO_LOGIN, _) => {}
-        (USER_PASSWORD, Some(login)) => {
-            let mut message = zeroize::Zeroizing::new(vec![1]);
-            with_length(&mut message, login.user.as_bytes(), "user name")?;
-            with_length(&mut message, login.password.expose().as_bytes(), "password")?;
-            io.write_all(&message).await?;
-            let mut status = [0; 2];
-            io.read_exact(&mut status).await?;
-            if status[1] != 0 {
-                return Err(Refusal::Denied("it refuses the user name or the password".into()));
-            }
+    let address = (target.host.as_str(), target.port);
+    let connected = match login {
+        Some(Login { user, password }) => {
+            Socks5Stream::connect_with_password_and_socket(io, address, user, password.expose()).await
         }
-        (_, Some(_)) => return Err(Refusal::Denied("it takes no user name with a password".into())),
-        (_, None) => return Err(Refusal::Denied("it wants a user name and a password".into())),
-    }
-    io.write_all(&request(target)?).await?;
-    let reply = answer(io).await?;
-    if reply != 0 {
-        return Err(refusal(reply, target));
-    }
-    // Where it is connected from: nobody here asks.
-    io.read_u8().await?;
-    let length = match io.read_u8().await? {
-        1 => 4,
-        3 => io.read_u8().await?.into(),
-        4 => 16,
-        _ => return Err(Refusal::Failed("its answer is not one of SOCKS 5".into())),
+        None => Socks5Stream::connect_with_socket(io, address).await,
     };
-    let mut rest = [0; u8::MAX as usize + 2];
-    io.read_exact(&mut rest[..length + 2]).await?;
-    Ok(())
+    connected.map(Socks5Stream::into_inner).map_err(|error| refusal(error, login.is_some(), target))
 }
 
-fn request(target: &Endpoint) -> Result<Vec<u8>, Refusal> {
-    let mut request = vec![VERSION, CONNECT, 0];
-    match target.host.parse() {
-        Ok(IpAddr::V4(address)) => {
-            request.push(1);
-            request.extend(address.octets());
+fn refusal(error: Error, has_login: bool, target: &Endpoint) -> Refusal {
+    let cannot_reach = |why| Refusal::Failed(format!("it cannot reach {target}: {why}"));
+    match error {
+        Error::Io(error) => Refusal::Io(error),
+        Error::NoAcceptableAuthMethods if has_login => {
+            Refusal::Denied("it takes no user name with a password".into())
         }
-        Ok(IpAddr::V6(address)) => {
-            request.push(4);
-            request.extend(address.octets());
+        Error::NoAcceptableAuthMethods | Error::AuthorizationRequired => {
+            Refusal::Denied("it wants a user name and a password".into())
         }
-        Err(_) => {
-            request.push(3);
-            with_length(&mut request, target.host.as_bytes(), "host name")?;
+        Error::PasswordAuthFailure(_) => Refusal::Denied("it refuses the user name or the password".into()),
+        Error::ConnectionNotAllowedByRuleset => Refusal::Denied(format!("it does not let {target} through")),
+        Error::InvalidAuthValues(_) => {
+            Refusal::Failed("SOCKS 5 takes a user name and a password of 1 to 255 bytes".into())
         }
+        Error::InvalidTargetAddress(_) => {
+            Refusal::Failed("the host name is too long for SOCKS 5, which takes 255 bytes".into())
+        }
+        Error::GeneralSocksServerFailure => cannot_reach("it does not say why"),
+        Error::NetworkUnreachable => cannot_reach("no network there"),
+        Error::HostUnreachable => cannot_reach("no such host there, or it does not answer"),
+        Error::ConnectionRefused => cannot_reach("connection refused"),
+        Error::TtlExpired => cannot_reach("too far away"),
+        Error::CommandNotSupported | Error::AddressTypeNotSupported => {
+            cannot_reach("it does not know the request")
+        }
+        Error::InvalidResponseVersion => Refusal::Failed("it does not speak SOCKS 5".into()),
+        _ => Refusal::Failed("its answer is not one of SOCKS 5".into()),
     }
-    request.extend(target.port.to_be_bytes());
-    Ok(request)
-}
-
-fn with_length(message: &mut Vec<u8>, part: &[u8], name: &str) -> Result<(), Refusal> {
-    let length = u8::try_from(part.len())
-        .map_err(|_| Refusal::Failed(format!("the {name} is too long for SOCKS 5, which takes 255 bytes")))?;
-    message.push(length);
-    message.extend(part);
-    Ok(())
-}
-
-/// The second of the two bytes that every answer begins with.
-async fn answer<S: AsyncRead + Unpin>(io: &mut S) -> Result<u8, Refusal> {
-    let mut head = [0; 2];
-    io.read_exact(&mut head).await?;
-    if head[0] != VERSION {
-        return Err(Refusal::Failed("it does not speak SOCKS 5".into()));
-    }
-    Ok(head[1])
-}
-
-/// What the codes of RFC 1928, section 6, mean.
-fn refusal(code: u8, target: &Endpoint) -> Refusal {
-    let why = match code {
-        2 => return Refusal::Denied(format!("it does not let {target} through")),
-        3 => "no network there",
-        4 => "no such host there, or it does not answer",
-        5 => "connection refused",
-        6 => "too far away",
-        7 | 8 => "it does not know the request",
-        _ => "it does not say why",
-    };
-    Refusal::Failed(format!("it cannot reach {target}: {why}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     /// Connects through a proxy that answers `answers` to each message, and gives what the proxy was sent.
     async fn talk(
@@ -144,13 +86,9 @@ mod tests {
         target: &Endpoint,
         answers: &[u8],
     ) -> (Vec<u8>, Result<(), Refusal>) {
-        let (mut ours, mut proxy) = tokio::io::duplex(4096);
+        let (ours, mut proxy) = tokio::io::duplex(4096);
         proxy.write_all(answers).await.unwrap();
-        let connected = async {
-            let result = connect(&mut ours, login, target).await;
-            drop(ours);
-            result
-        };
+        let connected = async { connect(ours, login, target).await.map(drop) };
         let mut sent = Vec::new();
         let (result, _) = tokio::join!(connected, proxy.read_to_end(&mut sent));
         (sent, result)
@@ -184,6 +122,8 @@ mod tests {
             (Some(&login), b"\x05\x02\x01\x01", "refuses the user name or the password"),
             (None, b"\x05\x00\x05\x02\x00\x01\0\0\0\0\0\0", "does not let hub.x:443 through"),
             (None, b"\x05\x00\x05\x05\x00\x01\0\0\0\0\0\0", "connection refused"),
+            (None, b"\x05\x00\x05\x01\x00\x01\0\0\0\0\0\0", "does not say why"),
+            (None, b"\x05\x00\x05\x09\x00\x01\0\0\0\0\0\0", "not one of SOCKS 5"),
             (None, b"HTTP/1.1 400", "does not speak SOCKS 5"),
             (None, b"\x05\x00\x05\x00\x00\x07", "not one of SOCKS 5"),
         ] {
@@ -194,7 +134,29 @@ mod tests {
                 other => panic!("{why}: {other:?}"),
             }
         }
-        assert!(request(&Endpoint::new("x".repeat(256), 1)).is_err());
+    }
+
+    #[tokio::test]
+    async fn what_socks_cannot_say_is_not_sent() {
+        let long = "x".repeat(256);
+        let login = Login { user: "me".into(), password: Secret::new(long.as_str()) };
+        for (login, host, why) in
+            [(None, long.as_str(), "host name is too long"), (Some(&login), "hub.x", "1 to 255 bytes")]
+        {
+            let (sent, result) = talk(login, &Endpoint::new(host, 1), b"").await;
+            let Err(Refusal::Failed(said)) = result else { panic!("{result:?}") };
+            assert!(said.contains(why) && sent.is_empty(), "{said} {sent:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_follows_the_answer_belongs_to_the_connection() {
+        let (ours, mut proxy) = tokio::io::duplex(4096);
+        proxy.write_all(b"\x05\x00\x05\x00\x00\x03\x01x\x00\x50early").await.unwrap();
+        let mut connection = connect(ours, None, &Endpoint::new("hub.x", 443)).await.unwrap();
+        let mut early = [0; 5];
+        connection.read_exact(&mut early).await.unwrap();
+        assert_eq!(&early, b"early");
     }
 
     proptest! {
@@ -202,10 +164,10 @@ mod tests {
         fn no_answer_panics(answers in proptest::collection::vec(any::<u8>(), 0..64)) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             runtime.block_on(async {
-                let (mut ours, mut proxy) = tokio::io::duplex(4096);
+                let (ours, mut proxy) = tokio::io::duplex(4096);
                 proxy.write_all(&answers).await.unwrap();
                 proxy.shutdown().await.unwrap();
-                let _ = connect(&mut ours, None, &Endpoint::new("h", 1)).await;
+                let _ = connect(ours, None, &Endpoint::new("h", 1)).await;
             });
         }
     }

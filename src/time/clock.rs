@@ -1,4 +1,4 @@
-//! Time as the wire and the log write it: always UTC, without a library for calendars.
+//! Time as the wire and the log write it: always UTC.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,6 +7,9 @@ use rustls::time_provider::TimeProvider;
 
 /// 2026-11-01, a time that is over: a clock that is before it is wrong.
 const PAST: Duration = Duration::from_secs(1_793_491_200);
+
+/// 9999-12-31T23:59:59Z, since 1970.
+const LAST: Duration = Duration::from_secs(253_402_300_799);
 
 /// This computer's clock for TLS, whose own panics before 1970.
 #[derive(Debug)]
@@ -23,17 +26,6 @@ pub fn is_past(time: UnixTime) -> bool {
     time < UnixTime::since_unix_epoch(PAST)
 }
 
-/// A moment's calendar fields, UTC.
-struct Calendar {
-    year: u64,
-    month: u64,
-    day: u64,
-    hour: u64,
-    minute: u64,
-    second: u64,
-    millis: u32,
-}
-
 /// A point in time: whole seconds since 1970, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixSeconds(pub u64);
@@ -47,49 +39,25 @@ fn since_epoch(time: SystemTime) -> Duration {
     time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-fn calendar(time: SystemTime) -> Calendar {
-    let since = since_epoch(time);
-    let seconds = since.as_secs();
-    // Howard Hinnant's civil_from_days: years begin in March, so that the leap day comes last.
-    let days = seconds / 86_400 + 719_468;
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    Calendar {
-        year: year_of_era + era * 400 + u64::from(month <= 2),
-        month,
-        day: day_of_year - (153 * shifted + 2) / 5 + 1,
-        hour: seconds / 3600 % 24,
-        minute: seconds / 60 % 60,
-        second: seconds % 60,
-        millis: since.subsec_millis(),
-    }
+/// The nearest time that has a year of four digits from 1970 on: with others, the formatters panic.
+fn in_calendar(time: SystemTime) -> SystemTime {
+    UNIX_EPOCH + since_epoch(time).min(LAST)
 }
 
 /// `2022-06-14T08:24:33.800Z`.
 pub fn iso8601(time: SystemTime) -> String {
-    let Calendar { year, month, day, hour, minute, second, millis } = calendar(time);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    humantime::format_rfc3339_millis(in_calendar(time)).to_string()
 }
 
-/// `Tue, 14 Jun 2022 08:24:33 GMT`, as HTTP's Date header has it (RFC 9110, 5.6.7).
+/// `Tue, 14 Jun 2022 08:24:33 GMT`, as in HTTP's Date header (RFC 9110, 5.6.7).
 pub fn http_date(time: SystemTime) -> String {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let weekday = DAYS[(since_epoch(time).as_secs() / 86_400 % 7) as usize];
-    let Calendar { year, month, day, hour, minute, second, .. } = calendar(time);
-    let month = MONTHS.iter().zip(1..).find(|(_, number)| *number == month).map_or("", |(name, _)| name);
-    format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+    httpdate::fmt_http_date(in_calendar(time))
 }
 
-/// `06/14/2022 08:24:33`, as the hub's tracking ids have it [I].
+/// `06/14/2022 08:24:33`, as the hub's tracking ids have it \[I].
 pub fn us_date(time: SystemTime) -> String {
-    let Calendar { year, month, day, hour, minute, second, .. } = calendar(time);
-    format!("{month:02}/{day:02}/{year:04} {hour:02}:{minute:02}:{second:02}")
+    let time = iso8601(time);
+    format!("{}/{}/{} {}", &time[5..7], &time[8..10], &time[..4], &time[11..19])
 }
 
 #[cfg(test)]
@@ -109,6 +77,9 @@ mod tests {
         assert_eq!(iso8601(at(4_102_444_799)), "2099-12-31T23:59:59.000Z");
         assert_eq!(iso8601(UNIX_EPOCH + PAST), "2026-11-01T00:00:00.000Z");
         assert_eq!(http_date(UNIX_EPOCH - Duration::from_secs(9)), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(iso8601(UNIX_EPOCH - Duration::from_secs(9)), "1970-01-01T00:00:00.000Z");
+        assert_eq!(iso8601(UNIX_EPOCH + LAST * 2), "9999-12-31T23:59:59.000Z");
+        assert_eq!(http_date(UNIX_EPOCH + LAST * 2), "Fri, 31 Dec 9999 23:59:59 GMT");
         assert!(!is_past(Clock.current_time().unwrap()));
     }
 }

@@ -19,7 +19,17 @@ class Chain:
     def __init__(self, directory: Path, far: Far) -> None:
         self.directory = directory
         self.environment = dict(os.environ, HOME=str(directory), XDG_STATE_HOME=str(directory))
-        self.hub = self.start("emulator", "--dir", directory / "hub", "--listen", "127.0.0.1:0", "--mqtt-listen", "127.0.0.1:0", "--device", "dev")
+        self.hub = self.start(
+            "emulator",
+            "--dir",
+            directory / "hub",
+            "--listen",
+            "127.0.0.1:0",
+            "--mqtt-listen",
+            "127.0.0.1:0",
+            "--device",
+            "dev",
+        )
         until("ready", self.hub.stdout)
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
@@ -42,12 +52,16 @@ class Chain:
         until("in service", self.agent.stderr)
 
     def start(self, *args: object, **options: object) -> subprocess.Popen:
-        return subprocess.Popen([BINARY, *args], stdout=subprocess.PIPE, text=True, env=self.environment, **options)
+        return subprocess.Popen(
+            [BINARY, *args], stdout=subprocess.PIPE, text=True, env=self.environment, **options
+        )
 
     def helper(self, mode: str) -> Run:
         command = [BINARY, "--config", self.directory / "hub/profiles.toml", "--stream", "far", "dev"]
         began = time.perf_counter()
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=self.environment)
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=self.environment
+        )
         process.stdin.write(f"{mode}\n".encode())
         return Run(process, began)
 
@@ -71,7 +85,11 @@ class Chain:
         for thread in threads:
             thread.join()
         took = time.perf_counter() - began
-        figures = {"quiet KiB": quiet, "peak KiB": self.memory("VmHWM"), "echo MB/s": count * size / took / 1e6}
+        figures = {
+            "quiet KiB": quiet,
+            "peak KiB": self.memory("VmHWM"),
+            "echo MB/s": count * size / took / 1e6,
+        }
         for run in runs:
             run.finish()
         return figures
@@ -91,7 +109,11 @@ class Chain:
         cpu, _ = run.finish()
         scale = (1 << 30) / size
         way = "up" if mode == "sink" else "down"
-        return {f"{way} MB/s": size / took / 1e6, f"{way} helper s/GiB": cpu * scale, f"{way} agent s/GiB": agent * scale}
+        return {
+            f"{way} MB/s": size / took / 1e6,
+            f"{way} helper s/GiB": cpu * scale,
+            f"{way} agent s/GiB": agent * scale,
+        }
 
     def cpu(self) -> float:
         fields = Path(f"/proc/{self.agent.pid}/stat").read_text().rsplit(") ", 1)[1].split()
@@ -100,7 +122,12 @@ class Chain:
     def ssh(self, host: str, *command: str) -> float:
         """Milliseconds of `ssh HOST COMMAND`."""
         began = time.perf_counter()
-        subprocess.run(["ssh", "-F", self.directory / "ssh_config", host, *command], check=True, env=self.environment, stdin=subprocess.DEVNULL)
+        subprocess.run(
+            ["ssh", "-F", self.directory / "ssh_config", host, *command],
+            check=True,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+        )
         return (time.perf_counter() - began) * 1e3
 
     def scp(self, host: str, size: int) -> dict[str, float]:
@@ -111,9 +138,16 @@ class Chain:
                 for _ in range(size // MIB):
                     file.write(os.urandom(MIB))
         figures = {}
-        for way, source, target in (("up", here, f"{host}:{there}"), ("down", f"{host}:{there}", self.directory / "back")):
+        for way, source, target in (
+            ("up", here, f"{host}:{there}"),
+            ("down", f"{host}:{there}", self.directory / "back"),
+        ):
             began = time.perf_counter()
-            subprocess.run(["scp", "-q", "-F", self.directory / "ssh_config", source, target], check=True, env=self.environment)
+            subprocess.run(
+                ["scp", "-q", "-F", self.directory / "ssh_config", source, target],
+                check=True,
+                env=self.environment,
+            )
             figures[f"scp {way} MB/s"] = size / (time.perf_counter() - began) / 1e6
         return figures
 

@@ -21,7 +21,9 @@ class Far:
 
     def start(self) -> subprocess.Popen:
         server = ROOT / "target/release/examples/bench-server"
-        process = subprocess.Popen([server, self.directory], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [server, self.directory], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         self.ports = dict(pair.split("=") for pair in process.stdout.readline().split())
         return process
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Measures a keystroke in a second session while the first one transfers, over a line of 20 Mbit/s and 40 ms.
 
-Both sessions share one ssh connection (ControlMaster): once without a helper, once through iotstream. For uploads the line
-is between the user and the hub, for downloads between the hub and the device, so that the sender is ours each time. It
-takes root, iproute2 and ethtool: two network namespaces, and a line between them that this program plays.
+Both sessions share one ssh connection (ControlMaster): once without a helper, once through iotstream. For uploads the
+line is between the user and the hub, for downloads between the hub and the device, so that the sender is ours each
+time. It takes root, iproute2 and ethtool: two network namespaces, and a line between them that this program plays.
 """
 
 import argparse
@@ -102,8 +102,20 @@ class Site:
         self.start("far", "listening on 127.0.0.1", *server)
         address = FAR if hub == "far" else NEAR
         self.start(
-            hub, "ready", BINARY, "emulator", "--dir", directory / "hub", "--listen", f"{address}:8443",
-            "--mqtt-listen", f"{address}:8883", "--hostname", address, "--device", "dev",
+            hub,
+            "ready",
+            BINARY,
+            "emulator",
+            "--dir",
+            directory / "hub",
+            "--listen",
+            f"{address}:8443",
+            "--mqtt-listen",
+            f"{address}:8883",
+            "--hostname",
+            address,
+            "--device",
+            "dev",
         )
         for name in ("profiles.toml", "devices/dev.conn"):
             file = directory / "hub" / name
@@ -119,7 +131,8 @@ class Site:
             directory,
             f"  ControlPath {directory}/%n\n  ControlMaster auto\n  ControlPersist yes\n",
             "".join(
-                f"Match host {stream}\n  ProxyCommand {BINARY} --config {directory}/hub/profiles.toml --stream {stream} dev\n"
+                f"Match host {stream}\n"
+                f"  ProxyCommand {BINARY} --config {directory}/hub/profiles.toml --stream {stream} dev\n"
                 for stream in ("ssh", "sshd-i")
             )
             + f"Match host direct\n  HostName {FAR}\n",
@@ -127,14 +140,21 @@ class Site:
 
     def start(self, side: str, ready: str, *command: object) -> None:
         process = subprocess.Popen(
-            [*self.line.within(side), *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self.environment
+            [*self.line.within(side), *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=self.environment,
         )
         self.processes.append(process)
         until(ready, process.stdout)
 
     def ssh(self, *args: str, **options: object) -> subprocess.Popen:
         return subprocess.Popen(
-            [*self.line.within("near"), "ssh", "-F", self.directory / "ssh_config", *args], env=self.environment, bufsize=0, **options
+            [*self.line.within("near"), "ssh", "-F", self.directory / "ssh_config", *args],
+            env=self.environment,
+            bufsize=0,
+            **options,
         )
 
     def measure(self, host: str, way: str, size: int) -> dict[str, float]:
@@ -154,8 +174,10 @@ class Site:
             transfer = self.ssh(host, f"head -c {size} >/dev/null", stdin=subprocess.PIPE)
             feeder = threading.Thread(target=feed, args=(transfer, size))
         else:
-            transfer = self.ssh(host, f"head -c {size} /dev/zero", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-            feeder = threading.Thread(target=lambda: shutil.copyfileobj(transfer.stdout, open(os.devnull, "wb")))
+            transfer = self.ssh(
+                host, f"head -c {size} /dev/zero", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+            )
+            feeder = threading.Thread(target=discard, args=(transfer,))
         feeder.start()
         # The beginning is TCP's own business.
         time.sleep(3)
@@ -167,7 +189,11 @@ class Site:
         typist.stdin.close()
         typist.wait()
         # The last one may have found the line free again.
-        return {"idle p50": statistics.median(idle), f"{way} p50": statistics.median(busy[:-1]), f"{way} Mbit/s": size * 8 / took / 1e6}
+        return {
+            "idle p50": statistics.median(idle),
+            f"{way} p50": statistics.median(busy[:-1]),
+            f"{way} Mbit/s": size * 8 / took / 1e6,
+        }
 
     def close(self) -> None:
         for host in HOSTS.values():
@@ -185,18 +211,37 @@ def feed(transfer: subprocess.Popen, size: int) -> None:
         transfer.stdin.close()
 
 
+def discard(transfer: subprocess.Popen) -> None:
+    with open(os.devnull, "wb") as sink:
+        shutil.copyfileobj(transfer.stdout, sink)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size", type=int, default=40, help="MB to transfer each way")
-    parser.add_argument("--queue", type=int, default=100, help="KB that wait at the line at most: a round trip's worth is 100")
+    parser.add_argument(
+        "--queue", type=int, default=100, help="KB that wait at the line at most: a round trip's worth is 100"
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    missing = [tool for tool in ("ip", "ethtool", "ssh", "sshd") if not shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")]
+    missing = [
+        tool
+        for tool in ("ip", "ethtool", "ssh", "sshd")
+        if not shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    ]
     if missing or os.geteuid() != 0:
-        reason = f"{', '.join(missing)} not found: apt-get install iproute2 ethtool openssh-client openssh-server" if missing else "it takes root"
+        reason = (
+            f"{', '.join(missing)} not found: apt-get install iproute2 ethtool openssh-client openssh-server"
+            if missing
+            else "it takes root"
+        )
         sys.exit(f"{parser.prog}: {reason}")
-    subprocess.run(["cargo", "build", "--release", "--locked", "--bin", "iotstream", "--example", "bench-server"], cwd=ROOT, check=True)
+    subprocess.run(
+        ["cargo", "build", "--release", "--locked", "--bin", "iotstream", "--example", "bench-server"],
+        cwd=ROOT,
+        check=True,
+    )
     samples: dict[str, dict[str, list[float]]] = {}
     line = Line(megabits=20, delay=0.04, queue=options.queue * 1000)
     with tempfile.TemporaryDirectory() as directory:
@@ -210,7 +255,10 @@ def main() -> None:
                 site.close()
         finally:
             line.close()
-    medians = {name: {figure: statistics.median(values) for figure, values in figures.items()} for name, figures in samples.items()}
+    medians = {
+        name: {figure: statistics.median(values) for figure, values in figures.items()}
+        for name, figures in samples.items()
+    }
     if options.json:
         json.dump(medians, sys.stdout, indent=2)
         print()

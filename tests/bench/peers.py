@@ -30,18 +30,51 @@ def peers() -> list[Peer]:
     ours = Peer(
         "iotstream",
         "wss",
-        lambda far, port, mode: [BINARY, "--config", far.profiles(port), "--stream", mode.replace("/", "."), "bench"],
+        lambda far, port, mode: [
+            BINARY,
+            "--config",
+            far.profiles(port),
+            "--stream",
+            mode.replace("/", "."),
+            "bench",
+        ],
         False,
     )
     others = [
-        Peer("websocat", "wss", lambda far, port, mode: ["websocat", "-b", "-B", "65536", f"wss://localhost:{port}/{mode}"], False),
+        Peer(
+            "websocat",
+            "wss",
+            lambda far, port, mode: ["websocat", "-b", "-B", "65536", f"wss://localhost:{port}/{mode}"],
+            False,
+        ),
         Peer(
             "proxytunnel",
             "tls",
-            lambda far, port, mode: ["proxytunnel", "-q", "-E", "-C", far.directory / "ca.pem", "-p", f"localhost:{port}", "-d", "far:1"],
+            lambda far, port, mode: [
+                "proxytunnel",
+                "-q",
+                "-E",
+                "-C",
+                far.directory / "ca.pem",
+                "-p",
+                f"localhost:{port}",
+                "-d",
+                "far:1",
+            ],
             True,
         ),
-        Peer("socat", "tls", lambda far, port, mode: ["socat", "-b", "65536", "-", f"OPENSSL:localhost:{port},cafile={far.directory}/ca.pem"], True),
+        Peer(
+            "socat",
+            "tls",
+            lambda far, port, mode: [
+                "socat",
+                "-b",
+                "65536",
+                "-",
+                f"OPENSSL:localhost:{port},cafile={far.directory}/ca.pem",
+            ],
+            True,
+        ),
         Peer("nc", "tcp", lambda far, port, mode: ["nc", "-N", "127.0.0.1", port], True),
     ]
     return [ours] + [peer for peer in others if shutil.which(peer.name)]
@@ -89,10 +122,14 @@ class Run:
 
 
 def start(peer: Peer, far: Far, mode: str, port: str = "") -> Run:
-    environment = dict(os.environ, SSL_CERT_FILE=str(far.directory / "ca.pem"), XDG_STATE_HOME=str(far.directory))
+    environment = dict(
+        os.environ, SSL_CERT_FILE=str(far.directory / "ca.pem"), XDG_STATE_HOME=str(far.directory)
+    )
     command = peer.command(far, port or far.ports[peer.port], mode)
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=environment
+    )
     if peer.plain:
         process.stdin.write(f"{mode}\n".encode())
     return Run(process, began)

@@ -35,14 +35,21 @@ class Samples:
 
     def medians(self) -> dict:
         return {
-            section: {name: {figure: statistics.median(values) for figure, values in figures.items()} for name, figures in of.items()}
+            section: {
+                name: {figure: statistics.median(values) for figure, values in figures.items()}
+                for name, figures in of.items()
+            }
             for section, of in self.all.items()
         }
 
 
 def bridge(samples: Samples, far: Far, chosen: list, options: argparse.Namespace) -> None:
     samples.note("bridge", "direct", peers.direct(far, options.keys))
-    for measure, amount in ((peers.keystroke, options.keys), (peers.bulk_up, options.size * MIB), (peers.bulk_down, options.size * MIB)):
+    for measure, amount in (
+        (peers.keystroke, options.keys),
+        (peers.bulk_up, options.size * MIB),
+        (peers.bulk_down, options.size * MIB),
+    ):
         for peer in chosen:
             samples.note("bridge", peer.name, measure(peer, far, amount))
 
@@ -80,13 +87,19 @@ def show(medians: dict) -> None:
         widths = [max(len(figure), 9) + 2 for figure in figures]
         print(" " * width + "".join(f"{figure:>{size}}" for figure, size in zip(figures, widths)))
         for name, values in of.items():
-            cells = (f"{values[figure]:.{2 if values[figure] < 100 else 0}f}" if figure in values else "–" for figure in figures)
+            cells = (
+                f"{values[figure]:.{2 if values[figure] < 100 else 0}f}" if figure in values else "–"
+                for figure in figures
+            )
             print(f"{name:{width}}" + "".join(f"{cell:>{size}}" for cell, size in zip(cells, widths)))
         if ours and len(of) > 1:
             print("iotstream's, as a multiple of")
             for name, values in of.items():
                 if name != "iotstream":
-                    cells = (f"{ours[figure] / values[figure]:.2f}" if figure in values and figure in ours else "–" for figure in figures)
+                    cells = (
+                        f"{ours[figure] / values[figure]:.2f}" if figure in values and figure in ours else "–"
+                        for figure in figures
+                    )
                     print(f"{name:{width}}" + "".join(f"{cell:>{size}}" for cell, size in zip(cells, widths)))
 
 
@@ -101,7 +114,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     sections = options.sections.split(",")
-    subprocess.run(["cargo", "build", "--release", "--locked", "--bin", "iotstream", "--example", "bench-server"], cwd=ROOT, check=True)
+    subprocess.run(
+        ["cargo", "build", "--release", "--locked", "--bin", "iotstream", "--example", "bench-server"],
+        cwd=ROOT,
+        check=True,
+    )
     samples = Samples()
     chosen = [peer for peer in peers.peers() if not options.only or peer.name in options.only.split(",")]
     with tempfile.TemporaryDirectory() as directory:

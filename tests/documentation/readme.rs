@@ -70,7 +70,8 @@ fn rows(title: &str) -> Vec<Vec<(String, Vec<String>)>> {
     rows
 }
 
-const MESSAGES: &str = include_str!("../snapshots/errors.txt");
+const MESSAGES: &str =
+    concat!(include_str!("../snapshots/errors.txt"), include_str!("../snapshots/iothub-errors.txt"));
 
 #[test]
 fn the_troubleshooting_table_has_exactly_the_steps_of_check() {

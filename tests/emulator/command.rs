@@ -39,7 +39,7 @@ fn start_errors_name_their_cause() {
     for (arguments, status, text) in [
         (&["--listen", &taken][..], 74, "listening on 127.0.0.1:"),
         (&["--listen", "127.0.0.1:0", "--inject", "x=1"], 2, "there are latency="),
-        (&["--listen", "127.0.0.1:0", "--device", "a b"], 2, "--device 'a b'"),
+        (&["--listen", "127.0.0.1:0", "--device", "a b"], 2, "device 'a b'"),
         (&["--listen", "127.0.0.1:0", "--device", "a;b"], 78, "';'"),
         (&["--listen", "127.0.0.1:0", "--hostname", "a:1"], 2, "'a:1'"),
     ] {

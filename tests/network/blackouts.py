@@ -68,7 +68,12 @@ def blackout(directory: Path, seconds: int, which: str, times: int = 1) -> None:
 
 
 def while_idle(
-    directory: Path, seconds: int, which: str, before: float = 0, options: Iterable[str] = (), settings: str = ""
+    directory: Path,
+    seconds: int,
+    which: str,
+    before: float = 0,
+    options: Iterable[str] = (),
+    settings: str = "",
 ) -> None:
     """A blackout in which nobody says anything, `before` seconds after the last line."""
     with Site(directory, echo, settings) as site:
@@ -150,7 +155,9 @@ CASES = {
     for seconds, which in itertools.product((60, 45, 30, 20, 10), LEGS)
 }
 CASES["keepalive-0-user"] = partial(while_idle, seconds=125, which="user", options=("--keepalive", "0"))
-CASES["keepalive-0-device"] = partial(while_idle, seconds=125, which="device", settings='stream-keepalive = "0"')
+CASES["keepalive-0-device"] = partial(
+    while_idle, seconds=125, which="device", settings='stream-keepalive = "0"'
+)
 for which in LEGS:
     CASES[f"blackout-60-{which}-idle"] = partial(while_idle, seconds=60, which=which)
     # The ping is lost early in the blackout, and TCP repeats it ever more rarely.

@@ -32,7 +32,9 @@ def stalled(*helpers: Helper) -> None:
 
 def dead(directory: Path, which: str, traffic: str, keepalive: str, least: float, most: float) -> None:
     """A leg drops every packet for good: the end on it notices in time, and not too early."""
-    serve = {"idle": echo, "up": discard, "down": source, "stalled-up": stall, "stalled-down": source}[traffic]
+    serve = {"idle": echo, "up": discard, "down": source, "stalled-up": stall, "stalled-down": source}[
+        traffic
+    ]
     settings = f'stream-keepalive = "{keepalive}"' if keepalive and which == "device" else ""
     options = ["--keepalive", keepalive] if keepalive and which == "user" else []
     with Site(directory, serve, settings) as site:

@@ -34,7 +34,9 @@ class Intake(threading.Thread):
         """Waits for the end; what was read has to be `data`."""
         self.join(seconds)
         if self.is_alive() or self.count != len(data):
-            raise Failure(f"{self.count} of {len(data)} bytes arrived{', and no end' if self.is_alive() else ''}")
+            raise Failure(
+                f"{self.count} of {len(data)} bytes arrived{', and no end' if self.is_alive() else ''}"
+            )
         if self.digest.digest() != hashlib.sha256(data).digest():
             raise Failure("other bytes arrived than were sent")
 

@@ -58,7 +58,10 @@ class Leg:
         ]
         (_, near, _, near_mac), (_, far, _, far_mac) = self.ends
         where = f"/proc/{os.getpid()}/fd/{party}"
-        ip(hub, f"link add {near} address {near_mac} type veth peer name {far} address {far_mac} netns {where}")
+        ip(
+            hub,
+            f"link add {near} address {near_mac} type veth peer name {far} address {far_mac} netns {where}",
+        )
         for network, device, address, _ in self.ends:
             ip(network, f"addr add {address}/24 dev {device}")
             ip(network, f"link set {device} up")
@@ -69,7 +72,7 @@ class Leg:
         self.send_to([mac for _, _, _, mac in reversed(self.ends)])
 
     def drop(self) -> None:
-        """Drops every packet silently: each is addressed to a MAC that nobody has, so TCP sees no error and no lost carrier."""
+        """Drops every packet: each is addressed to a MAC that nobody has. TCP sees no error and no lost carrier."""
         self.send_to([self.NOBODY, self.NOBODY])
 
     def send_to(self, macs: list[str]) -> None:

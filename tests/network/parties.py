@@ -95,18 +95,39 @@ class Site:
         self.audit_log = self.directory / "audit.log"
         names = [leg.hub_address for leg in (self.user_leg, self.device_leg)]
         self.start(
-            hub, "hub", "ready",
-            ["emulator", "-v", "--dir", self.directory / "hub", "--listen", "0.0.0.0:8443", "--mqtt-listen", "0.0.0.0:8883",
-             *(f"--hostname={name}" for name in names), "--device", "dev-1"],
+            hub,
+            "hub",
+            "ready",
+            [
+                "emulator",
+                "-v",
+                "--dir",
+                self.directory / "hub",
+                "--listen",
+                "0.0.0.0:8443",
+                "--mqtt-listen",
+                "0.0.0.0:8883",
+                *(f"--hostname={name}" for name in names),
+                "--device",
+                "dev-1",
+            ],
         )
-        self.profiles, self.service_string = self.directory / "hub/profiles.toml", self.directory / "hub/service.conn"
+        self.profiles, self.service_string = (
+            self.directory / "hub/profiles.toml",
+            self.directory / "hub/service.conn",
+        )
         self.ca_file = self.directory / "hub/ca.pem"
         device_string = self.directory / "hub/devices/dev-1.conn"
-        for file, name in ((self.profiles, names[0]), (self.service_string, names[0]), (device_string, names[1])):
+        for file, name in (
+            (self.profiles, names[0]),
+            (self.service_string, names[0]),
+            (device_string, names[1]),
+        ):
             file.write_text(re.sub(r"HostName=[^:;]+", f"HostName={name}", file.read_text()))
         config = self.directory / "agent.toml"
         config.write_text(
-            f'connection-string-file = "{device_string}"\nca-file = "{self.ca_file}"\naudit-log = "{self.audit_log}"\n{settings}\n'
+            f'connection-string-file = "{device_string}"\nca-file = "{self.ca_file}"\n'
+            f'audit-log = "{self.audit_log}"\n{settings}\n'
             f'[[target]]\nstream = "{self.STREAM}"\n{leads_to}\n'
         )
         self.start(device, "agent", "in service", ["agent", "-v", "--config", config])
@@ -116,10 +137,19 @@ class Site:
         log = self.directory / f"{name}.log"
         with log.open("w") as output:
             process = iotstream(
-                network, arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=self.environment
+                network,
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
             )
         self.processes.append(process)
-        until(lambda: ready in log.read_text() or process.poll() is not None, START_LIMIT, f"the {name} was not there")
+        until(
+            lambda: ready in log.read_text() or process.poll() is not None,
+            START_LIMIT,
+            f"the {name} was not there",
+        )
         if process.poll() is not None:
             raise Failure(f"the {name} did not start: {' '.join(log.read_text().split())}")
 
@@ -131,7 +161,11 @@ class Site:
     @contextmanager
     def blackout(self, which: str) -> Iterator[None]:
         """Drops every packet of the user's leg, the device's or both."""
-        legs = [leg for name, leg in (("user", self.user_leg), ("device", self.device_leg)) if which in (name, "both")]
+        legs = [
+            leg
+            for name, leg in (("user", self.user_leg), ("device", self.device_leg))
+            if which in (name, "both")
+        ]
         for leg in legs:
             leg.drop()
         try:
@@ -147,7 +181,9 @@ class Site:
 
     def ended(self, count: int, seconds: float) -> float:
         """Waits until the agent has ended `count` streams; returns how long that took."""
-        return until(lambda: len(self.ends()) >= count, seconds, f"{count} streams have not ended on the device")
+        return until(
+            lambda: len(self.ends()) >= count, seconds, f"{count} streams have not ended on the device"
+        )
 
     def close(self) -> None:
         for process in reversed(self.processes):
@@ -174,8 +210,22 @@ class Helper:
         self.log = site.directory / f"helper-{len(site.processes)}.log"
         self.process = iotstream(
             site.user_network,
-            ["--config", site.profiles, "--log-file", self.log, "--stream", site.STREAM, *options, "--", "dev-1"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=site.environment, bufsize=0,
+            [
+                "--config",
+                site.profiles,
+                "--log-file",
+                self.log,
+                "--stream",
+                site.STREAM,
+                *options,
+                "--",
+                "dev-1",
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=site.environment,
+            bufsize=0,
         )
         self.output = self.process.stdout.read
         self.since, self.fed = time.monotonic(), 0

@@ -26,7 +26,9 @@ class Service:
         mac = hmac.digest(base64.b64decode(fields["SharedAccessKey"]), f"{host}\n{expiry}".encode(), "sha256")
         signature = quote(base64.b64encode(mac), safe="")
         self.authority = fields["HostName"]
-        self.token = f"SharedAccessSignature sr={host}&sig={signature}&se={expiry}&skn={fields['SharedAccessKeyName']}"
+        self.token = (
+            f"SharedAccessSignature sr={host}&sig={signature}&se={expiry}&skn={fields['SharedAccessKeyName']}"
+        )
 
     def dial(self, authority: str) -> http.client.HTTPSConnection:
         connection = http.client.HTTPSConnection(authority, context=self.trust, timeout=30)
@@ -42,7 +44,10 @@ class Service:
         answer = connection.getresponse()
         if answer.headers["iothub-streaming-is-accepted"] != "True":
             raise Failure(f"the stream was not accepted: {answer.status} {answer.read()!r}")
-        self.url, self.gateway_token = answer.headers["iothub-streaming-url"], answer.headers["iothub-streaming-auth-token"]
+        self.url, self.gateway_token = (
+            answer.headers["iothub-streaming-url"],
+            answer.headers["iothub-streaming-auth-token"],
+        )
         connection.close()
 
     def join(self) -> None:
@@ -86,7 +91,9 @@ class Service:
             payload = self.incoming.read(length)
             if opcode == CLOSE:
                 if payload[:2] not in (b"", struct.pack("!H", 1000)):
-                    raise Failure(f"the gateway closed with {int.from_bytes(payload[:2])} {payload[2:].decode()}")
+                    raise Failure(
+                        f"the gateway closed with {int.from_bytes(payload[:2])} {payload[2:].decode()}"
+                    )
                 return
             if opcode == PING:
                 self.send(payload, PONG)

@@ -139,10 +139,18 @@ CASES = {
     "silent-answer": partial(slow_answer, size=4, before=0, silence=40, duration=0),
     "silent-command": slow_command,
     "keepalive-4s-trickling-target": trickling_target,
-    "keepalive-4s-slow-target": partial(slow_target, size=60_000_000, sleep=12, options=("--keepalive", "4s")),
-    "keepalive-4s-slow-target-small": partial(slow_target, size=2_000_000, sleep=30, options=("--keepalive", "4s")),
-    "keepalive-4s-slow-user": partial(slow_user, size=60_000_000, sleep=12, settings='stream-keepalive = "4s"'),
-    "keepalive-4s-slow-user-small": partial(slow_user, size=2_000_000, sleep=30, settings='stream-keepalive = "4s"'),
+    "keepalive-4s-slow-target": partial(
+        slow_target, size=60_000_000, sleep=12, options=("--keepalive", "4s")
+    ),
+    "keepalive-4s-slow-target-small": partial(
+        slow_target, size=2_000_000, sleep=30, options=("--keepalive", "4s")
+    ),
+    "keepalive-4s-slow-user": partial(
+        slow_user, size=60_000_000, sleep=12, settings='stream-keepalive = "4s"'
+    ),
+    "keepalive-4s-slow-user-small": partial(
+        slow_user, size=2_000_000, sleep=30, settings='stream-keepalive = "4s"'
+    ),
     "device-speaks-first-late-join": partial(late_join, size=8),
     "device-speaks-first-late-join-large": partial(late_join, size=4 * MIB),
 }

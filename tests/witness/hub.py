@@ -168,7 +168,7 @@ class Hub:
                 self.violation(breach)
             except (OSError, EOFError, TimeoutError, asyncio.CancelledError):
                 pass  # the caller has gone, or was replaced
-            except Exception as error:  # noqa: BLE001 - a fault of this hub must not pass for agreement
+            except Exception as error:  # a fault of this hub must not pass for agreement
                 self.violation(f"hub.py failed: {error!r}")
                 raise
             finally:

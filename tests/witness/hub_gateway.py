@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from websockets.exceptions import ConnectionClosed, InvalidState
@@ -91,10 +92,9 @@ async def relay(seat: Seat, socket: WebSocket, manner: Manner, violation: Callab
         return
     # This side went first: a close frame is passed on, a vanished peer is told as it was seen told once [I].
     end = End(1000, "") if socket.closed_by_peer else End(1011, "WS disconnected")
-    try:
+    # The other side may never have come, or be gone as well.
+    with suppress(TimeoutError):
         await asyncio.wait_for(seat.outbox.put(end), 30)
-    except TimeoutError:
-        pass  # the other side never came or is gone as well
 
 
 async def receive(outbox: Queue, socket: WebSocket, violation: Callable[[str], None]) -> None:

@@ -200,7 +200,9 @@ async def refusals() -> None:
     for form in ("new", "old", "mixed"):
         async with stage("--error-form", form, devices=("dev-1", "dev-2")) as it:
 
-            async def refused(symbol: str, code: int, *arguments: object, **keywords: object) -> None:
+            async def refused(
+                symbol: str, code: int, *arguments: object, form: str = form, **keywords: object
+            ) -> None:
                 answer = await it.service(*arguments, status=4, **keywords)
                 assert (answer["form"], answer["symbol"]) == (form, symbol), answer
                 assert answer.get("errorCode", code) == code and answer["status"] == code // 1000, answer

@@ -13,7 +13,7 @@ use crate::backend::iothub::proto::Identity;
 use crate::emulator::client_certificate::Thumbprint;
 use crate::emulator::directory::Directory;
 use crate::emulator::faults::Faults;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// An IoT Hub.
 #[derive(Debug)]
@@ -48,26 +48,34 @@ impl Hub {
     /// Registers a device or module that authenticates with a key; one that is registered stays as it is.
     ///
     /// # Errors
-    /// A connection string cannot carry the id, or a file cannot be written.
-    pub(in crate::emulator) fn register(&self, identity: &Identity) -> Result<()> {
-        self.registry.register(identity, self.faults.clock.now())
+    /// The id is invalid, a connection string cannot carry it, or a file cannot be written.
+    pub(in crate::emulator) fn register(&self, id: &str) -> Result<()> {
+        self.registry.register(&identity(id)?, self.faults.clock.now())
     }
 
     /// Registers a device or module that authenticates with the certificate that has this thumbprint.
     ///
     /// # Errors
-    /// A connection string cannot carry the id, or a file cannot be written.
-    pub(in crate::emulator) fn register_certificate(
-        &self,
-        identity: &Identity,
-        thumbprint: Thumbprint,
-    ) -> Result<()> {
+    /// The id is invalid, a connection string cannot carry it, or a file cannot be written.
+    pub(in crate::emulator) fn register_certificate(&self, id: &str, thumbprint: Thumbprint) -> Result<()> {
         let authentication = Authentication::SelfSigned(thumbprint);
-        self.registry.register_certificate(identity, authentication, self.faults.clock.now())
+        self.registry.register_certificate(&identity(id)?, authentication, self.faults.clock.now())
     }
 
     /// Ends streams that a side does not join in time. Runs for ever.
     pub(in crate::emulator) async fn expire_streams(&self) {
         self.streams.expire_regularly().await;
     }
+}
+
+/// Reads `DEVICE` or `DEVICE/MODULE`.
+fn identity(text: &str) -> Result<Identity> {
+    let (device, module) =
+        text.split_once('/').map_or((text, None), |(device, module)| (device, Some(module)));
+    Identity::new(device, module).map_err(|problem| {
+        Error::usage(
+            format!("device '{text}': {problem}"),
+            "an id has letters, digits and -:.+%_#*?!(),=@$' in it; a module is written DEVICE/MODULE",
+        )
+    })
 }
