@@ -1,4 +1,4 @@
-//! The device's side: it decides on the streams that a listener is offered, and connects each to its target.
+//! The device's side: accepts or rejects the streams that a listener offers, and connects each to its target.
 
 mod approval;
 mod audit;
@@ -14,9 +14,9 @@ mod flood;
 mod install;
 mod schema;
 mod serve;
-mod sessions;
 mod stderr_log;
 mod stream;
+mod stream_limits;
 mod target;
 mod traffic;
 
