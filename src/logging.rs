@@ -128,5 +128,13 @@ pub fn record(error: &Error) {
     if let Some(logger) = LOGGER.get() {
         let hint = error.hint().map_or_else(String::new, |hint| format!("; hint: {hint}"));
         logger.write(Level::Error, &format!("error: {error}{hint}"), RELEASED.load(Relaxed));
+        causes(error);
+    }
+}
+
+/// Logs, for -vv, what the errors behind this one say beyond its message.
+pub fn causes(error: &Error) {
+    for cause in error.causes() {
+        log::debug!("cause: {cause}");
     }
 }

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
                 return command::refuse(None, &usage);
             }
             logging::report(&usage);
-            return ExitCode::from(usage.exit() as u8);
+            return usage.exit().into();
         }
     };
     let asked = cli.connection().cloned();
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Err(error) if asked.is_some() => command::refuse(asked.as_ref(), &error),
         Err(error) => {
             logging::report(&error);
-            ExitCode::from(error.exit() as u8)
+            error.exit().into()
         }
     }
 }

@@ -10,7 +10,7 @@ use super::environment::{Facts, PATH};
 use super::install::LOGS;
 use super::target::{Address, Target};
 use crate::check::{Finding, Outcome};
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::net::Network;
 use crate::platform::child::is_executable;
 use crate::platform::private_file::log_exposures;
@@ -62,12 +62,12 @@ fn audit_log(path: &Path) -> Outcome {
 }
 
 async fn reachable(target: &Target, config: &Config) -> Result<String> {
-    let unreachable = |problem: String| Error::Target { target: target.address.to_string(), problem };
+    let unreachable = |problem: Problem| Error::Target { target: target.address.to_string(), problem };
     if let Approve::Command(words) = &target.approve {
-        executable(words).map_err(|problem| unreachable(format!("its approve command: {problem}")))?;
+        executable(words).map_err(|problem| unreachable(format!("its approve command: {problem}").into()))?;
     }
     match &target.address {
-        Address::Command(words) => executable(words).map_err(unreachable)?,
+        Address::Command(words) => executable(words).map_err(|problem| unreachable(problem.into()))?,
         address => {
             let facts = Facts {
                 id: 0,

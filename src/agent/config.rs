@@ -55,13 +55,13 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self> {
         let mut warnings = Vec::new();
         let document = read_document(path, &mut warnings)?;
-        let wrong = |problem: String, hint: &str| Error::File {
+        let wrong = |problem: String, hint: &str| Error::file(path, problem, hint);
+        let named = |stream: &str, problem: String| Error::File {
             path: path.to_owned(),
             line: None,
-            problem,
-            hint: hint.into(),
+            problem: format!("target '{stream}': {problem}").into(),
+            hint: None,
         };
-        let named = |stream: &str, problem: String| wrong(format!("target '{stream}': {problem}"), "");
         let key = document.connection_string_env.as_deref();
         let targets = document.target.into_iter().map(|entry| {
             let stream = entry.stream.clone();
@@ -132,9 +132,8 @@ impl Config {
         let source = Source::File(connection_string_file.to_owned());
         let text = source.read_leniently(Owner::Options, &mut warnings)?;
         let parse = |text: &String| {
-            let wrong = |problem: String| Error::Usage {
-                problem: format!("--target: {problem}"),
-                hint: "write --target ssh=127.0.0.1:22".into(),
+            let wrong = |problem: String| {
+                Error::usage(format!("--target: {problem}"), "write --target ssh=127.0.0.1:22")
             };
             let (stream, address) = text
                 .split_once('=')

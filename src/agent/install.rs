@@ -109,9 +109,7 @@ pub fn unit(program: &Path, config: &Path) -> Result<String> {
     let relative = |file: &PathBuf| directory.join(file);
     // With a command target the service runs as root.
     let runs_as_root = document.target.iter().any(|target| target.command.is_some());
-    let wrong = |path: &Path, problem: &str, hint: String| {
-        Err(Error::File { path: path.to_owned(), line: None, problem: problem.into(), hint })
-    };
+    let wrong = |path: &Path, problem: &str, hint: String| Err(Error::file(path, problem, hint));
     if !runs_as_root && document.connection_string.is_some() {
         return wrong(
             config,

@@ -44,7 +44,7 @@ pub(super) struct Shared {
 
 /// Decides on an offer and serves its stream to the end. Connects the target before it accepts and joins the stream, so that
 /// an unreachable target is a rejection. The target's first bytes wait in its socket.
-pub(super) async fn run(offer: Offer, context: StreamContext) {
+pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
     let StreamContext { config, shared, mut stopping } = context;
     let Offer { stream, reply, .. } = offer;
     let (device, service) = (config.listener.device(), config.listener.service());
@@ -54,7 +54,7 @@ pub(super) async fn run(offer: Offer, context: StreamContext) {
         admitted = admit(record.id(), &stream, &config, &shared) => admitted,
         () = reply.withdrawn() => return record.rejected("the offer was withdrawn before the answer"),
     };
-    let (target, _permit, connection) = match admitted {
+    let (target, connection) = match admitted {
         Ok(admitted) => admitted,
         Err(rejection) => {
             record.rejected(&rejection.reason);
@@ -101,9 +101,10 @@ pub(super) async fn run(offer: Offer, context: StreamContext) {
     }
     record.ended(&reason);
     connection.process.end(&stream).await;
+    drop(permit);
 }
 
-/// Checks the limits, asks for approval and connects the target.
+/// Asks for approval and connects the target.
 ///
 /// # Errors
 /// Returns why the stream is rejected.
@@ -112,8 +113,8 @@ async fn admit<'a>(
     stream: &str,
     config: &'a Config,
     shared: &Shared,
-) -> Result<(&'a Target, Permit, Connection), Rejection> {
-    let (target, permit) = permit(stream, config, shared)?;
+) -> Result<(&'a Target, Connection), Rejection> {
+    let target = target(stream, config)?;
     let facts = Facts {
         id,
         stream,
@@ -128,25 +129,24 @@ async fn admit<'a>(
         target.address.connect(&facts).await.map_err(|problem| {
             Rejection::new(Cause::Target, format!("target {}: {problem}", target.address))
         })?;
-    Ok((target, permit, connection))
+    Ok((target, connection))
 }
 
-/// The target of a stream, and a permit if one more stream is within the limits.
+fn target<'a>(stream: &str, config: &'a Config) -> Result<&'a Target, Rejection> {
+    config.target(stream).ok_or_else(|| Rejection::new(Cause::Target, "no target has that name"))
+}
+
+/// The permit that a stream holds to its end, if it has a target and the limits allow one more.
 ///
 /// # Errors
 /// Returns why the stream is rejected at once.
-pub(super) fn permit<'a>(
-    stream: &str,
-    config: &'a Config,
-    shared: &Shared,
-) -> Result<(&'a Target, Permit), Rejection> {
-    let target = config.target(stream);
-    let target = target.ok_or_else(|| Rejection::new(Cause::Target, "no target has that name"))?;
+pub(super) fn permit(stream: &str, config: &Config, shared: &Shared) -> Result<Permit, Rejection> {
+    let target = target(stream, config)?;
     if shared.traffic.is_spent(config.allowance) {
         return Err(Rejection::new(Cause::Limit, "today's bytes are used up (daily-bytes)"));
     }
     let permit = shared.stream_limits.acquire(&target.stream, config.max_sessions, target.max_sessions);
-    Ok((target, permit.map_err(|why| Rejection::new(Cause::Limit, why))?))
+    permit.map_err(|why| Rejection::new(Cause::Limit, why))
 }
 
 /// Resolves when a live stream reaches a limit, with its description.

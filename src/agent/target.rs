@@ -17,6 +17,7 @@ use super::builtin::Builtin;
 use super::command_exit::Process;
 use super::environment::Facts;
 use super::stderr_log::StderrLog;
+use crate::error::Problem;
 use crate::platform::child::{Group, attach_stdio};
 use crate::platform::{AutoTuned, local_socket, tcp};
 
@@ -89,7 +90,7 @@ impl Address {
     ///
     /// # Errors
     /// Why the target cannot be reached, for the log.
-    pub(super) async fn connect(&self, facts: &Facts<'_>) -> Result<Connection, String> {
+    pub(super) async fn connect(&self, facts: &Facts<'_>) -> Result<Connection, Problem> {
         let connecting = async {
             Ok(match self {
                 Self::Tcp(address) => {
@@ -111,8 +112,8 @@ impl Address {
             })
         };
         match timeout(CONNECT_LIMIT, connecting).await {
-            Ok(result) => result.map_err(|error: io::Error| error.to_string()),
-            Err(_elapsed) => Err(format!("no answer in {} s", CONNECT_LIMIT.as_secs())),
+            Ok(result) => result.map_err(|error: io::Error| error.into()),
+            Err(_elapsed) => Err(format!("no answer in {} s", CONNECT_LIMIT.as_secs()).into()),
         }
     }
 }
@@ -219,6 +220,6 @@ mod tests {
         process.end("test").await;
 
         let missing = Address::Command(vec!["/no/such/program".into()]).connect(&facts).await;
-        assert!(missing.is_err_and(|problem| problem.contains("No such file")));
+        assert!(missing.is_err_and(|problem| problem.to_string().contains("No such file")));
     }
 }

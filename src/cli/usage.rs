@@ -36,7 +36,7 @@ pub fn usage_error(error: &clap::Error, program: &Command, words: &[OsString]) -
         Some(tip) => format!("{tip}; `{name} --help` shows all"),
         None => format!("`{name} --help` shows how it is written"),
     };
-    Some(Error::Usage { problem, hint })
+    Some(Error::usage(problem, hint))
 }
 
 /// The variable that sets `argument`, where the error is about it and it is not among the words.

@@ -93,7 +93,7 @@ async fn check(args: &cli::Agent) -> Result<ExitCode> {
     let place = args.connection_string_file.as_deref().unwrap_or(config_path(args));
     let findings = agent::check(&place.display().to_string(), read(args)).await;
     print_findings(&findings, args.json)?;
-    Ok(check::exit(&findings).map_or(ExitCode::SUCCESS, |exit| ExitCode::from(exit as u8)))
+    Ok(check::exit(&findings).map_or(ExitCode::SUCCESS, Into::into))
 }
 
 fn install(args: &cli::Agent) -> Result<ExitCode> {

@@ -62,7 +62,7 @@ pub(super) fn run(args: &cli::Bench) -> Result<ExitCode> {
     };
     let plans = directions.iter().map(plan).collect::<Result<Vec<_>>>()?;
     if !may_begin(args, &plans)? {
-        return Ok(ExitCode::from(Exit::Other as u8));
+        return Ok(Exit::Other.into());
     }
     let runtime = super::runtime()?;
     let code = runtime.block_on(bench(args, &plans));
@@ -88,9 +88,11 @@ fn may_begin(args: &cli::Bench, plans: &[(Direction, Plan)]) -> Result<bool> {
         }
         return Ok(true);
     }
-    prompt::consent(&format!("iotstream: {cost}: go on?"))?.ok_or_else(|| Error::Usage {
-        problem: format!("{cost}, and there is no terminal to ask on"),
-        hint: "with --yes it runs without asking; --size sets how much it transfers".into(),
+    prompt::consent(&format!("iotstream: {cost}: go on?"))?.ok_or_else(|| {
+        Error::usage(
+            format!("{cost}, and there is no terminal to ask on"),
+            "with --yes it runs without asking; --size sets how much it transfers",
+        )
     })
 }
 
@@ -132,7 +134,7 @@ async fn bench(args: &cli::Bench, plans: &[(Direction, Plan)]) -> Result<ExitCod
     if args.json {
         print(&format!("{}\n", json(args, &plans[0].1, &runs)))?;
     }
-    Ok(if ended? { ExitCode::SUCCESS } else { ExitCode::from(Exit::Other as u8) })
+    Ok(if ended? { ExitCode::SUCCESS } else { Exit::Other.into() })
 }
 
 struct Run {

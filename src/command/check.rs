@@ -18,7 +18,7 @@ pub(super) fn run(args: &cli::Check) -> Result<ExitCode> {
     if is_well && !args.json {
         print("all is well\n")?;
     }
-    Ok(exit(&findings).map_or(ExitCode::SUCCESS, |exit| ExitCode::from(exit as u8)))
+    Ok(exit(&findings).map_or(ExitCode::SUCCESS, Into::into))
 }
 
 async fn check(options: &Options) -> Vec<Finding> {

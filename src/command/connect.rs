@@ -26,7 +26,7 @@ pub fn refuse(asked: Option<&cli::Connect>, error: &Error) -> ExitCode {
     let options = asked.map(Options::from);
     let Ok(runtime) = super::runtime() else {
         logging::report(error);
-        return ExitCode::from(error.exit() as u8);
+        return error.exit().into();
     };
     let code = runtime.block_on(connect::refuse(options.as_ref(), error));
     runtime.shutdown_background();

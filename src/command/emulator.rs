@@ -46,25 +46,24 @@ async fn bind(address: SocketAddr) -> Result<TcpListener> {
 
 /// Reads `ID=THUMBPRINT`; the id may contain a `=`.
 fn x509_device(text: &str) -> Result<(String, Thumbprint)> {
-    let wrong = || Error::Usage {
-        problem: format!("--x509-device '{text}' is not ID=THUMBPRINT"),
-        hint: "the thumbprint is a certificate's SHA-256: openssl x509 -in CERT -noout -fingerprint -sha256"
-            .into(),
+    let wrong = || {
+        Error::usage(
+            format!("--x509-device '{text}' is not ID=THUMBPRINT"),
+            "the thumbprint is a certificate's SHA-256: openssl x509 -in CERT -noout -fingerprint -sha256",
+        )
     };
     let (id, thumbprint) = text.rsplit_once('=').ok_or_else(wrong)?;
     Ok((id.to_owned(), Thumbprint::parse(thumbprint).ok_or_else(wrong)?))
 }
 
 fn quota(text: &str) -> Result<Quota> {
-    Quota::parse(text).map_err(|problem| Error::Usage {
-        problem: format!("--quota: {problem}"),
-        hint: "give the service's own quota as 5/s,50".into(),
+    Quota::parse(text).map_err(|problem| {
+        Error::usage(format!("--quota: {problem}"), "give the service's own quota as 5/s,50")
     })
 }
 
 fn faults(text: &str) -> Result<Faults> {
-    Faults::parse(text).map_err(|problem| Error::Usage {
-        problem: format!("--inject: {problem}"),
-        hint: "separate several faults with commas".into(),
+    Faults::parse(text).map_err(|problem| {
+        Error::usage(format!("--inject: {problem}"), "separate several faults with commas")
     })
 }

@@ -9,7 +9,7 @@ use crate::state::last_failure;
 pub(super) fn run() -> Result<ExitCode> {
     let Some(record) = last_failure::last() else {
         log::warn!("no failure is on record");
-        return Ok(ExitCode::from(Exit::Other as u8));
+        return Ok(Exit::Other.into());
     };
     std::io::stdout().write_all(record.as_bytes()).map_err(Error::local_io("stdout"))?;
     Ok(ExitCode::SUCCESS)

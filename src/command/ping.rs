@@ -56,7 +56,7 @@ async fn ping(args: &cli::Ping, plan: &Plan) -> Result<ExitCode> {
         _ => stream.end().await,
     }
     let answered = report.probes.borrow().iter().any(Option::is_some);
-    Ok(if answered { ExitCode::SUCCESS } else { ExitCode::from(Exit::Other as u8) })
+    Ok(if answered { ExitCode::SUCCESS } else { Exit::Other.into() })
 }
 
 /// The output.

@@ -30,7 +30,7 @@ fn path(file: &ProfileFile) -> PathBuf {
 
 fn add(args: &AddProfile) -> Result<()> {
     let AddProfile { name, hosts, ca_file, file } = args;
-    let usage = |problem: String, hint: &str| Error::Usage { problem, hint: hint.into() };
+    let usage = |problem: String, hint: &str| Error::usage(problem, hint);
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if name.is_empty() || name.starts_with('-') || !name.chars().all(allowed) {
         return Err(usage(

@@ -23,15 +23,17 @@ pub(super) fn secret(what: &str, is_complete: impl Fn(&str) -> bool) -> Result<S
     } else {
         read()?
     };
-    let text = content::text(&text).map_err(|problem| Error::Usage {
-        problem: format!("the {what} on stdin: {problem}"),
-        hint: format!("pipe it in, or run the command in a terminal and paste the {what}"),
+    let text = content::text(&text).map_err(|problem| {
+        Error::usage(
+            format!("the {what} on stdin: {problem}"),
+            format!("pipe it in, or run the command in a terminal and paste the {what}"),
+        )
     })?;
     match text.expose().trim_matches(BLANK) {
-        "" => Err(Error::Usage {
-            problem: format!("there is no {what} on stdin"),
-            hint: format!("pipe it in, or run the command in a terminal and paste the {what}"),
-        }),
+        "" => Err(Error::usage(
+            format!("there is no {what} on stdin"),
+            format!("pipe it in, or run the command in a terminal and paste the {what}"),
+        )),
         text => Ok(Secret::new(text)),
     }
 }

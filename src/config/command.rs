@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::CommandLine;
+use crate::error::Problem;
 use crate::platform::private_file::LONGEST;
 use crate::platform::process;
 use crate::secret::Secret;
@@ -26,11 +27,11 @@ impl CommandLine {
     ///
     /// # Errors
     /// Returns how the command failed and the end of its stderr, and never its stdout.
-    pub fn output(&self) -> Result<Secret, String> {
+    pub fn output(&self) -> Result<Secret, Problem> {
         // A separate thread, because the caller may already be inside a runtime.
         let run = || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.map_err(|error| error.to_string())?.block_on(self.run(LIMIT))
+            runtime?.block_on(self.run(LIMIT))
         };
         std::thread::scope(|scope| scope.spawn(run).join())
             .unwrap_or_else(|_| Err("running it is a bug".into()))
@@ -41,7 +42,7 @@ impl CommandLine {
     ///
     /// # Errors
     /// Returns the error of [`Self::output`].
-    pub fn secret(&self) -> Result<Secret, String> {
+    pub fn secret(&self) -> Result<Secret, Problem> {
         let printed = self.output()?;
         let text = printed.expose();
         if text.starts_with(['{', '[']) {
@@ -50,7 +51,7 @@ impl CommandLine {
         Ok(Secret::new(text.lines().next().unwrap_or_default()))
     }
 
-    async fn run(&self, limit: Duration) -> Result<Secret, String> {
+    async fn run(&self, limit: Duration) -> Result<Secret, Problem> {
         let (program, mut command) = match self {
             Self::Words(words) => {
                 let program = words.first().map_or("", String::as_str);
@@ -69,21 +70,24 @@ impl CommandLine {
         }
         // stdin and stdout belong to ssh.
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().map_err(|error| format!("{program} does not start: {error}"))?;
+        let mut child = command
+            .spawn()
+            .map_err(|error| Problem::because(format!("{program} does not start: {error}"), error))?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let all = async { tokio::join!(read(stdout), read(stderr), child.wait()) };
         let Ok((stdout, stderr, status)) = timeout(limit, all).await else {
-            return Err(format!("{program} has not ended after {}", duration::show(limit)));
+            return Err(format!("{program} has not ended after {}", duration::show(limit)).into());
         };
-        let status = status.map_err(|error| format!("{program}: {error}"))?;
+        let status = status.map_err(|error| Problem::because(format!("{program}: {error}"), error))?;
         if !status.success() && stdout.len() as u64 <= LONGEST {
-            return Err(match said(&stderr) {
+            let problem = match said(&stderr) {
                 said if said.is_empty() => format!("{program} failed ({status}) and said nothing"),
                 said => format!("{program} failed ({status}): {said}"),
-            });
+            };
+            return Err(problem.into());
         }
         if stdout.len() as u64 > LONGEST {
-            return Err(format!("{program} prints more than {LONGEST} bytes"));
+            return Err(format!("{program} prints more than {LONGEST} bytes").into());
         }
         let text = content::text(&stdout).map_err(|_| format!("{program} prints no text"))?;
         Ok(Secret::new(text.expose().trim_matches(BLANK)))
@@ -129,13 +133,13 @@ mod tests {
 
     #[test]
     fn errors_contain_stderr_and_never_stdout() {
-        let failure = |line: &str| CommandLine::Shell(line.into()).output().unwrap_err();
+        let failure = |line: &str| CommandLine::Shell(line.into()).output().unwrap_err().to_string();
         let said = failure("echo hunter2; echo no such >&2; echo entry >&2; exit 3");
         assert_eq!(said, "sh failed (exit status: 3): no such; entry");
         assert!(failure("echo hunter2; exit 1").ends_with("said nothing"));
         assert!(failure("printf 'hunter2\\377'") == "sh prints no text");
         assert_eq!(failure("cat /dev/zero"), "sh prints more than 1048576 bytes");
-        let absent = words(&["/nonexistent/pass"]).output().unwrap_err();
+        let absent = words(&["/nonexistent/pass"]).output().unwrap_err().to_string();
         assert!(absent.starts_with("/nonexistent/pass does not start: "), "{absent}");
         assert_eq!(super::said("ä".repeat(500).as_bytes()).chars().count(), SHOWN + 2);
     }
@@ -143,7 +147,7 @@ mod tests {
     #[tokio::test]
     async fn a_hanging_command_times_out() {
         let hang = words(&["sleep", "600"]);
-        let failure = hang.run(Duration::from_millis(50)).await.unwrap_err();
+        let failure = hang.run(Duration::from_millis(50)).await.unwrap_err().to_string();
         assert_eq!(failure, "sleep has not ended after 50ms");
     }
 

@@ -16,7 +16,8 @@ pub fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str, hint: &str) -> R
         let message = error.message().lines().next().unwrap_or_default();
         let (problem, hint) = unknown_key(message).unwrap_or_else(|| (message.to_owned(), hint.to_owned()));
         let line = error.span().map(|span| line_of(text, span.start));
-        Error::File { path: path.to_owned(), line, problem, hint }
+        // toml's error is not kept as the source: it shows the line.
+        Error::File { path: path.to_owned(), line, problem: problem.into(), hint: Some(hint) }
     })
 }
 

@@ -21,16 +21,11 @@ pub(crate) fn network(
     let option = option.filter(|url| !url.trim().is_empty());
     let in_file = in_file.filter(|url| !url.expose().trim().is_empty());
     let proxies = match (option, in_file) {
-        (Some(url), _) => Proxies::all(&Secret::new(url)).map_err(|problem| Error::Usage {
-            problem: format!("--proxy or IOTSTREAM_PROXY: {problem}"),
-            hint: PROXY_FORM.into(),
-        })?,
-        (None, Some(url)) => Proxies::all(url).map_err(|problem| Error::File {
-            path: path.to_owned(),
-            line: None,
-            problem: format!("proxy: {problem}"),
-            hint: PROXY_FORM.into(),
-        })?,
+        (Some(url), _) => Proxies::all(&Secret::new(url))
+            .map_err(|problem| Error::usage(format!("--proxy or IOTSTREAM_PROXY: {problem}"), PROXY_FORM))?,
+        (None, Some(url)) => {
+            Proxies::all(url).map_err(|problem| Error::file(path, format!("proxy: {problem}"), PROXY_FORM))?
+        }
         (None, None) => Proxies::from_environment()?,
     };
     Ok(Network::new(Tls::new(ca_file)?, proxies))

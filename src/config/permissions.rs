@@ -91,10 +91,8 @@ pub fn read_toml<T: DeserializeOwned>(
     hint: &str,
     holds_secret: impl FnOnce(&T) -> bool,
 ) -> Result<Guarded<(Secret, T)>> {
-    let unreadable = |error: io::Error| Error::File {
-        path: path.to_owned(),
-        line: None,
-        hint: match error.kind() {
+    let unreadable = |error: io::Error| {
+        let hint = match error.kind() {
             io::ErrorKind::PermissionDenied => {
                 "it and each directory above it must be readable by you".into()
             }
@@ -102,8 +100,8 @@ pub fn read_toml<T: DeserializeOwned>(
             _ if path.is_symlink() => format!("`ls -l {}` shows where the link leads", quoted(path)),
             io::ErrorKind::NotFound => hint.into(),
             _ => "it must be a text file in UTF-8 or UTF-16".into(),
-        },
-        problem: error.to_string(),
+        };
+        Error::file(path, error, hint)
     };
     let read = private_file::read(path).map_err(unreadable)?;
     let text = content::text(&read.bytes).map_err(|problem| unreadable(io::Error::other(problem)))?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::CommandLine;
 use super::permissions::{Guarded, read_secret};
 use crate::error::Exposure;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::secret::Secret;
 
 /// The variable with the directory of a systemd unit's credentials.
@@ -83,11 +83,7 @@ impl<'a> Source<'a> {
     /// Returns [`Error::Credential`] if the keys name no source, several, or an incomplete one.
     pub fn of<'b>(owner: impl Into<Owner<'b>>, keys: impl Into<Keys<'a>>, directory: &Path) -> Result<Self> {
         let (owner, keys) = (owner.into(), keys.into());
-        let wrong = |problem: &str, hint: &str| Error::Credential {
-            source: owner.to_string(),
-            problem: problem.into(),
-            hint: hint.into(),
-        };
+        let wrong = |problem: &str, hint: &str| Error::credential(owner.to_string(), problem, hint);
         let token = match (keys.hub, keys.token_command) {
             (Some(hub), Some(command)) => Some(Self::Token { hub, command }),
             (None, None) => None,
@@ -189,11 +185,8 @@ impl<'a> Source<'a> {
         owner: Owner<'_>,
         checked: impl FnOnce(Guarded<Secret>, &Path) -> Result<Secret>,
     ) -> Result<Secret> {
-        let unusable = |problem: String| Error::Credential {
-            source: self.describe(owner),
-            problem,
-            hint: match self {
-                Self::Inline(_) => String::new(),
+        let unusable = |problem: Problem| {
+            let hint = match self {
                 Self::Command(_) | Self::Token { .. } => {
                     "run the command in a terminal to see what it does; it gets no stdin here".into()
                 }
@@ -201,7 +194,8 @@ impl<'a> Source<'a> {
                     "LoadCredential= of the service's unit names it".into()
                 }
                 _ => format!("{} names it", self.location(owner)),
-            },
+            };
+            Error::credential(self.describe(owner), problem, hint)
         };
         let path = match self {
             Self::Inline(text) => return Ok((*text).clone()),
@@ -217,9 +211,10 @@ impl<'a> Source<'a> {
             Self::File(path) => path.clone(),
             Self::Credential(name) => {
                 let directory = std::env::var_os(CREDENTIALS_DIRECTORY).ok_or_else(|| {
-                    unusable(format!(
+                    let problem = format!(
                         "{CREDENTIALS_DIRECTORY} is not set, as systemd sets it for a unit with LoadCredential="
-                    ))
+                    );
+                    unusable(problem.into())
                 })?;
                 if Path::new(name).file_name() != Some(name.as_ref()) {
                     return Err(unusable("its name is not a file's".into()));
@@ -227,7 +222,7 @@ impl<'a> Source<'a> {
                 Path::new(&directory).join(name)
             }
         };
-        checked(read_secret(&path).map_err(|error| unusable(error.to_string()))?, &path)
+        checked(read_secret(&path).map_err(|error| unusable(error.into()))?, &path)
     }
 }
 

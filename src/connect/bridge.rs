@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
 
-use super::caller::Caller;
+use super::caller::{Caller, NotingOpening};
 use super::departure::Departure;
 use super::failure::{SSH, before_the_first_byte};
 use crate::backend::Joined;
@@ -40,10 +40,10 @@ impl Stream<'_> {
             reset: true,
         };
         let since = Instant::now();
-        let is_ssh = name == SSH || caller.has_said_ssh();
-        let Caller { input, output, signals, opening, .. } = caller;
+        let Caller { input, output, signals, opening, .. } = &mut *caller;
         let departure = Departure::watch(input, output).map_err(Error::local_io("stdin and stdout"))?;
-        let input = departure.noting_end(Cursor::new(opening.clone()).chain(input));
+        let heard = Cursor::new(opening.clone());
+        let input = departure.noting_end(heard.chain(NotingOpening { input, opening }));
         let signal = OnceLock::new();
         let hangup = async {
             let name = departure.asked(signals, || logging::notice(&stats(since, meter, phases))).await;
@@ -53,6 +53,7 @@ impl Stream<'_> {
         let controls = Controls { hangup, gone: departure.gone() };
         let end = tunnel::bridge((input, output), joined.io, &joined.early, &settings, meter, controls).await;
         log::info!("ended: {end:?}, {} bytes sent, {} received", meter.sent(), meter.received());
+        let is_ssh = name == SSH || caller.has_said_ssh();
         let ended = match end {
             end if let Some(error) = before_the_first_byte(&end, meter.received(), name, is_ssh) => {
                 Err(error)

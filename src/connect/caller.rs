@@ -4,9 +4,11 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::pending;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 
@@ -34,7 +36,7 @@ pub struct Caller {
     pub(super) input: Input,
     pub(super) output: Output,
     pub(super) signals: HelperSignals,
-    /// The bytes read so far.
+    /// The caller's first bytes.
     pub(super) opening: Vec<u8>,
     ended: bool,
     /// An ssh that may hand the session over to a child process.
@@ -162,6 +164,27 @@ impl Caller {
 impl fmt::Debug for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Caller").finish_non_exhaustive()
+    }
+}
+
+/// stdin of an open stream. The first bytes show whether the caller is ssh, and some callers send them only now.
+pub(super) struct NotingOpening<'a> {
+    pub(super) input: &'a mut Input,
+    pub(super) opening: &'a mut Vec<u8>,
+}
+
+impl AsyncRead for NotingOpening<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut *self.input).poll_read(cx, buf))?;
+        if disconnect::is_beginning(self.opening) {
+            self.opening.extend(buf.filled()[before..].iter().take(OPENING));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) async fn tell(
     } else if !matches!(error, Error::Signalled { .. }) {
         caller.close().await;
     }
-    ExitCode::from(error.exit() as u8)
+    error.exit().into()
 }
 
 /// Reports an error before the first attempt: of the options `asked`, or of an invalid command line.
@@ -45,13 +45,13 @@ pub async fn refuse(asked: Option<&Options>, error: &Error) -> ExitCode {
     // A user at a terminal has lost no connection.
     if std::io::stdin().is_terminal() && asked.is_none() {
         logging::report(error);
-        return ExitCode::from(error.exit() as u8);
+        return error.exit().into();
     }
     let host = asked.map(|options| &*options.host);
     let Ok(mut caller) = Caller::take() else {
         last_failure::keep(host, error, &Phases::default());
         logging::report(error);
-        return ExitCode::from(error.exit() as u8);
+        return error.exit().into();
     };
     let in_band = caller.is_ssh(asked.is_some_and(|options| options.stream_asked() == SSH)).await;
     tell(host, error, &Phases::default(), &mut caller, in_band).await

@@ -46,7 +46,7 @@ pub async fn run(
     };
     let opened = tokio::select! {
         opened = opening => opened,
-        exit = caller.gone() => return ExitCode::from(exit as u8),
+        exit = caller.gone() => return exit.into(),
     };
     let ended: Result<Option<Exit>> = match opened {
         Ok((plan, joined)) => {
@@ -68,7 +68,7 @@ pub async fn run(
     let error = match ended {
         Ok(exit) => {
             caller.close().await;
-            return exit.map_or(ExitCode::SUCCESS, |exit| ExitCode::from(exit as u8));
+            return exit.map_or(ExitCode::SUCCESS, Into::into);
         }
         Err(error) => error,
     };

@@ -50,6 +50,7 @@ pub async fn open(plan: &Plan, started: std::time::Instant, phases: &mut Phases)
             return Err(error);
         }
         log::info!("{error}; waiting");
+        logging::causes(&error);
         if !is_noticed && started.elapsed() >= WAIT_NOTICE && std::io::stderr().is_terminal() {
             is_noticed = true;
             let whole = duration::show(patience.whole(&error));

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::platform::private_file::{Access, create_directories, replacement};
 use crate::secret::Secret;
 
@@ -102,13 +102,8 @@ impl Directory {
     }
 
     /// The error for a file whose content is invalid.
-    pub(super) fn invalid(&self, file: &str, problem: impl Into<String>) -> Error {
-        Error::File {
-            path: self.path(file),
-            line: None,
-            problem: problem.into(),
-            hint: "remove the file and start the emulator again".into(),
-        }
+    pub(super) fn invalid(&self, file: &str, problem: impl Into<Problem>) -> Error {
+        Error::file(&self.path(file), problem, "remove the file and start the emulator again")
     }
 
     /// Replaces a file in one step: a reader sees the old text or the new.

@@ -27,6 +27,12 @@ pub trait Fault: std::error::Error + Any + Send + Sync {
     fn is_rejection(&self) -> bool;
 }
 
+impl std::error::Error for Box<dyn Fault> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        (**self).source()
+    }
+}
+
 impl dyn Fault {
     /// The failure itself, for the backend that it is of.
     pub fn downcast_ref<T: Fault>(&self) -> Option<&T> {

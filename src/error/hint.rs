@@ -40,7 +40,7 @@ impl Error {
             | Error::File { hint, .. }
             | Error::Credential { hint, .. }
             | Error::Untrusted { hint, .. } => {
-                return Some(hint.clone()).filter(|hint| !hint.is_empty());
+                return hint.clone();
             }
             Error::Permissions(exposure) => exposure.fix(),
             Error::NoProfile { .. } => {

@@ -1,164 +1,159 @@
 //! Every failure a user can meet: what they are told, what they can do, and the exit status, in one place.
 
+mod exit;
 mod exposure;
 mod fault;
 mod hint;
+mod problem;
+mod report;
 
-use std::fmt;
+use std::fmt::Display;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::text::duration;
 use crate::time::phase::Phase;
 
+pub use exit::Exit;
 pub use exposure::{Exposure, How, quoted};
 pub use fault::Fault;
 pub(crate) use hint::{CAPTIVE_PORTAL, CAPTIVE_PORTAL_HINT};
+pub use problem::Problem;
+pub use report::escape;
 
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// The exit status: after sysexits.h where it has one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    Other = 1,
-    Usage = 2,
-    /// The device is offline, rejects, or the hub throttles.
-    Unavailable = 69,
-    Bug = 70,
-    /// Local I/O.
-    LocalIo = 74,
-    /// A time limit, the network, or a stream that was cut: trying again may help.
-    Temporary = 75,
-    Protocol = 76,
-    Denied = 77,
-    /// The profile, the agent's configuration or a credential.
-    Config = 78,
-}
-
-/// Who must act, and on what. `Display` is the message; [`Error::hint`] says what to try next.
-#[derive(Debug)]
+/// Any failure of this program. `Display` is the message; [`Error::hint`] says what to do.
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The command line.
-    Usage {
-        problem: String,
-        hint: String,
-    },
-    /// A file of the user's is not as it should be.
+    /// The command line is invalid.
+    #[error("{problem}")]
+    Usage { problem: String, hint: Option<String> },
+    /// A file of the user's is invalid or cannot be read.
+    #[error("{}: {problem}", at(path, *line))]
     File {
         path: PathBuf,
         line: Option<usize>,
-        problem: String,
-        hint: String,
+        #[source]
+        problem: Problem,
+        hint: Option<String>,
     },
-    /// A file that other users have a hand in.
+    /// Other users can read or change a file.
+    #[error("{0}")]
     Permissions(Exposure),
-    NoProfile {
-        path: PathBuf,
-    },
-    UnknownProfile {
-        name: String,
-        path: PathBuf,
-        known: Vec<String>,
-    },
-    /// Where a credential comes from, and why it is of no use.
+    #[error("there is no profile file at {path}")]
+    NoProfile { path: PathBuf },
+    /// No profile has this name; an empty name is that of the default profile.
+    #[error("{}", no_profile(name))]
+    UnknownProfile { name: String, path: PathBuf, known: Vec<String> },
+    /// A credential cannot be used. `origin` is where it comes from.
+    #[error("credential from {origin}: {problem}")]
     Credential {
-        source: String,
-        problem: String,
-        hint: String,
+        origin: String,
+        #[source]
+        problem: Problem,
+        hint: Option<String>,
     },
     /// ssh turned a numeric name into an IPv4 address.
-    RewrittenName {
-        name: String,
-    },
-    AmbiguousName {
-        name: String,
-        candidates: Vec<String>,
-    },
-    BadName {
-        name: String,
-        problem: String,
-    },
+    #[error("ssh has rewritten a numeric name into the address {name}, and the device's id is lost")]
+    RewrittenName { name: String },
+    #[error("'{name}' may be any of {}: they differ only in case", candidates.join(", "))]
+    AmbiguousName { name: String, candidates: Vec<String> },
+    #[error("'{name}' cannot be a device's name: {problem}")]
+    BadName { name: String, problem: String },
 
     /// A backend's own failure.
+    #[error(transparent)]
     Backend(Box<dyn Fault>),
     /// A device rejected a stream for measuring, which needs the agent's `builtin` at its other end.
+    #[error("{rejection}")]
     NotOffered {
+        #[source]
         rejection: Box<dyn Fault>,
         stream: String,
         builtin: &'static str,
     },
 
-    /// The network, in a phase of the set-up.
+    /// The network failed in a phase of the set-up.
+    #[error("{phase}: {target}: {problem}")]
     Network {
         phase: Phase,
         target: String,
-        problem: String,
+        #[source]
+        problem: Problem,
     },
-    Timeout {
-        phase: Phase,
-        target: String,
-        after: Duration,
-    },
+    #[error("{phase}: no answer from {target} in {}", duration::show(*after))]
+    Timeout { phase: Phase, target: String, after: Duration },
+    #[error("tls: the certificate of {target} is not trusted: {problem}")]
     Untrusted {
         target: String,
-        problem: String,
-        hint: String,
+        #[source]
+        problem: Problem,
+        hint: Option<String>,
     },
-    /// A proxy wants a login, or does not let this pass.
-    ProxyDenied {
-        proxy: String,
-        problem: String,
-    },
+    /// A proxy asks for a login, or refuses the connection.
+    #[error("proxy: {proxy}: {problem}")]
+    ProxyDenied { proxy: String, problem: String },
     /// A proxy says when to try again.
-    ProxyBusy {
-        proxy: String,
-        status: u16,
-        after: Duration,
-    },
+    #[error("proxy: {proxy} refused the connection with {status}")]
+    ProxyBusy { proxy: String, status: u16, after: Duration },
     /// The other side broke its protocol.
+    #[error("{target} broke the protocol: {problem}")]
     Protocol {
         target: String,
-        problem: String,
+        #[source]
+        problem: Problem,
     },
-    /// A service or program on the device that streams lead to.
+    /// A target on the device.
+    #[error("target {target}: {problem}")]
     Target {
         target: String,
-        problem: String,
+        #[source]
+        problem: Problem,
     },
-    /// The device accepted a stream and ended it before anything came.
-    /// A signal ended a stream before all was said.
-    Signalled {
-        signal: &'static str,
-    },
-    /// The other side closed a stream for a reason of its own.
-    Ended {
-        reason: String,
-    },
-    EndedUnused {
-        stream: String,
-    },
-    /// A stream that was open ended without a close.
+    /// A signal ended a stream early.
+    #[error("{signal} ended the stream before its end")]
+    Signalled { signal: &'static str },
+    /// The other side closed a stream and gave a reason.
+    #[error("the other side ended the stream: {}", escape(reason))]
+    Ended { reason: String },
+    /// The device accepted a stream and ended it before it sent anything.
+    #[error("the device accepted the stream and ended it before the first byte")]
+    EndedUnused { stream: String },
+    /// An open stream ended without a close.
+    #[error("the stream was cut: {problem}")]
     Cut {
-        problem: String,
+        #[source]
+        problem: Problem,
     },
-    /// Nothing was heard for too long.
-    Silent {
-        after: Duration,
-    },
+    /// Nothing was received for too long.
+    #[error("the stream is dead: nothing was heard for {}", duration::show(*after))]
+    Silent { after: Duration },
 
-    LocalIo {
-        what: String,
-        source: io::Error,
-    },
-    /// A program this command runs is not installed.
-    MissingProgram {
-        program: String,
-        package: &'static str,
-    },
+    #[error("{what}: {source}")]
+    LocalIo { what: String, source: io::Error },
+    /// A program that this command runs is not installed.
+    #[error("{program} is not installed")]
+    MissingProgram { program: String, package: &'static str },
+    #[error("this is a bug: {0}")]
     Bug(String),
-    Other(anyhow::Error),
+    #[error("{0:#}")]
+    Other(#[source] anyhow::Error),
+}
+
+fn at(path: &Path, line: Option<usize>) -> String {
+    match line {
+        Some(line) => format!("{}:{line}", path.display()),
+        None => path.display().to_string(),
+    }
+}
+
+fn no_profile(name: &str) -> String {
+    match name {
+        "" => "no profile's hosts match this name, and there is no default profile".into(),
+        name => format!("there is no profile named '{name}'"),
+    }
 }
 
 /// Trying again is worth it.
@@ -171,37 +166,44 @@ pub struct Retry {
 }
 
 impl Error {
+    /// The command line is invalid, and `hint` says what to write.
+    pub fn usage(problem: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { problem: problem.into(), hint: Some(hint.into()) }
+    }
+
+    /// A file as a whole is invalid or cannot be read, and `hint` says what to do.
+    pub fn file(path: &Path, problem: impl Into<Problem>, hint: impl Into<String>) -> Self {
+        Self::File { path: path.to_owned(), line: None, problem: problem.into(), hint: Some(hint.into()) }
+    }
+
+    /// The credential from `origin` cannot be used, and `hint` says what to do.
+    pub fn credential(
+        origin: impl Into<String>,
+        problem: impl Into<Problem>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self::Credential { origin: origin.into(), problem: problem.into(), hint: Some(hint.into()) }
+    }
+
+    /// The network failed in a phase of the set-up.
+    pub fn network(phase: Phase, target: impl Display, problem: impl Into<Problem>) -> Self {
+        Self::Network { phase, target: target.to_string(), problem: problem.into() }
+    }
+
+    /// There was no answer in a phase of the set-up.
+    pub fn timeout(phase: Phase, target: impl Display, after: Duration) -> Self {
+        Self::Timeout { phase, target: target.to_string(), after }
+    }
+
+    /// The other side broke its protocol.
+    pub fn protocol(target: impl Display, problem: impl Into<Problem>) -> Self {
+        Self::Protocol { target: target.to_string(), problem: problem.into() }
+    }
+
+    /// Reading or writing `what` failed on this machine.
     pub fn local_io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::LocalIo { what, source }
-    }
-
-    pub fn exit(&self) -> Exit {
-        match self {
-            Error::Usage { .. } | Error::RewrittenName { .. } => Exit::Usage,
-            Error::File { .. }
-            | Error::Permissions(_)
-            | Error::NoProfile { .. }
-            | Error::UnknownProfile { .. }
-            | Error::Credential { .. }
-            | Error::AmbiguousName { .. }
-            | Error::BadName { .. } => Exit::Config,
-            Error::Backend(fault) | Error::NotOffered { rejection: fault, .. } => fault.exit(),
-            Error::Target { .. } => Exit::Unavailable,
-            Error::Network { .. }
-            | Error::Timeout { .. }
-            | Error::ProxyBusy { .. }
-            | Error::Signalled { .. }
-            | Error::Ended { .. }
-            | Error::EndedUnused { .. }
-            | Error::Cut { .. }
-            | Error::Silent { .. } => Exit::Temporary,
-            Error::Untrusted { .. } | Error::ProxyDenied { .. } => Exit::Denied,
-            Error::Protocol { .. } => Exit::Protocol,
-            Error::LocalIo { .. } => Exit::LocalIo,
-            Error::MissingProgram { .. } | Error::Other(_) => Exit::Other,
-            Error::Bug(_) => Exit::Bug,
-        }
     }
 
     /// Whether a later try may succeed, for a user who is ready to wait.
@@ -242,74 +244,7 @@ impl Error {
             _ => None,
         }
     }
-
-    /// The two lines on stderr.
-    pub fn report(&self) -> String {
-        let mut text = format!("iotstream: error: {}\n", escape(&self.to_string()));
-        if let Some(hint) = self.hint() {
-            text += &format!("iotstream: hint: {}\n", escape(&hint));
-        }
-        text
-    }
 }
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Usage { problem, .. } => f.write_str(problem),
-            Error::File { path, line: Some(line), problem, .. } => {
-                write!(f, "{}:{line}: {problem}", path.display())
-            }
-            Error::File { path, line: None, problem, .. } => write!(f, "{}: {problem}", path.display()),
-            Error::Permissions(exposure) => exposure.fmt(f),
-            Error::NoProfile { path } => write!(f, "there is no profile file at {}", path.display()),
-            Error::UnknownProfile { name, .. } if name.is_empty() => {
-                f.write_str("no profile's hosts match this name, and there is no default profile")
-            }
-            Error::UnknownProfile { name, .. } => write!(f, "there is no profile named '{name}'"),
-            Error::Credential { source, problem, .. } => write!(f, "credential from {source}: {problem}"),
-            Error::RewrittenName { name } => {
-                write!(
-                    f,
-                    "ssh has rewritten a numeric name into the address {name}, and the device's id is lost"
-                )
-            }
-            Error::AmbiguousName { name, candidates } => {
-                write!(f, "'{name}' may be any of {}: they differ only in case", candidates.join(", "))
-            }
-            Error::BadName { name, problem } => write!(f, "'{name}' cannot be a device's name: {problem}"),
-            Error::Backend(fault) | Error::NotOffered { rejection: fault, .. } => fault.fmt(f),
-            Error::Network { phase, target, problem } => write!(f, "{phase}: {target}: {problem}"),
-            Error::Timeout { phase, target, after } => {
-                write!(f, "{phase}: no answer from {target} in {}", duration::show(*after))
-            }
-            Error::Untrusted { target, problem, .. } => {
-                write!(f, "tls: the certificate of {target} is not trusted: {problem}")
-            }
-            Error::ProxyDenied { proxy, problem } => write!(f, "proxy: {proxy}: {problem}"),
-            Error::ProxyBusy { proxy, status, .. } => {
-                write!(f, "proxy: {proxy} refused the connection with {status}")
-            }
-            Error::Protocol { target, problem } => write!(f, "{target} broke the protocol: {problem}"),
-            Error::Target { target, problem } => write!(f, "target {target}: {problem}"),
-            Error::Signalled { signal } => write!(f, "{signal} ended the stream before its end"),
-            Error::Ended { reason } => write!(f, "the other side ended the stream: {}", escape(reason)),
-            Error::EndedUnused { .. } => {
-                f.write_str("the device accepted the stream and ended it before the first byte")
-            }
-            Error::Cut { problem } => write!(f, "the stream was cut: {problem}"),
-            Error::Silent { after } => {
-                write!(f, "the stream is dead: nothing was heard for {}", duration::show(*after))
-            }
-            Error::LocalIo { what, source } => write!(f, "{what}: {source}"),
-            Error::MissingProgram { program, .. } => write!(f, "{program} is not installed"),
-            Error::Bug(problem) => write!(f, "this is a bug: {problem}"),
-            Error::Other(error) => write!(f, "{error:#}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {}
 
 impl From<anyhow::Error> for Error {
     fn from(error: anyhow::Error) -> Self {
@@ -317,28 +252,5 @@ impl From<anyhow::Error> for Error {
     }
 }
 
-/// Foreign text made safe for a terminal: control characters are shown, not obeyed.
-pub fn escape(text: &str) -> String {
-    let dangerous = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if dangerous(c) { safe.extend(c.escape_default()) } else { safe.push(c) }
-    }
-    safe
-}
-
 #[cfg(test)]
 pub(crate) mod snapshot;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn foreign_text_cannot_drive_a_terminal() {
-        assert_eq!(escape("a\x1b[2Jb\r\nc\u{202e}ä"), "a\\u{1b}[2Jb\\r\\nc\\u{202e}ä");
-    }
-}

@@ -14,8 +14,10 @@ const PHASES: [Phase; 6] =
     [Phase::DNS, Phase::TCP, Phase::PROXY, Phase::TLS, Phase::named("hub"), Phase::named("gateway")];
 
 /// A failure of a backend's.
-#[derive(Debug)]
-struct Backend;
+#[derive(Debug, Default)]
+pub(super) struct Backend {
+    pub(super) source: Option<io::Error>,
+}
 
 impl std::fmt::Display for Backend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -23,7 +25,11 @@ impl std::fmt::Display for Backend {
     }
 }
 
-impl std::error::Error for Backend {}
+impl std::error::Error for Backend {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|source| source as _)
+    }
+}
 
 impl Fault for Backend {
     fn exit(&self) -> Exit {
@@ -56,7 +62,7 @@ fn text(text: &str) -> String {
 }
 
 fn first() -> Vec<Error> {
-    vec![Error::Usage { problem: text("what is wrong"), hint: text("what to write") }]
+    vec![Error::Usage { problem: text("what is wrong"), hint: Some(text("what to write")) }]
 }
 
 /// Samples of the variant that follows `error`'s. A variant that is new has no arm here, and does not compile until it
@@ -68,8 +74,8 @@ fn following(error: &Error) -> Vec<Error> {
             .map(|line| Error::File {
                 path: path(),
                 line,
-                problem: text("what is wrong"),
-                hint: text("what to write"),
+                problem: text("what is wrong").into(),
+                hint: Some(text("what to write")),
             })
             .into(),
         Error::File { .. } => {
@@ -85,9 +91,9 @@ fn following(error: &Error) -> Vec<Error> {
                 .into()
         }
         Error::UnknownProfile { .. } => vec![Error::Credential {
-            source: text("profile factory"),
-            problem: text("what is wrong"),
-            hint: text("what to write"),
+            origin: text("profile factory"),
+            problem: text("what is wrong").into(),
+            hint: Some(text("what to write")),
         }],
         Error::Credential { .. } => vec![Error::RewrittenName { name: text("0.0.4.210") }],
         Error::RewrittenName { .. } => {
@@ -96,15 +102,19 @@ fn following(error: &Error) -> Vec<Error> {
         Error::AmbiguousName { .. } => {
             vec![Error::BadName { name: text("a b"), problem: text("what is wrong") }]
         }
-        Error::BadName { .. } => vec![Error::Backend(Box::new(Backend))],
+        Error::BadName { .. } => vec![Error::Backend(Box::new(Backend::default()))],
         Error::Backend(_) => {
-            vec![Error::NotOffered { rejection: Box::new(Backend), stream: text("echo"), builtin: "echo" }]
+            vec![Error::NotOffered {
+                rejection: Box::new(Backend::default()),
+                stream: text("echo"),
+                builtin: "echo",
+            }]
         }
         Error::NotOffered { .. } => PHASES
             .map(|phase| Error::Network {
                 phase,
                 target: text("contoso:443"),
-                problem: text("what is wrong"),
+                problem: text("what is wrong").into(),
             })
             .into(),
         Error::Network { .. } => PHASES
@@ -117,8 +127,8 @@ fn following(error: &Error) -> Vec<Error> {
         Error::Timeout { .. } => {
             vec![Error::Untrusted {
                 target: text("contoso:443"),
-                problem: text("what is wrong"),
-                hint: text("what to do"),
+                problem: text("what is wrong").into(),
+                hint: Some(text("what to do")),
             }]
         }
         Error::Untrusted { .. } => {
@@ -131,15 +141,15 @@ fn following(error: &Error) -> Vec<Error> {
         }],
         Error::ProxyBusy { .. } => vec![Error::Protocol {
             target: text("the gateway gateway.azure-devices.net:443"),
-            problem: text("it sent what no gateway may"),
+            problem: text("it sent what no gateway may").into(),
         }],
         Error::Protocol { .. } => {
-            vec![Error::Target { target: text("127.0.0.1:22"), problem: text("what is wrong") }]
+            vec![Error::Target { target: text("127.0.0.1:22"), problem: text("what is wrong").into() }]
         }
         Error::Target { .. } => vec![Error::Signalled { signal: "SIGTERM" }],
         Error::Signalled { .. } => vec![Error::Ended { reason: text("the target failed: what is wrong") }],
         Error::Ended { .. } => vec![Error::EndedUnused { stream: text("ssh") }],
-        Error::EndedUnused { .. } => vec![Error::Cut { problem: text("what is wrong") }],
+        Error::EndedUnused { .. } => vec![Error::Cut { problem: text("what is wrong").into() }],
         Error::Cut { .. } => vec![Error::Silent { after: Duration::from_secs(52) }],
         Error::Silent { .. } => {
             vec![Error::LocalIo { what: text("stdin and stdout"), source: io::Error::other("what is wrong") }]
@@ -163,7 +173,7 @@ fn every_error_says_what_it_said() {
             let debug = format!("{error:?}");
             let name = debug.split(|c: char| !c.is_alphanumeric()).next().unwrap();
             let exit = error.exit();
-            writeln!(seen, "{name}: exit status {} ({exit:?})\n{}", exit as u8, error.report()).unwrap();
+            writeln!(seen, "{name}: exit status {} ({exit:?})\n{}", exit.code(), error.report()).unwrap();
         }
         samples = next;
     }

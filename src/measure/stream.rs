@@ -92,6 +92,6 @@ impl MeasuredStream {
 pub(super) fn not_the_builtin<T>(stream: &str, problem: &str, builtin: &str) -> Result<T> {
     Err(Error::Target {
         target: format!("of the stream '{stream}'"),
-        problem: format!("{problem}: it is not the agent's builtin {builtin}"),
+        problem: format!("{problem}: it is not the agent's builtin {builtin}").into(),
     })
 }

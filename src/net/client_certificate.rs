@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::pem::sections;
 use super::private_key::kind;
+use crate::error::Problem;
 use crate::text::content;
 
 /// A client certificate and its private key.
@@ -16,10 +17,10 @@ use crate::text::content;
 pub struct ClientCertificate(pub(super) Arc<SingleCertAndKey>);
 
 /// Which of the two is unusable: the problem and a hint.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Unusable {
-    Certificate(String, &'static str),
-    Key(String, &'static str),
+    Certificate(Problem, &'static str),
+    Key(Problem, &'static str),
 }
 
 /// The supported keys, for errors.
@@ -34,16 +35,17 @@ impl ClientCertificate {
     /// material.
     pub fn new(mut chain: Vec<CertificateDer<'static>>, key_file: &[u8]) -> Result<Self, Unusable> {
         let der = private_key(key_file)?;
-        let unknown = |problem: String| Unusable::Key(problem, KEY);
+        let unknown = |problem: Problem| Unusable::Key(problem, KEY);
         let key = PrivateKeyDer::try_from(der.to_vec())
             .map_err(|_| unknown("its private key is damaged, or neither PKCS#8 nor EC nor RSA".into()))?;
         let provider = rustls::crypto::ring::default_provider();
         let key = provider.key_provider.load_private_key(key).map_err(|error| {
-            unknown(match kind(&der) {
+            let text = match kind(&der) {
                 Some((kind, false)) => format!("the key is {kind}, which cannot be used: {USABLE}"),
                 Some((kind, true)) => format!("the key is {kind} and cannot be read: {error}"),
                 None => format!("the key cannot be used: {error}"),
-            })
+            };
+            unknown(Problem::because(text, error))
         })?;
         // TLS sends the key's own certificate first; a file may have it anywhere.
         for index in 0..chain.len() {
@@ -62,7 +64,7 @@ fn private_key(file: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unusable> {
     // The error below names this format.
     let sections = match sections(file) {
         Err(_) if matches!(content::kind(file), Some("a PKCS#12 file (.pfx, .p12)")) => Vec::new(),
-        sections => sections.map_err(|problem| Unusable::Key(problem, KEY))?,
+        sections => sections.map_err(|problem| Unusable::Key(problem.into(), KEY))?,
     };
     let Some(found) = sections.into_iter().find(|section| section.label.ends_with("PRIVATE KEY")) else {
         let (problem, hint) = match content::kind(file) {
@@ -74,7 +76,7 @@ fn private_key(file: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unusable> {
             Some(kind) => (format!("it is {kind}, and holds no private key"), KEY),
             None => ("it holds no private key in PEM (PKCS#8, EC or RSA)".into(), KEY),
         };
-        return Err(Unusable::Key(problem, hint));
+        return Err(Unusable::Key(problem.into(), hint));
     };
     if found.encrypted {
         return Err(Unusable::Key(
@@ -90,10 +92,11 @@ fn private_key(file: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unusable> {
 
 /// Whether the certificate is the key's. It is parsed as a trust anchor because only that accepts X.509 version 1, which
 /// openssl writes for a request without extensions. rustls parses only version 3, but sends any certificate.
-fn belongs(certificate: &CertificateDer<'static>, key: &dyn SigningKey) -> Result<bool, String> {
+fn belongs(certificate: &CertificateDer<'static>, key: &dyn SigningKey) -> Result<bool, Problem> {
     let Some(public) = key.public_key() else { return Ok(true) };
-    let anchor = webpki::anchor_from_trusted_cert(certificate)
-        .map_err(|error| format!("one of its certificates cannot be read: {error}"))?;
+    let anchor = webpki::anchor_from_trusted_cert(certificate).map_err(|error| {
+        Problem::because(format!("one of its certificates cannot be read: {error}"), error)
+    })?;
     Ok(webpki::spki_for_anchor(&anchor) == public)
 }
 
@@ -143,7 +146,7 @@ mod tests {
         let (_, other) = made();
         let pem = key.serialize_pem();
         let key_is = |file: &str| match ClientCertificate::new(vec![certificate.clone()], file.as_bytes()) {
-            Err(Unusable::Key(problem, _)) => problem,
+            Err(Unusable::Key(problem, _)) => problem.to_string(),
             other => panic!("{file}: {other:?}"),
         };
         for (file, problem) in [

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::carrier::Carrier;
 use super::tls_stream::TlsStream;
 use super::{ClientCertificate, Endpoint, Proxies, Tls};
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::platform::tcp;
 use crate::time::phase::{Phase, Phases};
 
@@ -88,20 +88,15 @@ pub(super) async fn limited<T>(
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     let since = Instant::now();
-    let result = timeout(limit, work).await.map_err(|_| Error::Timeout {
-        phase,
-        target: endpoint.to_string(),
-        after: limit,
-    })??;
+    let result = timeout(limit, work).await.map_err(|_| Error::timeout(phase, endpoint, limit))??;
     phases.done(phase, endpoint, since);
     Ok(result)
 }
 
 async fn resolve(endpoint: &Endpoint) -> Result<Vec<SocketAddr>> {
-    let failed =
-        |problem: String| Error::Network { phase: Phase::DNS, target: endpoint.host.clone(), problem };
+    let failed = |problem: Problem| Error::network(Phase::DNS, &endpoint.host, problem);
     let found = tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port)).await;
-    let found: Vec<_> = found.map_err(|error| failed(error.to_string()))?.collect();
+    let found: Vec<_> = found.map_err(|error| failed(error.into()))?.collect();
     if found.is_empty() {
         return Err(failed("the name has no address".into()));
     }
@@ -135,8 +130,8 @@ async fn race(endpoint: &Endpoint, addresses: Vec<SocketAddr>) -> Result<TcpStre
             attempts.spawn(TcpStream::connect(address));
         } else if attempts.is_empty() {
             let problem =
-                first_failure.map_or_else(|| "no address".into(), |error: io::Error| error.to_string());
-            return Err(Error::Network { phase: Phase::TCP, target: endpoint.to_string(), problem });
+                first_failure.map_or_else(|| "no address".into(), |error: io::Error| Problem::from(error));
+            return Err(Error::network(Phase::TCP, endpoint, problem));
         }
         tokio::select! {
             Some(attempt) = attempts.join_next() => match attempt {

@@ -54,8 +54,7 @@ impl WssUrl {
     /// # Errors
     /// Returns [`crate::error::Error::Protocol`] if the URL is invalid.
     pub fn of_stream(text: &str) -> crate::error::Result<Self> {
-        Self::parse(text)
-            .map_err(|problem| crate::error::Error::Protocol { target: "the hub".into(), problem })
+        Self::parse(text).map_err(|problem| crate::error::Error::protocol("the hub", problem))
     }
 
     /// Parses a URL.

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Endpoint;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::time::phase::Phase;
 
 /// A response, read to its end.
@@ -51,19 +51,16 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) =
-        client().handshake(TokioIo::new(io)).await.map_err(|error| failure(phase, target, &error))?;
+        client().handshake(TokioIo::new(io)).await.map_err(|error| failure(phase, target, error))?;
     let talk = async {
         let response = sender.send_request(request).await;
-        let response = response.map_err(|error| failure(phase, target, &error))?;
+        let response = response.map_err(|error| failure(phase, target, error))?;
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, limit).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
-                return Error::Protocol {
-                    target: party(phase, target),
-                    problem: format!("it answers with over {limit} bytes"),
-                };
+                return Error::protocol(party(phase, target), format!("it answers with over {limit} bytes"));
             }
-            Error::Network { phase, target: target.to_string(), problem: error.to_string() }
+            Error::network(phase, target, Problem::of(error))
         })?;
         Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body: body.to_bytes() })
     };
@@ -98,13 +95,13 @@ where
         .title_case_headers(true)
         .handshake(TokioIo::new(io))
         .await
-        .map_err(|error| failure(phase, target, &error))?;
+        .map_err(|error| failure(phase, target, error))?;
     let connection = tokio::spawn(connection.with_upgrades());
     let switched = async {
         let response = sender.send_request(request).await;
-        let response = response.map_err(|error| failure(phase, target, &error))?;
+        let response = response.map_err(|error| failure(phase, target, error))?;
         check(&response)?;
-        hyper::upgrade::on(response).await.map_err(|error| failure(phase, target, &error))
+        hyper::upgrade::on(response).await.map_err(|error| failure(phase, target, error))
     };
     let switched = switched.await;
     if switched.is_err() {
@@ -134,20 +131,19 @@ pub(super) fn party(phase: Phase, target: &Endpoint) -> String {
 }
 
 /// Translates hyper's error.
-fn failure(phase: Phase, target: &Endpoint, error: &hyper::Error) -> Error {
+fn failure(phase: Phase, target: &Endpoint, error: hyper::Error) -> Error {
     if error.is_parse_too_large() {
-        let target = party(phase, target);
         let problem =
             format!("its answer begins with over {MAX_HEADERS} header lines, or {MAX_HEAD} bytes of them");
-        return Error::Protocol { target, problem };
+        return Error::protocol(party(phase, target), Problem::because(problem, error));
     }
     if error.is_parse() || error.is_parse_status() {
-        let target = party(phase, target);
-        return Error::Protocol { target, problem: "what it answers is not HTTP".into() };
+        let problem = Problem::because("what it answers is not HTTP", error);
+        return Error::protocol(party(phase, target), problem);
     }
-    let cause = std::error::Error::source(error);
+    let cause = std::error::Error::source(&error);
     let io = cause.and_then(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
-    let problem = match (io, cause) {
+    let text = match (io, cause) {
         (Some(ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), _) => {
             GONE.into()
         }
@@ -155,7 +151,7 @@ fn failure(phase: Phase, target: &Endpoint, error: &hyper::Error) -> Error {
         (_, Some(cause)) => format!("{error}: {cause}"),
         (_, None) => error.to_string(),
     };
-    Error::Network { phase, target: target.to_string(), problem }
+    Error::network(phase, target, Problem::because(text, error))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::dial::limited;
 use super::http::{party, switch};
 use super::socks::{self, Login, Refusal};
 use super::{Endpoint, Network};
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::secret::Secret;
 use crate::time::backoff::retry_after;
 use crate::time::phase::{Phase, Phases};
@@ -60,10 +60,8 @@ impl Proxies {
     pub fn from_environment() -> Result<Self> {
         let Some((variable, url)) = Self::variable() else { return Ok(Self::none()) };
         let no = first_set(&["NO_PROXY", "no_proxy"]).map(|(_, no)| no);
-        Self::new(&url, &no.unwrap_or_default()).map_err(|problem| Error::Usage {
-            problem: format!("environment variable {variable}: {problem}"),
-            hint: FORM.into(),
-        })
+        Self::new(&url, &no.unwrap_or_default())
+            .map_err(|problem| Error::usage(format!("environment variable {variable}: {problem}"), FORM))
     }
 
     /// The environment variable that names a proxy, and its value.
@@ -196,8 +194,8 @@ impl Network {
         };
         // DNS, TCP and TLS failures here are the proxy's, not the target's.
         connected.await.map_err(|error| match error {
-            Error::Network { target, problem, .. } => Error::Network { phase: Phase::PROXY, target, problem },
-            Error::Timeout { target, after, .. } => Error::Timeout { phase: Phase::PROXY, target, after },
+            Error::Network { target, problem, .. } => Error::network(Phase::PROXY, target, problem),
+            Error::Timeout { target, after, .. } => Error::timeout(Phase::PROXY, target, after),
             other => other,
         })
     }
@@ -205,14 +203,14 @@ impl Network {
 
 /// Asks a proxy for a connection to `target`.
 async fn ask(io: Carrier, proxy: &Endpoint, kind: &Kind, target: &Endpoint) -> Result<Carrier> {
-    let failed = |problem| Error::Network { phase: Phase::PROXY, target: proxy.to_string(), problem };
+    let failed = |problem: Problem| Error::network(Phase::PROXY, proxy, problem);
     match kind {
         Kind::Http { authorization, .. } => tunnel(io, proxy, authorization.as_ref(), target).await,
         Kind::Socks(login) => {
             socks::connect(io, login.as_ref(), target).await.map_err(|refusal| match refusal {
                 Refusal::Denied(problem) => Error::ProxyDenied { proxy: proxy.to_string(), problem },
-                Refusal::Failed(problem) => failed(problem),
-                Refusal::Io(error) => failed(error.to_string()),
+                Refusal::Failed(problem) => failed(problem.into()),
+                Refusal::Io(error) => failed(error.into()),
             })
         }
     }
@@ -238,10 +236,7 @@ async fn tunnel(
         return Ok(io);
     }
     // A TLS server does not speak first.
-    Err(Error::Protocol {
-        target: party(Phase::PROXY, proxy),
-        problem: "it sends data before it is asked for any".into(),
-    })
+    Err(Error::protocol(party(Phase::PROXY, proxy), "it sends data before it is asked for any"))
 }
 
 /// Whether a proxy's answer is a connection to `target`.
@@ -270,11 +265,7 @@ fn check<B>(answer: &Response<B>, proxy: &Endpoint, had_login: bool, target: &En
             after: retry_after(answer.headers()).unwrap_or_default(),
         }),
         403 => denied(format!("it does not let {target} through (403)")),
-        code => Err(Error::Network {
-            phase: Phase::PROXY,
-            target: proxy.to_string(),
-            problem: format!("it did not connect to {target} ({code})"),
-        }),
+        code => Err(Error::network(Phase::PROXY, proxy, format!("it did not connect to {target} ({code})"))),
     }
 }
 

@@ -12,7 +12,7 @@ use super::tls_stream::TlsStream;
 use super::trust::{NoRoots, Trust};
 use super::untrusted::explain;
 use super::{ClientCertificate, Endpoint};
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::platform::private_file::read_plain;
 use crate::text::content;
 use crate::time::clock::Clock;
@@ -32,7 +32,10 @@ impl Tls {
         // A process-wide default would have to be set before any other use of rustls.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let trust = Trust::new(extra, provider.clone()).map_err(|error| match ca_file {
-            Some(path) => unusable(path, format!("its certificates cannot be used: {error}"), CERTIFICATES),
+            Some(path) => {
+                let problem = format!("its certificates cannot be used: {error}");
+                Error::file(path, Problem::because(problem, error), CERTIFICATES)
+            }
             None => Error::Bug(error.to_string()),
         })?;
         let config = ClientConfig::builder_with_details(provider, Arc::new(Clock))
@@ -62,40 +65,32 @@ impl Tls {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let target = endpoint.to_string();
-        let name = ServerName::try_from(endpoint.host.clone()).map_err(|_| Error::Network {
-            phase: Phase::TLS,
-            target: target.clone(),
-            problem: "this host name cannot be in a certificate".into(),
+        let name = ServerName::try_from(endpoint.host.clone()).map_err(|error| {
+            let problem = Problem::because("this host name cannot be in a certificate", error);
+            Error::network(Phase::TLS, endpoint, problem)
         })?;
         TlsStream::connect(self.0.clone(), name, io).await.map_err(|error| {
             let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
             match tls {
                 Some(rustls::Error::InvalidCertificate(problem)) => {
-                    let (problem, mut hint) = explain(problem);
-                    if hint.is_empty() {
-                        hint = format!("openssl s_client -showcerts -connect {target} shows it");
-                    }
-                    Error::Untrusted { target, problem, hint }
+                    let (problem, hint) = explain(problem);
+                    let hint = hint
+                        .unwrap_or_else(|| format!("openssl s_client -showcerts -connect {target} shows it"));
+                    Error::Untrusted { target, problem: Problem::because(problem, error), hint: Some(hint) }
                 }
                 Some(rustls::Error::Other(other))
                     if let Some(problem) = other.0.downcast_ref::<NoRoots>() =>
                 {
-                    Error::Credential {
-                        source: "the system's trust roots".into(),
-                        problem: problem.0.clone(),
-                        hint: "install ca-certificates, or name a CA file with --ca-file".into(),
-                    }
+                    Error::credential(
+                        "the system's trust roots",
+                        Problem::because(problem.0.clone(), error),
+                        "install ca-certificates, or name a CA file with --ca-file",
+                    )
                 }
-                Some(problem) => {
-                    let problem = match problem {
-                        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-                            "it does not speak TLS".into()
-                        }
-                        other => other.to_string(),
-                    };
-                    Error::Network { phase: Phase::TLS, target, problem }
+                Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+                    Error::network(Phase::TLS, target, Problem::because("it does not speak TLS", error))
                 }
-                None => Error::Network { phase: Phase::TLS, target, problem: error.to_string() },
+                _ => Error::network(Phase::TLS, target, error),
             }
         })
     }
@@ -110,17 +105,13 @@ impl std::fmt::Debug for Tls {
 const CERTIFICATES: &str =
     "one or more certificates in PEM are needed, from BEGIN CERTIFICATE to END CERTIFICATE";
 
-fn unusable(path: &Path, problem: String, hint: &str) -> Error {
-    Error::File { path: path.to_owned(), line: None, problem, hint: hint.into() }
-}
-
 /// Reads the certificates in a file: PEM, or one in DER.
 ///
 /// # Errors
 /// Returns [`Error::File`] if the file cannot be read or contains no certificates. The error says what it contains.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let wrong = |problem: String| unusable(path, problem, CERTIFICATES);
-    let bytes = read_plain(path).map_err(|error| wrong(error.to_string()))?;
+    let wrong = |problem: Problem| Error::file(path, problem, CERTIFICATES);
+    let bytes = read_plain(path).map_err(|error| wrong(error.into()))?;
     let is_certificate = |section: &Section| {
         matches!(section.label.as_str(), "CERTIFICATE" | "X509 CERTIFICATE" | "TRUSTED CERTIFICATE")
     };
@@ -134,9 +125,9 @@ pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
                 "openssl {tool}{form} -in '{}' -out ca.pem takes its certificates out",
                 path.display()
             );
-            return Err(unusable(path, format!("it is {kind}"), &hint));
+            return Err(Error::file(path, format!("it is {kind}"), hint));
         }
-        _ => sections(&bytes).map_err(wrong)?,
+        _ => sections(&bytes).map_err(|problem| wrong(problem.into()))?,
     };
     let certificates: Vec<CertificateDer<'static>> = found
         .into_iter()
@@ -147,14 +138,15 @@ pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     if certificates.is_empty() {
         return Err(wrong(match content::kind(&bytes) {
             Some("empty") => "it is empty".into(),
-            Some(kind) => format!("it is {kind}, and holds no certificate"),
+            Some(kind) => format!("it is {kind}, and holds no certificate").into(),
             None => "it holds no certificate".into(),
         }));
     }
     for (index, certificate) in certificates.iter().enumerate() {
         if let Err(error) = RootCertStore::empty().add(certificate.clone()) {
             let count = certificates.len();
-            return Err(wrong(format!("certificate {} of {count} in it cannot be read: {error}", index + 1)));
+            let problem = format!("certificate {} of {count} in it cannot be read: {error}", index + 1);
+            return Err(wrong(Problem::because(problem, error)));
         }
     }
     Ok(certificates)

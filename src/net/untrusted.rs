@@ -7,21 +7,20 @@ use rustls::pki_types::UnixTime;
 
 use crate::time::clock::{self, iso8601};
 
-/// The problem and a hint, which may be empty.
-pub(super) fn explain(error: &CertificateError) -> (String, String) {
+/// The problem and the hint, if there is one.
+pub(super) fn explain(error: &CertificateError) -> (String, Option<String>) {
     let date = |time: &UnixTime| {
         let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs()));
         time.map_or_else(String::new, iso8601).replace(".000Z", "Z")
     };
-    let hint = |time: &UnixTime, otherwise: &str| {
+    let hint = |time: &UnixTime, otherwise: &'static str| {
         let wrong = "the clock here is wrong: it is before this program was made; set it";
-        if clock::is_past(*time) { wrong } else { otherwise }.to_owned()
+        if clock::is_past(*time) { wrong } else { otherwise }
     };
-    let (problem, hint): (String, String) = match error {
+    let (problem, hint) = match error {
         CertificateError::UnknownIssuer => (
             "its issuer is not known here".into(),
-            "a company proxy that opens TLS, or an emulator, needs its CA named: --ca-file, or ca-file in the profile"
-                .into(),
+            "a company proxy that opens TLS, or an emulator, needs its CA named: --ca-file, or ca-file in the profile",
         ),
         CertificateError::ExpiredContext { time, not_after } => (
             format!("it expired at {}, and the clock here says {}", date(not_after), date(time)),
@@ -48,32 +47,42 @@ pub(super) fn explain(error: &CertificateError) -> (String, String) {
             let names = if names.is_empty() { "no name".into() } else { names.join(", ") };
             (
                 format!("it is for {names} and not for {}", expected.to_str()),
-                "use a name that it is for (subjectAltName), or give the server another".into(),
+                "use a name that it is for (subjectAltName), or give the server another",
             )
-        }
-        CertificateError::Expired => ("it has expired".into(), String::new()),
-        CertificateError::NotValidYet => ("it is not valid yet".into(), String::new()),
-        CertificateError::NotValidForName => ("it is for another name".into(), String::new()),
-        CertificateError::Revoked => ("it has been revoked".into(), String::new()),
-        CertificateError::BadSignature => ("its signature is wrong".into(), String::new()),
-        CertificateError::BadEncoding => ("it is damaged".into(), String::new()),
-        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            ("it is not made for servers".into(), String::new())
         }
         CertificateError::Other(other) => match other.0.downcast_ref::<webpki::Error>() {
             Some(webpki::Error::UnsupportedCertVersion) => (
                 "it, or one on the way to its root, is of X.509's version 1, and 3 is needed".into(),
-                "make another: openssl x509 -req … -extfile FILE, with subjectAltName=DNS:HOST in FILE".into(),
+                "make another: openssl x509 -req … -extfile FILE, with subjectAltName=DNS:HOST in FILE",
             ),
             Some(webpki::Error::CaUsedAsEndEntity) => (
                 "it is an authority's, and no server's".into(),
-                "the server needs one of its own, which the authority has signed (basicConstraints=CA:FALSE)".into(),
+                "the server needs one of its own, which the authority has signed (basicConstraints=CA:FALSE)",
             ),
-            _ => (other.to_string(), String::new()),
+            _ => return (plain(error), None),
         },
-        other => (other.to_string(), String::new()),
+        _ => return (plain(error), None),
     };
-    (problem, hint)
+    (problem, Some(hint.into()))
+}
+
+/// The problem alone, where the certificate shows no more.
+fn plain(error: &CertificateError) -> String {
+    let known = match error {
+        CertificateError::Expired => "it has expired",
+        CertificateError::NotValidYet => "it is not valid yet",
+        CertificateError::NotValidForName => "it is for another name",
+        CertificateError::Revoked => "it has been revoked",
+        CertificateError::BadSignature => "its signature is wrong",
+        CertificateError::BadEncoding => "it is damaged",
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            "it is not made for servers"
+        }
+        // Its own Display shows what is inside as Debug does.
+        CertificateError::Other(inner) => return inner.to_string(),
+        other => return other.to_string(),
+    };
+    known.into()
 }
 
 #[cfg(test)]
@@ -123,9 +132,10 @@ mod tests {
             ),
         ] {
             let (said, hinted) = explain(&error);
+            let hinted = hinted.unwrap();
             assert!(said.contains(problem) && hinted.contains(hint), "{said}; {hinted}");
             assert!(!hinted.contains("company"), "{hinted}");
         }
-        assert!(explain(&CertificateError::UnknownIssuer).1.contains("--ca-file"));
+        assert!(explain(&CertificateError::UnknownIssuer).1.unwrap().contains("--ca-file"));
     }
 }

@@ -89,11 +89,7 @@ pub async fn open_over(
 ) -> Result<Opened<Stream>> {
     let since = Instant::now();
     let upgrading = timeout(UPGRADE_LIMIT, upgrade(stream, url, asked)).await;
-    let opened = upgrading.map_err(|_| Error::Timeout {
-        phase: asked.phase,
-        target: url.endpoint.to_string(),
-        after: UPGRADE_LIMIT,
-    })??;
+    let opened = upgrading.map_err(|_| Error::timeout(asked.phase, &url.endpoint, UPGRADE_LIMIT))??;
     if opened.is_ok() {
         phases.done(asked.phase, &url.endpoint, since);
     }
@@ -113,10 +109,8 @@ where
     let mut refusal = None;
     let check = |response: &hyper::Response<Incoming>| {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return check(response.headers(), &key, asked).map_err(|problem| Error::Protocol {
-                target: party(asked.phase, server),
-                problem: problem.into(),
-            });
+            return check(response.headers(), &key, asked)
+                .map_err(|problem| Error::protocol(party(asked.phase, server), problem));
         }
         refusal = Some(Refusal::of(server, response));
         Err(Error::Bug("a refusal is not a switch".into()))
@@ -154,10 +148,9 @@ fn request(url: &WssUrl, key: &str, asked: &Upgrade) -> Result<Request<Empty<Byt
     for (name, value) in &asked.headers {
         request = request.header(name, value);
     }
-    request.body(Empty::new()).map_err(|_| Error::Protocol {
-        target: party(asked.phase, &url.endpoint),
-        problem: "its URL cannot be requested".into(),
-    })
+    request
+        .body(Empty::new())
+        .map_err(|_| Error::protocol(party(asked.phase, &url.endpoint), "its URL cannot be requested"))
 }
 
 /// Checks that a 101 accepts this request.

@@ -42,7 +42,10 @@ impl Editor {
         };
         // Reports a file that cannot be written before asking the user for anything.
         destination(path).map_err(|problem| unwritable(path, problem))?;
-        let document = text.expose().parse().map_err(|error| Error::Bug(format!("{error}")))?;
+        let document = text
+            .expose()
+            .parse()
+            .map_err(|error: toml_edit::TomlError| Error::Bug(error.message().to_owned()))?;
         Ok(Self { path: path.to_owned(), document })
     }
 
@@ -151,7 +154,7 @@ impl Editor {
     }
 
     fn problem(&self, problem: String, hint: String) -> Error {
-        Error::File { path: self.path.clone(), line: None, problem, hint }
+        Error::file(&self.path, problem, hint)
     }
 }
 

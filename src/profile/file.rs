@@ -161,8 +161,9 @@ hmi = { id = "Line(3),Hmi", module = "shell", stream = "console" }
             ("[profile\n", 1, ""),
         ] {
             match parse(text) {
-                Err(Error::File { line: Some(at), problem, .. }) => {
-                    assert_eq!(at, line, "{text}: {problem}");
+                Err(error @ Error::File { line: Some(at), .. }) => {
+                    assert_eq!(at, line, "{text}: {error}");
+                    let problem = format!("{error} {:?}", error.causes());
                     assert!(problem.contains(part) && !problem.contains("31337"), "{text}: {problem}");
                 }
                 other => panic!("{text}: {other:?}"),

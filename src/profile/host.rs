@@ -93,14 +93,14 @@ impl Profiles {
         let only = || self.all.keys().next().filter(|_| self.all.len() == 1).map(String::as_str);
         match name.or(self.default.as_deref()).or_else(only) {
             Some(name) => self.named(name),
-            None => Err(Error::Usage {
-                problem: "there is no default profile".into(),
-                hint: format!(
+            None => Err(Error::usage(
+                "there is no default profile",
+                format!(
                     "name one with --profile: {} has {}",
                     self.path.display(),
                     self.all.keys().cloned().collect::<Vec<_>>().join(", ")
                 ),
-            }),
+            )),
         }
     }
 

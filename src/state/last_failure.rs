@@ -23,7 +23,7 @@ pub fn keep(host: Option<&str>, error: &Error, phases: &Phases) {
     if let Some(hint) = error.hint() {
         let _ = writeln!(text, "hint: {}", escape(&hint));
     }
-    let _ = writeln!(text, "exit status: {}", error.exit() as u8);
+    let _ = writeln!(text, "exit status: {}", error.exit().code());
     for timing in phases.iter() {
         let _ = writeln!(
             text,

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::frame::Close;
-use crate::error::Error;
+use crate::error::{Error, Problem};
 
 /// Why a stream ended.
 #[derive(Debug)]
@@ -35,22 +35,20 @@ pub enum End {
 impl End {
     /// The error to report; `None` for an orderly end.
     pub fn error(self) -> Option<Error> {
-        let cut = |problem: String| Some(Error::Cut { problem });
+        let cut = |problem: Problem| Some(Error::Cut { problem });
         match self {
             End::Local | End::PeerEmptied | End::HungUp { .. } => None,
             End::Peer(close) if close.is_normal() => None,
             End::Peer(Close { reason, .. }) if !reason.is_empty() && reason != Close::LOST => {
                 Some(Error::Ended { reason })
             }
-            End::Peer(close) => cut(format!("it was closed{}", told(&close))),
+            End::Peer(close) => cut(format!("it was closed{}", told(&close)).into()),
             End::LocalFailed(source) => {
                 Some(Error::LocalIo { what: "the local side of the stream".into(), source })
             }
-            End::Cut(error) => cut(error.to_string()),
+            End::Cut(error) => cut(error.into()),
             End::Abandoned => cut("its connection ended before all was taken".into()),
-            End::Violation(what) => {
-                Some(Error::Protocol { target: "the gateway".into(), problem: format!("it sent {what}") })
-            }
+            End::Violation(what) => Some(Error::protocol("the gateway", format!("it sent {what}"))),
             End::Silent(after) => Some(Error::Silent { after }),
         }
     }

@@ -2,11 +2,13 @@
 //! `tests/snapshots/in_band/` holds what each program showed; `IOTSTREAM_REWRITE=1` rewrites it.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
+
+use socket2::SockRef;
 
 use super::failing_connection::FailingConnection;
 use crate::support::{
@@ -130,6 +132,31 @@ fn nothing_is_sent_in_band_to_another_protocol() {
     for answer in at_once(cases, |(asks, opening)| answered(asks, opening)) {
         assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
     }
+}
+
+#[test]
+fn an_ssh_client_that_speaks_once_the_stream_is_up_is_answered() {
+    const SSH: &str = "SSH-2.0-client\r\n";
+    let cases = vec![(true, SSH, true), (false, SSH, true), (true, "GET / HTTP/1.1\r\n", false)];
+    at_once(cases, |(resets, opening, answered)| {
+        let sandbox = Sandbox::new();
+        let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+        let port = serve(move |mut stream| {
+            stream.read_exact(&mut vec![0; opening.len()]).unwrap();
+            if resets {
+                SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+            }
+        });
+        let _agent = agent(&sandbox, &hub, DEVICE, &[("ssh", port)]);
+        let mut helper = hub.helper(&sandbox);
+        let mut helper = Process::start("helper", helper.args(["-v", DEVICE]));
+        helper.says("the stream is up", 1, LIMIT);
+        helper.say(opening);
+        assert_eq!(helper.ends(LIMIT).code(), Some(75), "{}", helper.stderr());
+        let stdout = helper.stdout();
+        assert_eq!(stdout.starts_with("SSH-2.0-iotstream\r\n"), answered, "{resets}: {stdout}");
+        assert!(answered || stdout.is_empty(), "{stdout}");
+    });
 }
 
 #[test]

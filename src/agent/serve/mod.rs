@@ -10,12 +10,13 @@ use tokio::time::{sleep, timeout};
 use super::approval::Terminal;
 use super::audit::Audit;
 use super::config::Config;
-use super::flood::Flood;
+use super::rejection_log::RejectionLog;
 use super::stream::{self, Shared, StreamContext};
 use super::stream_limits::StreamLimits;
 use super::traffic::Traffic;
 use crate::backend::{self, Cause, Event, Offer, Offers, Rejection, Reread};
 use crate::error::{Error, Result};
+use crate::logging;
 use crate::net::Network;
 use crate::platform::{service_manager, signals};
 
@@ -49,11 +50,11 @@ struct Agent {
     streams: JoinSet<()>,
     stopping: watch::Sender<bool>,
     /// Offers while there are too many streams.
-    flood: Flood,
+    flood: RejectionLog,
     /// Unusable offers.
-    unusable: Flood,
+    unusable: RejectionLog,
     /// Offers that are rejected before they start a stream.
-    rejected_at_once: Flood,
+    rejected_at_once: RejectionLog,
 }
 
 /// Serves the device until [`Order::Stop`] or the end of `orders`. Losing the service ends neither the agent nor live
@@ -96,9 +97,9 @@ impl Agent {
             shared: Arc::new(shared),
             streams: JoinSet::new(),
             stopping: watch::Sender::new(false),
-            flood: Flood::new(1),
-            unusable: Flood::new(LOGGED_SINGLY),
-            rejected_at_once: Flood::new(LOGGED_SINGLY),
+            flood: RejectionLog::new(1),
+            unusable: RejectionLog::new(LOGGED_SINGLY),
+            rejected_at_once: RejectionLog::new(LOGGED_SINGLY),
         }
     }
 
@@ -149,6 +150,7 @@ impl Agent {
                 if let Some(hint) = error.hint() {
                     log::info!("hint: {hint}");
                 }
+                logging::causes(&error);
                 service_manager::status(&trouble);
                 // A machine must boot without its service, so the agent is ready and keeps trying.
                 service_manager::ready();
@@ -172,18 +174,21 @@ impl Agent {
             return offer.reply.reject(&Rejection::new(Cause::Limit, "there are too many offers at once"));
         }
         // A clear rejection needs no task. Many of them share a log line.
-        if let Err(rejection) = stream::permit(&offer.stream, &self.config, &self.shared) {
-            if let Some(count) = self.rejected_at_once.rejected() {
-                self.log_rejected(&offer.stream, &rejection.reason, count);
+        let permit = match stream::permit(&offer.stream, &self.config, &self.shared) {
+            Ok(permit) => permit,
+            Err(rejection) => {
+                if let Some(count) = self.rejected_at_once.rejected() {
+                    self.log_rejected(&offer.stream, &rejection.reason, count);
+                }
+                return offer.reply.reject(&rejection);
             }
-            return offer.reply.reject(&rejection);
-        }
+        };
         let context = StreamContext {
             config: self.config.clone(),
             shared: self.shared.clone(),
             stopping: self.stopping.subscribe(),
         };
-        self.streams.spawn(stream::run(offer, context));
+        self.streams.spawn(stream::run(offer, permit, context));
     }
 
     /// Logs an offer of `stream` that was rejected at once, as the last of `count`.

@@ -39,11 +39,9 @@ pub(crate) async fn join_over(
 }
 
 fn upgrade(url: &WssUrl, token: &Secret) -> Result<Upgrade> {
-    let mut bearer =
-        HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| Error::Protocol {
-            target: format!("the gateway {}", url.endpoint),
-            problem: "its token cannot be put into a request".into(),
-        })?;
+    let mut bearer = HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| {
+        Error::protocol(format!("the gateway {}", url.endpoint), "its token cannot be put into a request")
+    })?;
     bearer.set_sensitive(true);
     Ok(Upgrade { phase: GATEWAY, headers: HeaderMap::from_iter([(AUTHORIZATION, bearer)]) })
 }

@@ -56,10 +56,7 @@ pub(in crate::emulator) fn check_hostname(name: &str) -> Result<()> {
         Ok(_) => "it has a port".to_owned(),
         Err(problem) => problem.0,
     };
-    Err(Error::Usage {
-        problem: format!("'{name}' cannot be a host name: {problem}"),
-        hint: "see --hostname".into(),
-    })
+    Err(Error::usage(format!("'{name}' cannot be a host name: {problem}"), "see --hostname"))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::twin::Twin;
 use crate::backend::iothub::proto::{ConnectionString, HubAddress, Identity, Key, encode};
 use crate::emulator::client_certificate::Thumbprint;
 use crate::emulator::directory::Directory;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::secret::Secret;
 
 /// The content of a `.sha256` file for [`Authentication::CertificateAuthority`].
@@ -113,7 +113,7 @@ impl Files {
         let file = identity_file(identity, "twin");
         let Some(text) = self.0.read(&file)? else { return Ok(None) };
         let twin = serde_json::from_str(text.expose());
-        twin.map(Some).map_err(|error| self.0.invalid(&file, error.to_string()))
+        twin.map(Some).map_err(|error| self.0.invalid(&file, Problem::of(error)))
     }
 
     /// Writes an identity's twin.
@@ -147,11 +147,12 @@ impl Files {
         let string = policy_string(hub, "service", service_key);
         let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
         let ca_file = self.0.path("ca.pem");
-        let ca_file = ca_file.to_str().ok_or_else(|| Error::File {
-            path: ca_file.clone(),
-            line: None,
-            problem: "the path is not UTF-8 and cannot go into profiles.toml".into(),
-            hint: "choose another directory".into(),
+        let ca_file = ca_file.to_str().ok_or_else(|| {
+            Error::file(
+                &ca_file,
+                "the path is not UTF-8 and cannot go into profiles.toml",
+                "choose another directory",
+            )
         })?;
         let rate = rate.map_or_else(String::new, |rate| format!("streams-per-second = {rate}\n"));
         let text = Secret::new(format!(
@@ -167,7 +168,7 @@ impl Files {
         let Some(text) = self.0.read(file)? else { return Ok(None) };
         match ConnectionString::parse(text.expose()) {
             Ok(ConnectionString { key, identity, .. }) => Ok(Some((identity, key))),
-            Err(problem) => Err(self.0.invalid(file, problem.0)),
+            Err(problem) => Err(self.0.invalid(file, Problem::of(problem))),
         }
     }
 

@@ -72,9 +72,10 @@ impl Hub {
 fn identity(text: &str) -> Result<Identity> {
     let (device, module) =
         text.split_once('/').map_or((text, None), |(device, module)| (device, Some(module)));
-    Identity::new(device, module).map_err(|problem| Error::Usage {
-        problem: format!("device '{text}': {problem}"),
-        hint: "an id has letters, digits and -:.+%_#*?!(),=@$' in it; a module is written DEVICE/MODULE"
-            .into(),
+    Identity::new(device, module).map_err(|problem| {
+        Error::usage(
+            format!("device '{text}': {problem}"),
+            "an id has letters, digits and -:.+%_#*?!(),=@$' in it; a module is written DEVICE/MODULE",
+        )
     })
 }

@@ -25,9 +25,11 @@ impl Helper {
     pub fn new(program: &Path, config: Option<&Path>) -> Result<Self> {
         let word = |option: &str, path: &Path| {
             let word = path.to_str().and_then(|path| quoted(&format!("{option}{path}")));
-            word.ok_or_else(|| Error::Usage {
-                problem: format!("the path {} cannot be quoted for every shell", path.display()),
-                hint: "choose one without '\\', '!' and control characters".into(),
+            word.ok_or_else(|| {
+                Error::usage(
+                    format!("the path {} cannot be quoted for every shell", path.display()),
+                    "choose one without '\\', '!' and control characters",
+                )
             })
         };
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);

@@ -91,11 +91,10 @@ impl SshDirectory {
             Some(own) => {
                 Ok(format!("# `iotstream ssh-config --remove` takes this out.\nInclude \"{own}\"\n\n"))
             }
-            None => Err(Error::Usage {
-                problem: format!("the path {} cannot stand in ssh's Include", own.display()),
-                hint: "print the blocks with `iotstream ssh-config`, and put them where ssh finds them"
-                    .into(),
-            }),
+            None => Err(Error::usage(
+                format!("the path {} cannot stand in ssh's Include", own.display()),
+                "print the blocks with `iotstream ssh-config`, and put them where ssh finds them",
+            )),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::backend::iothub::proto::{
     ConnectionString, HubAddress, Key, Malformed, Resource, SasToken, UnixSeconds,
 };
 use crate::config::{Cache, CommandLine, Source, Token};
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::secret::Secret;
 use crate::time::clock::unix_seconds;
 
@@ -47,10 +47,12 @@ impl Credential {
             let text = origin.read(name)?;
             return Self::from_connection_string(source, &text);
         };
-        let address = HubAddress::parse(hub).map_err(|problem| Error::Credential {
-            source: format!("profile '{name}'"),
-            problem: format!("hub: {problem}"),
-            hint: "write hub = \"contoso.azure-devices.net\"".into(),
+        let address = HubAddress::parse(hub).map_err(|problem| {
+            Error::credential(
+                format!("profile '{name}'"),
+                format!("hub: {problem}"),
+                "write hub = \"contoso.azure-devices.net\"",
+            )
         })?;
         let (hub, command) = (hub.to_owned(), command.clone());
         let tokens = Tokens::Bearer { profile: name.to_owned(), hub, command, cache: Cache::default() };
@@ -62,12 +64,12 @@ impl Credential {
     /// # Errors
     /// Returns [`Error::Credential`] if it is invalid or a device's. The error does not contain it.
     pub fn from_connection_string(source: String, text: &Secret) -> Result<Self> {
-        let unusable = |problem: Malformed| Error::Credential {
-            source: source.clone(),
-            problem: problem.0,
-            hint:
-                "a service connection string has the form HostName=…;SharedAccessKeyName=…;SharedAccessKey=…"
-                    .into(),
+        let unusable = |problem: Malformed| {
+            Error::credential(
+                &*source,
+                Problem::of(problem),
+                "a service connection string has the form HostName=…;SharedAccessKeyName=…;SharedAccessKey=…",
+            )
         };
         let parsed = ConnectionString::parse(text.expose()).map_err(unusable)?;
         if parsed.identity.is_some() {
@@ -104,16 +106,17 @@ impl Credential {
     /// # Errors
     /// Returns [`Error::Credential`] if the key cannot sign, a given token has expired, or the token command fails.
     pub fn authorization(&self, now: SystemTime) -> Result<Secret> {
-        let unusable = |problem: String, hint: &str| Error::Credential {
-            source: self.source.clone(),
-            problem,
-            hint: hint.into(),
-        };
+        let unusable = |problem: String, hint: &str| Error::credential(&*self.source, problem, hint);
         match &self.tokens {
             Tokens::Key { policy, key } => {
                 let expiry = UnixSeconds(unix_seconds(now).0 + TOKEN_LIFE.as_secs());
                 let token = SasToken::sign(&Resource::hub(&self.hub), expiry, key, Some(policy));
-                Ok(token.map_err(|problem| unusable(problem.0, ""))?.text().clone())
+                let unusable = |problem: Malformed| Error::Credential {
+                    origin: self.source.clone(),
+                    problem: Problem::of(problem),
+                    hint: None,
+                };
+                Ok(token.map_err(unusable)?.text().clone())
             }
             Tokens::Signature { token, .. } if token.expiry() <= unix_seconds(now) => Err(unusable(
                 "the shared access signature has expired".into(),

@@ -67,7 +67,7 @@ impl HubRegistry {
         let mut next: Option<HeaderValue> = None;
         let mut empty_pages = 0;
         let mut ids = HashSet::new();
-        let endless = |problem: String| Error::Protocol { target: hub.to_string(), problem };
+        let endless = |problem: String| Error::protocol(hub, problem);
         loop {
             let paused = |pause| progress(Progress { devices: devices.len(), pause: Some(pause) });
             let reply = self.page(next.as_ref(), paused).await?;

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::backend::iothub::phase;
 use crate::backend::iothub::proto::{HubAddress, HubFailure, Malformed};
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::net::{Endpoint, Reply, Stream, exchange};
 use crate::secret::Secret;
 
@@ -52,7 +52,7 @@ pub(crate) async fn answer(
 ) -> Result<Reply> {
     timeout(time, exchange(stream, phase::HUB, endpoint, request, limit))
         .await
-        .map_err(|_| Error::Timeout { phase: phase::HUB, target: endpoint.to_string(), after: time })?
+        .map_err(|_| Error::timeout(phase::HUB, endpoint, time))?
 }
 
 /// Parses the hub's error answer.
@@ -62,5 +62,5 @@ pub(crate) fn failure(reply: &Reply) -> HubFailure {
 
 /// The error of a malformed answer.
 pub(crate) fn malformed(hub: &HubAddress) -> impl FnOnce(Malformed) -> Error {
-    move |problem| Error::Protocol { target: format!("the hub {hub}"), problem: problem.0 }
+    move |problem| Error::protocol(format!("the hub {hub}"), Problem::of(problem))
 }

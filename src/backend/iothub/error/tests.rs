@@ -132,7 +132,7 @@ fn every_error_has_its_text() {
             let name = debug.split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned();
             let error = crate::error::Error::from(error);
             let exit = error.exit();
-            writeln!(seen, "{name}: exit status {} ({exit:?})\n{}", exit as u8, error.report()).unwrap();
+            writeln!(seen, "{name}: exit status {} ({exit:?})\n{}", exit.code(), error.report()).unwrap();
         }
         samples = next;
     }

@@ -29,10 +29,9 @@ pub(super) async fn clock(device: &HubListener, network: &Network) -> Result<Sys
         let stream = network.connect(&endpoint, &mut Phases::default()).await?;
         exchange(stream, HUB, &endpoint, request, TIME_LENGTH).await
     };
-    let timed_out = |_| Error::Timeout { phase: HUB, target: endpoint.to_string(), after: TIME_LIMIT };
+    let timed_out = |_| Error::timeout(HUB, &endpoint, TIME_LIMIT);
     let reply = timeout(TIME_LIMIT, asking).await.map_err(timed_out)??;
-    reply.date().ok_or_else(|| Error::Protocol {
-        target: format!("the hub {endpoint}"),
-        problem: "its answer does not say what time it is".into(),
+    reply.date().ok_or_else(|| {
+        Error::protocol(format!("the hub {endpoint}"), "its answer does not say what time it is")
     })
 }

@@ -8,7 +8,7 @@ use crate::backend::iothub::proto::{
 };
 use crate::config;
 use crate::error::Exposure;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::net::{ClientCertificate, Unusable, read_certificates};
 use crate::secret::Secret;
 use crate::time::clock::unix_seconds;
@@ -55,12 +55,11 @@ impl DeviceCredential {
         warnings: &mut Vec<Exposure>,
     ) -> Result<Self> {
         let unusable = |problem: Malformed| {
-            Error::Credential {
-            source: source.to_owned(),
-            problem: problem.0,
-            hint: "a device's connection string has the form HostName=…;DeviceId=…;SharedAccessKey=…, or x509=true"
-                .into(),
-        }
+            Error::credential(
+                source,
+                Problem::of(problem),
+                "a device's connection string has the form HostName=…;DeviceId=…;SharedAccessKey=…, or x509=true",
+            )
         };
         let parsed = ConnectionString::parse(text.expose()).map_err(unusable)?;
         let identity = parsed.identity.ok_or_else(|| {
@@ -97,17 +96,19 @@ impl DeviceCredential {
     /// # Errors
     /// Returns [`Error::Credential`] if a given token has expired, or the key cannot sign.
     pub(super) fn login_token(&self, now: SystemTime, life: Duration) -> Result<Option<LoginToken>> {
-        let unusable = |problem: String| Error::Credential {
-            source: self.source.clone(),
-            problem,
-            hint: "get a new token and reload the agent, or use the device's key".into(),
+        let unusable = |problem: Problem| {
+            Error::credential(
+                &*self.source,
+                problem,
+                "get a new token and reload the agent, or use the device's key",
+            )
         };
         match &self.authentication {
             Authentication::Key(key) => {
                 let begin = unix_seconds(now);
                 let expiry = UnixSeconds(begin.0 + life.as_secs());
                 let token = SasToken::sign(&Resource::identity(&self.hub, &self.identity), expiry, key, None);
-                let token = token.map_err(|problem| unusable(problem.0))?;
+                let token = token.map_err(|problem| unusable(Problem::of(problem)))?;
                 // The expiry counts from a whole second, and part of the first one has passed.
                 let passed =
                     now.duration_since(UNIX_EPOCH + Duration::from_secs(begin.0)).unwrap_or_default();
@@ -139,10 +140,12 @@ fn read_client_certificate(
     warnings: &mut Vec<Exposure>,
 ) -> Result<ClientCertificate> {
     let chain = read_certificates(certificate)?;
-    let unreadable = |error: std::io::Error| Error::Credential {
-        source: format!("file {}", key.display()),
-        problem: error.to_string(),
-        hint: "it holds the certificate's private key in PEM".into(),
+    let unreadable = |error: std::io::Error| {
+        Error::credential(
+            format!("file {}", key.display()),
+            error,
+            "it holds the certificate's private key in PEM",
+        )
     };
     let file = config::read_secret_bytes(key).map_err(unreadable)?.leniently(key, warnings)?;
     ClientCertificate::new(chain, &file).map_err(|unusable| {
@@ -150,6 +153,6 @@ fn read_client_certificate(
             Unusable::Certificate(problem, hint) => (certificate, problem, hint),
             Unusable::Key(problem, hint) => (key, problem, hint),
         };
-        Error::Credential { source: format!("file {}", path.display()), problem, hint: hint.into() }
+        Error::credential(format!("file {}", path.display()), problem, hint)
     })
 }

@@ -12,7 +12,7 @@ use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::phase::HUB;
 use crate::backend::iothub::proto::{Login, Refusal};
 use crate::backend::iothub::skew::Skew;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::net::Network;
 
 const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
@@ -53,18 +53,20 @@ pub(super) async fn log_in(
 /// Translates the error of a hub connection.
 pub(super) fn lost(device: &HubListener, error: ConnectionError) -> Error {
     let hub = device.credential.hub.to_string();
-    let network = |problem: String| Error::Network { phase: HUB, target: hub.clone(), problem };
+    let network = |problem: Problem| Error::network(HUB, hub.clone(), problem);
     match error {
         ConnectionError::Refused(refusal) => {
             HubError::Login { hub, identity: device.credential.identity.clone(), refusal, skew: None }.into()
         }
-        ConnectionError::Protocol(problem) => Error::Protocol { target: format!("the hub {hub}"), problem },
+        ConnectionError::Protocol(problem) => Error::protocol(format!("the hub {hub}"), problem),
         ConnectionError::Network(error)
             if error.kind() == io::ErrorKind::UnexpectedEof && error.get_ref().is_none() =>
         {
-            network("it ended the connection".into())
+            network(Problem::because("it ended the connection", error))
         }
-        ConnectionError::Network(error) => network(format!("the connection was cut: {error}")),
-        ConnectionError::Silent(what) => network(format!("no answer to {what}")),
+        ConnectionError::Network(error) => {
+            network(Problem::because(format!("the connection was cut: {error}"), error))
+        }
+        ConnectionError::Silent(what) => network(format!("no answer to {what}").into()),
     }
 }

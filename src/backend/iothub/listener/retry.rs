@@ -60,8 +60,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn waits_less_for_an_unreachable_hub_than_for_one_that_refuses() {
         let mut retry = Retry::new();
-        let away = || Error::Network { phase: Phase::TCP, target: "hub".into(), problem: "refused".into() };
-        let cut = || Error::Network { phase: HUB, target: "hub".into(), problem: "cut".into() };
+        let away = || Error::network(Phase::TCP, "hub", "refused");
+        let cut = || Error::network(HUB, "hub", "cut");
         let refused = |seconds| {
             let retry_after = Some(Duration::from_secs(seconds));
             Error::from(HubError::WebSocket(Upgrade { server: "hub".into(), status: 503, retry_after }))

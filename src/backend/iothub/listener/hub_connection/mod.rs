@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::backend::iothub::proto::{BadOffer, Decision, Login, Offer, Refusal, SUBSCRIPTIONS};
+use crate::error::Problem;
 use crate::secret::Secret;
 
 /// The time limit for the hub to answer a ping, CONNECT, SUBSCRIBE or UNSUBSCRIBE, and to accept a packet.
@@ -28,8 +29,7 @@ pub(crate) enum ConnectionError {
     /// The hub refused the login or the subscription.
     Refused(Refusal),
     /// The hub broke the protocol.
-    Protocol(String),
-    /// The connection failed or ended.
+    Protocol(Problem),
     Network(std::io::Error),
     /// The hub did not answer this packet in time.
     Silent(&'static str),
@@ -304,7 +304,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HubConnection<S> {
 }
 
 fn violation(error: MqttError) -> ConnectionError {
-    ConnectionError::Protocol(format!("MQTT: {error}"))
+    ConnectionError::Protocol(Problem::because(format!("MQTT: {error}"), error))
 }
 
 fn refusal(code: ConnectReturnCode) -> Refusal {
