@@ -92,7 +92,7 @@ pub fn read_toml<T: DeserializeOwned>(
     let unreadable = |error: io::Error| {
         let hint = match error.kind() {
             io::ErrorKind::PermissionDenied => {
-                "it and each directory above it must be readable by you".into()
+                "make it, and each directory above it, readable for you".into()
             }
             // A link that leads nowhere, or in a circle.
             _ if path.is_symlink() => format!("`ls -l {}` shows where the link leads", quoted(path)),

@@ -36,7 +36,7 @@ impl Skew {
 
     /// What to do about it.
     pub fn hint(self) -> String {
-        format!("the clock here is {self} the hub's, which allows five minutes: set it right")
+        format!("the clock here is {self} the hub's, which allows five minutes: set the clock")
     }
 
     pub fn is_too_far(self) -> bool {
