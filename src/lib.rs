@@ -15,7 +15,7 @@ pub mod connect;
 /// The device's side: streams, targets, approval, limits, the audit log.
 pub mod agent;
 
-/// What `ping` and `bench` measure.
+/// The measurements of `ping` and `bench`.
 pub mod measure;
 
 /// A local IoT Hub.
@@ -27,13 +27,13 @@ pub mod backend;
 /// The findings of a check.
 pub mod check;
 
-/// What concerns OpenSSH: its configuration, and the message that a client shows.
+/// OpenSSH: the client's configuration, and the in-band error.
 pub mod ssh;
 
-/// The profile file, and which device a host name means.
+/// The profile file, and the mapping of host names to devices.
 pub mod profile;
 
-/// What both configuration files share: TOML with line numbers, sources of secrets.
+/// The parts that both configuration files share: TOML with line numbers, sources of secrets.
 pub mod config;
 
 /// The user's state directory.
@@ -48,10 +48,10 @@ pub mod tunnel;
 /// The log: stderr, a file, the system's log.
 pub mod logging;
 
-/// What depends on the operating system.
+/// The parts that depend on the operating system.
 pub mod platform;
 
-/// What a user is told, and the exit status.
+/// Errors, hints and the exit status.
 pub mod error;
 
 /// Clocks, phases of a set-up, back-off.
@@ -60,5 +60,5 @@ pub mod time;
 /// Durations, sizes, patterns, encodings.
 pub mod text;
 
-/// Text that no log or error shows.
+/// Secret text.
 pub mod secret;

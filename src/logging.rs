@@ -1,5 +1,5 @@
-//! The log: lines on stderr, and in a file on request. It takes only this crate's own records: the WebSocket library
-//! logs Authorization headers at its most verbose level.
+//! The log, on stderr and optionally in a file. It accepts only this crate's records: the WebSocket library logs
+//! Authorization headers at its most verbose level.
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};
@@ -21,7 +21,7 @@ static RELEASED: AtomicBool = AtomicBool::new(false);
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 struct Logger {
-    /// The most verbose level that goes to stderr.
+    /// The most verbose level on stderr.
     stderr: LevelFilter,
     file: Option<Mutex<File>>,
 }
@@ -51,42 +51,42 @@ impl Logger {
         if let Some(file) = &self.file {
             let time = crate::time::clock::iso8601(std::time::SystemTime::now());
             let level = level.as_str().to_lowercase();
-            // The line shows the level.
+            // The line already contains the level.
             let text = text.strip_prefix("error: ").unwrap_or(&text);
             let line = format!("{time} [{}] {level}: {text}\n", std::process::id());
-            // A stream goes on without its log.
+            // A stream continues without its log.
             let _ = file.lock().unwrap_or_else(PoisonError::into_inner).write_all(line.as_bytes());
         }
     }
 }
 
-/// During a session ssh keeps the terminal in raw mode, where a line feed alone does not return to the first column.
+/// Writes CR LF to a terminal: during a session ssh keeps it in raw mode, where LF does not return to the first column.
 fn to_stderr(text: &str) {
     let mut stderr = std::io::stderr();
     let text = if stderr.is_terminal() { text.replace('\n', "\r\n") } else { text.to_owned() };
-    // There is nowhere else to report that stderr has gone.
+    // A failure to write to stderr cannot be reported.
     let _ = stderr.write_all(text.as_bytes());
 }
 
-/// What the command line says about the log.
+/// The settings of the log.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The most verbose level that goes to stderr.
+    /// The most verbose level on stderr.
     pub stderr: LevelFilter,
-    /// Where messages go as well.
+    /// The log file.
     pub file: Option<PathBuf>,
-    /// An agent writes a log file that other users can change, with a warning; other commands do not write it.
+    /// An agent warns about a log file that other users can change, and writes it. Other commands refuse it.
     pub is_agent: bool,
 }
 
-/// Sets up the log for the whole process. A log file that cannot be opened is a warning.
+/// Sets up the process's log. Warns about a log file that cannot be opened.
 pub fn start(options: Options) {
     let Options { stderr, file: path, is_agent } = options;
     let opened = path.as_ref().map(|path| private_file::log_if_possible(path, is_agent));
     let (file, problem) = opened.unwrap_or_default();
     let file = file.map(Mutex::new);
     log::set_max_level(if file.is_some() { stderr.max(LevelFilter::Info) } else { stderr });
-    // A second call, in a test, keeps the first logger.
+    // Fails on a second call, in tests, which keeps the first logger.
     let _ = log::set_logger(LOGGER.get_or_init(|| Logger { stderr, file }));
     if let Some(problem) = problem {
         let is_from_variable =
@@ -98,8 +98,8 @@ pub fn start(options: Options) {
     }
 }
 
-/// Lets go of a stderr whose reader waits for its end, so that a stream that goes on does not hold the reader up. A user
-/// who asked for more messages keeps getting them.
+/// Closes a stderr whose reader waits for its end, so that a stream that continues does not block the reader. With -v,
+/// stderr stays open.
 pub fn release_stderr() {
     let is_verbose = LOGGER.get().is_some_and(|logger| logger.stderr > LevelFilter::Warn);
     if !is_verbose && stdio::release_stderr() {
@@ -107,14 +107,14 @@ pub fn release_stderr() {
     }
 }
 
-/// Prints what the user asked for, whatever the level.
+/// Prints a message at any log level.
 pub fn notice(text: &str) {
     if let Some(logger) = LOGGER.get() {
         logger.write(Level::Info, text, true);
     }
 }
 
-/// Prints the error that ends the command, and its hint, on stderr and in the log.
+/// Prints the error that ends the command and its hint on stderr, and logs them.
 pub fn report(error: &Error) {
     if !RELEASED.load(Relaxed) {
         to_stderr(&error.report());
@@ -122,7 +122,7 @@ pub fn report(error: &Error) {
     record(error);
 }
 
-/// Writes the error to the log alone, where ssh has shown it to the user.
+/// Logs the error without stderr, when ssh has already shown it.
 pub fn record(error: &Error) {
     if let Some(logger) = LOGGER.get() {
         let hint = error.hint().map_or_else(String::new, |hint| format!("; hint: {hint}"));

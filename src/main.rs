@@ -9,7 +9,7 @@ use iotstream::cli::{Cli, Command, in_order, usage_error};
 use iotstream::platform::process;
 use iotstream::{command, logging};
 
-/// An empty variable counts as unset: containers, units and CI leave such behind.
+/// Treats an empty environment variable as unset, because containers, units and CI often set empty ones.
 fn without_empty_variables(program: clap::Command) -> clap::Command {
     let is_empty = |name: &std::ffi::OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
     program

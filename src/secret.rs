@@ -1,20 +1,21 @@
-//! Text that must never be shown: keys, tokens, connection strings, passwords.
+//! Secret text: keys, tokens, connection strings, passwords.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A secret text. `Debug` hides it, dropping it wipes it, and only [`Secret::expose`] reads it, so that
-/// every place a secret can leave from is one search away.
+/// A secret text. `Debug` hides it, and dropping it wipes it. Only [`Secret::expose`] returns it, so that a search finds
+/// every use.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
+    /// Wraps a text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text itself: for the wire and for HMAC, never for a message.
+    /// The text, for the wire and for HMAC, and never for a message.
     pub fn expose(&self) -> &str {
         &self.0
     }

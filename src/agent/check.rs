@@ -1,4 +1,4 @@
-//! Diagnoses everything an agent needs, one thing after the other, and says how to fix what is wrong.
+//! Diagnoses an agent: its configuration, its connection to the service and each target.
 
 use std::path::Path;
 use std::time::Instant;
@@ -15,9 +15,8 @@ use crate::net::Network;
 use crate::platform::child::is_executable;
 use crate::platform::private_file::log_exposures;
 
-/// Checks the configuration that was read from `place`, and everything it names. A running agent of the same device may be
-/// out of service for a moment.
-pub async fn check(place: &str, read: Result<(Config, Network)>) -> Vec<Finding> {
+/// Checks the configuration from `origin` and everything it names. May briefly disconnect a running agent of the device.
+pub async fn check(origin: &str, read: Result<(Config, Network)>) -> Vec<Finding> {
     let since = Instant::now();
     let (config, network) = match read {
         Ok(read) => read,
@@ -29,7 +28,7 @@ pub async fn check(place: &str, read: Result<(Config, Network)>) -> Vec<Finding>
         }
     };
     let targets = config.targets.len();
-    let mut findings = vec![Finding::new("configuration", since, Ok(format!("{place}: {targets} targets")))];
+    let mut findings = vec![Finding::new("configuration", since, Ok(format!("{origin}: {targets} targets")))];
     let log = config.audit_log.as_deref().filter(|path| *path != Path::new("-"));
     let log = log.map(log_exposures).unwrap_or_default();
     for exposure in config.warnings().iter().chain(&log) {
@@ -84,7 +83,7 @@ async fn reachable(target: &Target, config: &Config) -> Result<String> {
     Ok(format!("{}, approve {}", target.address, target.approve.name()))
 }
 
-/// Whether there is such a program, by its path or in PATH.
+/// Whether the program exists, by its path or in PATH.
 fn executable(words: &[String]) -> std::result::Result<(), String> {
     let program = words.first().map_or("", String::as_str);
     let found = if program.contains('/') {

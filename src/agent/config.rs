@@ -1,4 +1,4 @@
-//! The agent's configuration, from its file or from options.
+//! The agent's configuration, from a file or from options.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::secret::Secret;
 use crate::text::pattern;
 use crate::tunnel::Keepalive;
 
-/// Twice what an IoT Hub carries at a time [D].
+/// The default limit of streams: twice what an IoT Hub carries at a time [D].
 const MAX_SESSIONS: usize = 100;
-/// Less than a user waits for the device's answer.
+/// The default time limit of an approval, below a caller's response timeout.
 const APPROVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long streams may continue when the agent is stopped.
+/// The default time that streams may continue when the agent is stopped.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The name of systemd's credential that holds the connection string.
+/// The name of the systemd credential with the connection string.
 const CONNECTION_STRING: &str = "connection-string";
 
 /// All settings of an agent.
@@ -32,6 +32,7 @@ const CONNECTION_STRING: &str = "connection-string";
 pub struct Config {
     pub(crate) listener: Arc<dyn Listener>,
     pub(crate) stream_keepalive: Option<Keepalive>,
+    /// Certificates to trust in addition to the system's.
     pub ca_file: Option<PathBuf>,
     /// A proxy's URL.
     pub proxy: Option<Secret>,
@@ -47,10 +48,10 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the configuration file. Relative paths in it start where it is.
+    /// Reads the configuration file. Relative paths in it start at its directory.
     ///
     /// # Errors
-    /// What is wrong with it, with the line where there is one; never a secret.
+    /// Returns what is wrong with the file or the files it names, with the line if known, and never a secret.
     pub fn read(path: &Path) -> Result<Self> {
         let mut warnings = Vec::new();
         let document = read_document(path, &mut warnings)?;
@@ -75,7 +76,7 @@ impl Config {
         }
         let directory = path.parent().unwrap_or(Path::new(""));
         let relative = |file: PathBuf| directory.join(file);
-        // What systemd gives stands in for a file that the service's own user may not be able to read.
+        // A systemd credential replaces a file that the service's user may not be able to read.
         let systemd = systemd_credential(CONNECTION_STRING).map(|_| CONNECTION_STRING);
         let keys = Keys {
             connection_string: document.connection_string.as_ref().map(|text| &text.0),
@@ -112,7 +113,7 @@ impl Config {
             allowance: Allowance { bandwidth: document.bandwidth, daily_bytes: document.daily_bytes },
             approve_timeout: seconds(document.approve_timeout).unwrap_or(APPROVE_TIMEOUT),
             stop_timeout: seconds(document.stop_timeout).unwrap_or(STOP_TIMEOUT),
-            // stdout is not a file beside this one.
+            // `-` is stdout.
             audit_log: document
                 .audit_log
                 .map(|file| if file == Path::new("-") { file } else { relative(file) }),
@@ -121,11 +122,11 @@ impl Config {
         })
     }
 
-    /// A configuration without a file: the device's connection string from a file, and targets as `STREAM=HOST:PORT`
-    /// or `STREAM=builtin:NAME`.
+    /// A configuration from options: the file of the device's connection string, and targets as `STREAM=HOST:PORT` or
+    /// `STREAM=builtin:NAME`.
     ///
     /// # Errors
-    /// What is wrong with either.
+    /// Returns an error if the connection string or a target is invalid.
     pub fn from_options(connection_string_file: &Path, targets: &[String]) -> Result<Self> {
         let mut warnings = Vec::new();
         let source = Source::File(connection_string_file.to_owned());
@@ -153,16 +154,16 @@ impl Config {
         Ok(Self { warnings, ..Self::with(listener, targets) })
     }
 
-    /// A configuration with nothing but a connection string, which came from `source`, and targets.
+    /// A default configuration with a connection string and targets. Errors name the connection string by `source`.
     ///
     /// # Errors
-    /// What is wrong with the connection string.
+    /// Returns an error if the connection string is invalid.
     pub fn new(source: &str, connection_string: &Secret, targets: Vec<Target>) -> Result<Self> {
         let settings = DeviceSettings::new(source, connection_string.clone());
         Ok(Self::with(backend::listener(&settings, &mut Vec::new())?, targets))
     }
 
-    /// A configuration with nothing but a listener and targets.
+    /// A default configuration with a listener and targets.
     pub fn with(listener: Arc<dyn Listener>, targets: Vec<Target>) -> Self {
         Self {
             listener,
@@ -181,7 +182,7 @@ impl Config {
         }
     }
 
-    /// Files of the configuration that other users can change, where that is no reason to refuse them.
+    /// The tolerated exposures of the configuration's files.
     pub fn warnings(&self) -> &[Exposure] {
         &self.warnings
     }
@@ -195,8 +196,7 @@ impl Config {
 const HINT: &str =
     "`man iotstream-agent.toml` shows every key, and `iotstream agent --help` how to run without a file";
 
-/// Reads the file, which other users may read as long as it holds no secret itself. What is no reason to refuse it is
-/// added to `warnings`.
+/// Reads the file, which other users may read if it contains no secret. Tolerated exposures are added to `warnings`.
 pub(crate) fn read_document(path: &Path, warnings: &mut Vec<Exposure>) -> Result<Document> {
     let mut guarded = read_toml(path, HINT, Document::holds_secret)?;
     if !guarded.content.1.holds_secret() {
@@ -206,7 +206,7 @@ pub(crate) fn read_document(path: &Path, warnings: &mut Vec<Exposure>) -> Result
     Ok(guarded.leniently(path, warnings)?.1)
 }
 
-/// Reads a target. `key` is the variable that holds the device's connection string, if one does.
+/// Reads a target. `key` is the environment variable of the device's connection string, if any.
 fn target(entry: TargetEntry, key: Option<&str>) -> std::result::Result<Target, String> {
     for name in &entry.pass_environment {
         if name.is_empty() || name.contains(['=', '\0']) {
@@ -290,7 +290,7 @@ command = ["/usr/sbin/sshd", "-i"]
     }
 
     #[test]
-    fn says_what_is_wrong() {
+    fn errors_name_the_problem() {
         for (text, part) in [
             ("", "no [[target]]"),
             ("[[target]]\nstream=\"a\"\nconnect=\"b:1\"", "no connection-string"),
@@ -329,7 +329,7 @@ command = ["/usr/sbin/sshd", "-i"]
     }
 
     #[test]
-    fn options_make_a_configuration() {
+    fn reads_a_configuration_from_options() {
         let (_directory, path) = written(DEVICE);
         let config = Config::from_options(&path, &[]).unwrap();
         assert_eq!(config.target("ssh").unwrap().address, Address::Tcp("127.0.0.1:22".into()));

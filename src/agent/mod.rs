@@ -1,4 +1,4 @@
-//! The device's side: it decides on the streams that a listener is offered, and connects each to its target.
+//! The device's side: accepts or rejects the streams that a listener offers, and connects each to its target.
 
 mod approval;
 mod audit;
@@ -10,13 +10,13 @@ mod check;
 mod command_exit;
 mod config;
 mod environment;
-mod flood;
 mod install;
+mod rejection_log;
 mod schema;
 mod serve;
-mod sessions;
 mod stderr_log;
 mod stream;
+mod stream_limits;
 mod target;
 mod traffic;
 

@@ -1,4 +1,4 @@
-//! What an agent's configuration file may say.
+//! The keys of an agent's configuration file.
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -20,22 +20,22 @@ pub(crate) struct Document {
     pub(crate) private_key: Option<PathBuf>,
     #[serde(default)]
     pub(crate) transport: Transport,
-    /// Where MQTT over TLS is, if not on 8883.
+    /// The port of MQTT over TLS, by default 8883.
     pub(crate) mqtt_port: Option<u16>,
-    /// How long the connection to the service may be silent before it is pinged.
+    /// The silence after which the connection to the service is pinged.
     pub(crate) keepalive: Option<Seconds>,
-    /// Silence of a stream's other end after which it is pinged; after twice as long the stream is dropped. 0: never.
+    /// The silence after which a stream's peer is pinged. The stream is dropped after twice as long; 0 disables both.
     pub(crate) stream_keepalive: Option<Seconds>,
-    /// How long a token of the agent's is valid; it is renewed before.
+    /// The life of the agent's tokens, which are renewed before their end.
     pub(crate) token_life: Option<Seconds>,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) proxy: Option<SecretText>,
     pub(crate) max_sessions: Option<usize>,
     pub(crate) idle_timeout: Option<Seconds>,
     pub(crate) max_duration: Option<Seconds>,
-    /// Bytes a second, both ways and all streams together.
+    /// Bytes a second of all streams together, in both directions.
     pub(crate) bandwidth: Option<NonZeroU64>,
-    /// Bytes a day (UTC), both ways and all streams together.
+    /// Bytes a day (UTC) of all streams together, in both directions.
     pub(crate) daily_bytes: Option<u64>,
     pub(crate) approve_timeout: Option<Seconds>,
     pub(crate) stop_timeout: Option<Seconds>,
@@ -45,7 +45,7 @@ pub(crate) struct Document {
 }
 
 impl Document {
-    /// Whether the file itself holds a secret: a proxy's URL may hold a password.
+    /// Whether the file contains a secret, such as a password in the proxy's URL.
     pub(crate) fn holds_secret(&self) -> bool {
         self.connection_string.is_some()
             || self.proxy.as_ref().is_some_and(|url| has_password(url.0.expose()))
@@ -62,7 +62,7 @@ pub(crate) struct TargetEntry {
     #[serde(default)]
     pub(crate) approve: ApproveEntry,
     pub(crate) max_sessions: Option<usize>,
-    /// Variables of the agent's environment that its commands get.
+    /// Environment variables of the agent that its commands inherit.
     #[serde(default)]
     pub(crate) pass_environment: Vec<String>,
 }

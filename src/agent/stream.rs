@@ -12,39 +12,39 @@ use super::approval::Terminal;
 use super::audit::Audit;
 use super::config::Config;
 use super::environment::Facts;
-use super::sessions::{Permit, Sessions};
+use super::stream_limits::{Permit, StreamLimits};
 use super::target::{Connection, Target};
 use super::traffic::{Charged, Traffic};
 use crate::backend::{Cause, Offer, Rejection};
 use crate::text::duration;
 use crate::tunnel::{self, Close, Controls, End, Meter, Settings};
 
-/// How long the target may take the last bytes once the user's side has ended.
+/// The time limit for the target to accept the last bytes after the user's end.
 const REST: Duration = Duration::from_secs(2);
 
 /// How often an idle stream is checked within its limit.
 const IDLE_CHECKS: u32 = 8;
 
-/// What a stream needs of the agent.
+/// The parts of the agent that a stream uses.
 pub(super) struct StreamContext {
-    /// As it was when the stream was offered.
+    /// The configuration at the time of the offer.
     pub(super) config: Arc<Config>,
     pub(super) shared: Arc<Shared>,
-    /// True once streams are to end.
+    /// True when streams must end.
     pub(super) stopping: watch::Receiver<bool>,
 }
 
-/// What all streams share, also when the configuration changes.
+/// The state that all streams share across changes of the configuration.
 pub(super) struct Shared {
     pub(super) audit: Arc<Audit>,
-    pub(super) sessions: Arc<Sessions>,
+    pub(super) stream_limits: Arc<StreamLimits>,
     pub(super) traffic: Arc<Traffic>,
     pub(super) terminal: Terminal,
 }
 
-/// Decides on an offer, and connects the target before the stream is accepted and joined: a target that is down is a
-/// rejection, and none of its bytes is lost, as they wait in its socket.
-pub(super) async fn run(offer: Offer, context: StreamContext) {
+/// Decides on an offer and serves its stream to the end. Connects the target before it accepts and joins the stream, so that
+/// an unreachable target is a rejection. The target's first bytes wait in its socket.
+pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
     let StreamContext { config, shared, mut stopping } = context;
     let Offer { stream, reply, .. } = offer;
     let (device, service) = (config.listener.device(), config.listener.service());
@@ -54,7 +54,7 @@ pub(super) async fn run(offer: Offer, context: StreamContext) {
         admitted = admit(record.id(), &stream, &config, &shared) => admitted,
         () = reply.withdrawn() => return record.rejected("the offer was withdrawn before the answer"),
     };
-    let (target, _permit, connection) = match admitted {
+    let (target, connection) = match admitted {
         Ok(admitted) => admitted,
         Err(rejection) => {
             record.rejected(&rejection.reason);
@@ -72,7 +72,7 @@ pub(super) async fn run(offer: Offer, context: StreamContext) {
     let hangup = async {
         let reached = tokio::select! {
             reached = limits(&config, &shared.traffic, record.meter()) => reached,
-            // An agent that has ended stops its streams as well.
+            // A dropped sender also stops the streams.
             _ = stopping.wait_for(|stopping| *stopping) => "the agent was stopped".into(),
         };
         let close = Close::new(Close::GOING_AWAY, &*reached);
@@ -82,7 +82,7 @@ pub(super) async fn run(offer: Offer, context: StreamContext) {
     let settings = Settings {
         keepalive: config.stream_keepalive,
         linger: None,
-        // A target that has seen the end may still have an answer.
+        // A target may still answer after the user's end.
         drain: None,
         rest: Some(REST),
         half_close: true,
@@ -101,19 +101,20 @@ pub(super) async fn run(offer: Offer, context: StreamContext) {
     }
     record.ended(&reason);
     connection.process.end(&stream).await;
+    drop(permit);
 }
 
-/// Counts the stream, asks for approval and connects the target.
+/// Asks for approval and connects the target.
 ///
 /// # Errors
-/// Why the stream is rejected.
+/// Returns why the stream is rejected.
 async fn admit<'a>(
     id: u64,
     stream: &str,
     config: &'a Config,
     shared: &Shared,
-) -> Result<(&'a Target, Permit, Connection), Rejection> {
-    let (target, place) = permit(stream, config, shared)?;
+) -> Result<(&'a Target, Connection), Rejection> {
+    let target = target(stream, config)?;
     let facts = Facts {
         id,
         stream,
@@ -128,28 +129,27 @@ async fn admit<'a>(
         target.address.connect(&facts).await.map_err(|problem| {
             Rejection::new(Cause::Target, format!("target {}: {problem}", target.address))
         })?;
-    Ok((target, place, connection))
+    Ok((target, connection))
 }
 
-/// The target of a stream, where one more stream is within the limits.
+fn target<'a>(stream: &str, config: &'a Config) -> Result<&'a Target, Rejection> {
+    config.target(stream).ok_or_else(|| Rejection::new(Cause::Target, "no target has that name"))
+}
+
+/// The permit that a stream holds to its end, if it has a target and the limits allow one more.
 ///
 /// # Errors
-/// Why it is rejected at once.
-pub(super) fn permit<'a>(
-    stream: &str,
-    config: &'a Config,
-    shared: &Shared,
-) -> Result<(&'a Target, Permit), Rejection> {
-    let target = config.target(stream);
-    let target = target.ok_or_else(|| Rejection::new(Cause::Target, "no target has that name"))?;
+/// Returns why the stream is rejected at once.
+pub(super) fn permit(stream: &str, config: &Config, shared: &Shared) -> Result<Permit, Rejection> {
+    let target = target(stream, config)?;
     if shared.traffic.is_spent(config.allowance) {
         return Err(Rejection::new(Cause::Limit, "today's bytes are used up (daily-bytes)"));
     }
-    let place = shared.sessions.enter(&target.stream, config.max_sessions, target.max_sessions);
-    Ok((target, place.map_err(|why| Rejection::new(Cause::Limit, why))?))
+    let permit = shared.stream_limits.acquire(&target.stream, config.max_sessions, target.max_sessions);
+    permit.map_err(|why| Rejection::new(Cause::Limit, why))
 }
 
-/// Resolves once a live stream has reached a limit: which.
+/// Resolves when a live stream reaches a limit, with its description.
 async fn limits(config: &Config, traffic: &Traffic, meter: &Meter) -> String {
     let within = async |limit: Option<Duration>| match limit {
         Some(limit) => sleep(limit).await,

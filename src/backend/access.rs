@@ -1,14 +1,17 @@
-//! What a backend needs of a profile.
+//! A caller's access to a service.
 
 use crate::net::Network;
 use crate::profile::{Profile, Profiles};
 
-/// A profile, and the network on which its service is reached.
+/// A profile, and the network to reach its service.
 #[derive(Clone, Debug)]
 pub struct Access<'a> {
-    /// The file that the profile is in.
+    /// The profile file.
     pub profiles: &'a Profiles,
+    /// The profile's name.
     pub name: &'a str,
+    /// The profile.
     pub profile: &'a Profile,
+    /// The network.
     pub network: Network,
 }

@@ -1,4 +1,4 @@
-//! The choice of a backend: the one place that knows which there are.
+//! The choice of a backend. Only this file lists them.
 
 use std::sync::Arc;
 
@@ -14,44 +14,45 @@ use crate::error::Exposure;
 use crate::error::Result;
 use crate::secret::Secret;
 
-/// What asks the service of a profile for `request`'s stream.
+/// The dialer for `request` at a profile's service.
 ///
 /// # Errors
-/// Why the credential cannot be read, or that no device can have such an id.
+/// Returns an error if the credential cannot be read, or the device id is invalid.
 pub fn dialer(access: &Access<'_>, request: Request) -> Result<Arc<dyn Dialer>> {
     Ok(Arc::new(caller::HubDialer::new(access, request)?))
 }
 
-/// The device list of a profile's service.
+/// The device registry of a profile's service.
 ///
 /// # Errors
-/// Why the credential cannot be read, or that the service has no such list.
+/// Returns an error if the credential cannot be read, or the service has no registry.
 pub fn registry(access: &Access<'_>) -> Result<Box<dyn Registry>> {
     Ok(Box::new(caller::HubRegistry::new(access)?))
 }
 
-/// Whether `text` holds one whole connection string of any backend, whatever it gives access to.
+/// Whether `text` contains one complete connection string of any backend.
 pub fn is_connection_string(text: &str) -> bool {
     caller::is_connection_string(text)
 }
 
-/// The connection string for a profile in `text`, which came from `source`.
+/// Finds the connection string of a profile in `text`. Errors name it by `source`.
 ///
 /// # Errors
-/// What is wrong with it, without it.
+/// Returns [`crate::error::Error::Credential`] without a usable one. The error does not contain `text`.
 pub fn recognise(source: &str, text: &Secret) -> Result<Pasted> {
     caller::recognise(source, text)
 }
 
-/// What a backend uses where the profile says nothing.
+/// The defaults of a profile's keys.
 #[derive(Clone, Copy, Debug)]
 pub struct Defaults {
+    /// The version of the REST API.
     pub api_version: &'static str,
-    /// In words, for it may depend on the service.
+    /// The limit of new streams a second, in words, because it depends on the service.
     pub streams_per_second: &'static str,
 }
 
-/// The defaults of profiles.
+/// The defaults of a profile's keys.
 pub fn defaults() -> Defaults {
     Defaults {
         api_version: iothub::proto::DEFAULT_API_VERSION,
@@ -59,11 +60,10 @@ pub fn defaults() -> Defaults {
     }
 }
 
-/// The listener of a device. Files of its credential that other users can change are added to `warnings`, where that is
-/// no reason to refuse them.
+/// The listener of a device. Tolerated exposures of its credential's files are added to `warnings`.
 ///
 /// # Errors
-/// What is wrong with the credential; never what it holds.
+/// Returns an error if the credential is invalid. The error does not contain it.
 pub fn listener(settings: &DeviceSettings, warnings: &mut Vec<Exposure>) -> Result<Arc<dyn Listener>> {
     Ok(Arc::new(HubListener::new(settings, warnings)?))
 }

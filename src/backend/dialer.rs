@@ -1,4 +1,4 @@
-//! The caller's side of a backend: asks a service for a stream to a device.
+//! The caller's side of a backend: requests streams from a service.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -9,56 +9,58 @@ use crate::error::Result;
 use crate::state::rate::Turn;
 use crate::time::phase::Phases;
 
-/// A stream to ask for.
+/// A request for a stream.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The device's id; the backend knows which ids there can be.
+    /// The device id, which the backend checks.
     pub device: String,
+    /// The module id.
     pub module: Option<String>,
+    /// The stream's name.
     pub stream: String,
-    /// How long the service waits for the device to come online; zero leaves it to the service.
+    /// How long the service waits for the device to come online; zero is the service's default.
     pub connect_timeout: Duration,
-    /// How long the service waits for the device's answer; zero leaves it to the service.
+    /// How long the service waits for the device's answer; zero is the service's default.
     pub response_timeout: Duration,
 }
 
-/// Asks one service for one stream of one device, as often as it is told to.
+/// Opens one stream of one device at one service, any number of times.
 pub trait Dialer: Debug + Send + Sync {
-    /// The stream, the device and the service, for people.
+    /// The stream, the device and the service, for messages.
     fn describe(&self) -> String;
 
-    /// The device as messages and JSON name it, such as `gw-07` or `gw-07/camera`.
+    /// The device in messages and JSON, such as `gw-07` or `gw-07/camera`.
     fn device(&self) -> String;
 
-    /// The service, as `HOST` or `HOST:PORT`. What is remembered of a service is kept under this name.
+    /// The service, as `HOST` or `HOST:PORT`, which is also its key in the state directory.
     fn service(&self) -> String;
 
     /// The name of the stream.
     fn stream(&self) -> &str;
 
-    /// How many new streams a second the service accepts, where there is a limit.
+    /// The service's limit of new streams a second, if any.
     fn streams_per_second(&self) -> Option<u32>;
 
-    /// How many bytes the streams of the service may carry a day, all of them together, where there is a limit.
+    /// The bytes that all streams of the service together may carry a day, if limited.
     fn daily_quota(&self) -> Option<u64>;
 
-    /// Asks for the stream once, with a token of its own, and joins it. Waits for `turn` right before the request.
+    /// Requests the stream once, with a new token, and joins it. Waits for `turn` right before the request.
     ///
-    /// Cancel-safe: a stream that is dropped before it is joined is given up.
+    /// Cancel-safe: dropping the future abandons the stream.
     ///
     /// # Errors
-    /// Which phase failed, and what the service or the device said.
+    /// Returns an error with the phase that failed and the service's or device's answer.
     fn open<'a>(&'a self, turn: Option<Turn<'a>>, phases: &'a mut Phases) -> Pending<'a, Result<Joined>>;
 
     /// Diagnoses each step of the connection up to the joined stream.
     fn check(&self) -> Pending<'_, Checked>;
 }
 
-/// What [`Dialer::check`] found.
+/// The result of [`Dialer::check`].
 #[derive(Debug)]
 pub struct Checked {
-    /// One for each step, in order; steps after a failure are skipped.
+    /// One for each step, in order. Steps after a failure are skipped.
     pub findings: Vec<Finding>,
-    /// The stream, where every step passed.
+    /// The stream, if every step passed.
     pub stream: Option<Joined>,
 }

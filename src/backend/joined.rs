@@ -11,10 +11,11 @@ use crate::tunnel::Remote;
 /// A future behind a trait object.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// An established WebSocket to the other end of a stream, whatever carries it.
+/// An established WebSocket to the other end of a stream.
 pub struct Joined {
+    /// The connection under the WebSocket.
     pub io: Box<dyn Remote + Send>,
-    /// Bytes that arrived with the answer to the upgrade.
+    /// The bytes that arrived behind the upgrade's response.
     pub early: Bytes,
 }
 

@@ -1,4 +1,4 @@
-//! The device's side of a backend: waits for offers of streams.
+//! The device's side of a backend: listens for offers of streams.
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -14,18 +14,17 @@ use crate::net::Network;
 
 /// A device's access to its service.
 pub trait Listener: Any + Debug + Send + Sync {
-    /// The device as logs name it, such as `gw-07` or `gw-07/camera`.
+    /// The device in logs, such as `gw-07` or `gw-07/camera`.
     fn device(&self) -> String;
 
     /// The service, as `HOST` or `HOST:PORT`.
     fn service(&self) -> String;
 
-    /// Listens from now on, in a task of its own, until it is told to stop or [`Offers`] is dropped. Losing the service
-    /// is not an end: the task dials again, and renews what expires. A credential that the service refuses is read again
-    /// with `reread`. Must be called within a runtime.
+    /// Starts a task that listens until [`Order::Stop`] or until [`Offers`] is dropped. The task reconnects to a lost
+    /// service, renews expiring tokens, and rereads a refused credential with `reread`. Must be called within a runtime.
     ///
     /// # Errors
-    /// What no later try can change, such as a ready token that has expired.
+    /// Returns an error that no retry can fix, such as a given token that has expired.
     fn listen(self: Arc<Self>, network: Network, reread: Option<Reread>) -> Result<Offers>;
 
     /// Diagnoses the connection to the service, and the login.
@@ -33,16 +32,16 @@ pub trait Listener: Any + Debug + Send + Sync {
 }
 
 impl dyn Listener {
-    /// Whether both are of one backend, so that [`Order::Reload`] can replace one by the other.
+    /// Whether both have the same backend, which [`Order::Reload`] requires.
     pub fn is_same_backend(&self, other: &Self) -> bool {
         self.type_id() == other.type_id()
     }
 }
 
-/// Reads the configuration again, for a credential that has been corrected. It may block.
+/// Rereads the configuration, for a corrected credential. May block.
 pub type Reread = Arc<dyn Fn() -> Result<Arc<dyn Listener>> + Send + Sync>;
 
-/// The offers of a service, as they come.
+/// The agent's end of a listener.
 #[derive(Debug)]
 pub struct Offers {
     events: mpsc::Receiver<Event>,
@@ -50,7 +49,7 @@ pub struct Offers {
 }
 
 impl Offers {
-    /// The two ends of a listener: what the agent holds, and what the listener's task holds.
+    /// Both ends of a listener: the agent's and the task's.
     pub fn channel() -> (Self, Source) {
         let (event, events) = mpsc::channel(EVENTS);
         // The receiver never sees the first value.
@@ -58,31 +57,32 @@ impl Offers {
         (Self { events, orders: order }, Source { events: event, orders: Orders(orders) })
     }
 
-    /// The next event; `None` once the listener has ended. Cancel-safe.
+    /// Waits for the next event; `None` after the listener's end. Cancel-safe.
     pub async fn next(&mut self) -> Option<Event> {
         self.events.recv().await
     }
 
-    /// Tells the listener what to do, in place of an order that it has not seen yet. Does nothing where it has ended.
+    /// Gives an order to the listener, and replaces one that it has not seen. Does nothing after its end.
     pub fn order(&self, order: Order) {
         self.orders.send_replace(order);
     }
 }
 
-/// The listener's end of [`Offers`].
+/// The task's end of a listener.
 #[derive(Debug)]
 pub struct Source {
-    /// Closed once nobody listens any more.
+    /// Events for the agent. Closed after the agent's end.
     pub events: mpsc::Sender<Event>,
+    /// Orders of the agent.
     pub orders: Orders,
 }
 
-/// What a listener is told. It sees the latest order only.
+/// The orders to a listener, which sees only the latest.
 #[derive(Debug)]
 pub struct Orders(watch::Receiver<Order>);
 
 impl Orders {
-    /// The next order; dropping [`Offers`] is the order to stop. Cancel-safe.
+    /// Waits for the next order. Dropping [`Offers`] is [`Order::Stop`]. Cancel-safe.
     pub async fn next(&mut self) -> Order {
         match self.0.changed().await {
             Ok(()) => self.0.borrow_and_update().clone(),
@@ -91,80 +91,90 @@ impl Orders {
     }
 }
 
-/// How many events wait for the agent: it takes each at once, and a service that floods it has to wait.
+/// The length of the event queue: the agent receives events at once, and a flooding service has to wait.
 const EVENTS: usize = 1;
 
-/// What a listener is told to do.
+/// An order to a listener.
 #[derive(Clone, Debug)]
 pub enum Order {
-    /// Use another configuration of the same backend, if possible without a gap in service.
+    /// Use another configuration of the same backend, without a gap in service if possible.
     Reload(Arc<dyn Listener>, Network),
-    /// Take no more offers, send the answers that are still to come, and end within a few seconds.
+    /// Accept no more offers, send the answers to open ones, and end within a few seconds.
     Stop,
 }
 
-/// What happens at a listener.
+/// An event of a listener.
 #[derive(Debug)]
 pub enum Event {
-    /// The service offers streams to the device from now on. This is the listener in use, which differs from the one that
-    /// was told to listen once a credential has been read again.
+    /// The listener is connected to the service. Carries the listener in use, which differs from the original one after a
+    /// credential was reread.
     InService(Arc<dyn Listener>),
-    /// The service is lost or refuses the device.
+    /// The service cannot be reached or refuses the device.
     Trouble {
+        /// The error.
         error: Error,
-        /// When the next try is.
-        again: Duration,
+        /// The time until the next attempt.
+        retry_in: Duration,
     },
+    /// An offer.
     Offer(Offer),
-    /// An offer that no stream can come of; it has been answered where that is possible.
+    /// An unusable offer. The listener has rejected it if that is possible.
     Unusable {
+        /// The stream's name.
         stream: String,
+        /// What is wrong.
         problem: String,
     },
 }
 
-/// A user asks for a stream.
+/// An offer: a user's request for a stream.
 #[derive(Debug)]
 pub struct Offer {
+    /// The stream's name.
     pub stream: String,
-    /// The service's own id of the request, where its support can look it up.
+    /// The service's id of the request, if its support can look it up.
     pub id: Option<String>,
-    /// The user's address, as far as the service tells.
-    pub asker: Option<String>,
+    /// The user's address, if the service tells it.
+    pub requester: Option<String>,
+    /// The reply to it.
     pub reply: Box<dyn Reply>,
 }
 
-/// The answer to an offer. Dropped without one, the user waits until the service gives up.
+/// The reply to an offer. If it is dropped unused, the user waits until the service gives up.
 pub trait Reply: Debug + Send {
-    /// Accepts the stream and joins it.
+    /// Accepts the stream and joins it. Dropping the future abandons the stream.
     fn accept(self: Box<Self>) -> Pending<'static, Result<Joined>>;
 
     /// Rejects the stream. The answer is sent in the background.
     fn reject(self: Box<Self>, rejection: &Rejection);
 
-    /// Resolves once an answer can no longer reach the user. Cancel-safe.
+    /// Resolves when a reply can no longer reach the user. Cancel-safe.
     fn withdrawn(&self) -> Pending<'_, ()>;
 }
 
-/// Why a stream is rejected. A backend without room for a reason drops it.
+/// Why a stream is rejected. A backend that cannot send a reason drops it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
+    /// The cause.
     pub cause: Cause,
+    /// The reason in words.
     pub reason: String,
 }
 
 impl Rejection {
+    /// A rejection from its parts.
     pub fn new(cause: Cause, reason: impl Into<String>) -> Self {
         Self { cause, reason: reason.into() }
     }
 }
 
+/// The cause of a rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// No target has the stream's name, or the target cannot be reached.
     Target,
-    /// Nobody approved, or approval was refused.
+    /// Approval was refused or not given.
     Approval,
-    /// A limit of the agent's.
+    /// A limit of the agent.
     Limit,
 }

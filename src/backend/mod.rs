@@ -1,4 +1,4 @@
-//! How a stream is asked for and offered. Nothing else knows with which service.
+//! How streams are requested and offered. No other room depends on the service.
 
 mod access;
 mod choose;

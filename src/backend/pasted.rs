@@ -1,15 +1,15 @@
-//! A connection string that a user has pasted.
+//! A pasted connection string.
 
 use crate::secret::Secret;
 
-/// A connection string that a profile can keep, and what it is good for.
+/// A connection string for a profile, and its properties.
 #[derive(Clone, Debug)]
 pub struct Pasted {
-    /// The connection string alone, without what stood around it.
+    /// The connection string without the text around it.
     pub connection_string: Secret,
-    /// The service that it gives access to.
+    /// The service, as `HOST` or `HOST:PORT`.
     pub service: String,
-    /// The policy that it has the key of, where it names one.
+    /// The policy of its key, if it names one.
     pub policy: Option<String>,
     /// Why another credential would be better.
     pub warning: Option<String>,

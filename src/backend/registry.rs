@@ -1,4 +1,4 @@
-//! The list of a service's devices, for backends whose service keeps one.
+//! The device registry of a service that has one.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::joined::Pending;
 use crate::error::Result;
 
-/// A service's list of its devices.
+/// A service's device registry.
 pub trait Registry: Debug + Send + Sync {
-    /// All devices. `progress` is called after each step.
+    /// Lists all devices. Calls `progress` after each step.
     ///
     /// # Errors
-    /// What the network or the service says.
+    /// Returns the error of the network or the service.
     fn devices<'a>(
         &'a self,
         progress: &'a mut (dyn FnMut(Progress) + Send),
@@ -21,22 +21,27 @@ pub trait Registry: Debug + Send + Sync {
 /// A registered device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
+    /// The device id.
     pub id: String,
+    /// Whether it can be reached.
     pub state: State,
-    /// The time as the service writes it; `None` for a device that has never been active.
+    /// The time in the service's format; `None` if the device was never active.
     pub last_activity: Option<String>,
 }
 
 /// Whether a device can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
+    /// Connected.
     Online,
+    /// Not connected.
     Offline,
-    /// The service refuses the device.
+    /// Refused by the service.
     Disabled,
 }
 
 impl State {
+    /// The name in output.
     pub fn name(self) -> &'static str {
         match self {
             State::Online => "online",
@@ -46,10 +51,11 @@ impl State {
     }
 }
 
-/// How far a listing has come.
+/// The progress of a listing.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
+    /// The devices listed so far.
     pub devices: usize,
-    /// How long it waits for a service that throttles.
+    /// The pause before the next attempt at a throttling service.
     pub pause: Option<Duration>,
 }

@@ -1,4 +1,4 @@
-//! What an agent's configuration says of its device, whichever backend it is for.
+//! The settings of a device, for any backend.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,24 +7,29 @@ use serde::Deserialize;
 
 use crate::secret::Secret;
 
-/// How a device proves its identity, and how it reaches its service. `None` is the backend's default.
+/// A device's credential and connection settings. `None` is the backend's default.
 #[derive(Clone, Debug)]
 pub struct DeviceSettings {
+    /// The device's connection string.
     pub connection_string: Secret,
-    /// Where the connection string comes from, for messages.
+    /// The source of the connection string, for messages.
     pub source: String,
+    /// The file of the client certificate.
     pub certificate: Option<PathBuf>,
+    /// The file of the certificate's private key.
     pub private_key: Option<PathBuf>,
+    /// The transport.
     pub transport: Transport,
+    /// The port of [`Transport::Mqtt`].
     pub mqtt_port: Option<u16>,
-    /// How long a connection to the service may be silent before it is probed.
+    /// The silence after which the connection to the service is probed.
     pub keepalive: Option<Duration>,
-    /// How long a token that is signed here is valid.
+    /// The life of signed tokens.
     pub token_life: Option<Duration>,
 }
 
 impl DeviceSettings {
-    /// A connection string from `source`, and the default of everything else.
+    /// The settings with this connection string and defaults.
     pub fn new(source: impl Into<String>, connection_string: Secret) -> Self {
         Self {
             connection_string,
@@ -39,11 +44,11 @@ impl DeviceSettings {
     }
 }
 
-/// What carries a device's connection to its service.
+/// The transport of a device's connection to its service.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
-    /// A WebSocket on port 443, which company networks let out.
+    /// A WebSocket on port 443, which company networks allow.
     #[default]
     WebSocket,
     /// MQTT over TLS on port 8883.

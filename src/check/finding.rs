@@ -1,4 +1,4 @@
-//! What a check finds: one step after the other, passed, failed with what to do, or skipped.
+//! The findings of a check: each step passes, warns, fails or is skipped.
 
 use std::borrow::Borrow;
 use std::time::{Duration, Instant};
@@ -8,31 +8,35 @@ use serde_json::{Value, json};
 use crate::error::{Error, Exit, Result, escape};
 use crate::text::duration::show_measured;
 
-/// The steps from the name of a service to a joined stream, in order.
+/// The steps from resolving a service's name to a joined stream, in order.
 pub const STEPS: [&str; 7] = ["dns", "tcp", "tls", "clock", "credential", "device", "gateway"];
 
-/// What was found at one step.
+/// The result of one step.
 #[derive(Debug)]
 pub struct Finding {
+    /// The name of the step.
     pub what: String,
+    /// The result.
     pub outcome: Outcome,
-    /// Zero for what was skipped, or came with another finding.
+    /// Zero for a skipped step, or one checked together with another.
     pub took: Duration,
 }
 
+/// The result of a step, with texts for the user.
 #[derive(Debug)]
 pub enum Outcome {
+    /// A detail.
     Pass(String),
-    /// What works and may soon fail, and what to do.
+    /// A problem that does not prevent a stream, and a hint.
     Warn(String, String),
-    /// What is wrong, what to do, and what the command's exit status becomes.
+    /// A problem, a hint, and the command's exit status.
     Fail(String, Option<String>, Exit),
-    /// Not checked, for a step before it failed.
+    /// Not checked, because an earlier step failed.
     Skip,
 }
 
 impl Outcome {
-    /// How it is called, what there is to say, and what to do.
+    /// The status, the detail or problem, and the hint.
     pub(crate) fn parts(&self) -> (&'static str, Option<&str>, Option<&str>) {
         match self {
             Outcome::Pass(detail) => ("pass", Some(detail), None),
@@ -42,7 +46,7 @@ impl Outcome {
         }
     }
 
-    /// The terminal's colour: green, yellow, red, or dim.
+    /// The terminal's code for green, yellow, red or dim.
     fn colour(&self) -> &'static str {
         match self {
             Outcome::Pass(_) => "32",
@@ -66,7 +70,7 @@ impl<E: Borrow<Error>> From<std::result::Result<String, E>> for Outcome {
 }
 
 impl Finding {
-    /// A line for people, and a second one with the hint; `coloured` for a terminal.
+    /// A line of text, and a second one with the hint. `coloured` is for a terminal.
     pub fn line(&self, coloured: bool) -> String {
         let (status, detail, hint) = self.outcome.parts();
         let status =
@@ -82,25 +86,25 @@ impl Finding {
         text
     }
 
-    /// The JSON object for programs.
+    /// The JSON object of `--json`.
     pub fn json(&self) -> Value {
         let (status, detail, hint) = self.outcome.parts();
         let milliseconds = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
         json!({ "check": self.what, "status": status, "detail": detail, "hint": hint, "milliseconds": milliseconds })
     }
 
-    /// The result of checking `what`, which began at `since`.
+    /// The finding of a step that began at `since`.
     pub fn new(what: impl Into<String>, since: Instant, result: Result<String>) -> Self {
         Self { what: what.into(), outcome: result.into(), took: since.elapsed() }
     }
 
-    /// A step that is skipped.
+    /// The finding of a skipped step.
     pub fn skipped(what: &str) -> Self {
         Self { what: what.into(), outcome: Outcome::Skip, took: Duration::ZERO }
     }
 }
 
-/// Adds those of `steps` that have no finding yet, as skipped.
+/// Adds the `steps` without a finding as skipped.
 pub fn skip_rest(findings: &mut Vec<Finding>, steps: &[&str]) {
     for step in steps {
         if !findings.iter().any(|finding| finding.what == *step) {
@@ -109,7 +113,7 @@ pub fn skip_rest(findings: &mut Vec<Finding>, steps: &[&str]) {
     }
 }
 
-/// The exit status of a check: that of the first failure.
+/// The exit status of the first failure, if any.
 pub fn exit(findings: &[Finding]) -> Option<Exit> {
     findings.iter().find_map(|finding| match finding.outcome {
         Outcome::Fail(_, _, exit) => Some(exit),
@@ -122,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_are_for_terminals() {
+    fn only_terminals_get_colours() {
         let finding = Finding {
             what: "dns".into(),
             outcome: Outcome::Warn("a\u{1b}b".into(), "c".into()),

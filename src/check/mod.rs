@@ -1,4 +1,4 @@
-//! What a check finds, and the target at the end of a stream.
+//! The findings of a check, and the check of a stream's target.
 
 mod finding;
 mod target;

@@ -1,4 +1,4 @@
-//! The target at the end of a stream: an ssh server speaks first, and what it says shows that it is one.
+//! The check of a stream's target. An ssh server sends its identification first.
 
 use std::future::pending;
 use std::time::Duration;
@@ -10,17 +10,17 @@ use super::finding::Outcome;
 use crate::error::Exit;
 use crate::tunnel::{self, Close, Controls, Meter, Remote, Settings};
 
-/// How long an ssh server may take for its first line: one on a small or busy device that looks up its user's address
-/// needs many seconds.
+/// The time limit for an ssh server's first line. A server on a slow device that resolves the client's address needs many
+/// seconds.
 const SSH_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long to wait for another target, which need not speak first, and for an ssh server after other lines.
+/// The time limit for another target, which need not speak first, and for an ssh server after other lines.
 const OTHER_LIMIT: Duration = Duration::from_secs(5);
 
-/// What is read of a target: an ssh server may write other lines before its own (RFC 4253, section 4.2).
+/// The bytes read from a target. An ssh server may send other lines before its identification (RFC 4253, section 4.2).
 const MOST: u64 = 16 << 10;
 
-/// How many characters of another server's line are shown.
+/// The characters shown of another server's line.
 const SHOWN: usize = 60;
 
 const BRIDGE: Settings = Settings {
@@ -33,7 +33,9 @@ const BRIDGE: Settings = Settings {
     reset: true,
 };
 
-/// Listens to the target of a joined stream, of which `early` are the bytes that have arrived, and ends the stream.
+/// Checks the target of a joined stream by its first line, and ends the stream. `early` are the bytes that have arrived.
+///
+/// Not cancel-safe: dropping the future drops the stream.
 pub async fn target(io: impl Remote, early: &[u8], stream: &str) -> Outcome {
     let (ours, theirs) = tokio::io::duplex(4096);
     let meter = Meter::default();
@@ -44,31 +46,31 @@ pub async fn target(io: impl Remote, early: &[u8], stream: &str) -> Outcome {
     judge(said, stream)
 }
 
-/// What a target has said.
+/// The first line of a target.
 #[derive(Debug, PartialEq, Eq)]
-enum Said {
-    /// An ssh server's line, or the first of another.
+enum Greeting {
+    /// An ssh server's identification, or the first line of another target.
     Line(String),
     Nothing,
-    /// It ended the stream instead.
+    /// The target ended the stream first.
     Ended,
 }
 
-/// An ssh server speaks first; another service need not.
-fn judge(said: Said, stream: &str) -> Outcome {
+/// Judges a greeting. A target other than ssh need not send one.
+fn judge(said: Greeting, stream: &str) -> Outcome {
     let problem = match said {
-        Said::Line(line) if line.starts_with("SSH-") || stream != "ssh" => return Outcome::Pass(line),
-        Said::Line(line) => {
+        Greeting::Line(line) if line.starts_with("SSH-") || stream != "ssh" => return Outcome::Pass(line),
+        Greeting::Line(line) => {
             let begins: String = line.chars().take(SHOWN).collect();
             format!("it is not an ssh server: it sent '{begins}'")
         }
-        Said::Nothing if stream != "ssh" => {
+        Greeting::Nothing if stream != "ssh" => {
             return Outcome::Pass("connected; it waits for the client to speak".into());
         }
-        Said::Nothing => {
+        Greeting::Nothing => {
             format!("it sent nothing in {} s, and an ssh server speaks first", SSH_LIMIT.as_secs())
         }
-        Said::Ended => "it ended the stream and sent nothing".into(),
+        Greeting::Ended => "it ended the stream and sent nothing".into(),
     };
     let hint =
         format!("on the device, check the target of the stream '{stream}' in the agent's configuration");
@@ -79,24 +81,24 @@ fn judge(said: Said, stream: &str) -> Outcome {
     }
 }
 
-/// Reads lines until an ssh server's, or for another target the first one, and ends the stream.
-async fn listen(stream: DuplexStream, is_ssh: bool) -> Said {
+/// Reads lines up to an ssh server's identification, or the first line of another target, and ends the stream.
+async fn listen(stream: DuplexStream, is_ssh: bool) -> Greeting {
     let (reader, mut writer) = tokio::io::split(stream);
     let mut reader = BufReader::new(reader.take(MOST));
-    let mut said = Said::Nothing;
+    let mut said = Greeting::Nothing;
     let mut by = Instant::now() + if is_ssh { SSH_LIMIT } else { OTHER_LIMIT };
     let mut line = Vec::new();
     loop {
         let read = timeout_at(by, reader.read_until(b'\n', &mut line)).await;
         let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-        if !text.is_empty() && (said == Said::Nothing || text.starts_with("SSH-")) {
-            said = Said::Line(text.clone());
+        if !text.is_empty() && (said == Greeting::Nothing || text.starts_with("SSH-")) {
+            said = Greeting::Line(text.clone());
             by = by.min(Instant::now() + OTHER_LIMIT);
         }
         match read {
             Ok(Ok(1..)) if is_ssh && !text.starts_with("SSH-") => line.clear(),
-            Ok(Ok(0) | Err(_)) if said == Said::Nothing => {
-                said = Said::Ended;
+            Ok(Ok(0) | Err(_)) if said == Greeting::Nothing => {
+                said = Greeting::Ended;
                 break;
             }
             _ => break,
@@ -110,8 +112,8 @@ async fn listen(stream: DuplexStream, is_ssh: bool) -> Said {
 mod tests {
     use super::*;
 
-    /// What is heard of a target that says `parts`, each after so many seconds, and then stays or goes.
-    async fn heard(parts: &[(u64, &str)], stays: bool, is_ssh: bool) -> Said {
+    /// The greeting of a target that sends `parts`, each after so many seconds, and then stays or ends the stream.
+    async fn heard(parts: &[(u64, &str)], stays: bool, is_ssh: bool) -> Greeting {
         let (ours, mut theirs) = tokio::io::duplex(4096);
         let target = async {
             for (seconds, part) in parts {
@@ -119,7 +121,7 @@ mod tests {
                 let _ = theirs.write_all(part.as_bytes()).await;
             }
             if stays {
-                // Until it is left.
+                // Until the check ends the stream.
                 let _ = theirs.read_u8().await;
             }
             drop(theirs);
@@ -128,8 +130,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_ssh_server_may_take_its_time() {
-        let line = |text: &str| Said::Line(text.into());
+    async fn waits_for_a_slow_ssh_server() {
+        let line = |text: &str| Greeting::Line(text.into());
         for (parts, stays, is_ssh, said) in [
             (&[(7, "SSH-2.0-slow\r\n")][..], true, true, line("SSH-2.0-slow")),
             (&[(20, "SSH-"), (7, "2.0-slower\n")], true, true, line("SSH-2.0-slower")),
@@ -137,29 +139,31 @@ mod tests {
             (&[(1, "welcome\nSSH-2.0-x")], false, true, line("SSH-2.0-x")),
             (&[(1, "220 mail\r\n")], true, true, line("220 mail")),
             (&[(1, "HTTP/1.1 400 Bad Request\r\n\r\n")], false, true, line("HTTP/1.1 400 Bad Request")),
-            (&[(31, "SSH-2.0-late\n")], true, true, Said::Nothing),
-            (&[], false, true, Said::Ended),
+            (&[(31, "SSH-2.0-late\n")], true, true, Greeting::Nothing),
+            (&[], false, true, Greeting::Ended),
             (&[(1, "RFB 003.008\n")], true, false, line("RFB 003.008")),
-            (&[(6, "late\n")], true, false, Said::Nothing),
-            (&[], false, false, Said::Ended),
+            (&[(6, "late\n")], true, false, Greeting::Nothing),
+            (&[], false, false, Greeting::Ended),
         ] {
             assert_eq!(heard(parts, stays, is_ssh).await, said, "{parts:?}");
         }
     }
 
     #[test]
-    fn only_what_speaks_otherwise_is_no_ssh_server() {
+    fn only_an_ssh_target_must_send_an_identification() {
         let told = |said, stream| match judge(said, stream) {
             Outcome::Fail(problem, ..) => problem,
             Outcome::Warn(problem, _) => format!("warning: {problem}"),
             Outcome::Pass(_) => "pass".into(),
             Outcome::Skip => "skip".into(),
         };
-        assert_eq!(told(Said::Line("SSH-2.0-x".into()), "ssh"), "pass");
-        assert!(told(Said::Line("220 mail".into()), "ssh").contains("not an ssh server: it sent '220 mail'"));
-        assert!(told(Said::Nothing, "ssh").contains("sent nothing in 30 s"));
-        assert!(told(Said::Ended, "ssh").starts_with("it ended the stream"));
-        assert!(told(Said::Ended, "tcp-80").starts_with("warning: it ended the stream"));
-        assert_eq!(told(Said::Nothing, "tcp-80"), "pass");
+        assert_eq!(told(Greeting::Line("SSH-2.0-x".into()), "ssh"), "pass");
+        assert!(
+            told(Greeting::Line("220 mail".into()), "ssh").contains("not an ssh server: it sent '220 mail'")
+        );
+        assert!(told(Greeting::Nothing, "ssh").contains("sent nothing in 30 s"));
+        assert!(told(Greeting::Ended, "ssh").starts_with("it ended the stream"));
+        assert!(told(Greeting::Ended, "tcp-80").starts_with("warning: it ended the stream"));
+        assert_eq!(told(Greeting::Nothing, "tcp-80"), "pass");
     }
 }

@@ -11,18 +11,18 @@ use crate::connect::ProfileOptions;
 use crate::error::{Error, Result};
 use crate::platform::private_file;
 use crate::profile::Profile;
-use crate::ssh::config::{Change, Helper, Place, blocks, unified};
+use crate::ssh::config::{Change, Helper, SshDirectory, blocks, unified};
 
 pub(super) fn run(args: &SshConfig) -> Result<ExitCode> {
     if args.remove {
-        make(&place()?.remove()?)?;
+        make(&ssh_directory()?.remove()?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let blocks = generate(args)?;
     if args.write {
-        make(&place()?.write(&blocks)?)?;
+        make(&ssh_directory()?.write(&blocks)?)?;
     } else if args.diff {
-        print(&place()?.write(&blocks)?.iter().map(diff).collect::<String>())?;
+        print(&ssh_directory()?.write(&blocks)?.iter().map(diff).collect::<String>())?;
     } else {
         print(&blocks)?;
     }
@@ -49,9 +49,9 @@ fn generate(args: &SshConfig) -> Result<String> {
     blocks(&profiles, &helper, devices)
 }
 
-fn place() -> Result<Place> {
+fn ssh_directory() -> Result<SshDirectory> {
     let home = private_file::home().context("there is no home directory")?;
-    Ok(Place::new(home.join(".ssh")))
+    Ok(SshDirectory::new(home.join(".ssh")))
 }
 
 fn make(changes: &[Change]) -> Result<()> {

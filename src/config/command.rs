@@ -1,4 +1,4 @@
-//! Running the commands that profiles name: secret stores and token tools.
+//! Runs the commands of configuration files: secret stores and token tools.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -16,19 +16,19 @@ use crate::secret::Secret;
 use crate::text::content::{self, BLANK};
 use crate::text::duration;
 
-/// A secret store may ask its user for a passphrase or a touch in the meantime.
+/// The time limit of a command. A secret store may ask the user for a passphrase or a touch.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The most that is shown of what a failed command says on stderr.
+/// The characters shown of a failed command's stderr.
 const SHOWN: usize = 400;
 
 impl CommandLine {
-    /// Runs the command and gives what it prints, which nobody else sees.
+    /// Runs the command and returns its stdout.
     ///
     /// # Errors
-    /// How it failed, and what it said on stderr.
+    /// Returns how the command failed and the end of its stderr, and never its stdout.
     pub fn output(&self) -> Result<Secret, Problem> {
-        // In a thread of its own, for the caller may be inside a runtime already.
+        // A separate thread, because the caller may already be inside a runtime.
         let run = || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime?.block_on(self.run(LIMIT))
@@ -37,10 +37,11 @@ impl CommandLine {
             .unwrap_or_else(|_| Err("the thread that runs it has panicked".into()))
     }
 
-    /// The secret that the command prints: stores such as pass keep remarks below it, and az prints JSON.
+    /// Runs the command and returns the secret it prints: the first line, because stores such as pass print notes below
+    /// it, or all of JSON, as az prints it.
     ///
     /// # Errors
-    /// How it failed, and what it said on stderr.
+    /// Returns the error of [`Self::output`].
     pub fn secret(&self) -> Result<Secret, Problem> {
         let printed = self.output()?;
         let text = printed.expose();
@@ -67,7 +68,7 @@ impl CommandLine {
         for name in process::withheld() {
             command.env_remove(name);
         }
-        // stdin is ssh's, and so is stdout.
+        // stdin and stdout belong to ssh.
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command
             .spawn()
@@ -93,17 +94,17 @@ impl CommandLine {
     }
 }
 
-/// Reads to the end, or to the most that is taken.
+/// Reads to the end, or one byte beyond the limit.
 async fn read(from: Option<impl AsyncRead + Unpin>) -> Zeroizing<Vec<u8>> {
     let mut bytes = Zeroizing::new(Vec::new());
     if let Some(from) = from {
-        // What came before an error is what there is.
+        // The bytes before an error are kept.
         let _ = from.take(LONGEST + 1).read_to_end(&mut bytes).await;
     }
     bytes
 }
 
-/// The end of what a command says, in one line.
+/// The end of a command's stderr, in one line.
 fn said(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn no_shell_sees_the_words() {
+    fn words_are_not_passed_to_a_shell() {
         let printed = words(&["printf", "%s\\n", "$HOME;*  'x'"]).output().unwrap();
         assert_eq!(printed.expose(), "$HOME;*  'x'");
         let printed = CommandLine::Shell("printf a | tr a b".into()).output().unwrap();
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_shows_stderr_and_never_stdout() {
+    fn errors_contain_stderr_and_never_stdout() {
         let failure = |line: &str| CommandLine::Shell(line.into()).output().unwrap_err().to_string();
         let said = failure("echo hunter2; echo no such >&2; echo entry >&2; exit 3");
         assert_eq!(said, "sh failed (exit status: 3): no such; entry");
@@ -144,14 +145,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_command_that_hangs_is_ended() {
+    async fn a_hanging_command_times_out() {
         let hang = words(&["sleep", "600"]);
         let failure = hang.run(Duration::from_millis(50)).await.unwrap_err().to_string();
         assert_eq!(failure, "sleep has not ended after 50ms");
     }
 
     #[test]
-    fn a_command_inside_a_runtime_runs_as_well() {
+    fn runs_inside_a_runtime() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let printed = runtime.block_on(async { words(&["echo", "x"]).output() });
         assert_eq!(printed.unwrap().expose(), "x");

@@ -6,10 +6,11 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 
-/// Reads the text of a TOML file.
+/// Parses the text of the TOML file at `path`.
 ///
 /// # Errors
-/// What is wrong with it and on which line, without the line itself.
+/// Returns [`Error::File`] with the problem and its line number, without the line itself, and with `hint` unless the
+/// problem is an unknown key.
 pub fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str, hint: &str) -> Result<T> {
     toml::from_str(text).map_err(|error| {
         let message = error.message().lines().next().unwrap_or_default();
@@ -20,7 +21,7 @@ pub fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str, hint: &str) -> R
     })
 }
 
-/// serde's message for an unknown key, as a problem and a hint at the nearest key.
+/// Translates serde's message about an unknown key. The hint names the most similar key.
 fn unknown_key(message: &str) -> Option<(String, String)> {
     let (key, expected) = message.strip_prefix("unknown field `")?.rsplit_once("`, expected ")?;
     let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
@@ -33,7 +34,7 @@ fn unknown_key(message: &str) -> Option<(String, String)> {
     Some((format!("there is no key '{key}'"), hint))
 }
 
-/// The line of a byte's position, from 1.
+/// The line of a byte position, from 1.
 fn line_of(text: &str, position: usize) -> usize {
     text.as_bytes().iter().take(position).filter(|&&b| b == b'\n').count() + 1
 }

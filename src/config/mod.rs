@@ -1,4 +1,4 @@
-//! What the configuration files of both sides share: TOML with line numbers, and sources of secrets.
+//! The parts that both sides' configuration files share: TOML with line numbers, and the sources of secrets.
 
 mod command;
 mod document;

@@ -1,4 +1,4 @@
-//! The way out that options, files and the environment choose.
+//! The network settings from options, configuration file and environment.
 
 use std::path::Path;
 
@@ -6,17 +6,18 @@ use crate::error::{Error, Result};
 use crate::net::{Network, PROXY_FORM, Proxies, Tls};
 use crate::secret::Secret;
 
-/// A network with the trust in `ca_file` and the proxy of `--proxy`, else of the file at `path`, else of the environment.
+/// A network that trusts `ca_file` and uses the proxy of the first that sets one: `--proxy`, the file at `path`, the
+/// environment.
 ///
 /// # Errors
-/// Which of them is of no use.
+/// Returns an error that names the invalid setting.
 pub(crate) fn network(
     ca_file: Option<&Path>,
     option: Option<&str>,
     path: &Path,
     in_file: Option<&Secret>,
 ) -> Result<Network> {
-    // An empty variable is as good as none, and so is an empty key.
+    // An empty variable or key counts as unset.
     let option = option.filter(|url| !url.trim().is_empty());
     let in_file = in_file.filter(|url| !url.expose().trim().is_empty());
     let proxies = match (option, in_file) {

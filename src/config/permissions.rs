@@ -1,4 +1,4 @@
-//! Files with secrets, read with care: the profile file, the agent's, and the files that they name.
+//! Reads files that may contain secrets, and finds out which other users can access them.
 
 use std::io;
 use std::path::Path;
@@ -13,18 +13,20 @@ use crate::platform::private_file::{self, is_credential};
 use crate::secret::Secret;
 use crate::text::content;
 
-/// What a file says, and how other users can get at it.
+/// The content of a file, and how other users can access it.
 #[derive(Debug)]
 pub struct Guarded<T> {
+    /// The content.
     pub content: T,
+    /// Each access that other users have and should not.
     pub exposures: Vec<Exposure>,
 }
 
 impl<T> Guarded<T> {
-    /// The content, if nobody else can get at it.
+    /// The content, if no other user can access it.
     ///
     /// # Errors
-    /// The first thing that is to be closed.
+    /// Returns [`Error::Permissions`] with the first exposure.
     pub fn strictly(self) -> Result<T> {
         match self.exposures.into_iter().next() {
             Some(exposure) => Err(Error::Permissions(exposure)),
@@ -32,11 +34,11 @@ impl<T> Guarded<T> {
         }
     }
 
-    /// The same for the device's side, which must stay within reach: of a file at `path`, only what earlier versions
-    /// refused is refused; the rest is added to `warnings`.
+    /// The content, for an agent, which must keep working after an upgrade: refuses only the exposures of the file at
+    /// `path` that earlier versions refused, and adds the others to `warnings`.
     ///
     /// # Errors
-    /// The first thing that is to be closed.
+    /// Returns [`Error::Permissions`] with the first refused exposure.
     pub fn leniently(self, path: &Path, warnings: &mut Vec<Exposure>) -> Result<T> {
         let directory = path.parent().and_then(|parent| parent.canonicalize().ok());
         let was_refused = |exposure: &Exposure| match exposure.how {
@@ -49,7 +51,7 @@ impl<T> Guarded<T> {
             Some(exposure) => Err(Error::Permissions(exposure)),
             None => {
                 for exposure in new {
-                    // Files in one directory have its faults in common.
+                    // Files in one directory share its exposures.
                     if !warnings.contains(&exposure) {
                         warnings.push(exposure);
                     }
@@ -60,30 +62,30 @@ impl<T> Guarded<T> {
     }
 }
 
-/// Reads a file that holds a secret, which may be no text.
+/// Reads a file with a secret, which may be binary.
 ///
 /// # Errors
-/// When it cannot be read.
+/// Returns an error if the file cannot be read.
 pub fn read_secret_bytes(path: &Path) -> io::Result<Guarded<Zeroizing<Vec<u8>>>> {
     let read = private_file::read(path)?;
     let exposures = read.secret_exposures().cloned().collect();
     Ok(Guarded { content: read.bytes, exposures })
 }
 
-/// Reads the text of a file that holds a secret.
+/// Reads a text file with a secret.
 ///
 /// # Errors
-/// When it cannot be read, or holds no text.
+/// Returns an error if the file cannot be read or is not text.
 pub fn read_secret(path: &Path) -> io::Result<Guarded<Secret>> {
     let Guarded { content: bytes, exposures } = read_secret_bytes(path)?;
     Ok(Guarded { content: content::text(&bytes).map_err(io::Error::other)?, exposures })
 }
 
-/// Reads a TOML file. Others may read it as long as it holds no secret, in what it says as `holds_secret` finds, or
-/// elsewhere in its text.
+/// Reads a TOML file. Read access of other users is an exposure if `holds_secret` finds a secret in the document, or the
+/// text contains one elsewhere, such as in a comment.
 ///
 /// # Errors
-/// When it cannot be read, or says what it may not; with the line, and `hint`.
+/// Returns [`Error::File`] if the file cannot be read or is invalid, with the line and `hint`.
 pub fn read_toml<T: DeserializeOwned>(
     path: &Path,
     hint: &str,
@@ -94,7 +96,7 @@ pub fn read_toml<T: DeserializeOwned>(
             io::ErrorKind::PermissionDenied => {
                 "make it, and each directory above it, readable for you".into()
             }
-            // A link that leads nowhere, or in a circle.
+            // A broken or circular link.
             _ if path.is_symlink() => format!("`ls -l {}` shows where the link leads", quoted(path)),
             io::ErrorKind::NotFound => hint.into(),
             _ => "it must be a text file in UTF-8 or UTF-16".into(),
@@ -112,17 +114,17 @@ pub fn read_toml<T: DeserializeOwned>(
     Ok(Guarded { content: (text, document), exposures })
 }
 
-/// Whether a key, a token or a URL with a password stands in a text, in a comment or a command as well.
+/// Whether a text contains a key, a token or a URL with a password, also in comments and commands.
 fn shows_secret(text: &str) -> bool {
     let base64 = |c: char| c.is_ascii_alphanumeric() || "+/%".contains(c);
-    // A documented form has a few dots, or a name in brackets, where the key goes.
+    // Placeholders such as `…` and `<key>` are too short or have other characters.
     let key = |name: &str| {
         text.split(name).skip(1).any(|rest| rest.chars().take_while(|&c| base64(c)).count() >= 16)
     };
     key("SharedAccessKey=") || key("sig=") || text.split_whitespace().any(has_password)
 }
 
-/// Whether a URL stands in `text` that holds a password.
+/// Whether `text` contains a URL with a password.
 pub fn has_password(text: &str) -> bool {
     text.split("://").skip(1).any(|rest| {
         let authority = rest.split(['/', '?', '#', '"', '\'', ' ']).next().unwrap_or_default();
@@ -136,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_is_seen_wherever_it_stands() {
+    fn finds_secrets_anywhere_in_a_text() {
         for (text, secret) in [
             ("connection-string-env = \"X\"", false),
             ("# connection-string = \"HostName=h;SharedAccessKey=…\"", false),

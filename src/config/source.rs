@@ -1,4 +1,4 @@
-//! Where a credential's text comes from: exactly one of the keys of a profile, or of the agent's configuration.
+//! The source of a credential: exactly one of the keys of a profile or of the agent's configuration.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use crate::error::Exposure;
 use crate::error::{Error, Problem, Result};
 use crate::secret::Secret;
 
-/// Where systemd puts the credentials of a service.
+/// The variable with the directory of a systemd unit's credentials.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
-/// The keys that may say where a credential is.
+/// The keys that name the source of a credential.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Keys<'a> {
     pub connection_string: Option<&'a Secret>,
@@ -21,11 +21,13 @@ pub struct Keys<'a> {
     pub connection_string_command: Option<&'a CommandLine>,
     /// The name of a file in systemd's `$CREDENTIALS_DIRECTORY`.
     pub connection_string_credential: Option<&'a str>,
+    /// The hub of `token_command`'s tokens.
     pub hub: Option<&'a str>,
+    /// Prints an Entra ID token.
     pub token_command: Option<&'a CommandLine>,
 }
 
-/// What has the keys, for messages.
+/// The owner of the keys, for messages.
 #[derive(Clone, Copy, Debug)]
 pub enum Owner<'a> {
     /// A profile, by its name.
@@ -52,27 +54,33 @@ impl fmt::Display for Owner<'_> {
     }
 }
 
-/// The one source of a credential.
+/// The source of a credential.
 #[derive(Debug)]
 pub enum Source<'a> {
+    /// The configuration file itself.
     Inline(&'a Secret),
+    /// Another file.
     File(PathBuf),
+    /// An environment variable.
     Environment(&'a str),
+    /// The output of a command.
     Command(&'a CommandLine),
     /// A file in systemd's `$CREDENTIALS_DIRECTORY`.
     Credential(&'a str),
     /// Entra ID tokens for a hub.
     Token {
+        /// The hub's host name.
         hub: &'a str,
+        /// Prints a token.
         command: &'a CommandLine,
     },
 }
 
 impl<'a> Source<'a> {
-    /// The source that `keys` of `owner` name; a profile goes by its name. Relative paths start at `directory`.
+    /// The source that the `keys` of `owner` name. Relative paths start at `directory`.
     ///
     /// # Errors
-    /// When they name none, more than one, or half of one.
+    /// Returns [`Error::Credential`] if the keys name no source, several, or an incomplete one.
     pub fn of<'b>(owner: impl Into<Owner<'b>>, keys: impl Into<Keys<'a>>, directory: &Path) -> Result<Self> {
         let (owner, keys) = (owner.into(), keys.into());
         let wrong = |problem: &str, hint: &str| Error::credential(owner.to_string(), problem, hint);
@@ -116,7 +124,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The key of the profile file that names it.
+    /// The key of this source in a profile.
     pub fn key(&self) -> &'static str {
         match self {
             Self::Inline(_) => "connection-string",
@@ -128,7 +136,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The key, where the owner has one for it: the agent takes a systemd credential without.
+    /// The owner's name for the key. The agent uses a systemd credential without a key.
     fn name(&self, owner: Owner<'_>) -> String {
         match (self, owner) {
             (Self::Credential(name), Owner::Agent(_)) => format!("the systemd credential '{name}'"),
@@ -137,41 +145,41 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The key, and what has it.
-    fn place(&self, owner: Owner<'_>) -> String {
+    /// The key and its owner.
+    fn location(&self, owner: Owner<'_>) -> String {
         match owner {
             Owner::Options => self.name(owner),
             Owner::Profile(_) | Owner::Agent(_) => format!("{} in {owner}", self.name(owner)),
         }
     }
 
-    /// What messages call it.
+    /// A description for messages.
     pub(crate) fn describe<'b>(&self, owner: impl Into<Owner<'b>>) -> String {
         match self {
             Self::File(path) => format!("file {}", path.display()),
             Self::Environment(variable) => format!("environment variable {variable}"),
             Self::Credential(name) => format!("systemd credential '{name}'"),
-            Self::Inline(_) | Self::Command(_) | Self::Token { .. } => self.place(owner.into()),
+            Self::Inline(_) | Self::Command(_) | Self::Token { .. } => self.location(owner.into()),
         }
     }
 
-    /// The text that the source holds; for [`Source::Token`], what its command prints.
+    /// Reads the credential; for [`Source::Token`], the output of its command.
     ///
     /// # Errors
-    /// Why it cannot be read; never what it holds.
+    /// Returns why the source cannot be read, and never its content.
     pub(crate) fn read<'b>(&self, owner: impl Into<Owner<'b>>) -> Result<Secret> {
         self.text(owner.into(), |file, _| file.strictly())
     }
 
-    /// The same for the device's side: see [`Guarded::leniently`].
+    /// Like [`Self::read`], with the checks of [`Guarded::leniently`].
     ///
     /// # Errors
-    /// As [`Self::read`].
+    /// Returns the errors of [`Self::read`].
     pub(crate) fn read_leniently(&self, owner: Owner<'_>, warnings: &mut Vec<Exposure>) -> Result<Secret> {
         self.text(owner, |file, path| file.leniently(path, warnings))
     }
 
-    /// The text; `checked` decides whether that of a file is used.
+    /// Reads the credential; `checked` decides whether a file's content may be used.
     fn text(
         &self,
         owner: Owner<'_>,
@@ -185,7 +193,7 @@ impl<'a> Source<'a> {
                 Self::Credential(_) if matches!(owner, Owner::Agent(_)) => {
                     "LoadCredential= of the service's unit names it".into()
                 }
-                _ => format!("{} names it", self.place(owner)),
+                _ => format!("{} names it", self.location(owner)),
             };
             Error::credential(self.describe(owner), problem, hint)
         };
@@ -218,7 +226,7 @@ impl<'a> Source<'a> {
     }
 }
 
-/// The file of a credential that systemd gives this service under `name`.
+/// The file of the systemd credential `name`, if systemd provides it.
 pub(crate) fn systemd_credential(name: &str) -> Option<PathBuf> {
     let path = Path::new(&std::env::var_os(CREDENTIALS_DIRECTORY)?).join(name);
     path.is_file().then_some(path)
@@ -262,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_named_as_its_owner_knows_it() {
+    fn messages_name_a_source_as_its_owner_does() {
         let (file, inline) = (Source::File("/no/such/file".into()), Secret::new(""));
         let hint = |owner| file.read(owner).unwrap_err().hint().unwrap();
         assert_eq!(hint(Owner::Profile("p")), "connection-string-file in profile 'p' names it");
@@ -273,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn relative_files_are_found_and_long_ones_refused() {
+    fn reads_relative_files_and_refuses_long_ones() {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("hub.conn");
@@ -285,7 +293,7 @@ mod tests {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(source.read("p"), Err(Error::Permissions(_))));
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-        // What is longer is not cut to what may be another secret.
+        // A longer file is an error: a part of it may be another secret.
         std::fs::write(&file, "x".repeat(2_000_000)).unwrap();
         assert!(source.read("p").unwrap_err().to_string().contains("it is longer than 1048576 bytes"));
     }

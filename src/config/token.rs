@@ -1,4 +1,4 @@
-//! Entra ID tokens, which a command prints.
+//! Entra ID tokens that a command prints.
 
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
@@ -9,39 +9,39 @@ use super::SecretText;
 use crate::secret::Secret;
 use crate::time::clock::unix_seconds;
 
-/// How long a token is used whose end is not known.
+/// How long a token without a known expiry is used.
 const UNKNOWN_LIFE: Duration = Duration::from_secs(5 * 60);
 
-/// How long before its end a token is not used any more: a hub's clock may be ahead.
+/// How many seconds before its expiry a token is replaced. The hub's clock may be ahead.
 const MARGIN: u64 = 2 * 60;
 
-/// A token and when to get the next one.
+/// A token, and the time to replace it.
 #[derive(Debug)]
 pub(crate) struct Token {
     pub(crate) text: Secret,
     pub(crate) until: SystemTime,
 }
 
-/// What `az account get-access-token` prints, as far as it matters here.
+/// The used fields of the output of `az account get-access-token`.
 #[derive(Deserialize)]
 struct AzToken {
     #[serde(rename = "accessToken")]
     access_token: SecretText,
-    /// Unix seconds; older versions give the local time alone.
+    /// Seconds since 1970. Older versions print only a local time.
     expires_on: Option<u64>,
 }
 
 impl Token {
-    /// Reads az's JSON or a bare token, printed at `now`.
+    /// Parses az's JSON or a bare token, printed at `now`.
     ///
     /// # Errors
-    /// When it is neither; without it.
+    /// Returns an error if `printed` is neither. The error does not contain it.
     pub(crate) fn parse(printed: &Secret, now: SystemTime) -> Result<Self, String> {
         let neither = || "its command prints neither a bare token nor az's JSON with accessToken".to_owned();
         let quoted = printed.expose().trim_matches(['"', '\'']);
         let bare = quoted.strip_prefix("Bearer ").unwrap_or(quoted);
         let (text, expiry) = if printed.expose().starts_with('{') {
-            // The error may repeat what is there.
+            // serde's error may contain the text.
             let az: AzToken = serde_json::from_str(printed.expose()).map_err(|_| neither())?;
             (az.access_token.0, az.expires_on)
         } else {
@@ -59,12 +59,12 @@ impl Token {
     }
 }
 
-/// The last token, in memory and nowhere else.
+/// The last token, kept in memory only.
 #[derive(Debug, Default)]
 pub(crate) struct Cache(Mutex<Option<Token>>);
 
 impl Cache {
-    /// The token that is good at `now`, from `get` if there is none.
+    /// The cached token if it is valid at `now`, else a new one from `get`.
     pub(crate) fn token<E>(
         &self,
         now: SystemTime,
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_token_without_showing_it() {
+    fn an_invalid_token_is_refused_and_not_shown() {
         for text in ["", "two words", "{", "{\"accessToken\": 31337}", "{}", "a\nb", "ERROR: hunter2!"] {
             let problem = parse(text).unwrap_err();
             assert!(!problem.contains("31337") && !problem.contains("hunter2"), "{problem}");
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_kept_for_as_long_as_it_is_good() {
+    fn a_token_is_reused_until_it_expires() {
         let cache = Cache::default();
         let get = |text: &str, until| {
             let token = Token { text: Secret::new(text), until: at(until) };

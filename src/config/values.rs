@@ -1,4 +1,4 @@
-//! Values that the files of both sides may hold: commands, durations, secrets.
+//! Values of configuration files: commands, durations, secrets.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use serde::{Deserialize, Deserializer};
 use crate::secret::Secret;
 use crate::text::duration;
 
-/// A program to run.
+/// A command to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandLine {
     /// The program and its arguments.
     Words(Vec<String>),
-    /// A line for `sh`.
+    /// A command line for `sh`.
     Shell(String),
 }
 
@@ -65,7 +65,7 @@ impl<'de> Deserialize<'de> for CommandLine {
     }
 }
 
-/// A duration in a file: `"1m30s"`, or whole seconds.
+/// A duration: `"1m30s"`, or whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seconds(pub Duration);
 
@@ -91,13 +91,13 @@ impl<'de> Deserialize<'de> for Seconds {
     }
 }
 
-/// A secret in a file.
+/// A secret text.
 #[derive(Clone, Debug)]
 pub struct SecretText(pub Secret);
 
 impl<'de> Deserialize<'de> for SecretText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Whatever else stands there may be the secret, mistyped: the message does not repeat it.
+        // serde's message would contain the value, which may be the secret without quotes.
         match String::deserialize(deserializer) {
             Ok(text) => Ok(Self(Secret::new(text))),
             Err(_) => Err(D::Error::custom("a text in quotes is expected")),

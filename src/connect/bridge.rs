@@ -1,4 +1,4 @@
-//! The caller on an open stream, until the end.
+//! The bridge between the caller and an open stream.
 
 use std::io::{Cursor, ErrorKind};
 use std::sync::OnceLock;
@@ -16,7 +16,7 @@ use crate::state::last_failure;
 use crate::time::phase::Phases;
 use crate::tunnel::{self, Close, Controls, End, Keepalive, Meter, Settings};
 
-/// A stream that is up, and what is counted of it.
+/// An open stream, its settings and counters.
 pub(super) struct Stream<'a> {
     pub(super) host: &'a str,
     pub(super) name: &'a str,
@@ -26,13 +26,13 @@ pub(super) struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    /// Bridges until the end. `Ok` is an end without an error to tell.
+    /// Bridges until the end. `Ok` is an end without an error to report, with an exit status other than 0 if given.
     pub(super) async fn bridge(self, joined: Joined, caller: &mut Caller) -> Result<Option<Exit>> {
         let Self { host, name, keepalive, meter, phases } = self;
         let settings = Settings {
             keepalive,
             linger: None,
-            // What ssh still writes once the device has closed, nobody reads; and it may yet be told why.
+            // Nobody reads what ssh writes after the device's Close, and ssh may still need the in-band error.
             drain: Some(Duration::ZERO),
             rest: None,
             half_close: false,
@@ -58,7 +58,7 @@ impl Stream<'_> {
             end if let Some(error) = before_the_first_byte(&end, meter.received(), name, is_ssh) => {
                 Err(error)
             }
-            // The reader of stdout has gone, and with it everybody who could be told.
+            // The reader of stdout has gone, and with it the reader of an error.
             End::LocalFailed(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Some(Exit::LocalIo)),
             End::LocalFailed(source) => Err(Error::LocalIo { what: "stdin and stdout".into(), source }),
             End::HungUp { whole: false } => {
@@ -67,7 +67,7 @@ impl Stream<'_> {
             end => end.error().map_or(Ok(None), Err),
         };
         match ended {
-            // Nobody is left who could be told; that all was said is what counts.
+            // Nobody reads an error. The exit status depends on whether all of stdin was read.
             Err(error) if departure.has_gone() => {
                 log::info!("the caller has gone: {error}");
                 if departure.is_read_whole() {
@@ -81,7 +81,7 @@ impl Stream<'_> {
     }
 }
 
-/// One line: how long, how much, and where the time of the set-up went.
+/// The line of `--stats`: duration, bytes in each direction, and the phases.
 pub(super) fn stats(since: Instant, meter: &Meter, phases: &Phases) -> String {
     format!(
         "stats: {:.3} s, {} bytes sent, {} bytes received, phases in ms: {}",

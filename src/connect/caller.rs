@@ -1,4 +1,4 @@
-//! The caller: what runs the helper, most often ssh, at the other ends of stdin and stdout.
+//! The caller: the program behind stdin and stdout, usually ssh.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -19,19 +19,19 @@ use crate::platform::signals::HelperSignals;
 use crate::platform::stdio::{Input, Output, take_stdio};
 use crate::ssh::disconnect;
 
-/// What is taken of stdin before there is a stream: ssh's identification line is at most 255 bytes.
+/// Bytes read from stdin at a time before the stream is open. ssh's identification line has at most 255.
 const OPENING: usize = 4096;
 
-/// How long ssh's first bytes may take when the helper fails at once.
+/// The time limit for ssh's first bytes when the helper fails at once.
 const OPENING_LIMIT: Duration = Duration::from_millis(250);
 
-/// How long ssh may take to read the reason and to end.
+/// The time limit for ssh to read the in-band error and end.
 const HEAR_OUT_LIMIT: Duration = Duration::from_secs(1);
 
-/// How often a caller that has gone is looked for.
+/// How often to check whether the caller has gone.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// What runs the helper, and the signals that it sends.
+/// The program that runs the helper, and its signals.
 pub struct Caller {
     pub(super) input: Input,
     pub(super) output: Output,
@@ -39,19 +39,19 @@ pub struct Caller {
     /// What the caller has said first.
     pub(super) opening: Vec<u8>,
     ended: bool,
-    /// Of an ssh that may hand over to a child of its own.
+    /// An ssh that may hand the session over to a child process.
     hand_over: Option<HandOver>,
-    /// It shows on our own stderr what it is told in band.
+    /// The caller prints the in-band error on our stderr.
     speaks_where_we_do: bool,
 }
 
 impl Caller {
-    /// The caller of this process, at stdin and stdout.
+    /// The caller of this process, behind stdin and stdout.
     ///
     /// # Errors
-    /// When they cannot be taken over, or signals cannot be handled.
+    /// Returns an error if stdin, stdout or signals cannot be used.
     pub fn take() -> Result<Self> {
-        // First of all: ssh hangs up on a helper as soon as it has read its last words.
+        // Signals come first: ssh sends SIGHUP as soon as it has read the end of stdout.
         let signals = HelperSignals::listen()?;
         let parent = Parent::find();
         let speaks_where_we_do = parent.as_ref().is_some_and(Parent::shows_disconnect_on_our_stderr);
@@ -60,7 +60,7 @@ impl Caller {
         Ok(Self { signals, hand_over, speaks_where_we_do, ..Self::at(input, output) })
     }
 
-    /// A caller at `input` and `output`, which sends no signals.
+    /// A caller behind `input` and `output` that sends no signals.
     pub fn at(input: Input, output: Output) -> Self {
         Self {
             input,
@@ -73,8 +73,8 @@ impl Caller {
         }
     }
 
-    /// Releases stderr once the ssh that started this helper goes on as another process: a program that reads ssh's stderr
-    /// to its end then waits for nothing else. Never resolves.
+    /// Releases stderr when the ssh that started this helper continues as another process, so that a program that reads
+    /// ssh's stderr to its end does not wait for the helper. Never resolves.
     pub(super) fn release_stderr_in_time(&mut self) -> impl Future<Output = Infallible> + use<> {
         let hand_over = self.hand_over.take();
         async {
@@ -86,10 +86,10 @@ impl Caller {
         }
     }
 
-    /// Takes what the caller says first, and resolves once it has gone or sends a signal that ends the helper, with the
-    /// exit status for that.
+    /// Reads the caller's first bytes. Resolves with an exit status when the caller has gone or sends a signal that ends the
+    /// helper.
     ///
-    /// Cancel-safe: what has been taken is in `opening`.
+    /// Cancel-safe: the bytes read are in `opening`.
     pub(super) async fn gone(&mut self) -> Exit {
         let Self { input, output, signals, opening, ended, .. } = self;
         let left = async {
@@ -109,8 +109,8 @@ impl Caller {
         }
     }
 
-    /// Whether the caller is an ssh client: it has said so, or says so within a moment. Where `silent_is_ssh`, one that says
-    /// nothing is taken for one, too.
+    /// Whether the caller is an ssh client. Waits shortly for its identification. With `silent_is_ssh`, a silent caller also
+    /// counts as one.
     pub(super) async fn is_ssh(&mut self, silent_is_ssh: bool) -> bool {
         if matches!(self.input, Input::Terminal(_)) || self.output.is_terminal() {
             return false;
@@ -125,38 +125,37 @@ impl Caller {
         self.has_said_ssh() || silent_is_ssh && is_silent
     }
 
-    /// Tells an ssh client the reason, in band. Nothing of the remote's may have been written before.
+    /// Sends an ssh client the in-band error. No byte from the device may have been written before.
     pub(super) async fn tell(&mut self, error: &Error) {
         let message = disconnect::message(error);
         let telling = async {
             self.output.write_all(&message).await?;
             self.output.flush().await
         };
-        // A caller that has gone is not told.
+        // Fails if the caller has gone.
         let _: std::result::Result<io::Result<()>, Elapsed> = timeout(OPENING_LIMIT, telling).await;
     }
 
-    /// Waits for the end of an ssh client that has been told the reason. It may be writing, and would report a broken pipe
-    /// instead of the reason if nobody read.
+    /// Reads until an ssh client ends after the in-band error. If nobody read, ssh would report a broken pipe instead of the
+    /// error.
     pub(super) async fn hear_out(&mut self) {
         let listening = async { while hear(&mut self.input, &mut Vec::new()).await.is_some() {} };
         let _: std::result::Result<(), Elapsed> = timeout(HEAR_OUT_LIMIT, listening).await;
     }
 
-    /// Closes stdout and reads an ssh client to its end: it still writes to a connection that has ended, and would report
-    /// stdin's broken pipe in place of the end.
+    /// Closes stdout and reads until an ssh client ends. If nobody read, ssh would report a broken pipe instead of the end.
     pub(super) async fn close(&mut self) {
         if self.has_said_ssh() && self.output.shutdown().await.is_ok() {
             self.hear_out().await;
         }
     }
 
-    /// Whether the caller is an ssh client for certain.
+    /// Whether the caller has sent an ssh client's identification.
     pub(super) fn has_said_ssh(&self) -> bool {
         disconnect::is_ssh(&self.opening)
     }
 
-    /// Whether a user would read the same twice, from ssh and from us.
+    /// Whether the caller prints the in-band error on our stderr, where ours would repeat it.
     pub(super) fn speaks_where_we_do(&self) -> bool {
         self.speaks_where_we_do
     }
@@ -168,7 +167,7 @@ impl fmt::Debug for Caller {
     }
 }
 
-/// stdin of an open stream. What the caller says first shows whether it is ssh, and some speak only once the stream is up.
+/// stdin of an open stream. The first bytes show whether the caller is ssh, and some callers send them only now.
 pub(super) struct NotingOpening<'a> {
     pub(super) input: &'a mut Input,
     pub(super) opening: &'a mut Vec<u8>,
@@ -189,7 +188,7 @@ impl AsyncRead for NotingOpening<'_> {
     }
 }
 
-/// Takes what there is of stdin; `None` at its end.
+/// Reads from stdin once; `None` at its end. Cancel-safe.
 async fn hear(input: &mut Input, opening: &mut Vec<u8>) -> Option<()> {
     let mut room = [0; OPENING];
     match input.read(&mut room).await {

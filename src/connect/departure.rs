@@ -1,4 +1,4 @@
-//! When the caller has gone, and when a signal asks the helper to end, while the stream is up.
+//! Detects while the stream is open that the caller has gone, or that a signal asks the helper to end.
 
 use std::io;
 use std::pin::Pin;
@@ -13,11 +13,11 @@ use tokio::time::sleep;
 use crate::platform::signals::{HelperSignal, HelperSignals};
 use crate::platform::stdio::{Input, InputWatch, Output, OutputWatch};
 
-/// How often stdin's writers are looked for once nobody reads stdout.
+/// How often to check for writers of stdin after nobody reads stdout.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Watches the caller: it has gone when stdin has ended, and a SIGHUP came or nobody reads stdout. ssh under nohup, or
-/// killed, sends no signal.
+/// Watches the caller. It has gone when stdin has ended and either SIGHUP arrived or nobody reads stdout. An ssh under
+/// nohup, or a killed one, sends no signal.
 pub(super) struct Departure {
     input: InputWatch,
     output: OutputWatch,
@@ -37,7 +37,7 @@ impl Departure {
         })
     }
 
-    /// `input`, whose end is noted.
+    /// Wraps `input` to note its end.
     pub(super) fn noting_end<R>(&self, input: R) -> NotingEnd<'_, R> {
         NotingEnd { input, eof: &self.eof }
     }
@@ -55,7 +55,7 @@ impl Departure {
         self.is_input_ended() && (self.hung_up.load(Relaxed) || self.output.is_broken())
     }
 
-    /// Resolves once the caller has gone. Cancel-safe.
+    /// Resolves when the caller has gone. Cancel-safe.
     pub(super) async fn gone(&self) {
         tokio::select! {
             () = self.output.broken() => {}
@@ -66,8 +66,10 @@ impl Departure {
         }
     }
 
-    /// Resolves with the signal that asks the helper to end. SIGHUP does so for as long as the process that started the
-    /// helper lives; under `-f` and ControlPersist it may come from a terminal that is closed, and the session goes on.
+    /// Resolves with the signal that asks the helper to end. Calls `stats` for a signal that asks for statistics.
+    ///
+    /// SIGHUP counts only while the process that started the helper lives. Under `-f` and ControlPersist it may come from a
+    /// closed terminal while the session continues.
     pub(super) async fn asked(&self, signals: &mut HelperSignals, stats: impl Fn()) -> &'static str {
         loop {
             match signals.next().await {
@@ -85,7 +87,7 @@ impl Departure {
     }
 }
 
-/// A reader whose end is noted.
+/// A reader that notes its end.
 pub(super) struct NotingEnd<'a, R> {
     input: R,
     eof: &'a AtomicBool,

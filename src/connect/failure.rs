@@ -1,4 +1,4 @@
-//! A connection that fails: told in band where ssh listens, on stderr, and on record.
+//! Reports a failed connection: in band to ssh, on stderr, and in the state directory.
 
 use std::io::{ErrorKind, IsTerminal};
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use crate::state::last_failure;
 use crate::time::phase::Phases;
 use crate::tunnel::{Close, End};
 
-/// The stream that leads to an ssh server: what ssh asks for, unless it is told otherwise.
+/// The default stream, which leads to an ssh server.
 pub(super) const SSH: &str = "ssh";
 
 /// Reports the failure of a connection to `host`.
@@ -26,7 +26,7 @@ pub(super) async fn tell(
     if in_band {
         caller.tell(error).await;
     }
-    // Before stdout closes, for ssh ends a helper that has closed it.
+    // Before stdout closes, because ssh then ends the helper.
     if in_band && caller.speaks_where_we_do() {
         logging::record(error);
     } else {
@@ -40,10 +40,9 @@ pub(super) async fn tell(
     error.exit().into()
 }
 
-/// Reports what was wrong before a connection could be tried: with the options `asked`, or with a command line that has
-/// none.
+/// Reports an error before the first attempt: of the options `asked`, or of an invalid command line.
 pub async fn refuse(asked: Option<&Options>, error: &Error) -> ExitCode {
-    // A user at a terminal reads stderr, and has not lost a connection.
+    // A user at a terminal has lost no connection.
     if std::io::stdin().is_terminal() && asked.is_none() {
         logging::report(error);
         return error.exit().into();
@@ -58,8 +57,8 @@ pub async fn refuse(asked: Option<&Options>, error: &Error) -> ExitCode {
     tell(host, error, &Phases::default(), &mut caller, in_band).await
 }
 
-/// What the end of a stream means on which nothing was `received`: some agents accept first and connect to the target
-/// later. A reason of the device's own says more.
+/// The error of a stream that ended with nothing `received`: some agents accept first and connect to the target later. The
+/// device's reason, if any, takes precedence.
 pub(super) fn before_the_first_byte(end: &End, received: u64, stream: &str, is_ssh: bool) -> Option<Error> {
     let is_meant = match end {
         End::Peer(close) if close.is_normal() => is_ssh,
@@ -80,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_before_the_first_byte_is_called_that_unless_the_device_says_more() {
+    fn reports_an_end_before_the_first_byte_unless_the_device_gives_a_reason() {
         for (end, of_ssh, of_another) in [
             (closed(1000, ""), true, false),
             (closed(None, ""), true, false),

@@ -1,4 +1,4 @@
-//! The caller's side: decides what to ask, opens the stream, and bridges stdin and stdout onto it.
+//! The caller's side: plans the request, opens the stream, and bridges it to stdin and stdout.
 
 mod bridge;
 mod caller;
@@ -25,8 +25,8 @@ use crate::platform::process;
 use crate::time::phase::Phases;
 use crate::tunnel::Meter;
 
-/// Runs the ProxyCommand for `caller`, with what `plan` decides, and tells the caller of a failure: in band where it is
-/// ssh, on stderr, and on record. `plan` runs in a thread of its own, for it may ask a secret store, and with it a user.
+/// Runs the ProxyCommand for `caller` and reports a failure in band to ssh, on stderr and in the state directory. `plan` runs
+/// in a separate thread, because it may wait for a secret store and its user.
 pub async fn run(
     options: &Options,
     plan: impl FnOnce() -> Result<Plan> + Send + 'static,
@@ -72,7 +72,7 @@ pub async fn run(
         }
         Err(error) => error,
     };
-    // In mid-session the caller's bytes are the session's.
+    // After the first byte, stdout belongs to the session.
     let in_band = meter.received() == 0
         && if meter.sent() == 0 { caller.is_ssh(name == SSH).await } else { caller.has_said_ssh() };
     failure::tell(Some(host), &error, &phases, &mut caller, in_band).await

@@ -1,4 +1,4 @@
-//! Opening a stream: tries again while the service throttles, and while the device is offline.
+//! Opens a stream, and retries while the service throttles or the device is offline.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -14,23 +14,25 @@ use crate::text::duration;
 use crate::time::backoff::{Backoff, chance};
 use crate::time::phase::Phases;
 
-/// A device that comes online is found within this time, and a service is asked no more often.
+/// The longest pause between attempts at an offline device.
 const MAX_PAUSE: Duration = Duration::from_secs(4);
 
-/// The same while the service throttles: it accepts a new stream several times a second.
+/// The longest pause at a throttling service, which accepts several new streams a second.
 const MAX_THROTTLED_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long to try a service that throttles: within the ten seconds that ssh and Ansible give a helper.
+/// How long to retry a throttling service, within the ten seconds that Ansible gives ssh to connect.
 const THROTTLED: Duration = Duration::from_secs(9);
 
-/// How long the user waits before that is worth a line on a terminal.
+/// How long the user waits before a notice on the terminal.
 const WAIT_NOTICE: Duration = Duration::from_secs(3);
 
-/// Opens the stream for a user who has waited since `started`; tries again while the device is offline or the service
-/// throttles, for as long as the plan and ssh have patience.
+/// Opens the stream for a user who has waited since `started`. Retries while the device is offline, for the plan's wait, or
+/// the service throttles, for at least [`THROTTLED`].
+///
+/// Cancel-safe: dropping the future abandons the stream.
 ///
 /// # Errors
-/// The last try's: the time is up, or would be when the service says to come back, or another try cannot help.
+/// Returns the last attempt's error if a retry cannot help or would exceed the time limit.
 pub async fn open(plan: &Plan, started: std::time::Instant, phases: &mut Phases) -> Result<Joined> {
     let patience = Patience::new(started, plan.wait);
     let mut is_noticed = false;
@@ -55,12 +57,12 @@ pub async fn open(plan: &Plan, started: std::time::Instant, phases: &mut Phases)
             logging::notice(&format!("{error}; waiting for up to {whole}"));
         }
         let longest = if retry.is_throttled { MAX_THROTTLED_PAUSE } else { MAX_PAUSE };
-        // Callers that were told the same time are spread; the last try is worth its time however little is left.
+        // The random wait spreads callers with the same Retry-After. The last attempt starts at the end of the time limit.
         sleep((after + backoff.wait(longest, chance())).min(left)).await;
     }
 }
 
-/// The same error, where the stream is for measuring and the device would have to offer `builtin`.
+/// Turns the rejection of a measured stream into an error that names the agent's missing `builtin` target.
 pub fn unless_offered(error: Error, stream: &str, builtin: &'static str) -> Error {
     match error {
         Error::Backend(rejection) if rejection.is_rejection() => {
@@ -70,7 +72,7 @@ pub fn unless_offered(error: Error, stream: &str, builtin: &'static str) -> Erro
     }
 }
 
-/// Until when to try again.
+/// The time limits of retries.
 #[derive(Clone, Copy, Debug)]
 struct Patience {
     wait: Duration,
@@ -79,20 +81,19 @@ struct Patience {
 }
 
 impl Patience {
-    /// `wait` from now for a device that is offline; for a service that throttles, at least until nine seconds after
-    /// `started`.
+    /// Retries for `wait` from now, and at a throttling service at least until [`THROTTLED`] after `started`.
     fn new(started: std::time::Instant, wait: Duration) -> Self {
         let offline = Instant::now() + wait;
         Self { wait, offline, throttled: offline.max(Instant::from_std(started) + THROTTLED) }
     }
 
-    /// How long it lasts in all where a try ends with `error`.
+    /// The whole time limit after `error`.
     fn whole(&self, error: &Error) -> Duration {
         let is_throttled = error.retry().is_some_and(|retry| retry.is_throttled);
         if is_throttled { self.wait.max(THROTTLED) } else { self.wait }
     }
 
-    /// What is left after `error`, where that is worth another try.
+    /// The time left after `error`; `None` if a retry is not possible.
     fn left(&self, error: &Error) -> Option<Duration> {
         let until = if error.retry()?.is_throttled { self.throttled } else { self.offline };
         Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
@@ -108,13 +109,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn throttling_is_tried_for_nine_seconds_and_other_trouble_for_as_long_as_the_user_says() {
+    async fn retries_throttling_for_nine_seconds_and_others_for_the_users_wait() {
         let (throttled, in_trouble) = (refused(429), refused(503));
         let started = Instant::now().into_std();
         let patience = Patience::new(started, Duration::ZERO);
         assert_eq!(patience.left(&throttled), Some(THROTTLED));
         assert_eq!(patience.left(&in_trouble), None);
-        // What has passed since the program started counts.
+        // The time since the program's start counts.
         tokio::time::advance(Duration::from_secs(5)).await;
         let seconds = Duration::from_secs;
         assert_eq!(Patience::new(started, Duration::ZERO).left(&throttled), Some(seconds(4)));

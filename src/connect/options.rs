@@ -1,4 +1,4 @@
-//! What a user asks for, besides what the profile file says.
+//! The options of a connection.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,43 +8,48 @@ use crate::error::Result;
 use crate::net::Network;
 use crate::profile::{Profile, Profiles, default_path, stream_for_port};
 
-/// The options of a connection. `None` leaves the choice to the profile.
+/// The options of a connection. `None` is the profile's value.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// The device's name as ssh has it.
+    /// ssh's `%h`.
     pub host: String,
+    /// The port, which selects the stream.
     pub port: Option<u16>,
-    /// The stream to ask for, whatever the port and the profile say.
+    /// The stream's name, which overrides the port's.
     pub stream: Option<String>,
+    /// The profile.
     pub profile: ProfileOptions,
-    /// The device's name as the user typed it.
+    /// ssh's `%n`: the name as typed.
     pub name: Option<String>,
+    /// The module id.
     pub module: Option<String>,
+    /// How long the service waits for the device to come online.
     pub connect_timeout: Option<Duration>,
+    /// How long the service waits for the device's answer.
     pub response_timeout: Option<Duration>,
-    /// How long to try again while the device is offline.
+    /// How long to retry while the device is offline.
     pub wait: Option<Duration>,
     /// The silence after which the peer is pinged; zero disables pings.
     pub keepalive: Option<Duration>,
-    /// Whether to print the statistics of the connection at its end.
+    /// Print statistics at the end.
     pub stats: bool,
 }
 
 impl Options {
-    /// The stream that is asked for, as far as it is known without the profile.
+    /// The stream's name, as far as it is known without the profile.
     pub fn stream_asked(&self) -> String {
         self.stream.clone().unwrap_or_else(|| stream_for_port(self.port.unwrap_or(22)))
     }
 }
 
-/// Which profile to use, and how to reach its service.
+/// The options of the profile and its network.
 #[derive(Clone, Debug, Default)]
 pub struct ProfileOptions {
     /// The profile's name.
     pub name: Option<String>,
     /// The profile file.
     pub file: Option<PathBuf>,
-    /// Certificates to trust besides the system's.
+    /// Certificates to trust in addition to the system's.
     pub ca_file: Option<PathBuf>,
     /// A proxy's URL.
     pub proxy: Option<String>,
@@ -54,15 +59,15 @@ impl ProfileOptions {
     /// Reads the profile file.
     ///
     /// # Errors
-    /// Those of [`Profiles::read`].
+    /// Returns the errors of [`Profiles::read`].
     pub fn read(&self) -> Result<Profiles> {
         Profiles::read(&self.file.clone().unwrap_or_else(default_path))
     }
 
-    /// The network on which the service of `profile` is reached.
+    /// The network to reach the service of `profile`.
     ///
     /// # Errors
-    /// When the CA file or the proxy cannot be used.
+    /// Returns an error if the CA file or the proxy is invalid.
     pub fn network(&self, profiles: &Profiles, profile: &Profile) -> Result<Network> {
         let in_profile = || profile.ca_file.as_deref().map(|file| profiles.relative(file));
         let ca_file = self.ca_file.clone().or_else(in_profile);

@@ -1,4 +1,4 @@
-//! What files and options decide about a connection.
+//! The plan of a connection, from profile and options.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,31 +12,35 @@ use crate::state::device_ids;
 use crate::state::rate::Rate;
 use crate::tunnel::Keepalive;
 
-/// Below the ten seconds that Ansible gives ssh to connect, so that the reason is told before ssh gives up.
+/// The default time that the service waits for the device to come online. It is below the ten seconds that Ansible gives ssh
+/// to connect, so that ssh still prints the reason.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+/// The default time that the service waits for the device's answer.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A connection that has been decided.
+/// A planned connection.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// The dialer of the stream.
     pub dialer: Arc<dyn Dialer>,
-    /// How long to try again while the device is offline.
+    /// How long to retry while the device is offline.
     pub wait: Duration,
-    /// Of new streams at the service, if they are paced.
+    /// The rate of new streams at the service, if limited.
     pub rate: Option<Rate>,
+    /// When to ping a silent peer and when to give it up; `None` disables both.
     pub keepalive: Option<Keepalive>,
 }
 
 impl Plan {
-    /// Dials once, at once, with the default keepalive.
+    /// Dials once, without delay, with the default keepalive.
     pub fn new(dialer: Arc<dyn Dialer>) -> Self {
         Self { dialer, wait: Duration::ZERO, rate: None, keepalive: Some(Keepalive::DEFAULT) }
     }
 
-    /// Reads what the profile says, and the credential. Blocks while the profile's command asks a secret store.
+    /// Reads the profile and the credential. Blocks while the profile's command runs.
     ///
     /// # Errors
-    /// What is wrong with the options, the profile or the credential.
+    /// Returns what is wrong with the options, the profile or the credential.
     pub fn read(options: &Options) -> Result<Self> {
         let profiles = options.profile.read()?;
         let name = Name { host: &options.host, typed: options.name.as_deref() };

@@ -1,5 +1,5 @@
-//! Measuring a stream through the bridge that carries ssh: round trips, and throughput in each direction. At the other
-//! end is a built-in target of the agent's: see [`crate::agent::Builtin`].
+//! Measures a stream through the bridge that carries ssh: round trips, and throughput in each direction. The peer is a
+//! built-in target of the agent: see [`crate::agent::Builtin`].
 
 mod round_trips;
 mod stream;

@@ -1,4 +1,4 @@
-//! Round trips: probes that an echo returns, with their times.
+//! Round-trip times of probes that an echo returns.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -11,32 +11,34 @@ use tokio::time::{Instant, sleep_until};
 use super::stream::not_the_builtin;
 use crate::error::Result;
 
-/// When probes go out, and how large they are.
+/// The timing and size of probes.
 #[derive(Clone, Debug)]
 pub struct Pace {
-    /// How many; `None` is without a limit.
+    /// The number of probes; `None` is no limit.
     pub count: Option<u64>,
-    /// From one probe to the next; zero: as soon as the one before is back.
+    /// The time between probes; zero sends each when the previous one is answered.
     pub interval: Duration,
-    /// Bytes of a probe; at least one.
+    /// The size of a probe in bytes; at least one.
     pub size: usize,
-    /// How long an answer may take.
+    /// The time limit of an answer.
     pub timeout: Duration,
 }
 
-/// What happens to a probe. Probes are counted from 1.
+/// An event of a probe, with its number from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// It was sent.
     Sent(u64),
+    /// Its answer arrived after this time.
     Answered(u64, Duration),
-    /// Its time is up. A stream loses nothing: the answer may still come.
+    /// Its time limit passed. The answer may still arrive, because a stream loses nothing.
     Missed(u64),
 }
 
-/// How the probes ended.
+/// How a measurement ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// All are answered or missed.
+    /// All probes are answered or missed.
     Done,
     /// The stream has ended.
     Broken,
@@ -48,20 +50,19 @@ struct Probe {
     missed: bool,
 }
 
-/// Probes without an answer yet, in the order in which their answers come.
+/// Unanswered probes, in the order of their answers.
 #[derive(Default)]
 struct Out {
     probes: RefCell<VecDeque<Probe>>,
     changed: Notify,
 }
 
-/// Sends probes to the echo behind `stream`, whose halves are `read` and `write`, and calls `note` for each event.
-/// `false`: the stream ended before they were done.
+/// Sends probes to the echo behind `stream` and calls `note` for each event. Returns `false` if the stream ended first.
 ///
-/// Cancel-safe for the measurement: what has been noted is right; the stream cannot be used afterwards.
+/// Cancel-safe for the measurement: the noted events are complete. The stream cannot be used afterwards.
 ///
 /// # Errors
-/// When something else comes back than was sent, and those of `note`.
+/// Returns [`crate::error::Error::Target`] if the answer differs from the probe, and the errors of `note`.
 pub async fn round_trips(
     stream: &str,
     mut read: impl AsyncRead + Unpin,
@@ -79,7 +80,7 @@ pub async fn round_trips(
     Ok(end == End::Done)
 }
 
-/// Sends them all, and waits until each is answered or missed.
+/// Sends all probes, and waits until each is answered or missed.
 async fn send(
     write: &mut (impl AsyncWrite + Unpin),
     pace: &Pace,
@@ -92,7 +93,7 @@ async fn send(
             settled(out).await;
         } else {
             sleep_until(next).await;
-            // A late probe does not bring the next ones forward.
+            // A late probe delays the next ones, too.
             next = Instant::now().max(next) + pace.interval;
         }
         out.probes.borrow_mut().push_back(Probe { seq, sent: Instant::now(), missed: false });
@@ -111,7 +112,7 @@ async fn send(
     Ok(End::Done)
 }
 
-/// Waits until every probe that was sent is answered or missed.
+/// Waits until every sent probe is answered or missed.
 async fn settled(out: &Out) {
     loop {
         let changed = out.changed.notified();
@@ -149,7 +150,7 @@ async fn answers(
     }
 }
 
-/// Notes those whose time is up.
+/// Notes each probe whose time limit passes.
 async fn miss(pace: &Pace, out: &Out, note: &impl Fn(Event) -> Result<()>) -> Result<End> {
     loop {
         let changed = out.changed.notified();
@@ -174,7 +175,7 @@ async fn miss(pace: &Pace, out: &Out, note: &impl Fn(Event) -> Result<()>) -> Re
     }
 }
 
-/// What a probe holds: its number, and bytes that differ from those of its neighbours.
+/// The content of a probe: its number, and bytes that differ from its neighbours'.
 fn content(seq: u64, size: usize) -> Vec<u8> {
     let tail = (0u8..=u8::MAX).cycle().map(|byte| byte ^ seq.to_le_bytes()[0]);
     seq.to_le_bytes().into_iter().chain(tail).take(size).collect()
@@ -194,7 +195,7 @@ mod tests {
         }
     }
 
-    /// Probes against what `other` does with its side.
+    /// Sends probes to `other`.
     async fn probe<F: Future<Output = ()>>(
         pace: Pace,
         other: impl FnOnce(tokio::io::DuplexStream) -> F,
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_is_timed_by_itself() {
+    async fn times_each_probe() {
         for interval in [0, 1000] {
             let echo = async |mut stream: tokio::io::DuplexStream| {
                 let mut probe = [0; 20];
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_is_late_is_missed_and_may_come_yet() {
+    async fn a_late_probe_is_missed_and_then_answered() {
         let late = async |mut stream: tokio::io::DuplexStream| {
             let mut probes = [0; 60];
             stream.read_exact(&mut probes).await.unwrap();
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_no_echo_is_told() {
+    async fn another_target_is_an_error() {
         for said in [&b"SSH-2.0"[..], &[0; 20]] {
             let (done, _) = probe(pace(2, 1000), async |mut stream: tokio::io::DuplexStream| {
                 stream.write_all(said).await.unwrap();

@@ -1,4 +1,4 @@
-//! An open stream with the bridge that carries ssh, and a measurement in place of ssh.
+//! An open stream under measurement, with the bridge that carries ssh.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -13,16 +13,18 @@ use crate::backend::Joined;
 use crate::error::{Error, Result};
 use crate::tunnel::{self, Close, Controls, End, Keepalive, Meter, Settings};
 
-/// The buffer between the bridge and the measurement: enough for the bridge's largest step.
+/// The buffer in bytes between bridge and measurement: larger than the bridge's largest read.
 const BETWEEN: usize = 256 * 1024;
 
-/// How long the other side may take to end the stream, too.
+/// The time limit for the peer to end the stream.
 const END_LIMIT: Duration = Duration::from_millis(500);
 
-/// A stream that is being measured.
+/// A stream under measurement.
 #[derive(Debug)]
 pub struct MeasuredStream {
+    /// The bytes from the device.
     pub read: ReadHalf<DuplexStream>,
+    /// The bytes to the device.
     pub write: WriteHalf<DuplexStream>,
     meter: Arc<Meter>,
     hangup: oneshot::Sender<()>,
@@ -30,14 +32,14 @@ pub struct MeasuredStream {
 }
 
 impl MeasuredStream {
-    /// Starts the bridge of a joined stream, whose peer may be silent for as long as `keepalive` says. Needs a runtime.
+    /// Starts the bridge of a joined stream in the current runtime.
     pub fn start(joined: Joined, keepalive: Option<Keepalive>) -> Self {
         let settings = Settings {
             keepalive,
             linger: Some(Duration::from_secs(1)),
             drain: Some(Duration::ZERO),
             rest: Some(Duration::from_secs(1)),
-            // Nothing is sent after the peer's close: its end is to be seen at once.
+            // The measurement ends with the peer.
             half_close: true,
             failed: |_| Close::new(Close::GOING_AWAY, "the measurement has ended"),
             reset: true,
@@ -49,7 +51,7 @@ impl MeasuredStream {
         let bridge = tokio::spawn(async move {
             let local = tokio::io::split(theirs);
             let hangup = async {
-                // Dropping the sender means the same.
+                // Dropping the sender also hangs up.
                 let _ = hung_up.await;
                 Close::new(Close::NORMAL, "")
             };
@@ -60,23 +62,22 @@ impl MeasuredStream {
         Self { read, write, meter, hangup, bridge }
     }
 
-    /// Bytes that the stream has carried so far, both ways.
+    /// Bytes carried so far, in both directions.
     pub fn carried(&self) -> u64 {
         self.meter.sent() + self.meter.received()
     }
 
-    /// Ends the stream in good order, within about a second.
+    /// Ends the stream in order, within about a second.
     pub async fn end(self) {
         let Self { read, write, hangup, mut bridge, .. } = self;
         drop((read, write));
-        // How it ends does not matter: the measurement is done.
         if timeout(END_LIMIT, &mut bridge).await.is_err() {
             drop(hangup);
             let _ = bridge.await;
         }
     }
 
-    /// Why the stream ended, after its reading half has. Always an error: the measurement had not ended.
+    /// The error of a stream that ended before the measurement.
     pub async fn broken(self) -> Error {
         match self.bridge.await {
             Ok(end) => end.error().unwrap_or_else(|| Error::Cut {
@@ -87,7 +88,7 @@ impl MeasuredStream {
     }
 }
 
-/// The other side does not behave as the agent's `builtin`.
+/// The error of a peer that is not the agent's `builtin`.
 pub(super) fn not_the_builtin<T>(stream: &str, problem: &str, builtin: &str) -> Result<T> {
     Err(Error::Target {
         target: format!("of the stream '{stream}'"),

@@ -2,21 +2,25 @@
 
 use std::time::Duration;
 
-/// The least, the middle, the one that 1 % exceed, and the most.
+/// Statistics of measured times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
+    /// The shortest.
     pub min: Duration,
+    /// The median.
     pub median: Duration,
+    /// The 99th percentile.
     pub p99: Duration,
+    /// The longest.
     pub max: Duration,
 }
 
 impl Summary {
-    /// Of `times` in any order; `None` where there is none.
+    /// Summarizes `times` in any order; `None` if there are none.
     pub fn of(mut times: Vec<Duration>) -> Option<Self> {
         times.sort_unstable();
         let (&min, &max) = (times.first()?, times.last()?);
-        // The nearest rank: a time that was measured, never one between two.
+        // The nearest-rank method yields a measured time.
         let rank = |percent: usize| times[(times.len() * percent).div_ceil(100).max(1) - 1];
         Some(Self { min, median: rank(50), p99: rank(99), max })
     }
@@ -28,7 +32,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn ranks() {
+    fn percentiles_are_measured_times() {
         let of = |millis: Vec<u64>| {
             let summary = Summary::of(millis.into_iter().map(Duration::from_millis).collect())?;
             let Summary { min, median, p99, max } = summary;
@@ -43,7 +47,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn is_in_order(millis in proptest::collection::vec(any::<u32>(), 1..300)) {
+        fn statistics_are_ordered(millis in proptest::collection::vec(any::<u32>(), 1..300)) {
             let times = millis.iter().map(|millis| Duration::from_millis((*millis).into())).collect();
             let Summary { min, median, p99, max } = Summary::of(times).unwrap();
             prop_assert!(min <= median && median <= p99 && p99 <= max);

@@ -1,5 +1,5 @@
-//! Throughput in one direction, up to the last byte that has arrived: what has left this machine may still be in a
-//! buffer. Either direction includes one round trip: for the count that comes back, or for the request.
+//! Throughput in one direction. It counts bytes that have arrived, since sent bytes may still be in a buffer. Each
+//! direction includes one round trip: for the returned count, or for the request.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use tokio::time::Instant;
 use super::stream::not_the_builtin;
 use crate::error::Result;
 
-/// What is written or read at a time.
+/// Bytes written or read at a time.
 const CHUNK: usize = 64 * 1024;
-/// The longest line of a discard: a number and its line feed.
+/// The longest line of a discard target in bytes: a number and its line feed.
 const LONGEST_COUNT: u64 = 32;
 
-/// How far a transfer has come. It is up to date while the transfer runs, and when it is interrupted.
+/// The progress of a transfer. It stays valid when the transfer is interrupted.
 #[derive(Debug)]
 pub struct Transfer {
     since: Instant,
@@ -30,12 +30,12 @@ impl Default for Transfer {
 }
 
 impl Transfer {
-    /// Bytes that are known to have arrived.
+    /// Bytes known to have arrived.
     pub fn bytes(&self) -> u64 {
         self.bytes.get()
     }
 
-    /// From the beginning until the last of them was known to have arrived.
+    /// The time from the start until the last of them was known to have arrived.
     pub fn took(&self) -> Duration {
         self.took.get()
     }
@@ -52,12 +52,13 @@ impl Transfer {
     }
 }
 
-/// Sends `size` bytes to the discard behind `stream`, until it has counted them all. `false`: the stream ended before.
+/// Sends `size` bytes to the discard behind `stream` until it has counted them all. Returns `false` if the stream ended
+/// first.
 ///
-/// Cancel-safe for `transfer`, which holds what has arrived; the stream cannot be used afterwards.
+/// Cancel-safe for `transfer`. The stream cannot be used afterwards.
 ///
 /// # Errors
-/// When the other side does not count as a discard does.
+/// Returns [`crate::error::Error::Target`] if the peer is not a discard target.
 pub async fn upload(
     stream: &str,
     read: impl AsyncRead + Unpin,
@@ -75,7 +76,7 @@ pub async fn upload(
             }
             left -= count as u64;
         }
-        // The reading half reports a failure, too.
+        // The reading half reports a failure.
         let _ = write.flush().await;
         std::future::pending().await
     };
@@ -86,7 +87,7 @@ pub async fn upload(
     }
 }
 
-/// Reads what the discard has counted so far, line by line, until it is `size`.
+/// Reads the discard's counts, line by line, until they reach `size`.
 async fn counts(stream: &str, read: impl AsyncRead + Unpin, size: u64, transfer: &Transfer) -> Result<bool> {
     let mut lines = BufReader::new(read);
     loop {
@@ -107,12 +108,12 @@ async fn counts(stream: &str, read: impl AsyncRead + Unpin, size: u64, transfer:
     }
 }
 
-/// Asks the source behind `stream` for `size` bytes and takes them. `false`: the stream ended before.
+/// Requests `size` bytes from the source behind `stream` and reads them. Returns `false` if the stream ended first.
 ///
-/// Cancel-safe for `transfer`, which holds what has arrived; the stream cannot be used afterwards.
+/// Cancel-safe for `transfer`. The stream cannot be used afterwards.
 ///
 /// # Errors
-/// When the other side sends what no source does.
+/// Returns [`crate::error::Error::Target`] if the peer is not a source target.
 pub async fn download(
     stream: &str,
     mut read: impl AsyncRead + Unpin,
@@ -142,7 +143,7 @@ mod tests {
     use crate::agent::Builtin;
     use tokio::io::{copy, duplex, split};
 
-    /// Joins one of the agent's built-in targets to `transfer`'s side of a pipe.
+    /// Measures against one of the agent's built-in targets.
     async fn against(builtin: Builtin, size: u64, transfer: &Transfer) -> Result<bool> {
         let (ours, theirs) = duplex(4096);
         let (read, write) = split(ours);
@@ -151,7 +152,7 @@ mod tests {
         let service = async {
             let ended =
                 tokio::join!(copy(&mut from_us, &mut service_write), copy(&mut service_read, &mut to_us));
-            // The source ends by itself: the measurement must end by the size alone.
+            // The stream stays open, so that the measurement ends by the size alone.
             drop(ended);
             std::future::pending().await
         };
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_byte_is_counted_where_it_arrives() {
+    async fn counts_every_arrived_byte() {
         for size in [1, CHUNK as u64 * 3 + 7] {
             for builtin in [Builtin::Discard, Builtin::Source] {
                 let transfer = Transfer::default();
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_counts_nothing_is_no_discard() {
+    async fn another_target_is_an_error() {
         let transfer = Transfer::default();
         let done = against(Builtin::Echo, 100, &transfer).await;
         assert!(done.unwrap_err().to_string().contains("not the agent's builtin discard"));

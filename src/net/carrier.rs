@@ -1,4 +1,4 @@
-//! What carries TLS: a TCP connection, or one within another TLS to a proxy.
+//! The connection under TLS: TCP, or TLS to an HTTPS proxy.
 
 use std::io;
 use std::pin::Pin;
@@ -11,11 +11,12 @@ use super::tls_stream::TlsStream;
 use crate::platform::{TcpInfo, tcp};
 use crate::tunnel::{Keepalive, Remote};
 
-/// A connection on which a server or, through a proxy, the far end of a tunnel speaks.
+/// A connection to a server, direct or through a proxy, before TLS with that server.
 #[derive(Debug)]
 pub enum Carrier {
+    /// TCP to the server, or to a proxy without TLS.
     Tcp(TcpStream),
-    /// To an HTTPS proxy.
+    /// TLS to an HTTPS proxy.
     Tls(Box<TlsStream<TcpStream>>),
 }
 

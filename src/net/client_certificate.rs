@@ -1,4 +1,4 @@
-//! A certificate that proves who this machine is, with its private key.
+//! The certificate and private key with which this machine authenticates to a server.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,26 +12,27 @@ use super::private_key::kind;
 use crate::error::Problem;
 use crate::text::content;
 
-/// A client certificate and its key, ready to sign with.
+/// A client certificate and its private key.
 #[derive(Clone)]
 pub struct ClientCertificate(pub(super) Arc<SingleCertAndKey>);
 
-/// Which of the two cannot be used, why, and what to do.
+/// Which of the two is unusable: the problem and a hint.
 #[derive(Debug)]
 pub enum Unusable {
     Certificate(Problem, &'static str),
     Key(Problem, &'static str),
 }
 
-/// What can sign here.
+/// The supported keys, for errors.
 const USABLE: &str = "RSA of 2048 to 8192 bits, P-256, P-384 and Ed25519 can";
 const KEY: &str = "it must hold the certificate's private key in PEM";
 
 impl ClientCertificate {
-    /// Takes a certificate, with those that lead to its root, and the file of its key: PKCS#8, EC or RSA.
+    /// Pairs a certificate chain with the key in `key_file`: PKCS#8, EC or RSA. The chain may be in any order.
     ///
     /// # Errors
-    /// What is wrong with one of them; never what it holds.
+    /// Returns [`Unusable`] if either cannot be used or they do not belong together. The error never contains key
+    /// material.
     pub fn new(mut chain: Vec<CertificateDer<'static>>, key_file: &[u8]) -> Result<Self, Unusable> {
         let der = private_key(key_file)?;
         let unknown = |problem: Problem| Unusable::Key(problem, KEY);
@@ -46,7 +47,7 @@ impl ClientCertificate {
             };
             unknown(Problem::because(text, error))
         })?;
-        // The owner's own comes first, wherever a file of several has it.
+        // TLS sends the key's own certificate first; a file may have it anywhere.
         for index in 0..chain.len() {
             if belongs(&chain[index], &*key).map_err(|problem| {
                 Unusable::Certificate(problem, "see it with openssl x509 -text -in FILE")
@@ -60,7 +61,7 @@ impl ClientCertificate {
 }
 
 fn private_key(file: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unusable> {
-    // What has a name is called by it below.
+    // The error below names this format.
     let sections = match sections(file) {
         Err(_) if matches!(content::kind(file), Some("a PKCS#12 file (.pfx, .p12)")) => Vec::new(),
         sections => sections.map_err(|problem| Unusable::Key(problem.into(), KEY))?,
@@ -88,8 +89,8 @@ fn private_key(file: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unusable> {
     Ok(found.der)
 }
 
-/// Whether the certificate is the key's. One of X.509's version 1, as openssl makes of a request without extensions, is
-/// read as that of an authority: rustls reads version 3 alone, but shows what it is given.
+/// Whether the certificate is the key's. It is parsed as a trust anchor because only that accepts X.509 version 1, which
+/// openssl writes for a request without extensions. rustls parses only version 3, but sends any certificate.
 fn belongs(certificate: &CertificateDer<'static>, key: &dyn SigningKey) -> Result<bool, Problem> {
     let Some(public) = key.public_key() else { return Ok(true) };
     let anchor = webpki::anchor_from_trusted_cert(certificate).map_err(|error| {
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_taken_in_every_form() {
+    fn accepts_a_key_in_any_format() {
         let (certificate, key) = made();
         let pem = key.serialize_pem();
         let certificate_pem = format!(
@@ -133,13 +134,13 @@ mod tests {
         ] {
             assert!(ClientCertificate::new(vec![certificate.clone()], &file).is_ok());
         }
-        // An authority before the owner's own.
+        // The key's certificate is second.
         let (other, _) = made();
         assert!(ClientCertificate::new(vec![other, certificate], pem.as_bytes()).is_ok());
     }
 
     #[test]
-    fn what_cannot_be_used_is_named() {
+    fn errors_name_what_is_unusable() {
         let (certificate, key) = made();
         let (_, other) = made();
         let pem = key.serialize_pem();

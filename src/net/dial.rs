@@ -1,4 +1,4 @@
-//! From a host name to an open connection, phase by phase, each with a time limit.
+//! From a host name to an open connection. Each phase has a time limit.
 
 use std::future::Future;
 use std::io;
@@ -17,10 +17,10 @@ use crate::error::{Error, Problem, Result};
 use crate::platform::tcp;
 use crate::time::phase::{Phase, Phases};
 
-/// How long each of DNS, TCP and TLS may take.
+/// The time limit of each of DNS, TCP and TLS.
 const PHASE_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long an address is tried alone before the next one (RFC 8305, section 5).
+/// The delay between connection attempts to successive addresses (RFC 8305, section 5).
 const HEAD_START: Duration = Duration::from_millis(250);
 
 /// An established connection with TLS.
@@ -34,11 +34,12 @@ pub struct Network {
 }
 
 impl Network {
+    /// Dials with these TLS settings and proxies.
     pub fn new(tls: Tls, proxies: Proxies) -> Self {
         Self { tls, proxies }
     }
 
-    /// The same network, but presenting `certificate` to servers that ask for one.
+    /// The same network with `certificate` for servers that request one.
     #[must_use]
     pub fn with_certificate(&self, certificate: &ClientCertificate) -> Self {
         let mut network = self.clone();
@@ -48,8 +49,11 @@ impl Network {
 
     /// Connects to `endpoint` with TLS, through a proxy if one applies, and records the time of each phase.
     ///
+    /// Not cancel-safe: dropping the future drops the connection.
+    ///
     /// # Errors
-    /// The phase that failed or timed out.
+    /// Returns [`Error::Network`] or [`Error::Timeout`] with the phase that failed, or an error about the certificate,
+    /// the trust roots or the proxy.
     pub async fn connect(&self, endpoint: &Endpoint, phases: &mut Phases) -> Result<Stream> {
         let carrier = match self.proxies.find(endpoint) {
             Some(proxy) => self.through(proxy, endpoint, phases).await?,
@@ -58,7 +62,7 @@ impl Network {
         self.tls(carrier, endpoint, phases).await
     }
 
-    /// A TCP connection to `endpoint` itself.
+    /// Connects to `endpoint` with TCP, without a proxy.
     pub(super) async fn tcp(&self, endpoint: &Endpoint, phases: &mut Phases) -> Result<TcpStream> {
         let addresses = limited(Phase::DNS, endpoint, phases, PHASE_LIMIT, resolve(endpoint)).await?;
         let stream = limited(Phase::TCP, endpoint, phases, PHASE_LIMIT, race(endpoint, addresses)).await?;
@@ -66,7 +70,7 @@ impl Network {
         Ok(stream)
     }
 
-    /// TLS with `endpoint` over a connection to it.
+    /// Makes the TLS handshake with `endpoint` over `io`.
     pub(super) async fn tls<S>(&self, io: S, endpoint: &Endpoint, phases: &mut Phases) -> Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -116,7 +120,7 @@ fn alternate(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     }
 }
 
-/// Connects to the first address that answers. The next one is tried after a head start, or at once when one fails.
+/// Connects to the first address that answers. The next attempt starts after [`HEAD_START`], or at once after a failure.
 async fn race(endpoint: &Endpoint, addresses: Vec<SocketAddr>) -> Result<TcpStream> {
     let mut waiting = addresses.into_iter();
     let mut attempts: JoinSet<io::Result<TcpStream>> = JoinSet::new();
@@ -155,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dead_address_does_not_hide_a_live_one() {
+    async fn tries_the_next_address_after_a_failure() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let live = listener.local_addr().unwrap();
         let dead = {

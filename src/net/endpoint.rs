@@ -1,4 +1,4 @@
-//! Where to connect: a host and a port, and the URL of a WebSocket.
+//! A host and port to connect to, and the URL of a WebSocket.
 
 use std::fmt;
 
@@ -10,17 +10,19 @@ const HTTPS: u16 = 443;
 /// A host name or an IP address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    /// Without brackets, also for IPv6.
+    /// IPv6 addresses are without brackets.
     pub host: String,
+    /// The TCP port.
     pub port: u16,
 }
 
 impl Endpoint {
+    /// An endpoint from its parts.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
         Self { host: host.into(), port }
     }
 
-    /// The value of a `Host` header: the port is left out where it is the default.
+    /// The value of a `Host` header, which omits the default port.
     pub fn authority(&self) -> String {
         let text = self.to_string();
         if self.port == HTTPS { text[..text.len() - ":443".len()].to_owned() } else { text }
@@ -37,27 +39,28 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// A `wss:` URL: any host, port, path and query.
+/// A `wss:` URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WssUrl {
+    /// The server.
     pub endpoint: Endpoint,
-    /// The path and the query, as they go into a request line.
+    /// The path and query, as in a request line.
     pub path: String,
 }
 
 impl WssUrl {
-    /// The URL of a stream as the hub told it; it is opaque, whatever its host, port, path and query [S].
+    /// Parses a stream's URL as the hub sent it. Host, port, path and query are opaque [S].
     ///
     /// # Errors
-    /// When it is of no use.
+    /// Returns [`crate::error::Error::Protocol`] if the URL is invalid.
     pub fn of_stream(text: &str) -> crate::error::Result<Self> {
         Self::parse(text).map_err(|problem| crate::error::Error::protocol("the hub", problem))
     }
 
-    /// Reads a URL from elsewhere.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// What keeps it from being used, without the URL itself: it may carry a secret in its query.
+    /// Returns what is wrong, without the URL: its query may contain a secret.
     pub fn parse(text: &str) -> Result<Self, String> {
         let uri: Uri = text.trim().parse().map_err(|_| "the stream's URL cannot be read".to_owned())?;
         match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
@@ -90,7 +93,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_streams_url_is_opaque() {
+    fn a_stream_url_may_have_any_host_port_path_and_query() {
         let parsed = |text| WssUrl::parse(text).map(|url| (url.endpoint.to_string(), url.path));
         for (text, endpoint, path) in [
             ("wss://g.example/bridges/hub/dev/0123", "g.example:443", "/bridges/hub/dev/0123"),
@@ -117,14 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn a_default_port_is_not_written() {
+    fn authority_omits_the_default_port() {
         assert_eq!(Endpoint::new("h", 443).authority(), "h");
         assert_eq!(Endpoint::new("::1", 8443).authority(), "[::1]:8443");
     }
 
     proptest! {
         #[test]
-        fn nothing_panics(text in any::<String>()) {
+        fn parse_never_panics(text in any::<String>()) {
             let _ = WssUrl::parse(&text);
             let _ = WssUrl::parse(&format!("wss://{text}"));
         }

@@ -1,4 +1,4 @@
-//! One HTTP/1.1 exchange over a connection of ours.
+//! One HTTP/1.1 exchange over a dialled connection.
 
 use std::io::ErrorKind;
 use std::time::SystemTime;
@@ -16,27 +16,30 @@ use super::Endpoint;
 use crate::error::{Error, Problem, Result};
 use crate::time::phase::Phase;
 
-/// An answer, read to its end.
+/// A response, read to its end.
 #[derive(Debug)]
 pub struct Reply {
+    /// The status code.
     pub status: u16,
+    /// The headers.
     pub headers: HeaderMap,
+    /// The whole body.
     pub body: Bytes,
 }
 
 impl Reply {
-    /// The server's clock.
+    /// The server's time, from the `Date` header.
     pub fn date(&self) -> Option<SystemTime> {
         httpdate::parse_http_date(self.headers.get(DATE)?.to_str().ok()?).ok()
     }
 }
 
-/// Sends `request` to a server, which is `phase`, and reads the answer, whose body may have `limit` bytes.
+/// Sends `request` and reads the response. Errors name the server by `phase`. The body may have up to `limit` bytes.
 ///
 /// Not cancel-safe: dropping the future drops the connection.
 ///
 /// # Errors
-/// [`Error::Protocol`] when what comes back is not HTTP or too long, [`Error::Network`] when nothing does.
+/// Returns [`Error::Protocol`] if the response is not HTTP or too long, and [`Error::Network`] if none arrives.
 pub async fn exchange<S>(
     io: S,
     phase: Phase,
@@ -68,18 +71,18 @@ where
     tokio::select! {
         biased;
         reply = &mut talk => reply,
-        // The connection ends first when the server closes it; what it said is with the sender.
+        // The server has closed the connection; `talk` still holds its response.
         _ = connection => talk.await,
     }
 }
 
-/// Sends a request after whose answer the connection speaks another protocol, and gives that connection and the bytes
-/// that came with the answer. `phase` is what this is done for, and `check` says whether the answer is one to go on with.
+/// Sends a request that switches the connection to another protocol. Returns the connection and the bytes that arrived
+/// behind the response. Errors name the server by `phase`. `check` decides whether the response is a switch.
 ///
 /// Not cancel-safe: dropping the future drops the connection.
 ///
 /// # Errors
-/// What `check` finds, or that there is no answer.
+/// Returns the error of `check`, or that of [`exchange`] without a response.
 pub(super) async fn switch<S, B>(
     io: S,
     phase: Phase,
@@ -113,7 +116,7 @@ where
     Ok((parts.io.into_inner(), parts.read_buf))
 }
 
-/// What the head of an answer may have: proxies, captive portals and fronts of hubs add to it.
+/// Limits of a response's head. They are generous because proxies, captive portals and gateways add headers.
 const MAX_HEADERS: usize = 2000;
 const MAX_HEAD: usize = 1 << 20;
 
@@ -125,12 +128,12 @@ fn client() -> Builder {
 
 const GONE: &str = "it closed the connection without an answer";
 
-/// Who it is that a request of `phase` talks to, for messages.
+/// The server of a request in `phase`, for errors.
 pub(super) fn party(phase: Phase, target: &Endpoint) -> String {
     format!("the {phase} {target}")
 }
 
-/// What hyper's error means to a user.
+/// Translates hyper's error.
 fn failure(phase: Phase, target: &Endpoint, error: hyper::Error) -> Error {
     if error.is_parse_too_large() {
         let problem =
@@ -167,7 +170,7 @@ mod tests {
             while !request.ends_with(b"\r\n\r\n") {
                 request.push(far.read_u8().await.unwrap());
             }
-            // Whoever has seen enough hangs up.
+            // The client hangs up once the head is too long.
             let _ = far.write_all(format!("{head}\r\n").as_bytes()).await;
         };
         let target = Endpoint::new("hub", 443);
@@ -182,7 +185,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_head_may_be_long() {
+    async fn accepts_a_long_response_head() {
         let line = format!("x-line: {}\r\n", "y".repeat(300));
         let long = format!("x-long: {}\r\n", "z".repeat(200_000));
         for (more, count) in [(line.repeat(300), 300), (line.repeat(1500), 1500), (long, 1)] {

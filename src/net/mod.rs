@@ -1,4 +1,4 @@
-//! Dialling: DNS → TCP → proxy → TLS → HTTP/1.1 or a WebSocket upgrade. Knows neither Azure nor stdin and stdout.
+//! Dialling: DNS → TCP → proxy → TLS → HTTP/1.1 or a WebSocket upgrade. Independent of Azure and stdio.
 
 mod carrier;
 mod client_certificate;

@@ -1,4 +1,4 @@
-//! Certificates and keys as they stand in files: PEM in the forms that copying leaves it in, or DER.
+//! Certificates and keys in files: DER, or PEM in the forms that copying leaves it in.
 
 use data_encoding::BASE64;
 use zeroize::Zeroizing;
@@ -6,26 +6,26 @@ use zeroize::Zeroizing;
 use crate::secret::Secret;
 use crate::text::content;
 
-/// What stands between a BEGIN and its END.
+/// The content between a BEGIN and its END.
 pub(super) struct Section {
     pub(super) label: String,
     pub(super) der: Zeroizing<Vec<u8>>,
-    /// Its header says that a passphrase opens it.
+    /// The section is encrypted with a passphrase; `der` is empty.
     pub(super) encrypted: bool,
 }
 
-/// All there is in a file, in its order. Text around the sections is passed over; the lines of one may be indented, broken
-/// elsewhere, or joined, and a lone certificate or key may be in DER, or in base64 without its BEGIN.
+/// Parses all sections of a file, in order. Text around them is skipped. Lines may be indented, rewrapped or joined. A
+/// single certificate or key may also be DER, or base64 without a BEGIN.
 ///
 /// # Errors
-/// Which section is cut; never what it holds.
+/// Returns which section is damaged, and never its content.
 pub(super) fn sections(bytes: &[u8]) -> Result<Vec<Section>, String> {
     if let Some(kind @ ("a certificate in DER" | "a private key in DER")) = content::kind(bytes) {
         let label = if kind.contains("key") { "PRIVATE KEY" } else { "CERTIFICATE" };
         let der = Zeroizing::new(bytes.to_vec());
         return Ok(vec![Section { label: label.into(), der, encrypted: false }]);
     }
-    // Names in the text around the sections may be in any encoding.
+    // The text around the sections may be in any encoding.
     let is_pem = bytes.windows(11).any(|part| part == b"-----BEGIN ") && !bytes.contains(&0);
     let text = match content::text(bytes) {
         Err(_) if is_pem => Secret::new(String::from_utf8_lossy(bytes).into_owned()),
@@ -33,14 +33,14 @@ pub(super) fn sections(bytes: &[u8]) -> Result<Vec<Section>, String> {
     };
     let text = text.expose();
     if !text.contains("-----BEGIN ") {
-        // A Kubernetes secret shows PEM in base64, and a web page may show DER so.
+        // A Kubernetes secret contains PEM in base64; web pages show DER in base64.
         return match base64(text).filter(|inner| content::kind(inner).is_some() && inner.len() < bytes.len())
         {
             Some(inner) => sections(&inner),
             None => Ok(Vec::new()),
         };
     }
-    // As it stands in JSON and in variables.
+    // JSON and environment variables contain escaped line ends.
     let text = Zeroizing::new(text.replace("\\r", "").replace("\\n", "\n"));
     let mut found = Vec::new();
     let (mut rest, mut line) = (text.as_str(), 1);
@@ -71,13 +71,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Long enough for a line to be broken, and begins as a certificate does.
+    /// Starts like a certificate and spans several lines of base64.
     fn der() -> Vec<u8> {
         [&[0x30, 0x81, 0x85, 0x30, 0x81, 0x82, 0xa0, 0x03][..], &[7; 128]].concat()
     }
 
     #[test]
-    fn names_around_the_sections_may_be_in_any_encoding() {
+    fn text_around_sections_may_be_in_any_encoding() {
         let bundle = [b"subject=O=T\xfcrktrust\n", pem("CERTIFICATE").as_bytes()].concat();
         assert_eq!(*sections(&bundle).unwrap()[0].der, der());
     }
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_copying_does_to_pem_is_undone() {
+    fn reads_pem_in_the_forms_copying_leaves() {
         let pem = pem("CERTIFICATE");
         let forms: Vec<Vec<u8>> = vec![
             pem.clone().into(),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_is_named_by_its_line() {
+    fn errors_name_the_line_of_a_damaged_section() {
         let pem = pem("CERTIFICATE");
         for (text, problem) in [
             (format!("x\n{}", &pem[..90]), "the certificate in line 2 has no END"),
@@ -130,7 +130,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_panics(text in "(-----(BEGIN|END) ?[A-Z]{0,3}-{0,5}\n?|[A-Za-z0-9=]{0,4}){0,8}") {
+        fn sections_never_panics(text in "(-----(BEGIN|END) ?[A-Z]{0,3}-{0,5}\n?|[A-Za-z0-9=]{0,4}){0,8}") {
             let _ = sections(text.as_bytes());
         }
     }

@@ -1,6 +1,6 @@
-//! What kind of private key a file holds, for whoever is told that it cannot be used.
+//! The kind of a private key, for errors about keys that cannot be used.
 
-/// How the kinds of keys show in DER, and whether they can sign here.
+/// The DER object identifier of each kind of key, its name, and whether it is supported.
 const KINDS: [(&[u8], &str, bool); 9] = [
     (&[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7], "P-256", true),
     (&[6, 5, 0x2b, 0x81, 4, 0, 0x22], "P-384", true),
@@ -13,7 +13,7 @@ const KINDS: [(&[u8], &str, bool); 9] = [
     (&[6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 0x0a], "RSA-PSS", false),
 ];
 
-/// A name for the kind of key, and whether keys of that kind can be used.
+/// The name of the key's kind, and whether that kind is supported.
 pub(super) fn kind(der: &[u8]) -> Option<(String, bool)> {
     let shows = |identifier: &[u8]| der.windows(identifier.len()).any(|part| part == identifier);
     if let Some((_, name, usable)) = KINDS.iter().find(|(identifier, ..)| shows(identifier)) {
@@ -23,7 +23,7 @@ pub(super) fn kind(der: &[u8]) -> Option<(String, bool)> {
     Some((format!("RSA of {bits} bits"), (2048..=8192).contains(&bits)))
 }
 
-/// The length of an RSA key: its modulus follows the version, in PKCS#8 as well.
+/// The length of an RSA key in bits. The modulus follows the version, also in PKCS#8.
 fn rsa_bits(der: &[u8]) -> Option<usize> {
     let at = der.windows(5).position(|part| matches!(part, [2, 1, 0, 2, 0x81 | 0x82]))? + 4;
     let length = match der.get(at..)? {
@@ -31,7 +31,7 @@ fn rsa_bits(der: &[u8]) -> Option<usize> {
         [0x82, high, low, ..] => usize::from(*high) << 8 | usize::from(*low),
         _ => return None,
     };
-    // A zero before it keeps it positive.
+    // DER puts a zero byte in front to keep the number positive.
     Some(length.saturating_sub(1) * 8)
 }
 
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_have_names() {
+    fn names_the_kind_of_a_key() {
         let der = rcgen::KeyPair::generate().unwrap().serialize_der();
         assert_eq!(kind(&der), Some(("P-256".into(), true)));
         let rsa = |length: [u8; 2]| [&[0x30, 0x82, 4, 0xa4, 2, 1, 0, 2, 0x82][..], &length, &[0; 9]].concat();

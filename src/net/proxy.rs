@@ -1,4 +1,4 @@
-//! Proxies: which one is on the way, and getting through it.
+//! Proxies: which one applies to a server, and connecting through it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,43 +20,43 @@ use crate::secret::Secret;
 use crate::time::backoff::retry_after;
 use crate::time::phase::{Phase, Phases};
 
-/// How long a proxy may take to reach a server.
+/// The time limit for a proxy to reach a server.
 const PROXY_LIMIT: Duration = Duration::from_secs(20);
 
-/// In the place of a URL: no proxy, whatever the environment says. The first is the one that is documented.
+/// Values that disable the proxy. Only the first is documented.
 const NONE: [&str; 5] = ["none", "direct", "off", "no", "false"];
 
-/// The variables that name a proxy, the first one that is set first.
+/// The variables that name a proxy; the first one set applies.
 const VARIABLES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
-/// Which proxy, if any, leads to which server.
+/// The rules that select a proxy for each server.
 #[derive(Clone, Default)]
 pub struct Proxies(Option<Arc<Rules>>);
 
 struct Rules {
     matcher: Matcher,
-    /// Hosts that are an exception at one port alone.
+    /// Hosts that are reached directly on one port only.
     exceptions: Vec<(String, u16)>,
 }
 
 impl Proxies {
-    /// No proxy at all.
+    /// Connects to every server directly.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// One proxy for all servers; `none` is no proxy.
+    /// Uses one proxy for all servers, or none for `none`.
     ///
     /// # Errors
-    /// What is wrong with `url`, without it, for it may hold a password.
+    /// Returns what is wrong with `url`, without the URL itself: it may contain a password.
     pub fn all(url: &Secret) -> std::result::Result<Self, String> {
         Self::new(url, "")
     }
 
-    /// As the variables `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say.
+    /// Reads `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
     ///
     /// # Errors
-    /// When one of them says nothing of use.
+    /// Returns [`Error::Usage`] if the proxy's URL is invalid.
     pub fn from_environment() -> Result<Self> {
         let Some((variable, url)) = Self::variable() else { return Ok(Self::none()) };
         let no = first_set(&["NO_PROXY", "no_proxy"]).map(|(_, no)| no);
@@ -64,7 +64,7 @@ impl Proxies {
             .map_err(|problem| Error::usage(format!("environment variable {variable}: {problem}"), FORM))
     }
 
-    /// The variable that names a proxy, and its value.
+    /// The environment variable that names a proxy, and its value.
     pub fn variable() -> Option<(&'static str, Secret)> {
         first_set(&VARIABLES).map(|(name, value)| (name, Secret::new(value)))
     }
@@ -81,7 +81,7 @@ impl Proxies {
         let matcher = Matcher::builder().all(url.to_owned()).no(hosts.join(",")).build();
         let exceptions =
             at_a_port.into_iter().filter_map(|(host, port)| Some((host.to_owned(), port?))).collect();
-        // Whether the URL is of use does not depend on the exceptions.
+        // The URL is checked without the exceptions, which could hide it.
         let probe = Matcher::builder().all(url.to_owned()).build();
         match probe.intercept(&Uri::from_static("https://h")) {
             None => Err("it is not a proxy's URL".into()),
@@ -92,7 +92,7 @@ impl Proxies {
         }
     }
 
-    /// The proxy on the way to `target`.
+    /// The proxy for `target`, if one applies.
     pub(super) fn find(&self, target: &Endpoint) -> Option<Proxy> {
         let uri = Uri::try_from(format!("https://{target}/")).ok()?;
         let Rules { matcher, exceptions } = &**self.0.as_ref()?;
@@ -127,7 +127,7 @@ impl Proxies {
     }
 }
 
-/// The first of some variables that says anything: an empty one is as good as none.
+/// The first variable that is set and not empty.
 fn first_set(names: &[&'static str]) -> Option<(&'static str, String)> {
     names.iter().find_map(|name| {
         let value = std::env::var_os(name)?.to_string_lossy().trim().to_owned();
@@ -135,7 +135,8 @@ fn first_set(names: &[&'static str]) -> Option<(&'static str, String)> {
     })
 }
 
-/// An entry of `NO_PROXY`: a host and the port where it has one, without the signs that other programs want.
+/// Splits an entry of `NO_PROXY` into host and optional port. A leading `*` and brackets, which other programs require,
+/// are dropped.
 fn exception(entry: &str) -> (&str, Option<u16>) {
     let entry = entry.strip_prefix('*').filter(|rest| !rest.is_empty()).unwrap_or(entry);
     let (host, port) = match entry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -155,11 +156,11 @@ impl fmt::Debug for Proxies {
     }
 }
 
-/// How a proxy is written, for hints.
+/// The accepted forms of a proxy's URL, for hints.
 pub const FORM: &str = "write http://USER:PASSWORD@HOST:PORT, https://… or socks5://…, with special characters of the \
                         login percent-encoded, or none";
 
-/// A proxy on the way.
+/// A proxy that applies to a server.
 #[derive(Debug)]
 pub(super) struct Proxy {
     endpoint: Endpoint,
@@ -191,7 +192,7 @@ impl Network {
             let ask = ask(io, &endpoint, &kind, target);
             limited(Phase::PROXY, &endpoint, phases, PROXY_LIMIT, ask).await
         };
-        // Wherever it fails on the way to the proxy or in it: it is the proxy that is to be looked at.
+        // DNS, TCP and TLS failures here are the proxy's, not the target's.
         connected.await.map_err(|error| match error {
             Error::Network { target, problem, .. } => Error::network(Phase::PROXY, target, problem),
             Error::Timeout { target, after, .. } => Error::timeout(Phase::PROXY, target, after),
@@ -235,7 +236,7 @@ async fn tunnel(
     if early.is_empty() {
         return Ok(io);
     }
-    // In TLS, clients speak first.
+    // A TLS server does not speak first.
     Err(Error::protocol(party(Phase::PROXY, proxy), "it sent data before the TLS handshake"))
 }
 
@@ -256,7 +257,7 @@ fn check<B>(answer: &Response<B>, proxy: &Endpoint, had_login: bool, target: &En
     let status = answer.status();
     match status.as_u16() {
         200..=299 => Ok(()),
-        // tinyproxy says 401 to a wrong password.
+        // tinyproxy answers a wrong password with 401.
         code @ (401 | 407) => {
             let schemes = answer.headers().get_all(PROXY_AUTHENTICATE).iter();
             let schemes = schemes.filter_map(|value| value.to_str().ok()?.split_whitespace().next());
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_mean_what_they_mean_to_curl() {
+    fn reads_proxy_urls_and_exceptions_as_curl_does() {
         for (url, endpoint, kind) in [
             ("http://p:3128", "p:3128", ""),
             ("p:3128", "p:3128", ""),
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_proxy_is_refused_without_showing_it() {
+    fn an_invalid_proxy_url_is_refused_and_not_shown() {
         for url in ["", "ftp://hunter2@p", "socks4://hunter2@p", "http://", "http://u:hunter 2@p"] {
             let problem = Proxies::all(&Secret::new(url)).unwrap_err();
             assert!(!problem.contains("hunter"), "{problem}");

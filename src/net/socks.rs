@@ -80,7 +80,7 @@ mod tests {
     use proptest::prelude::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    /// Connects through a proxy that answers `answers` to each message, and gives what the proxy was sent.
+    /// Connects through a proxy that sends `answers`. Returns what the proxy received.
     async fn talk(
         login: Option<&Login>,
         target: &Endpoint,
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn speaks_as_the_rfcs_say() {
+    async fn follows_rfc_1928_and_1929() {
         let login = Login { user: "me".into(), password: Secret::new("pw") };
         let target = Endpoint::new("hub.x", 443);
         let (sent, result) =
@@ -162,7 +162,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_answer_panics(answers in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn connect_never_panics(answers in proptest::collection::vec(any::<u8>(), 0..64)) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             runtime.block_on(async {
                 let (ours, mut proxy) = tokio::io::duplex(4096);

@@ -1,4 +1,4 @@
-//! TLS, always verified: the one place that names the crypto provider and the trust roots.
+//! TLS settings: the crypto provider and the trust roots. Certificates are always verified.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::text::content;
 use crate::time::clock::Clock;
 use crate::time::phase::Phase;
 
-/// What this machine trusts, ready to dial with.
+/// A TLS client's configuration.
 #[derive(Clone)]
 pub struct Tls(Arc<ClientConfig>);
 
@@ -26,10 +26,10 @@ impl Tls {
     /// Trusts the system's roots and those in `ca_file`.
     ///
     /// # Errors
-    /// When `ca_file` holds no certificates, or one that is of no use.
+    /// Returns [`Error::File`] if `ca_file` cannot be read or contains no certificates or an invalid one.
     pub fn new(ca_file: Option<&Path>) -> Result<Self> {
         let extra = ca_file.map(read_certificates).transpose()?.unwrap_or_default();
-        // Passed as a value: a process-wide default would have to be set before anything else.
+        // A process-wide default would have to be set before any other use of rustls.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let trust = Trust::new(extra, provider.clone()).map_err(|error| match ca_file {
             Some(path) => {
@@ -41,13 +41,13 @@ impl Tls {
         let config = ClientConfig::builder_with_details(provider, Arc::new(Clock))
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::Bug(error.to_string()))?
-            .dangerous() // The name of the only way to set a verifier; this one verifies.
+            .dangerous() // Any custom verifier is set through this method; this one verifies.
             .with_custom_certificate_verifier(Arc::new(trust))
             .with_no_client_auth();
         Ok(Self(Arc::new(config)))
     }
 
-    /// The same, and servers that ask for a certificate are shown this one.
+    /// The same settings with `certificate` for servers that request one.
     #[must_use]
     pub fn with_certificate(&self, certificate: &ClientCertificate) -> Self {
         let mut config = ClientConfig::clone(&self.0);
@@ -55,10 +55,11 @@ impl Tls {
         Self(Arc::new(config))
     }
 
-    /// Makes the handshake with `endpoint` over a connection to it.
+    /// Makes the handshake with `endpoint` over `io`.
     ///
     /// # Errors
-    /// [`Error::Untrusted`] for its certificate, [`Error::Network`] for the rest.
+    /// Returns [`Error::Untrusted`] for the server's certificate, [`Error::Credential`] without trust roots and
+    /// [`Error::Network`] otherwise.
     pub(super) async fn handshake<S>(&self, io: S, endpoint: &Endpoint) -> Result<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -105,10 +106,10 @@ impl std::fmt::Debug for Tls {
 const CERTIFICATES: &str =
     "it needs one or more certificates in PEM, from BEGIN CERTIFICATE to END CERTIFICATE";
 
-/// Reads the certificates of a file: PEM, or one in DER.
+/// Reads the certificates in a file: PEM, or one in DER.
 ///
 /// # Errors
-/// When it cannot be read or holds none, and what it holds.
+/// Returns [`Error::File`] if the file cannot be read or contains no certificates. The error says what it contains.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let wrong = |problem: Problem| Error::file(path, problem, CERTIFICATES);
     let bytes = read_plain(path).map_err(|error| wrong(error.into()))?;
@@ -132,7 +133,7 @@ pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let certificates: Vec<CertificateDer<'static>> = found
         .into_iter()
         .filter(is_certificate)
-        // Behind a trusted certificate, openssl writes what it is trusted for.
+        // openssl appends the trusted uses to a TRUSTED CERTIFICATE.
         .map(|section| content::first_element(&section.der).unwrap_or(&section.der).to_vec().into())
         .collect();
     if certificates.is_empty() {

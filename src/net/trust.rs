@@ -1,4 +1,4 @@
-//! Whom this machine trusts: the user's own roots and the system's, of which no more is read than a certificate asks for.
+//! The trust roots: the user's own and the system's, which are read only when needed.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -11,9 +11,9 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
-/// A verifier that trusts the user's own roots and the platform's. The platform's are read when the user's do not do,
-/// and where there are none of the user's, in a thread while the network is waited for: reading them takes longer than
-/// all else before the first byte.
+/// A verifier that trusts the user's own roots and the platform's. With own roots, the platform's are read only if the
+/// own ones do not verify a certificate. Without, a thread reads them during the network round trips, because that takes
+/// longer than all other work before the first byte.
 pub(super) struct Trust {
     own: Option<Arc<WebPkiServerVerifier>>,
     extra: Vec<CertificateDer<'static>>,
@@ -22,7 +22,7 @@ pub(super) struct Trust {
     platform: OnceLock<Result<Verifier, Error>>,
 }
 
-/// The platform's roots cannot be had, and why.
+/// The platform's roots cannot be loaded: the reason.
 #[derive(Debug)]
 pub(super) struct NoRoots(pub(super) String);
 
@@ -35,10 +35,10 @@ impl fmt::Display for NoRoots {
 impl std::error::Error for NoRoots {}
 
 impl Trust {
-    /// `extra` are trusted besides the system's roots.
+    /// Trusts `extra` and the system's roots.
     ///
     /// # Errors
-    /// When one of `extra` is no certificate of an authority.
+    /// Returns rustls's error if a certificate in `extra` cannot be a trust root.
     pub(super) fn new(
         extra: Vec<CertificateDer<'static>>,
         provider: Arc<CryptoProvider>,
@@ -86,7 +86,7 @@ impl ServerCertVerifier for Trust {
         };
         match &self.own {
             Some(own) if let Ok(verified) = verify(&**own) => Ok(verified),
-            // It trusts the user's roots too: what one of them cannot verify may be another's work.
+            // The platform's verifier also trusts the own roots: it may build a chain that webpki cannot.
             _ => verify(self.platform()?),
         }
     }

@@ -1,4 +1,4 @@
-//! Why a server's certificate is not trusted, in words, and what to do: only what the certificate itself shows.
+//! Explains why a server's certificate is not trusted, from the certificate and the clock alone.
 
 use std::time::{Duration, SystemTime};
 
@@ -31,7 +31,7 @@ pub(super) fn explain(error: &CertificateError) -> (String, Option<String>) {
             hint(time, "set the clock here if it is behind; otherwise the server needs another certificate"),
         ),
         CertificateError::NotValidForNameContext { expected, presented } => {
-            // `DnsName("localhost")` and `IpAddress(::1)`.
+            // rustls formats names as `DnsName("localhost")` and `IpAddress(::1)`.
             let name = |shown: &String| {
                 let inner =
                     shown.split_once('(').map_or(shown.as_str(), |(_, inner)| inner.trim_end_matches(')'));
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_looked_at_is_said() {
+    fn explains_each_certificate_problem() {
         let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         let expected = ServerName::try_from("h").unwrap();
         for (error, problem, hint) in [

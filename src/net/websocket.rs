@@ -21,34 +21,40 @@ use super::{Endpoint, Network, Stream, WssUrl};
 use crate::error::{Error, Result};
 use crate::time::phase::{Phase, Phases};
 
-/// How long a server may take to answer an upgrade.
+/// The time limit of an upgrade.
 const UPGRADE_LIMIT: Duration = Duration::from_secs(15);
 
-/// An established WebSocket: the connection, and the bytes that came with the answer to the upgrade.
+/// An established WebSocket.
 #[derive(Debug)]
 pub struct WebSocket<S> {
+    /// The connection.
     pub io: S,
+    /// The bytes that arrived behind the upgrade's response.
     pub early: Bytes,
-    /// The server it is with.
+    /// The server.
     pub server: Endpoint,
 }
 
-/// What an upgrade asks for besides the URL. permessage-deflate is never offered: ssh compresses or encrypts already.
+/// The request of an upgrade, besides the URL. It never offers permessage-deflate: ssh's bytes are encrypted and do not
+/// compress.
 #[derive(Clone, Debug)]
 pub struct Upgrade {
-    /// What it is done for, which tells who answers.
+    /// The phase it is recorded as, which also names the server in errors.
     pub phase: Phase,
-    /// Headers beside those of every upgrade. A subprotocol that is offered is among them.
+    /// Additional headers, including an offered subprotocol.
     pub headers: HeaderMap,
 }
 
-/// The answer of a server that does not switch to a WebSocket.
+/// A response other than 101 to an upgrade.
 #[derive(Clone, Debug)]
 pub struct Refusal {
+    /// The server.
     pub server: Endpoint,
+    /// The status code.
     pub status: u16,
     /// The reason phrase of the status line as the server wrote it.
     pub reason: String,
+    /// The headers.
     pub headers: HeaderMap,
 }
 
@@ -58,8 +64,10 @@ pub type Opened<S> = std::result::Result<WebSocket<S>, Refusal>;
 impl Network {
     /// Connects to the server of `url` and opens a WebSocket.
     ///
+    /// Not cancel-safe: dropping the future drops the connection.
+    ///
     /// # Errors
-    /// When the server cannot be reached or breaks the protocol.
+    /// Returns an error if the server cannot be reached or breaks the protocol. A refusal is not an error.
     pub async fn open(&self, url: &WssUrl, asked: &Upgrade, phases: &mut Phases) -> Result<Opened<Stream>> {
         let stream = self.connect(&url.endpoint, phases).await?;
         open_over(stream, url, asked, phases).await
@@ -68,8 +76,11 @@ impl Network {
 
 /// Opens a WebSocket over a connection to its server.
 ///
+/// Not cancel-safe: dropping the future drops the connection.
+///
 /// # Errors
-/// When the server breaks the protocol, or has closed the connection.
+/// Returns an error if the server breaks the protocol, closes the connection or does not answer in time. A refusal is
+/// not an error.
 pub async fn open_over(
     stream: Stream,
     url: &WssUrl,
@@ -87,10 +98,8 @@ pub async fn open_over(
 
 /// Upgrades a connection to `url.endpoint`.
 ///
-/// Not cancel-safe: dropping the future drops the connection.
-///
 /// # Errors
-/// [`Error::Protocol`] when the server's 101 is invalid, [`Error::Network`] when there is no answer.
+/// Returns [`Error::Protocol`] if the server's 101 is invalid, and [`Error::Network`] without a response.
 async fn upgrade<S>(io: S, url: &WssUrl, asked: &Upgrade) -> Result<Opened<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -117,7 +126,7 @@ where
 impl Refusal {
     fn of<B>(server: &Endpoint, response: &hyper::Response<B>) -> Self {
         let status = response.status();
-        // hyper keeps a phrase that is not the status's usual one.
+        // hyper keeps only a phrase that differs from the status's usual one.
         let phrase = response.extensions().get::<ReasonPhrase>();
         let phrase = phrase.map(|phrase| String::from_utf8_lossy(phrase.as_bytes()).into_owned());
         Self {
@@ -144,7 +153,7 @@ fn request(url: &WssUrl, key: &str, asked: &Upgrade) -> Result<Request<Empty<Byt
         .map_err(|_| Error::protocol(party(asked.phase, &url.endpoint), "its URL is invalid"))
 }
 
-/// Whether a 101 is the answer to this request.
+/// Checks that a 101 accepts this request.
 fn check(headers: &HeaderMap, key: &str, asked: &Upgrade) -> std::result::Result<(), &'static str> {
     if !has_token(headers, &UPGRADE, "websocket") || !has_token(headers, &CONNECTION, "upgrade") {
         Err("its answer does not upgrade to a WebSocket")
@@ -181,7 +190,7 @@ mod tests {
     use hyper::header::AUTHORIZATION;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-    /// Upgrades against a server that reads the request and answers `answer`, with `{accept}` filled in.
+    /// Upgrades against a server that sends `answer` with `{accept}` filled in. Returns the request and the result.
     async fn upgraded(
         answer: &str,
         subprotocol: Option<&'static str>,
@@ -212,7 +221,7 @@ mod tests {
     const GOOD: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n";
 
     #[tokio::test]
-    async fn asks_as_reference_clients_do_and_keeps_early_bytes() {
+    async fn sends_the_reference_clients_request_and_keeps_early_bytes() {
         let (request, websocket) = upgraded(&format!("{GOOD}\u{2}early"), None).await;
         assert!(request.starts_with("GET /bridges/x?y=z HTTP/1.1\r\nHost: gateway:8443\r\n"), "{request}");
         assert!(request.contains("\r\nAuthorization: Bearer eyJ0eX\r\n"), "{request}");
@@ -224,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_has_its_status_its_reason_phrase_and_its_headers() {
+    async fn a_refusal_keeps_status_reason_phrase_and_headers() {
         for (line, status, reason) in [
             ("200 OK", 200, "OK"),
             ("401 ", 401, ""),
@@ -240,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wrong_101_is_not_taken() {
+    async fn an_invalid_101_is_an_error() {
         let with = |line: &str| GOOD.replacen("\r\n", &format!("\r\n{line}\r\n"), 1);
         for answer in [
             GOOD.replace("{accept}", "AAAA"),

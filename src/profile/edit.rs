@@ -1,4 +1,4 @@
-//! Editing the profile file; the user's comments and order are kept.
+//! Edits the profile file, and keeps the user's comments and order.
 
 use std::path::{Path, PathBuf};
 
@@ -9,34 +9,38 @@ use crate::error::{Error, Result};
 use crate::platform::private_file::{Access, Unwritable, destination, replace};
 use crate::secret::Secret;
 
-/// The profile file while it is edited.
+/// An open profile file.
 #[derive(Debug)]
 pub struct Editor {
     path: PathBuf,
     document: DocumentMut,
 }
 
-/// A profile to write.
+/// A profile to add.
 #[derive(Debug)]
 pub struct NewProfile<'a> {
+    /// The profile's name.
     pub name: &'a str,
+    /// The service's connection string.
     pub connection_string: &'a Secret,
+    /// Patterns of host names.
     pub hosts: &'a [String],
+    /// A file of certificates to trust.
     pub ca_file: Option<&'a str>,
 }
 
 impl Editor {
-    /// Opens the file at `path`; a missing one counts as empty.
+    /// Opens the file at `path`. A missing file counts as empty.
     ///
     /// # Errors
-    /// What is wrong with the file.
+    /// Returns an error if the file is invalid, exposed to other users or cannot be written.
     pub fn open(path: &Path) -> Result<Self> {
         let text = match Profiles::read_text(path) {
             Ok(text) => text,
             Err(Error::NoProfile { .. }) => Secret::new(""),
             Err(error) => return Err(error),
         };
-        // A file that cannot be written is reported before the user is asked for anything.
+        // Reports a file that cannot be written before asking the user for anything.
         destination(path).map_err(|problem| unwritable(path, problem))?;
         let document = text
             .expose()
@@ -45,15 +49,15 @@ impl Editor {
         Ok(Self { path: path.to_owned(), document })
     }
 
-    /// Whether there is a profile called `name`.
+    /// Whether the file has the profile `name`.
     pub fn has(&self, name: &str) -> bool {
         self.document.get("profile").and_then(|profiles| profiles.get(name)).is_some()
     }
 
-    /// Adds a profile; the first one of a file becomes its default.
+    /// Adds a profile. The first one of a file becomes its default.
     ///
     /// # Errors
-    /// When the file has a profile of that name, or its profiles are in one line.
+    /// Returns an error if the file has a profile of that name, or its profiles are an inline table.
     pub fn add(&mut self, new: &NewProfile<'_>) -> Result<()> {
         if self.has(new.name) {
             return Err(self.problem(
@@ -94,10 +98,10 @@ impl Editor {
         Ok(())
     }
 
-    /// Removes a profile, and the default where it names that profile.
+    /// Removes a profile, and the default if it names that profile.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// Returns [`Error::UnknownProfile`] if the file has no such profile.
     pub fn remove(&mut self, name: &str) -> Result<()> {
         self.known(name)?;
         if let Some(profiles) = self.document.get_mut("profile").and_then(Item::as_table_like_mut) {
@@ -112,7 +116,7 @@ impl Editor {
     /// Makes a profile the default.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// Returns [`Error::UnknownProfile`] if the file has no such profile.
     pub fn set_default(&mut self, name: &str) -> Result<()> {
         self.known(name)?;
         // An existing key keeps its position and its comment.
@@ -129,10 +133,10 @@ impl Editor {
         Ok(())
     }
 
-    /// Writes the file, for its owner alone to read.
+    /// Writes the file, readable only by its owner.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn save(&self) -> Result<()> {
         let text = Secret::new(self.document.to_string());
         Profiles::parse(&self.path, text.expose())?;
@@ -196,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_and_order_stay() {
+    fn keeps_comments_and_order() {
         let cut = TEXT.find("# the end").unwrap();
         let expected = format!("{}\n{ADDED}{}", &TEXT[..cut], &TEXT[cut..]);
         assert_eq!(edited(TEXT, add).unwrap(), expected);
@@ -212,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_changes_nothing() {
+    fn impossible_edits_are_errors() {
         assert!(matches!(edited(TEXT, |editor| editor.remove("x")), Err(Error::UnknownProfile { .. })));
         assert!(matches!(edited(TEXT, |editor| editor.set_default("x")), Err(Error::UnknownProfile { .. })));
         let twice = |editor: &mut Editor| add(editor).and_then(|()| add(editor));

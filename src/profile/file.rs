@@ -1,4 +1,4 @@
-//! Finding and reading the profile file.
+//! Finds and reads the profile file.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -11,11 +11,14 @@ use crate::platform::private_file;
 use crate::platform::process;
 use crate::secret::Secret;
 
-/// The profiles of one file.
+/// The content of a profile file.
 #[derive(Debug)]
 pub struct Profiles {
+    /// The file.
     pub path: PathBuf,
+    /// The name of the default profile.
     pub default: Option<String>,
+    /// The profiles by name.
     pub all: BTreeMap<String, Profile>,
 }
 
@@ -24,7 +27,7 @@ pub fn default_path() -> PathBuf {
     let directories = directories::ProjectDirs::from("", "", "iotstream");
     let directory =
         directories.map(|found| found.config_dir().to_owned()).filter(|found| found.is_absolute());
-    // Not in the working directory, whatever HOME says: that may be another user's.
+    // A relative path, from a relative HOME, could lead to another user's file.
     let at_home = || private_file::home().unwrap_or_else(|| "/".into()).join(".config/iotstream");
     directory.unwrap_or_else(at_home).join("profiles.toml")
 }
@@ -33,25 +36,26 @@ impl Profiles {
     /// Reads the file at `path`.
     ///
     /// # Errors
-    /// When there is none, it is accessible to other users, or it is malformed; with the line.
+    /// Returns [`Error::NoProfile`] without a file, [`Error::Permissions`] if it is exposed to other users, and
+    /// [`Error::File`] or [`Error::UnknownProfile`] if it is invalid.
     pub fn read(path: &Path) -> Result<Self> {
         Self::new(path, read_document(path)?.1)
     }
 
-    /// The text of the file at `path`.
+    /// Reads and checks the file at `path`, and returns its text.
     ///
     /// # Errors
-    /// The same.
+    /// Returns the errors of [`Self::read`].
     pub(super) fn read_text(path: &Path) -> Result<Secret> {
         let (text, document) = read_document(path)?;
         Self::new(path, document)?;
         Ok(text)
     }
 
-    /// The profiles in `text`, the content of the file at `path`.
+    /// Parses `text`, the content of the file at `path`.
     ///
     /// # Errors
-    /// When it is malformed; with the line.
+    /// Returns [`Error::File`] or [`Error::UnknownProfile`] if it is invalid.
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self> {
         Self::new(path, parse_toml(path, text, HINT)?)
     }
@@ -72,12 +76,12 @@ impl Profiles {
         Ok(Self { path: path.to_owned(), default: document.default, all: document.profile })
     }
 
-    /// Where relative paths in the file start.
+    /// The directory that relative paths in the file start at.
     pub fn directory(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
-    /// A path written in the file.
+    /// Resolves a path from the file.
     pub fn relative(&self, path: &Path) -> PathBuf {
         self.directory().join(path)
     }
@@ -87,7 +91,7 @@ const HINT: &str = "`man iotstream-profiles` shows every key of a profile file";
 
 fn read_document(path: &Path) -> Result<(Secret, Document)> {
     match read_toml(path, HINT, Document::holds_secret) {
-        // A file behind a directory that cannot be searched may exist.
+        // Only a file that is certainly missing: one in an unsearchable directory may exist.
         Err(Error::File { line: None, .. })
             if std::fs::symlink_metadata(path).is_err_and(|error| {
                 matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
@@ -137,7 +141,7 @@ hmi = { id = "Line(3),Hmi", module = "shell", stream = "console" }
     }
 
     #[test]
-    fn errors_name_the_line_and_the_key_and_no_secret() {
+    fn errors_name_the_line_and_key_and_no_secret() {
         for (text, line, part) in [
             ("default = \"x\"\n\n[profile.x]\nhost = []\n", 4, "no key 'host'"),
             ("[profile.x]\nhosts = \"*\"\n", 2, "invalid type"),
@@ -169,7 +173,7 @@ hmi = { id = "Line(3),Hmi", module = "shell", stream = "console" }
     }
 
     #[test]
-    fn the_nearest_key_is_named() {
+    fn hints_name_the_most_similar_key() {
         for (text, hint) in [
             ("[profile.x]\nhost = []\n", "did you mean 'hosts'?"),
             ("[profile.x]\nconect-timeout = 1\n", "did you mean 'connect-timeout'?"),
@@ -185,7 +189,7 @@ hmi = { id = "Line(3),Hmi", module = "shell", stream = "console" }
     }
 
     #[test]
-    fn ports_and_commands_have_their_forms() {
+    fn reads_ports_and_commands() {
         let profiles = parse(
             r#"
 [profile.x]
@@ -252,7 +256,7 @@ connection-string-command = ["op", "read", "op://a b"]
                     refused,
                     "{mode:o} {text}: {result:?}"
                 );
-                // A file that cannot be read cannot be edited, and the reverse.
+                // Editing refuses the same files.
                 let edited = super::super::Editor::open(&path);
                 assert_eq!(
                     matches!(edited, Err(Error::Permissions(_))),
@@ -267,13 +271,13 @@ connection-string-command = ["op", "read", "op://a b"]
 
     proptest! {
         #[test]
-        fn nothing_panics(text in any::<String>()) {
+        fn parse_never_panics(text in any::<String>()) {
             let _ = parse(&text);
             let _ = parse(&format!("[profile.x]\n{text}"));
         }
 
         #[test]
-        fn no_toml_panics(
+        fn parse_never_panics_on_toml(
             section in "(profile(\\.x(\\.(ports|devices))?)?|[a-z]{1,3})",
             key in "(hosts|default|connection-string(-file|-env|-command|-credential)?|hub|token-command|ports|devices|proxy|22|[a-z\"`'-]{1,6})",
             value in "(\\PC{0,12}|\"\\PC{0,12}\"|-?[0-9]{1,20}|\\[\"\\PC{0,4}\",? *[0-9]?\\]|\\{ ?[a-z]{1,6} = \"?[a-z0-9]{0,4}\"? ?\\}|true|1979-05-27|nan)",

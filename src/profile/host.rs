@@ -1,4 +1,4 @@
-//! From a host name to a device: which profile it belongs to, and which device it names there.
+//! Maps a host name to a profile and a device.
 
 use std::net::Ipv4Addr;
 
@@ -7,40 +7,44 @@ use super::schema::{Device, DeviceTable, Profile};
 use crate::error::{Error, Result};
 use crate::text::pattern;
 
-/// A name as ssh gives it. ssh lower-cases `%h` and rewrites numbers into IPv4 addresses; `%n` is as the user typed it.
+/// A host name from ssh. ssh lower-cases `%h` and rewrites numbers into IPv4 addresses; `%n` is the name as typed.
 #[derive(Clone, Debug)]
 pub struct Name<'a> {
     /// `%h`.
     pub host: &'a str,
-    /// `%n`, where the caller passes it on.
+    /// `%n`, if ssh passes it.
     pub typed: Option<&'a str>,
 }
 
 impl<'a> Name<'a> {
-    /// The name that decides.
+    /// The name as typed, if known.
     fn best(&self) -> &'a str {
         self.typed.unwrap_or(self.host)
     }
 }
 
-/// What a name stands for. Whether the service can have such a device, its backend knows.
+/// The device that a name refers to. The backend checks the id.
 #[derive(Debug)]
 pub struct Destination<'a> {
+    /// The profile's name.
     pub profile_name: &'a str,
+    /// The profile.
     pub profile: &'a Profile,
-    /// The device's id.
+    /// The device id.
     pub device: String,
+    /// The module id, if the alias names one.
     pub module: Option<String>,
-    /// The stream that an alias asks for, whatever the port.
+    /// The stream name of the alias, which overrides the port's.
     pub stream: Option<String>,
 }
 
 impl Profiles {
-    /// Finds what `name` stands for, in the profile `chosen` if one is. `known` gives the ids of a profile's devices as
-    /// last seen.
+    /// Finds the device that `name` refers to, in the profile `chosen` if given. `known` returns the cached device ids of a
+    /// profile.
     ///
     /// # Errors
-    /// When no profile matches, when the name may be several devices, or when ssh has rewritten it.
+    /// Returns [`Error::UnknownProfile`] without a matching profile, [`Error::AmbiguousName`] if several devices match, and
+    /// [`Error::RewrittenName`] if ssh has rewritten the name.
     pub fn destination(
         &self,
         name: &Name<'_>,
@@ -81,10 +85,10 @@ impl Profiles {
         }
     }
 
-    /// The profile called `name`, or else the default one, or else the only one.
+    /// The profile `name`, else the default one, else the only one.
     ///
     /// # Errors
-    /// When there is none of that name, or there are several and no default.
+    /// Returns [`Error::UnknownProfile`] if there is no profile `name`, and [`Error::Usage`] without a default.
     pub fn chosen(&self, name: Option<&str>) -> Result<(&str, &Profile)> {
         let only = || self.all.keys().next().filter(|_| self.all.len() == 1).map(String::as_str);
         match name.or(self.default.as_deref()).or_else(only) {
@@ -118,18 +122,18 @@ impl Profiles {
 }
 
 impl Profile {
-    /// The name under which ssh reaches `device`: with the fixed suffix of the first pattern that has one.
+    /// The host name of `device`, with the fixed suffix of the first pattern that has one.
     pub fn host_name(&self, device: &str) -> String {
         format!("{device}{}", suffixes(self).next().unwrap_or_default())
     }
 
-    /// Whether a pattern of this profile fits `name`.
+    /// Whether a pattern of this profile matches `name`.
     pub fn is_for(&self, name: &str) -> bool {
         self.hosts.iter().any(|pattern| fits(pattern, name))
     }
 }
 
-/// An alias for one of the names, exact or else ignoring case.
+/// The alias that equals one of the names, exactly or else ignoring case.
 fn alias<'a>(profile: &'a Profile, names: &[&str]) -> Option<(&'a str, &'a Device)> {
     let find = |same: fn(&str, &str) -> bool| {
         profile.devices.iter().find(|(alias, _)| names.iter().any(|name| same(alias, name)))
@@ -139,7 +143,7 @@ fn alias<'a>(profile: &'a Profile, names: &[&str]) -> Option<(&'a str, &'a Devic
         .map(|(alias, device)| (alias.as_str(), device))
 }
 
-/// Takes the fixed suffix of the first matching pattern off: with `*.factory`, `gw-07.factory` is `gw-07`.
+/// Strips the fixed suffix of the first matching pattern: with `*.factory`, `gw-07.factory` becomes `gw-07`.
 fn strip<'a>(profile: &Profile, name: &'a str) -> &'a str {
     suffixes(profile)
         .find_map(|suffix| {
@@ -156,7 +160,7 @@ fn suffixes(profile: &Profile) -> impl Iterator<Item = &str> {
     after_star.filter(|suffix| !suffix.is_empty() && !suffix.contains(['*', '?']))
 }
 
-/// Whether a pattern is one of `name`, ignoring case, for ssh lower-cases names.
+/// Whether `pattern` matches `name`, ignoring case because ssh lower-cases names.
 pub fn fits(pattern: &str, name: &str) -> bool {
     pattern::matches(&pattern.to_lowercase(), &name.to_lowercase())
 }
@@ -198,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn names_stand_for_devices_as_the_design_says() {
+    fn maps_names_to_devices() {
         let ok = |host, typed, chosen, known: &[&str]| found(host, typed, chosen, known).unwrap();
         let pair = |profile: &str, id: &str| (profile.to_owned(), id.to_owned());
         assert_eq!(ok("gw-07.factory", None, None, &[]), pair("factory", "gw-07"));
@@ -209,7 +213,7 @@ mod tests {
         // Aliases, exact and ignoring case, with the suffix and without.
         assert_eq!(ok("press.factory", None, None, &[]), pair("factory", "Line(3),Press"));
         assert_eq!(ok("press.factory", Some("PRESS.Factory"), None, &[]), pair("factory", "Line(3),Press"));
-        // As typed, or found in the cache.
+        // The name as typed, or an id from the cache.
         assert_eq!(
             ok("dev-01.factory", Some("Dev-01.factory"), None, &["DEV-01"]),
             pair("factory", "Dev-01")
@@ -223,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_stands_for_no_device_is_an_error() {
+    fn a_name_without_a_device_is_an_error() {
         let error = |host, typed, chosen, known: &[&str]| found(host, typed, chosen, known).unwrap_err();
         assert!(matches!(error("0.0.4.210", None, None, &[]), Error::RewrittenName { .. }));
         assert!(
@@ -233,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns() {
+    fn matches_patterns() {
         for (pattern, name, fits) in [
             ("*", "anything", true),
             ("*.factory", "a.b.factory", true),

@@ -1,4 +1,4 @@
-//! The profile file: its keys, reading and editing it, and which device a host name stands for.
+//! The profile file: its keys, reading and editing it, and the mapping of host names to devices.
 
 mod edit;
 mod file;

@@ -19,7 +19,7 @@ pub(super) struct Document {
 }
 
 impl Document {
-    /// Whether the file itself holds a secret.
+    /// Whether the file contains a secret.
     pub(super) fn holds_secret(&self) -> bool {
         self.profile.values().any(|profile| {
             let password = |url: &SecretText| has_password(url.0.expose());
@@ -38,33 +38,37 @@ pub struct Profile {
     pub connection_string_command: Option<CommandLine>,
     /// The name of a file in systemd's `$CREDENTIALS_DIRECTORY`.
     pub connection_string_credential: Option<String>,
-    /// The hub, where `token_command` gives access to it.
+    /// The hub of `token_command`'s tokens.
     pub hub: Option<String>,
     /// Prints an Entra ID token.
     pub token_command: Option<CommandLine>,
-    /// Patterns of host names that this profile is for.
+    /// Patterns of the host names that use this profile.
     #[serde(default, deserialize_with = "patterns")]
     pub hosts: Vec<String>,
+    /// The version of the hub's REST API.
     pub api_version: Option<String>,
+    /// How long the hub may take to reach the device.
     pub connect_timeout: Option<Seconds>,
+    /// How long the device may take to answer.
     pub response_timeout: Option<Seconds>,
-    /// How long to try again while the device is offline.
+    /// How long to retry while the device is offline.
     pub wait: Option<Seconds>,
-    /// The most new streams a second; 0 disables the limit.
+    /// The limit of new streams a second; 0 disables it.
     pub streams_per_second: Option<u32>,
+    /// Certificates to trust in addition to the system's.
     pub ca_file: Option<PathBuf>,
-    /// A proxy's URL, which may hold a password.
+    /// A proxy's URL, which may contain a password.
     pub proxy: Option<SecretText>,
-    /// Port → the name of the stream it asks for.
+    /// Port → stream name.
     #[serde(default)]
     pub ports: BTreeMap<Port, String>,
-    /// ssh's name for a device → the device.
+    /// Alias → device.
     #[serde(default)]
     pub devices: BTreeMap<String, Device>,
 }
 
 impl Profile {
-    /// The stream that a port asks for.
+    /// The name of the stream that a port asks for.
     pub fn stream(&self, port: u16) -> String {
         self.ports.get(&Port(port)).cloned().unwrap_or_else(|| stream_for_port(port))
     }
@@ -97,7 +101,7 @@ impl<'de> Deserialize<'de> for Port {
     }
 }
 
-/// Patterns that mean the same here as in ssh's configuration.
+/// Reads patterns that have the same meaning in ssh's configuration.
 fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let patterns = Vec::<String>::deserialize(deserializer)?;
     match patterns.iter().find(|pattern| !is_pattern(pattern)) {
@@ -106,16 +110,18 @@ fn patterns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D
     }
 }
 
-/// Whether `text` may stand in `hosts` and after ssh's `Host`.
+/// Whether `text` is valid in `hosts` and after ssh's `Host`.
 pub fn is_pattern(text: &str) -> bool {
     let allowed = |c: char| c.is_alphanumeric() || "*?._-+:@%=~".contains(c);
     !text.is_empty() && !text.starts_with('-') && text.chars().all(allowed)
 }
 
-/// A device an alias stands for: an id alone, or a table.
+/// The device of an alias.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Device {
+    /// A device id.
     Id(String),
+    /// A table with more settings.
     Table(DeviceTable),
 }
 
@@ -133,7 +139,7 @@ impl<'de> Deserialize<'de> for Device {
                 Ok(Device::Id(id.to_owned()))
             }
 
-            // Not an untagged enum: its errors know neither the line nor the key.
+            // An untagged enum would lose the line and key of an error.
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Device, A::Error> {
                 DeviceTable::deserialize(MapAccessDeserializer::new(map)).map(Device::Table)
             }
@@ -145,13 +151,15 @@ impl<'de> Deserialize<'de> for Device {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct DeviceTable {
-    /// Where it is missing, the alias is the id.
+    /// The device id; `None` means that the alias is the id.
     pub id: Option<String>,
+    /// The module id.
     pub module: Option<String>,
+    /// The stream name, which overrides the port's.
     pub stream: Option<String>,
 }
 
-/// The stream a port asks for: 22 asks for `ssh`, any other port N for `tcp-N`.
+/// The default stream name of a port: `ssh` for 22, `tcp-N` for any other port N.
 pub fn stream_for_port(port: u16) -> String {
     if port == 22 { "ssh".into() } else { format!("tcp-{port}") }
 }

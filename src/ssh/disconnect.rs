@@ -1,32 +1,32 @@
-//! The reason, in band: what a helper says to ssh in place of a server, so that ssh prints why there is none.
+//! The in-band error: the helper disconnects as an ssh server would, so that ssh prints why the stream failed.
 
 use crate::error::{Error, Exit, escape};
 
-/// ssh shows this much of the text.
+/// The length of the text in bytes that ssh prints.
 const MAX_TEXT: usize = 400;
 
 const SSH_MSG_DISCONNECT: u8 = 1;
 
-/// The smallest padding, and what the length of a whole packet is a multiple of (RFC 4253, section 6).
+/// The smallest padding, and the unit of a packet's length, in bytes (RFC 4253, section 6).
 const MIN_PADDING: usize = 4;
 const BLOCK: usize = 8;
 
-/// What an ssh client says first (RFC 4253, section 4.2).
+/// The first bytes of an ssh client (RFC 4253, section 4.2).
 const IDENTIFICATION: &[u8] = b"SSH-";
 
-/// Whether `opening`, from stdin, is what an ssh client says first.
+/// Whether `opening`, the first bytes on stdin, comes from an ssh client.
 pub fn is_ssh(opening: &[u8]) -> bool {
     opening.starts_with(IDENTIFICATION)
 }
 
-/// Whether it is too short to tell, so far.
+/// Whether `opening` is too short to tell.
 pub fn is_beginning(opening: &[u8]) -> bool {
     opening.len() < IDENTIFICATION.len() && IDENTIFICATION.starts_with(opening)
 }
 
 /// An identification line and one unencrypted SSH_MSG_DISCONNECT (RFC 4253, sections 4.2, 6 and 11.1).
 ///
-/// Goes to an ssh client only, and only before any byte of the remote's.
+/// Send it to an ssh client only, and only before any byte from the device.
 pub fn message(error: &Error) -> Vec<u8> {
     let text = text(error);
     let mut payload = vec![SSH_MSG_DISCONNECT];
@@ -35,7 +35,7 @@ pub fn message(error: &Error) -> Vec<u8> {
         payload.extend_from_slice(&length(string.len()).to_be_bytes());
         payload.extend_from_slice(string.as_bytes());
     }
-    // The length field and the padding's own are part of what is padded.
+    // The padded length includes the length field and the padding's length.
     let unpadded = 4 + 1 + payload.len();
     let padding = MIN_PADDING + (BLOCK - (unpadded + MIN_PADDING) % BLOCK) % BLOCK;
     let mut message = b"SSH-2.0-iotstream\r\n".to_vec();
@@ -50,9 +50,9 @@ fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// The error and, where there is room, the hint.
+/// The error and, if it fits, the hint.
 fn text(error: &Error) -> String {
-    // ssh shows what is not ASCII as octal numbers.
+    // ssh prints non-ASCII bytes as octal numbers.
     let plain = |text: &str| escape(text).replace('…', "...");
     let mut text = plain(&format!("iotstream: {error}"));
     if let Some(hint) = error.hint().map(|hint| format!("; hint: {}", plain(&hint)))
@@ -67,7 +67,7 @@ fn text(error: &Error) -> String {
     text
 }
 
-/// The reason code of RFC 4253 that comes closest.
+/// The closest reason code of RFC 4253.
 fn reason(error: &Error) -> u32 {
     const HOST_NOT_ALLOWED_TO_CONNECT: u32 = 1;
     const SERVICE_NOT_AVAILABLE: u32 = 7;
@@ -91,7 +91,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn an_opening_is_told_from_another_protocols() {
+    fn recognises_an_ssh_client() {
         for (opening, ssh, beginning) in [
             (&b""[..], false, true),
             (b"S", false, true),
@@ -112,7 +112,7 @@ mod tests {
     }
 
     proptest! {
-        /// Taken apart as RFC 4253, section 6 says, whatever the text.
+        /// RFC 4253, section 6.
         #[test]
         fn the_packet_is_well_formed(problem in "\\PC{0,600}") {
             let error = Error::Cut { problem: problem.into() };

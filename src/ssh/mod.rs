@@ -1,4 +1,4 @@
-//! What concerns OpenSSH: the message that a client shows, and its configuration.
+//! OpenSSH: the in-band error, and the client's configuration.
 
 pub mod config;
 pub mod disconnect;

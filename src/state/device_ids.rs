@@ -1,4 +1,4 @@
-//! The ids of a hub's devices when they were last listed: ids are case-sensitive, and ssh lower-cases host names.
+//! The last listed device ids of a hub. They restore the case of names that ssh lower-cases.
 
 use std::path::Path;
 
@@ -8,29 +8,29 @@ use super::directory;
 use crate::platform::private_file::Unwritable;
 use crate::text::percent::encode;
 
-/// The file's name tells profiles of the same name in different files apart.
+/// The name of the state file. It differs for profiles of the same name in different profile files.
 fn file(profiles: &Path, profile: &str) -> String {
     let path = std::path::absolute(profiles).unwrap_or_else(|_| profiles.to_owned());
     let hash = Sha256::digest(path.as_os_str().as_encoded_bytes());
     format!("devices-{}-{}", encode(profile), data_encoding::HEXLOWER.encode(&hash[..8]))
 }
 
-/// The ids of the devices of `profile`, in the file `profiles`, when they were last listed; none if they never were.
+/// The last listed device ids of `profile` in the file `profiles`; none if they were never listed.
 pub fn known(profiles: &Path, profile: &str) -> Vec<String> {
     let text = directory::read(&file(profiles, profile)).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
 
-/// Keeps ids for [`known`].
+/// Stores ids for [`known`].
 ///
 /// # Errors
-/// When the state directory cannot be written.
+/// Returns an error if the state directory cannot be written.
 pub fn keep<'a>(
     profiles: &Path,
     profile: &str,
     ids: impl Iterator<Item = &'a str>,
 ) -> Result<(), Unwritable> {
-    // An id holds no line feed: ids are checked when the list is read.
+    // Ids are checked when the list is read, and contain no line feed.
     let lines: String = ids.flat_map(|id| [id, "\n"]).collect();
     directory::write(&file(profiles, profile), &lines)
 }

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use crate::platform::private_file::{Access, Unwritable, open_own, read_own, replace};
 
-/// The longest file that is read, in bytes: the ids of a million devices, of at most 128 characters each.
+/// The longest file that is read, in bytes: a million device ids of 128 characters.
 const LONGEST: u64 = 130 * 1024 * 1024;
 
-/// `~/.local/state/iotstream` on Linux; `None` if there is no home directory, or its path is not absolute.
+/// `~/.local/state/iotstream` on Linux; `None` without a home directory, or if its path is not absolute.
 fn directory() -> Option<PathBuf> {
     let directories = directories::ProjectDirs::from("", "", "iotstream")?;
     let directory = directories.state_dir().unwrap_or(directories.data_local_dir());
@@ -20,19 +20,19 @@ pub(super) fn read(name: &str) -> Option<String> {
     read_own(&directory()?.join(name), LONGEST)
 }
 
-/// Writes the file `name` atomically, readable by its owner alone.
+/// Writes the file `name` atomically, readable only by its owner.
 ///
 /// # Errors
-/// When there is no state directory, it cannot be written, or other users can change it.
+/// Returns an error if there is no state directory, or it cannot be written or other users can change it.
 pub(super) fn write(name: &str, text: &str) -> Result<(), Unwritable> {
     let directory = directory().ok_or(std::io::Error::other("there is no home directory"))?;
     replace(&directory.join(name), text.as_bytes(), Access::Owner)
 }
 
-/// Opens the file `name` for reading and writing in place. A missing one is created, readable by its owner alone.
+/// Opens the file `name` for reading and writing in place. Creates a missing file, readable only by its owner.
 ///
 /// # Errors
-/// When there is no state directory, other users can change it, or `name` is not a file.
+/// Returns an error if there is no state directory, other users can change it, or `name` is not a file.
 pub(super) fn open(name: &str) -> Result<File, Unwritable> {
     let directory = directory().ok_or(std::io::Error::other("there is no home directory"))?;
     open_own(&directory.join(name))

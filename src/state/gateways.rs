@@ -1,4 +1,4 @@
-//! The gateway that a service named last time: it nearly always names the same one again.
+//! The last gateway of each service. A service nearly always names the same one again.
 
 use super::directory;
 use crate::net::{Endpoint, WssUrl};
@@ -8,16 +8,16 @@ fn file(service: &str) -> String {
     format!("gateway-{}", encode(service))
 }
 
-/// The gateway that `service` named last time. It is a guess: what the service says decides.
+/// The last gateway of `service`, as a guess at the next one.
 pub fn known(service: &str) -> Option<Endpoint> {
     let text = directory::read(&file(service))?;
     WssUrl::parse(&format!("wss://{}", text.trim())).ok().map(|url| url.endpoint)
 }
 
-/// Keeps a gateway for [`known`].
+/// Stores a gateway for [`known`].
 pub fn keep(service: &str, gateway: &Endpoint) {
-    // Without a place to write to, the next connection is as slow as this one.
+    // A failure only slows the next connection down.
     if let Err(error) = directory::write(&file(service), &format!("{gateway}\n")) {
-        log::debug!("the gateway is not remembered: {error}");
+        log::debug!("cannot store the gateway: {error}");
     }
 }

@@ -1,4 +1,4 @@
-//! The record of the last failure, for a user who has seen only ssh's line about it.
+//! The record of the last failed connection, for a user who has seen only ssh's message.
 
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -13,7 +13,7 @@ const FILE: &str = "last-failure";
 /// The longest record, in bytes.
 const LONGEST: usize = 8 * 1024;
 
-/// Records a failed connection to `host`. The record holds no secret, since no error does.
+/// Records a failed connection to `host`. The record contains no secret, because no error does.
 pub fn keep(host: Option<&str>, error: &Error, phases: &Phases) {
     let mut text = format!("time: {}\n", iso8601(SystemTime::now()));
     if let Some(host) = host {
@@ -35,7 +35,7 @@ pub fn keep(host: Option<&str>, error: &Error, phases: &Phases) {
     }
     text = text.chars().filter(|&c| c == '\n' || !c.is_control()).collect();
     let end = (0..=LONGEST.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-    // The user has seen the error already.
+    // The user has already seen the error.
     if let Err(problem) = directory::write(FILE, &text[..end]) {
         log::debug!("cannot record the failure: {problem}");
     }

@@ -1,4 +1,4 @@
-//! The user's state directory: what is kept between runs, and can be lost without harm.
+//! The user's state directory: data kept between runs that can be lost without harm.
 
 pub mod device_ids;
 mod directory;

@@ -1,7 +1,7 @@
-//! Limits how many new streams a second all helpers of a user ask a hub for, so that they wait instead of being throttled.
+//! Limits the new streams a second that all helpers of a user request from a service, so that they wait instead of being
+//! throttled.
 //!
-//! A file of the state directory keeps the last starts, one file for each hub. A helper that cannot get it at once does
-//! not wait.
+//! A state file for each service records the last starts. A helper that cannot lock it soon does not wait.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -13,35 +13,36 @@ use super::directory;
 use crate::platform::is_remote;
 use crate::text::percent::encode;
 
-/// How many streams start without a delay, and how many starts are kept.
+/// The number of streams that start without a delay, and of recorded starts.
 const AT_ONCE: usize = 5;
 
-/// The longest that a start waits for its turn.
+/// The longest wait of a start for its turn.
 pub const LONGEST: Duration = Duration::from_secs(4);
 
-/// How long a helper waits for the file at most.
+/// The longest wait for the file's lock.
 const LOCK_LIMIT: Duration = Duration::from_millis(200);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// The longest file that is read, in bytes.
 const MAX_TEXT: u64 = 1024;
 
-/// A turn to ask for a new stream, which is waited for.
+/// A turn to request a new stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn<'a> {
+    /// The rate of the service.
     pub rate: &'a Rate,
     /// The longest wait.
     pub limit: Duration,
 }
 
 impl Turn<'_> {
-    /// Waits for the turn.
+    /// Waits for the turn. Cancelling the wait does not release the turn.
     pub async fn wait(self) {
         self.rate.turn(self.limit).await;
     }
 }
 
-/// The rate of new streams at one service.
+/// The rate of new streams of one service.
 #[derive(Clone, Debug)]
 pub struct Rate {
     file: String,
@@ -49,17 +50,17 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// The rate of `streams_per_second` at `service`; `None`, which is no limit, for 0.
+    /// The rate of `service`; `None`, which is no limit, for 0 streams a second.
     pub fn of(service: &str, streams_per_second: u32) -> Option<Self> {
         let slot = Duration::from_secs(1).checked_div(streams_per_second)?;
         Some(Self { file: format!("rate-{}", encode(service)), slot })
     }
 
-    /// Waits for a turn to ask for a stream, for at most `limit`.
+    /// Waits for a turn to request a stream, for at most `limit`.
     pub async fn turn(&self, limit: Duration) {
         let Self { file, slot } = self.clone();
         let lock_limit = slot.min(LOCK_LIMIT);
-        // In a thread of its own, since a network file system may hang.
+        // A separate thread, because a network file system may hang.
         let booking = tokio::task::spawn_blocking(move || book(&file, slot, lock_limit, limit));
         match timeout(lock_limit, booking).await {
             Ok(Ok(Ok(wait))) if wait.is_zero() => {}
@@ -98,7 +99,7 @@ fn book(name: &str, slot: Duration, lock_limit: Duration, limit: Duration) -> io
     Ok(wait)
 }
 
-/// Locks the file until it is closed. It gives up after `limit`: the process that holds the lock may be stopped.
+/// Locks the file until it is closed. Gives up after `limit`, because the process that holds the lock may be stopped.
 fn lock(file: &File, limit: Duration) -> io::Result<()> {
     let since = std::time::Instant::now();
     loop {
@@ -109,7 +110,7 @@ fn lock(file: &File, limit: Duration) -> io::Result<()> {
     }
 }
 
-/// The starts in a file's text, as times since 1970. A file with anything else, or with a time in the future, has none.
+/// The starts in a file's text, as times since 1970. None if the text is invalid or a time is in the future.
 fn read(text: &[u8], now: Duration) -> Vec<Duration> {
     let start = |line: &str| {
         let start = Duration::from_millis(line.parse().ok()?);
@@ -119,8 +120,8 @@ fn read(text: &[u8], now: Duration) -> Vec<Duration> {
     text.lines().map(start).collect::<Option<_>>().unwrap_or_default()
 }
 
-/// When the next stream may start: at once if fewer than five have started within the last five slots, else a slot after the
-/// last one. That keeps to the hub's rate whether it counts in seconds or in a token bucket.
+/// The start of the next stream: at once if fewer than five have started within the last five slots, else a slot after the
+/// last one. This stays within the service's rate whether it counts in seconds or uses a token bucket.
 fn next(starts: &[Duration], now: Duration, slot: Duration) -> Duration {
     let Some(fifth_last) = starts.len().checked_sub(AT_ONCE).map(|at| starts[at]) else { return now };
     let window = slot * u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn five_start_at_once_and_the_others_one_by_one() {
+    fn five_streams_start_at_once_and_the_others_in_turn() {
         let now = millis(1_000_000);
         let mut starts = Vec::new();
         for _ in 0..12 {
@@ -148,12 +149,12 @@ mod tests {
         }
         let after: Vec<u128> = starts.iter().map(|start| (*start - now).as_millis()).collect();
         assert_eq!(after, [0, 0, 0, 0, 0, 1000, 1200, 1400, 1600, 1800, 2000, 2200]);
-        // At once again after a second without a start.
+        // After a second without a start, the next one is immediate.
         assert_eq!(next(&starts, now + millis(3200), SLOT), now + millis(3200));
     }
 
     #[test]
-    fn a_corrupt_file_delays_nobody() {
+    fn a_corrupt_file_delays_no_stream() {
         let now = millis(1_700_000_000_000);
         let line = |at: Duration| format!("{:013}\n", at.as_millis());
         let five = |at| line(at).repeat(5);
@@ -187,7 +188,7 @@ mod tests {
         }
 
         #[test]
-        fn foreign_text_does_no_harm(text in any::<Vec<u8>>(), now in 0u64..u64::MAX) {
+        fn never_panics_on_any_file(text in any::<Vec<u8>>(), now in 0u64..u64::MAX) {
             let starts = read(&text, millis(now));
             let _ = next(&starts, millis(now), SLOT);
         }

@@ -1,14 +1,14 @@
-//! What a file or a paste holds, whatever it should hold: text in its encodings, and a name for what is something else.
+//! The content of a file or a paste: text in any common encoding, and names for content that is not what was expected.
 
 use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
-/// The text in `bytes`: UTF-8, or UTF-16 as Windows PowerShell writes it; without its byte-order mark.
+/// Decodes UTF-8, or UTF-16 as Windows PowerShell writes it, without the byte-order mark.
 ///
 /// # Errors
-/// What is there in its place; never the bytes themselves.
+/// Returns the kind of content if it is not text, and never the bytes.
 pub fn text(bytes: &[u8]) -> Result<Secret, String> {
     let wide = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         let units =
@@ -19,7 +19,7 @@ pub fn text(bytes: &[u8]) -> Result<Secret, String> {
     match bytes {
         [0xff, 0xfe, rest @ ..] => wide(rest, u16::from_le_bytes),
         [0xfe, 0xff, rest @ ..] => wide(rest, u16::from_be_bytes),
-        // Without a mark: each second byte of ASCII is zero.
+        // UTF-16 without a mark: every second byte of ASCII is zero.
         [1..=255, 0, 1..=255, 0, ..] => wide(bytes, u16::from_le_bytes),
         [0, 1..=255, 0, 1..=255, ..] => wide(bytes, u16::from_be_bytes),
         _ => {
@@ -36,7 +36,7 @@ pub fn text(bytes: &[u8]) -> Result<Secret, String> {
     }
 }
 
-/// A name for what `bytes` are, where they are something that is often taken for something else.
+/// The name of the content of `bytes`, if it is of a kind that users often mistake for another.
 pub fn kind(bytes: &[u8]) -> Option<&'static str> {
     if let Some(kind) = der_kind(bytes) {
         return Some(kind);
@@ -79,16 +79,16 @@ pub fn kind(bytes: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// White space, and what is as good as that and is not seen.
+/// White space and invisible characters.
 pub const BLANK: fn(char) -> bool =
     |c| c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\0');
 
-/// The keys that hubs make have 32 or 64 bytes.
+/// Whether a text is a key as hubs generate them: 32 or 64 bytes in base64.
 fn is_key(text: &str) -> bool {
     matches!(text.len(), 44 | 88) && BASE64.decode(text.as_bytes()).is_ok()
 }
 
-/// The kinds of DER that stand in files, by how they begin.
+/// The kind of a DER file, by its first bytes.
 fn der_kind(bytes: &[u8]) -> Option<&'static str> {
     let inside = sequence(bytes)?;
     Some(match inside {
@@ -99,7 +99,7 @@ fn der_kind(bytes: &[u8]) -> Option<&'static str> {
         [2, 1, 1, 4, ..] => "a private key in DER",
         // The OBJECT IDENTIFIER of signed data.
         [6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2, ..] => "a PKCS#7 bundle",
-        // A SEQUENCE: what is signed, or an algorithm and its parameters.
+        // A SEQUENCE: the signed part, or an algorithm and its parameters.
         [0x30, ..] => match sequence(inside)? {
             [6, ..] if matches!(after(inside)?, [4, ..]) => "an encrypted private key in DER",
             [6, ..] => "a public key in DER",
@@ -111,25 +111,25 @@ fn der_kind(bytes: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// What is inside the SEQUENCE that `bytes` begin with.
+/// The content of the SEQUENCE at the start of `bytes`.
 fn sequence(bytes: &[u8]) -> Option<&[u8]> {
     let (length, start) = length(bytes)?;
     bytes.get(start..)?.get(..length).filter(|_| bytes.first() == Some(&0x30))
 }
 
-/// The element of DER that `bytes` begin with, without what follows it.
+/// The DER element at the start of `bytes`.
 pub fn first_element(bytes: &[u8]) -> Option<&[u8]> {
     let (length, start) = length(bytes)?;
     bytes.get(..start.checked_add(length)?)
 }
 
-/// What follows the element that `bytes` begin with.
+/// The bytes behind the element at the start of `bytes`.
 fn after(bytes: &[u8]) -> Option<&[u8]> {
     let (length, start) = length(bytes)?;
     bytes.get(start.checked_add(length)?..)
 }
 
-/// How long the element is that `bytes` begin with, and where it starts.
+/// The length and the position of the content of the element at the start of `bytes`.
 fn length(bytes: &[u8]) -> Option<(usize, usize)> {
     match *bytes.get(1)? {
         short @ 0..=0x7f => Some((short.into(), 2)),
@@ -148,7 +148,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn text_is_read_in_every_encoding_that_windows_writes() {
+    fn reads_the_encodings_of_windows() {
         let wide = |unit: fn(u16) -> [u8; 2], mark: bool| -> Vec<u8> {
             let text = if mark { "\u{feff}Grün\r\n" } else { "Grun\r\n" };
             text.encode_utf16().flat_map(unit).collect()
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_often_taken_for_something_else_has_a_name() {
+    fn names_content_that_users_mistake() {
         let key = BASE64.encode(&[7; 32]);
         for (text, name) in [
             (" \r\n\u{feff}", Some("empty")),
@@ -204,7 +204,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_panics(bytes in any::<Vec<u8>>(), start in "[0\u{1}\u{2}\u{3}\u{6}]{0,8}") {
+        fn never_panics(bytes in any::<Vec<u8>>(), start in "[0\u{1}\u{2}\u{3}\u{6}]{0,8}") {
             let _ = (text(&bytes), kind(&bytes));
             let bytes = [start.as_bytes(), &bytes].concat();
             let _ = (kind(&bytes), kind(&[&[0x30, 0x82][..], &bytes].concat()));

@@ -1,14 +1,14 @@
-//! Durations as ssh writes them: `90`, `90s`, `1m30s`, `2h`; and `ms` for faults and tests.
+//! Durations in ssh's format: `90`, `90s`, `1m30s`, `2h`; and `ms` for faults and tests.
 
 use std::time::Duration;
 
 /// A hundred years.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// Reads a duration: numbers with the units `ms s m h d w`, added up; a bare number is seconds.
+/// Parses a sum of numbers with the units `ms s m h d w`. A number without a unit is seconds.
 ///
 /// # Errors
-/// A text that says what is wrong with the input, for the caller to put a place in front of.
+/// Returns a text about the invalid input, without its location.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || format!("'{text}' is not a duration: write 90, 90s, 1m30s or 2h");
     let mut total = Duration::ZERO;
@@ -34,11 +34,11 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         total = total.checked_add(part).ok_or_else(wrong)?;
         rest = &rest[letters..];
     }
-    // Clocks add to these: a limit keeps every sum in range.
+    // The limit keeps sums with clock times in range.
     if total > LONGEST { Err(wrong()) } else { Ok(total) }
 }
 
-/// Writes a duration as [`parse`] reads it, in the largest units that are exact to the millisecond.
+/// Formats a duration for [`parse`], exact to the millisecond.
 pub fn show(duration: Duration) -> String {
     let millis = duration.subsec_millis();
     let mut seconds = duration.as_secs();
@@ -55,12 +55,12 @@ pub fn show(duration: Duration) -> String {
     if text.is_empty() { "0s".into() } else { text }
 }
 
-/// Milliseconds to the microsecond, as a number for programs.
+/// Milliseconds, rounded to the microsecond.
 pub fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-/// A measured time in milliseconds, with three digits that count: `0.123 ms`, `41.2 ms`.
+/// Formats a measured time in milliseconds with three significant digits: `0.123 ms`, `41.2 ms`.
 pub fn show_measured(duration: Duration) -> String {
     let millis = milliseconds(duration);
     let decimals = match millis {
@@ -78,7 +78,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn reads_what_ssh_writes() {
+    fn parses_sshs_durations() {
         for (text, seconds) in
             [("90", 90), ("90s", 90), ("1m30s", 90), ("2h", 7200), ("1w", 604_800), ("0", 0)]
         {
@@ -88,14 +88,14 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_none() {
+    fn refuses_other_text() {
         for text in ["", "s", "1x", "-1", "1.5", " 1", "99999999999999999999", "4294967295w"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn measured_times_have_three_digits() {
+    fn measured_times_have_three_significant_digits() {
         for (micros, text) in [
             (0, "0.000 ms"),
             (123, "0.123 ms"),
@@ -110,12 +110,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics(text in ".*") {
+        fn parse_never_panics(text in ".*") {
             let _ = parse(&text);
         }
 
         #[test]
-        fn what_is_shown_can_be_read(millis in 0u64..3_000_000_000_000) {
+        fn parse_reads_what_show_writes(millis in 0u64..3_000_000_000_000) {
             let duration = Duration::from_millis(millis);
             prop_assert_eq!(parse(&show(duration)), Ok(duration));
         }

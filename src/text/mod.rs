@@ -1,4 +1,4 @@
-//! Text that people write and read: durations, sizes, patterns, and what a file or a paste holds.
+//! Text formats: durations, sizes, patterns, percent-encoding, and the content of files and pastes.
 
 pub mod content;
 pub mod duration;

@@ -1,11 +1,11 @@
-//! Patterns of names, as shells and ssh have them.
+//! Patterns of names with `*` and `?`, as in ssh.
 
-/// Whether the whole of `name` is one that `pattern` stands for: `*` is any text, `?` any one character.
+/// Whether `pattern` matches the whole of `name`. `*` matches any text, `?` any one character.
 pub fn matches(pattern: &str, name: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let name: Vec<char> = name.chars().collect();
     let (mut p, mut n) = (0, 0);
-    // Where the last star stands, and how much of the name it covers: it takes one more whenever the rest fails.
+    // The position of the last star, and the end of the text it matches, which grows whenever the rest does not match.
     let mut star: Option<(usize, usize)> = None;
     while n < name.len() {
         match pattern.get(p) {
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stars_and_question_marks() {
+    fn matches_stars_and_question_marks() {
         for (pattern, name, fits) in [
             ("ssh", "ssh", true),
             ("ssh", "SSH", false),

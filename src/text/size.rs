@@ -1,11 +1,11 @@
-//! Amounts of data as people write them: decimal, as the service counts its quotas.
+//! Amounts of data in decimal units, as the service counts its quotas.
 
 const UNITS: [(u64, char); 3] = [(1_000_000_000, 'G'), (1_000_000, 'M'), (1_000, 'K')];
 
-/// Reads a number of bytes above zero, which may end in `K`, `M` or `G`.
+/// Parses a number of bytes above zero, optionally with `K`, `M` or `G`.
 ///
 /// # Errors
-/// A text that says what is wrong with the input, for the caller to put a place in front of.
+/// Returns a text about the invalid input, without its location.
 pub fn parse(text: &str) -> Result<u64, String> {
     let last = text.chars().last().map(|last| last.to_ascii_uppercase());
     let unit = UNITS.iter().find(|(_, letter)| Some(*letter) == last);
@@ -18,7 +18,7 @@ pub fn parse(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("'{text}' is no amount of data: write 500K, 10M or 1G"))
 }
 
-/// Writes a number of bytes for people: `9.5 MB`.
+/// Formats a number of bytes: `9.5 MB`.
 pub fn show(bytes: u64) -> String {
     let Some((factor, letter)) = UNITS.iter().find(|(factor, _)| bytes >= *factor) else {
         return format!("{bytes} bytes");
@@ -37,7 +37,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn reads_and_writes() {
+    fn parses_and_formats_sizes() {
         for (text, bytes) in
             [("1", 1), ("500K", 500_000), ("10M", 10_000_000), ("10m", 10_000_000), ("2G", 2_000_000_000)]
         {

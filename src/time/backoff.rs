@@ -1,11 +1,12 @@
-//! How long to wait before the next try.
+//! The wait before the next attempt.
 
 use std::time::{Duration, SystemTime};
 
 use hyper::HeaderMap;
 use hyper::header::{DATE, HeaderName, RETRY_AFTER};
 
-/// Doubling waits, each drawn anew from its upper half: a fleet that lost its hub at once must not come back at once.
+/// Exponential backoff. Each wait is random within the upper half of its interval, so that a fleet that loses its hub does
+/// not reconnect all at once.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     next: Duration,
@@ -20,26 +21,26 @@ impl Default for Backoff {
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(500);
 
-    /// The wait before the next try, of up to `longest`. `chance` is evenly spread over all values.
+    /// The wait before the next attempt, up to `longest`. `chance` is a uniform random number.
     pub fn wait(&mut self, longest: Duration, chance: u32) -> Duration {
         let most = self.next.min(longest);
         self.next = (most * 2).min(longest);
         most / 2 + (most / 2).mul_f64(f64::from(chance) / f64::from(u32::MAX))
     }
 
-    /// After a success the next failure is a first one.
+    /// Starts over after a success.
     pub fn reset(&mut self) {
         self.next = Self::FIRST;
     }
 }
 
-/// A number by chance, evenly spread.
+/// A uniform random number.
 pub fn chance() -> u32 {
-    // Without the system's randomness there is no TLS either.
+    // TLS needs the same source.
     getrandom::u32().expect("the system has randomness")
 }
 
-/// What an answer says of when to try again: seconds, or a date by the server's own clock.
+/// The wait in a response's `Retry-After` header: seconds, or a date by the server's clock.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let value = text(RETRY_AFTER)?;
@@ -58,13 +59,13 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn waits_double_up_to_a_minute_and_begin_anew() {
+    fn waits_double_up_to_a_limit_and_start_over() {
         let minute = Duration::from_secs(60);
         let mut backoff = Backoff::default();
         let longest: Vec<_> = (0..9).map(|_| backoff.wait(minute, u32::MAX).as_millis()).collect();
         assert_eq!(longest, [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000]);
         assert_eq!(backoff.wait(minute, 0).as_secs(), 30);
-        // A shorter limit counts at once, and what follows starts from there.
+        // A shorter limit applies at once, and later waits start from it.
         assert_eq!(backoff.wait(Duration::from_secs(3), u32::MAX).as_secs(), 3);
         assert_eq!(backoff.wait(minute, u32::MAX).as_secs(), 3);
         assert_eq!(backoff.wait(minute, u32::MAX).as_secs(), 6);
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_say_when_in_seconds_or_by_their_clock() {
+    fn reads_retry_after_as_seconds_or_date() {
         let seconds = |seconds| Some(Duration::from_secs(seconds));
         let date = Some("Thu, 26 Nov 2026 02:00:00 GMT");
         assert_eq!(read("7", None), seconds(7));
@@ -95,7 +96,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn foreign_text_does_no_harm(retry in ".*") {
+        fn retry_after_never_panics(retry in ".*") {
             let _ = read(&retry, None);
         }
     }

@@ -1,17 +1,17 @@
-//! Time as the wire and the log write it: always UTC.
+//! The clock, and the formats of times on the wire and in the log, in UTC.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 
-/// 2026-11-01, a time that is over: a clock that is before it is wrong.
+/// 2026-11-01, which has passed: an earlier clock is wrong.
 const PAST: Duration = Duration::from_secs(1_793_491_200);
 
 /// 9999-12-31T23:59:59Z, since 1970.
 const LAST: Duration = Duration::from_secs(253_402_300_799);
 
-/// This computer's clock for TLS, whose own panics before 1970.
+/// This machine's clock for TLS. rustls's own panics before 1970.
 #[derive(Debug)]
 pub struct Clock;
 
@@ -21,7 +21,7 @@ impl TimeProvider for Clock {
     }
 }
 
-/// Whether a clock that says `time` is behind for sure.
+/// Whether a clock at `time` is certainly behind.
 pub fn is_past(time: UnixTime) -> bool {
     time < UnixTime::since_unix_epoch(PAST)
 }
@@ -30,7 +30,7 @@ pub fn is_past(time: UnixTime) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixSeconds(pub u64);
 
-/// Whole seconds since 1970; a clock before that is 1970.
+/// Whole seconds since 1970; 0 for an earlier clock.
 pub fn unix_seconds(time: SystemTime) -> UnixSeconds {
     UnixSeconds(since_epoch(time).as_secs())
 }
@@ -39,7 +39,7 @@ fn since_epoch(time: SystemTime) -> Duration {
     time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// The nearest time that has a year of four digits from 1970 on: with others, the formatters panic.
+/// The nearest time in the years 1970 to 9999: the formatters panic outside.
 fn in_calendar(time: SystemTime) -> SystemTime {
     UNIX_EPOCH + since_epoch(time).min(LAST)
 }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates() {
+    fn formats_times() {
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         assert_eq!(iso8601(at(0)), "1970-01-01T00:00:00.000Z");
         assert_eq!(iso8601(at(951_782_400)), "2000-02-29T00:00:00.000Z");

@@ -1,4 +1,4 @@
-//! Clocks, the time that a set-up takes, and how long to wait before the next try.
+//! Clocks, the phases of a set-up, and back-off.
 
 pub mod backoff;
 pub mod clock;

@@ -1,4 +1,4 @@
-//! The phases of setting up a stream, and how long each took.
+//! The phases of setting up a stream, and their times.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::text::duration;
 
-/// One step of setting up a stream. Connecting to a server has four; what a backend does after that has names of its own.
+/// One step of setting up a stream. Connecting to a server has four phases; backends name their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Phase(&'static str);
 
@@ -21,16 +21,17 @@ impl Phase {
     /// The TLS handshake, certificate check included.
     pub const TLS: Self = Self("tls");
 
-    /// A phase of a backend's.
+    /// A backend's phase.
     pub const fn named(name: &'static str) -> Self {
         Self(name)
     }
 
+    /// The name in output and errors.
     pub fn name(self) -> &'static str {
         self.0
     }
 
-    /// Whether the connection to the server was not established yet.
+    /// Whether this phase precedes an established connection.
     pub fn is_connecting(self) -> bool {
         [Self::DNS, Self::TCP, Self::PROXY, Self::TLS].contains(&self)
     }
@@ -42,46 +43,48 @@ impl fmt::Display for Phase {
     }
 }
 
-/// A finished phase: which, towards whom (`host:port`), and its wall-clock time.
+/// A finished phase.
 #[derive(Clone, Debug)]
 pub struct Timing {
+    /// The phase.
     pub phase: Phase,
+    /// The server, as `host:port`.
     pub target: String,
+    /// The wall-clock time.
     pub took: Duration,
     since: Instant,
 }
 
-/// The record of the phases of one set-up.
+/// The finished phases of one set-up.
 #[derive(Clone, Debug, Default)]
 pub struct Phases(Vec<Timing>);
 
 impl Phases {
-    /// Notes that `phase` towards `target` lasted from `since` until now, and logs it.
+    /// Records that `phase` with `target` lasted from `since` until now, and logs it.
     pub fn done(&mut self, phase: Phase, target: impl fmt::Display, since: Instant) {
         let timing = Timing { phase, target: target.to_string(), took: since.elapsed(), since };
         log::info!("{phase} {} {:.1} ms", timing.target, timing.took.as_secs_f64() * 1e3);
         self.0.push(timing);
     }
 
-    /// Appends another record, for phases that ran beside this one's.
+    /// Appends the phases of a concurrent set-up.
     pub fn extend(&mut self, other: Phases) {
         self.0.extend(other.0);
     }
 
-    /// `dns 1.2, tcp 3.4`, in the order in which they ended.
+    /// `dns 1.2, tcp 3.4`, in the order of their ends.
     pub fn in_milliseconds(&self) -> String {
         let show = |timing: &Timing| format!("{} {:.1}", timing.phase, timing.took.as_secs_f64() * 1e3);
         self.0.iter().map(show).collect::<Vec<_>>().join(", ")
     }
 
-    /// The time of all of them together, in which those that ran beside each other count once.
+    /// The total time. Concurrent phases count once.
     pub fn total(&self) -> Duration {
         let mut spans: Vec<_> =
             self.0.iter().map(|timing| (timing.since, timing.since + timing.took)).collect();
         spans.sort_unstable();
         let (mut total, mut counted) = (Duration::ZERO, None);
         for (since, until) in spans {
-            // Up to `counted` it is counted already.
             let since = counted.map_or(since, |counted| since.max(counted));
             total += until.saturating_duration_since(since);
             counted = counted.max(Some(until));
@@ -89,7 +92,7 @@ impl Phases {
         total
     }
 
-    /// The same for programs.
+    /// The phases and their times as JSON.
     pub fn json(&self) -> Value {
         let object = |timing: &Timing| {
             json!({
@@ -101,6 +104,7 @@ impl Phases {
         self.0.iter().map(object).collect()
     }
 
+    /// The finished phases, in the order of their ends.
     pub fn iter(&self) -> impl Iterator<Item = &Timing> {
         self.0.iter()
     }
@@ -111,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_runs_beside_counts_once() {
+    fn concurrent_phases_count_once() {
         let begin = Instant::now();
         let phases = |spans: &[(u64, u64)]| {
             let timing = |&(since, took): &(u64, u64)| Timing {

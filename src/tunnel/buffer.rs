@@ -1,8 +1,8 @@
-//! Buffers that are held only while they hold bytes. An idle stream has none, and an active one reuses a buffer that is
+//! Buffers that are held only while they contain bytes. An idle stream holds none; an active one reuses a buffer that is
 //! still in the processor's cache.
 //!
-//! They start on a page: some processors copy many times slower to a destination a few bytes above its source within the
-//! page.
+//! Each starts on a page, because some processors copy many times slower if the destination is a few bytes above the
+//! source within the page.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -17,28 +17,29 @@ use tokio::io::{AsyncRead, ReadBuf};
 /// The size of a buffer in bytes: a frame or its TLS records, and their headers.
 pub(crate) const SIZE: usize = 65_536 + 4096;
 
-/// Buffers that a thread keeps for reuse: one for each step of both directions of a stream.
+/// Buffers that a thread keeps for reuse: enough for both directions of a stream.
 const SPARE: usize = 4;
 
 thread_local! {
     static SPARES: RefCell<Vec<MmapMut>> = const { RefCell::new(Vec::new()) };
 }
 
-/// [`SIZE`] bytes, aligned to a page. They are left over from the last use.
+/// [`SIZE`] bytes, aligned to a page. Their content is left over from the last use.
 pub(crate) struct Buffer {
-    /// A mapping of its own, which dropping returns to the system: the heap kept for good what 50 streams once used. `None`
-    /// only while it is dropped.
+    /// A memory mapping, which is returned to the system on drop: the heap never returned the buffers of 50 streams.
+    /// `None` only during the drop.
     bytes: Option<MmapMut>,
 }
 
 impl Buffer {
+    /// A spare buffer, or a new one.
     pub(crate) fn take() -> Self {
         let spare = SPARES.with_borrow_mut(Vec::pop);
         let new = || MmapMut::map_anon(SIZE).expect("the system has memory");
         Self { bytes: Some(spare.unwrap_or_else(new)) }
     }
 
-    /// Reads into `room` of a new buffer. Returns the buffer and the number of bytes, which is 0 at the end.
+    /// Reads into `room` of a buffer. Returns the buffer and the number of bytes read, which is 0 at the end.
     ///
     /// Cancel-safe: bytes are read only in the poll that returns them.
     pub(crate) async fn read(
@@ -58,7 +59,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // A thread that is ending no longer has spares.
+        // Fails in a thread that is ending.
         let _ = SPARES.try_with(|spares| {
             let mut spares = spares.borrow_mut();
             if spares.len() < SPARE {

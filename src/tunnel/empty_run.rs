@@ -1,16 +1,16 @@
-//! Runs of empty messages. Microsoft's C# proxies, and those made after them, write what a read of their socket gave
-//! without a look at its length: once the socket has ended they send empty messages without end, and never close [S][M].
+//! Runs of empty messages. Microsoft's C# proxies, and others derived from them, send the result of each socket read
+//! without checking its length. When the socket has ended, they send empty messages endlessly and never close [S][M].
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So many empty messages within the time, with no data between, are an end. One alone is nothing: a peer may keep a line
-/// open with it.
+/// This many empty messages within this time, without data in between, are the peer's end. A peer may send single ones as
+/// a keepalive.
 const MESSAGES: u32 = 100;
 const WITHIN: Duration = Duration::from_secs(1);
 
-/// The empty messages since the last data.
+/// Counts empty messages since the last data.
 #[derive(Debug, Default)]
 pub(super) struct EmptyRun {
     since: Option<Instant>,
@@ -18,7 +18,7 @@ pub(super) struct EmptyRun {
 }
 
 impl EmptyRun {
-    /// One more came at `now`: whether they are an end by now.
+    /// Counts one more empty message. Returns whether the run is an end.
     pub(super) fn is_end(&mut self, now: Instant) -> bool {
         if self.since.is_none_or(|since| now >= since + WITHIN) {
             *self = Self { since: Some(now), messages: 0 };
@@ -27,7 +27,7 @@ impl EmptyRun {
         self.messages >= MESSAGES
     }
 
-    /// Data came.
+    /// Data ends the run.
     pub(super) fn broken(&mut self) {
         self.since = None;
     }
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn many_at_once_are_an_end_and_a_few_are_none() {
+    fn only_many_empty_messages_at_once_are_an_end() {
         let now = Instant::now();
         let millis = |millis| now + Duration::from_millis(millis);
         let mut quick = EmptyRun::default();

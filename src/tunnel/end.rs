@@ -1,11 +1,39 @@
-//! What the end of a bridge means to a user.
+//! Why a stream ended, and the error that a user sees.
 
-use super::bridge::End;
+use std::io;
+use std::time::Duration;
+
 use super::frame::Close;
 use crate::error::{Error, Problem};
 
+/// Why a stream ended.
+#[derive(Debug)]
+pub enum End {
+    /// Both directions ended in order, the local side's first.
+    Local,
+    /// The peer closed first, and all its data was delivered. With a normal Close, all local data was sent too.
+    Peer(Close),
+    /// Like a normal Close, but the peer ended with a run of empty messages.
+    PeerEmptied,
+    /// Reading or writing the local side failed.
+    LocalFailed(io::Error),
+    /// The connection ended without a Close, within a message, or before all data was sent.
+    Cut(io::Error),
+    /// The peer broke the protocol.
+    Violation(&'static str),
+    /// The peer acknowledged nothing, or answered no ping, for this long.
+    Silent(Duration),
+    /// The peer's connection ended, and the local side did not end or accept the remaining data in time.
+    Abandoned,
+    /// The caller ended the stream. `whole`: both directions had ended in order.
+    HungUp {
+        /// No data was lost.
+        whole: bool,
+    },
+}
+
 impl End {
-    /// What the end means to a user; `None` is an end in good order.
+    /// The error to report; `None` for an orderly end.
     pub fn error(self) -> Option<Error> {
         let cut = |problem: Problem| Some(Error::Cut { problem });
         match self {
@@ -26,7 +54,7 @@ impl End {
     }
 }
 
-/// The code and the reason of a Close.
+/// The code and reason of a Close, for the error.
 fn told(close: &Close) -> String {
     let code = close.code.map_or_else(String::new, |code| format!(" with {code}"));
     if close.reason.is_empty() { code } else { format!("{code}: {}", close.reason) }

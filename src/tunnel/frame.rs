@@ -1,48 +1,52 @@
-//! WebSocket framing of a client (RFC 6455): frames out are masked where they lie, frames in are taken apart where
-//! they lie, at whatever borders the bytes arrive.
+//! WebSocket framing of a client (RFC 6455). Outgoing frames are masked in place, incoming ones decoded in place, however
+//! reads split them.
 
 use std::ops::Range;
 
-/// The largest payload a gateway takes in one frame: a constant in Microsoft's C sample, which was cut off beyond it [S][I].
+/// The largest payload in bytes that a gateway accepts in one frame. Microsoft's C sample has this constant, and was
+/// disconnected beyond it [S][I].
 pub const MAX_PAYLOAD: usize = 65_536;
 
 /// Room that [`seal`] needs in front of a payload.
 pub(super) const HEADER_ROOM: usize = 14;
 
-/// The longest payload of a control frame (RFC 6455, 5.5).
+/// The longest payload of a control frame in bytes (RFC 6455, section 5.5).
 const MAX_CONTROL: usize = 125;
 
-/// A WebSocket Close frame: 1000 and none at all are a stream's ordinary end, 1011 is what a device saw when the service's
-/// end had vanished [I].
+/// A WebSocket Close frame. Code 1000 and no code are a stream's normal end. A device received 1011 when the service's
+/// side had vanished [I].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {
+    /// The status code; `None` for a Close without a payload.
     pub code: Option<u16>,
+    /// The reason, which may be empty.
     pub reason: String,
 }
 
 impl Close {
-    /// Nothing more comes.
+    /// The sender has no more data.
     pub const NORMAL: u16 = 1000;
-    /// Whoever sends this goes away with the stream unfinished.
+    /// The sender leaves before the stream's end.
     pub const GOING_AWAY: u16 = 1001;
-    /// The peer broke the protocol.
+    /// The receiver broke the protocol.
     pub const PROTOCOL: u16 = 1002;
-    /// What the stream leads to has failed.
+    /// The sender's target failed.
     pub const FAILURE: u16 = 1011;
 
-    /// The reason that a gateway gives with 1011 when the other side's connection was lost [I].
+    /// The reason of a gateway's 1011 after the other side's connection was lost [I].
     pub const LOST: &str = "WS disconnected";
 
+    /// A Close with a code and a reason.
     pub fn new(code: u16, reason: impl Into<String>) -> Self {
         Self { code: Some(code), reason: reason.into() }
     }
 
-    /// Whether this is a stream's ordinary end.
+    /// Whether this is a stream's normal end.
     pub fn is_normal(&self) -> bool {
         matches!(self.code, None | Some(Self::NORMAL))
     }
 
-    /// The payload of the frame: the reason is cut where it does not fit.
+    /// The frame's payload, with a long reason cut to fit.
     pub(super) fn payload(&self) -> Vec<u8> {
         let Some(code) = self.code else { return Vec::new() };
         let mut end = self.reason.len().min(MAX_CONTROL - 2);
@@ -62,8 +66,8 @@ pub(super) enum Opcode {
     Pong = 10,
 }
 
-/// Makes a frame of `buffer[payload]`: masks the payload in place and writes the header right before it. Returns the
-/// range of the whole frame. `payload` begins at least [`HEADER_ROOM`] into the buffer.
+/// Masks `buffer[payload]` in place and writes the header in front of it. Returns the range of the whole frame. `payload`
+/// must start at least [`HEADER_ROOM`] bytes into the buffer.
 pub(super) fn seal(buffer: &mut [u8], payload: Range<usize>, opcode: Opcode, key: [u8; 4]) -> Range<usize> {
     const FINAL: u8 = 0x80;
     const MASKED: u8 = 0x80;
@@ -94,8 +98,7 @@ pub(super) fn seal(buffer: &mut [u8], payload: Range<usize>, opcode: Opcode, key
     start..payload.end
 }
 
-/// XORs `payload` with the repeated key, in blocks that compilers make wide instructions of, also where they look for
-/// small code.
+/// XORs `payload` with the repeated key, in blocks that compile to wide instructions even when optimizing for size.
 fn mask(payload: &mut [u8], key: [u8; 4]) {
     let wide = u128::from_ne_bytes(std::array::from_fn(|i| key[i % 4]));
     let (blocks, rest) = payload.as_chunks_mut::<64>();
@@ -109,43 +112,43 @@ fn mask(payload: &mut [u8], key: [u8; 4]) {
     }
 }
 
-/// What the next bytes of the stream are. Ranges are within the input given to [`Decoder::next`].
+/// A decoded part of the input. Ranges are within the input of [`Decoder::next`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// Payload of a data frame, or of a part of one.
+    /// Payload of a data frame, or a part of it.
     Data(Range<usize>),
-    /// The end of a message that held nothing.
+    /// The end of an empty message.
     Empty,
     Ping(Range<usize>),
     Pong,
-    /// The status code, where there is one, and the reason.
+    /// The status code, if any, and the reason.
     Close(Option<u16>, Range<usize>),
 }
 
-/// A frame that no server may send.
+/// Why a frame breaks the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Violation(pub(super) &'static str);
 
-/// Takes a server's frames apart. Message borders and the difference between text and binary are dropped: they carry
-/// no meaning on a stream [S].
+/// Decodes a server's frames. Message boundaries, and whether messages are text or binary, have no meaning on a stream
+/// and are dropped [S].
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
-    /// Payload of the current data frame that is still to come.
+    /// Payload bytes of the current data frame that are missing.
     remaining: u64,
-    /// Within a fragmented message.
+    /// The current message is fragmented and unfinished.
     fragmented: bool,
-    /// The current message has had payload.
+    /// The current message has payload.
     filled: bool,
 }
 
 impl Decoder {
-    /// Whether the input so far ends within a message; an unfinished header or control frame is not counted.
+    /// Whether the input so far ends within a message. An unfinished header or control frame does not count.
     pub(super) fn is_within_message(&self) -> bool {
         self.remaining > 0 || self.fragmented
     }
 
-    /// Takes the next piece off the front of `input`: how many bytes it took, and the piece, if there is one.
-    /// `(0, None)` asks for more input; a header and a whole control frame are at most 129 bytes.
+    /// Decodes the next piece of `input`. Returns the number of bytes used and the piece, if any. `(0, None)` asks for more
+    /// input: a header and a control frame are at most 129 bytes.
     pub(super) fn next(&mut self, input: &[u8]) -> Result<(usize, Option<Piece>), Violation> {
         if self.remaining > 0 {
             let here = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(input.len());
@@ -185,8 +188,7 @@ impl Decoder {
     }
 }
 
-/// The lengths of the header and of the payload, once the header is there whole.
-/// The code in a Close frame's payload (RFC 6455, sections 5.5.1 and 7.4): none where it is empty.
+/// The code in a Close frame's payload (RFC 6455, sections 5.5.1 and 7.4), or `None` for an empty payload.
 fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
     match payload.first_chunk().map(|code| u16::from_be_bytes(*code)) {
         None if payload.is_empty() => Ok(None),
@@ -196,6 +198,7 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, Violation> {
     }
 }
 
+/// The lengths of the header and of the payload, or `None` for an unfinished header.
 fn parse_header(input: &[u8]) -> Result<Option<(usize, u64)>, Violation> {
     let [first, second, ..] = *input else { return Ok(None) };
     if first & 0x70 != 0 {
@@ -232,7 +235,7 @@ mod tests {
         buffer[frame].to_vec()
     }
 
-    /// Everything a decoder makes of `input`, fed in pieces of the given sizes.
+    /// Decodes `input` in pieces of the given sizes. Returns the data and the control frames.
     fn decoded(
         input: &[u8],
         mut sizes: impl Iterator<Item = usize>,
@@ -265,7 +268,7 @@ mod tests {
 
     /// RFC 6455, section 5.7: a masked "Hello" (as text there), and an unmasked ping with its masked pong.
     #[test]
-    fn the_rfcs_examples() {
+    fn matches_the_rfcs_examples() {
         let hello = sealed(b"Hello", Opcode::Binary, [0x37, 0xfa, 0x21, 0x3d]);
         assert_eq!(hello, [0x82, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58]);
         let pong = sealed(b"Hello", Opcode::Pong, [0x37, 0xfa, 0x21, 0x3d]);
@@ -278,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn closes() {
+    fn reads_the_code_and_reason_of_a_close() {
         let close = |payload: &[u8]| {
             let frame: Vec<u8> = [&[0x88, payload.len().to_le_bytes()[0]], payload].concat();
             decoded(&frame, 1..).unwrap().1.remove(0)
@@ -292,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_that_hold_nothing_are_told() {
+    fn reports_empty_messages() {
         let empties = |wire: &[u8]| decoded(wire, std::iter::repeat(64)).unwrap();
         assert_eq!(empties(&[0x82, 0, 0x81, 0]).1, ["empty", "empty"]);
         assert_eq!(empties(&[0x02, 0, 0x00, 0, 0x80, 0]).1, ["empty"]);
@@ -308,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_no_server_may_send() {
+    fn refuses_invalid_frames() {
         for input in [
             &[0xc2, 0][..],                          // extension bit
             &[0x82, 0x80, 0, 0, 0, 0],               // masked
@@ -326,7 +329,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn tungstenite_reads_what_is_sealed(payload in prop::collection::vec(any::<u8>(), 0..=MAX_PAYLOAD), key in any::<[u8; 4]>()) {
+        fn tungstenite_reads_sealed_frames(payload in prop::collection::vec(any::<u8>(), 0..=MAX_PAYLOAD), key in any::<[u8; 4]>()) {
             let frame = sealed(&payload, Opcode::Binary, key);
             let mut socket = FrameSocket::new(std::io::Cursor::new(frame));
             let frame = socket.read(None).unwrap().unwrap();
@@ -338,7 +341,7 @@ mod tests {
         }
 
         #[test]
-        fn reads_what_tungstenite_writes(
+        fn reads_tungstenites_frames(
             messages in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..300), 0u8..4), 0..12),
             sizes in prop::collection::vec(1usize..200, 1..20),
         ) {
@@ -367,7 +370,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_panics_and_chunking_changes_nothing(input in prop::collection::vec(any::<u8>(), 0..600), sizes in prop::collection::vec(1usize..50, 1..10)) {
+        fn never_panics_and_read_sizes_do_not_matter(input in prop::collection::vec(any::<u8>(), 0..600), sizes in prop::collection::vec(1usize..50, 1..10)) {
             prop_assert_eq!(decoded(&input, std::iter::repeat(1000)).ok(), decoded(&input, sizes.into_iter().cycle()).ok());
         }
     }

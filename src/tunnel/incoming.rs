@@ -1,4 +1,4 @@
-//! The reading half of a WebSocket: payloads are taken apart where they lie, at whatever borders the bytes arrive.
+//! The reading half of a WebSocket. Frames are decoded in place, however reads split them.
 
 use std::io;
 use std::ops::{ControlFlow, Range};
@@ -8,19 +8,19 @@ use tokio::time::{Instant, timeout};
 
 use super::empty_run::EmptyRun;
 use super::frame::{Close, Decoder, Piece};
-use super::link::Link;
+use super::pump_state::PumpState;
 use crate::tunnel::buffer::Buffer;
 
-/// Bytes taken from the stream at a time: four full TLS records, behind what is left of the longest header and control
-/// frame.
+/// Bytes read at a time: four full TLS records behind an unfinished header or control frame.
 pub(super) const INCOMING: usize = 65_536 + 256;
 
-/// How what comes ends.
+/// How the downward pump ended.
 pub(super) enum Down {
+    /// The peer sent a Close.
     Closed(Close),
     /// A run of empty messages.
     Emptied,
-    /// After our own close the peer neither sent nor closed.
+    /// The peer neither sent nor closed in time after our Close.
     Lingered,
     LocalFailed(io::Error),
     RemoteFailed(io::Error),
@@ -34,17 +34,17 @@ pub(super) struct Incoming<S> {
     /// An unfinished header or control frame.
     pub(super) rest: Vec<u8>,
     empty_run: EmptyRun,
-    /// A run of empty messages was the end.
+    /// A run of empty messages ended the stream.
     emptied: bool,
-    /// A Close has come: what follows it means nothing (RFC 6455, section 1.4).
+    /// A Close has arrived. Later bytes are discarded (RFC 6455, section 1.4).
     closed: bool,
 }
 
-/// What is in the bytes of one read.
-pub(super) struct Taken {
-    /// Where the payloads are, moved together so that one write takes them all.
+/// The decoded bytes of one read.
+pub(super) struct Batch {
+    /// The payloads, moved together so that one write suffices.
     pub(super) data: Range<usize>,
-    /// Why nothing more is to be read.
+    /// The end, if these are the last bytes.
     pub(super) last: Option<Down>,
 }
 
@@ -60,11 +60,13 @@ impl<S: AsyncRead + Unpin> Incoming<S> {
         }
     }
 
-    /// Reads from the peer. Cancel-safe.
+    /// Reads once and decodes.
+    ///
+    /// Cancel-safe: bytes are read only in the poll that returns them.
     ///
     /// # Errors
-    /// That of the connection, also where it has ended.
-    pub(super) async fn next(&mut self, link: &Link) -> io::Result<(Buffer, Taken)> {
+    /// Returns the connection's error, and [`io::ErrorKind::UnexpectedEof`] at its end.
+    pub(super) async fn next(&mut self, state: &PumpState) -> io::Result<(Buffer, Batch)> {
         let held = self.rest.len();
         let (mut buffer, count) = Buffer::read(&mut self.remote, held..INCOMING).await?;
         if count == 0 {
@@ -73,39 +75,40 @@ impl<S: AsyncRead + Unpin> Incoming<S> {
             let problem = format!("it was closed{where_to} without a Close");
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem));
         }
-        link.heard();
+        state.heard();
         if self.closed {
-            return Ok((buffer, Taken { data: 0..0, last: None }));
+            return Ok((buffer, Batch { data: 0..0, last: None }));
         }
         buffer[..held].copy_from_slice(&self.rest);
-        let taken = self.take_apart(&mut buffer[..held + count], link);
-        Ok((buffer, taken))
+        let decoded = self.decode(&mut buffer[..held + count], state);
+        Ok((buffer, decoded))
     }
 
-    /// As [`Self::next`]; once the upward pump has ended, only for as long as the peer may be silent.
+    /// Like [`Self::next`], but breaks when the peer lingers too long after the end of the upward pump. Cancel-safe.
     pub(super) async fn next_or_linger(
         &mut self,
-        link: &Link,
-    ) -> ControlFlow<(), io::Result<(Buffer, Taken)>> {
-        let ended = link.lock().upward_ended;
+        state: &PumpState,
+    ) -> ControlFlow<(), io::Result<(Buffer, Batch)>> {
+        let ended = state.lock().upward_ended;
         if !ended {
             tokio::select! {
                 biased;
-                next = self.next(link) => return ControlFlow::Continue(next),
-                () = link.upward_end.notified() => {}
+                next = self.next(state) => return ControlFlow::Continue(next),
+                () = state.upward_end.notified() => {}
             }
         }
-        let linger = link.lock().linger;
+        let linger = state.lock().linger;
         match linger {
-            None => ControlFlow::Continue(self.next(link).await),
-            Some(patience) => match timeout(patience, self.next(link)).await {
+            None => ControlFlow::Continue(self.next(state).await),
+            Some(patience) => match timeout(patience, self.next(state)).await {
                 Ok(next) => ControlFlow::Continue(next),
                 Err(_elapsed) => ControlFlow::Break(()),
             },
         }
     }
 
-    pub(super) fn take_apart(&mut self, bytes: &mut [u8], link: &Link) -> Taken {
+    /// Decodes the frames in `bytes` and keeps an unfinished one for the next read. Passes pings on to the upward pump.
+    pub(super) fn decode(&mut self, bytes: &mut [u8], state: &PumpState) -> Batch {
         let (mut data, mut unfinished) = (0..0, 0);
         let was_emptied = self.emptied;
         let last = loop {
@@ -130,7 +133,7 @@ impl<S: AsyncRead + Unpin> Incoming<S> {
                 }
                 Some(Piece::Ping(range)) => {
                     let payload = bytes[within(range)].to_vec();
-                    link.order(|orders| orders.pong = Some(payload));
+                    state.order(|orders| orders.pong = Some(payload));
                 }
                 Some(Piece::Close(code, reason)) => {
                     self.closed = true;
@@ -150,6 +153,77 @@ impl<S: AsyncRead + Unpin> Incoming<S> {
         if !self.closed {
             self.rest.extend_from_slice(&bytes[unfinished..]);
         }
-        Taken { data, last }
+        Batch { data, last }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+
+    /// Decodes `wire` in pieces of the given sizes. Returns the data, the last ping's payload and the end.
+    fn decoded(
+        wire: &[u8],
+        mut sizes: impl Iterator<Item = usize>,
+    ) -> (Vec<u8>, Option<Vec<u8>>, Option<String>) {
+        let state = PumpState::new();
+        let pong = || state.lock().orders.pong.take();
+        let (mut incoming, mut all, mut start) = (Incoming::new(tokio::io::empty()), Vec::new(), 0);
+        while start < wire.len() {
+            let end = (start + sizes.next().unwrap()).min(wire.len());
+            let mut bytes = [&incoming.rest[..], &wire[start..end]].concat();
+            start = end;
+            let Batch { data, last } = incoming.decode(&mut bytes, &state);
+            all.extend_from_slice(&bytes[data]);
+            let left = incoming.rest.len();
+            match last {
+                Some(Down::Closed(close)) => return (all, pong(), Some(format!("{close:?}"))),
+                Some(Down::Violation(what)) => return (all, pong(), Some(what.into())),
+                Some(Down::RemoteFailed(error)) => return (all, pong(), Some(error.to_string())),
+                _ => assert!(left < 131, "more than a header and a control frame is left: {left}"),
+            }
+        }
+        (all, pong(), None)
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn collects_payloads_however_reads_split_them(
+            messages in proptest::collection::vec((proptest::collection::vec(proptest::num::u8::ANY, 0..400), 0u8..4), 0..20),
+            sizes in proptest::collection::vec(1usize..500, 1..20),
+        ) {
+            use tokio_tungstenite::tungstenite::protocol::frame::{Frame, coding::{CloseCode, Data, OpCode}};
+            let (mut wire, mut expected, mut pinged) = (Vec::new(), Vec::new(), None);
+            for (payload, kind) in messages {
+                let short = payload[..payload.len().min(125)].to_vec();
+                let frame = match kind {
+                    0 => Frame::ping(short.clone()),
+                    1 => Frame::pong(short),
+                    _ => Frame::message(payload.clone(), OpCode::Data(Data::Binary), true),
+                };
+                match kind {
+                    0 => pinged = Some(payload[..payload.len().min(125)].to_vec()),
+                    1 => {}
+                    _ => expected.extend_from_slice(&payload),
+                }
+                frame.format(&mut wire).unwrap();
+            }
+            let close = CloseFrame { code: CloseCode::Away, reason: "bye".into() };
+            Frame::close(Some(close)).format(&mut wire).unwrap();
+            wire.extend_from_slice(b"nobody reads this");
+            let (data, pong, last) = decoded(&wire, sizes.into_iter().cycle());
+            proptest::prop_assert_eq!(data, expected);
+            proptest::prop_assert_eq!(pong, pinged);
+            proptest::prop_assert_eq!(last.unwrap(), r#"Close { code: Some(1001), reason: "bye" }"#);
+        }
+
+        #[test]
+        fn read_sizes_do_not_change_the_result(
+            wire in proptest::collection::vec(proptest::num::u8::ANY, 0..700),
+            sizes in proptest::collection::vec(1usize..60, 1..10),
+        ) {
+            proptest::prop_assert_eq!(decoded(&wire, std::iter::repeat(1000)), decoded(&wire, sizes.into_iter().cycle()));
+        }
     }
 }

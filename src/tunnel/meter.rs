@@ -1,8 +1,8 @@
-//! What a stream has carried so far, readable while it runs.
+//! Byte counts of a running stream.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Counts of payload bytes: what the user sees, without frames and TLS.
+/// Counts payload bytes, without the overhead of frames and TLS.
 #[derive(Debug, Default)]
 pub struct Meter {
     sent: AtomicU64,
@@ -10,12 +10,12 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Bytes taken from the local side and put onto the stream.
+    /// Bytes read from the local side and sent.
     pub fn sent(&self) -> u64 {
         self.sent.load(Relaxed)
     }
 
-    /// Bytes taken from the stream and written to the local side.
+    /// Bytes received and written to the local side.
     pub fn received(&self) -> u64 {
         self.received.load(Relaxed)
     }

@@ -1,5 +1,5 @@
-//! The two pumps between a byte stream and a WebSocket, with half-close, keepalive and byte counts. Knows neither Azure nor
-//! TLS.
+//! The bridge between a byte stream and a WebSocket: framing, half-close, keepalive and byte counts. Independent of Azure
+//! and TLS.
 
 mod bridge;
 pub(crate) mod buffer;
@@ -7,13 +7,16 @@ mod empty_run;
 mod end;
 mod frame;
 mod incoming;
-mod link;
 mod meter;
 mod outgoing;
+mod pump_state;
 mod remote;
+mod settings;
 mod watch;
 
-pub use bridge::{Controls, End, Settings, bridge};
+pub use bridge::{Controls, bridge};
+pub use end::End;
 pub use frame::{Close, MAX_PAYLOAD};
 pub use meter::Meter;
 pub use remote::{Keepalive, Remote};
+pub use settings::Settings;

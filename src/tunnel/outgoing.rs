@@ -1,4 +1,4 @@
-//! The writing half of a WebSocket: payloads are read behind room for their header, and framed where they lie.
+//! The writing half of a WebSocket. Payloads are read behind room for their header and framed in place.
 
 use std::future::poll_fn;
 use std::io;
@@ -9,17 +9,18 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use super::frame::{Close, HEADER_ROOM, Opcode, seal};
 use crate::tunnel::buffer::Buffer;
 
-/// Where payloads begin: behind room for a header, and where copies are fast.
+/// Where payloads start in a buffer: behind room for a header, and aligned for fast copies.
 const PAYLOAD: usize = 64;
 const _: () = assert!(PAYLOAD >= HEADER_ROOM);
 
-/// One frame with its room: the payload stays below [`super::MAX_PAYLOAD`], and the frame fills whole TLS records.
+/// The size of a full frame with its room: the payload is below [`super::MAX_PAYLOAD`], and the frame fills whole TLS
+/// records.
 const FRAME: usize = 65_536;
 
-/// The same on a line that does not keep up: what has been taken on is in front of the next keystroke.
+/// The largest payload on a slow connection. Small frames delay the next keystroke less.
 const SHORT_FRAME: usize = 16_384;
 
-/// The payload of a frame to come.
+/// The payload of the next frame.
 pub(super) struct Payload {
     buffer: Buffer,
     count: usize,
@@ -41,7 +42,7 @@ impl Payload {
 pub(super) struct Frames<S> {
     remote: S,
     keys: Keys,
-    /// The connection did not take the last frame at once.
+    /// The connection did not accept the last frame at once.
     slow: bool,
 }
 
@@ -50,21 +51,21 @@ impl<S: AsyncWrite + Unpin> Frames<S> {
         Self { remote, keys: Keys::new(), slow: false }
     }
 
-    /// Takes what `local` has, up to a frame's fill, once it has something; `None` is EOF.
+    /// Reads up to one frame's payload from `local`; `None` is EOF.
     ///
-    /// Cancel-safe: bytes are taken only in the poll that returns them.
+    /// Cancel-safe: bytes are read only in the poll that returns them.
     pub(super) async fn payload(&self, local: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Payload>> {
         let end = if self.slow { PAYLOAD + SHORT_FRAME } else { FRAME };
         let (buffer, count) = Buffer::read(local, PAYLOAD..end).await?;
         Ok((count > 0).then_some(Payload { buffer, count }))
     }
 
-    /// Sends a payload.
+    /// Sends a data frame. Not cancel-safe.
     pub(super) async fn data(&mut self, payload: Payload) -> io::Result<()> {
         self.send(Opcode::Binary, payload).await
     }
 
-    /// Answers a ping, and pings.
+    /// Sends a pong, a ping or both. Not cancel-safe.
     pub(super) async fn control(&mut self, ping: bool, pong: Option<&[u8]>) -> io::Result<()> {
         if let Some(payload) = pong {
             self.send(Opcode::Pong, Payload::of(payload)).await?;
@@ -75,12 +76,12 @@ impl<S: AsyncWrite + Unpin> Frames<S> {
         Ok(())
     }
 
-    /// Says that nothing more comes, and why.
+    /// Sends a Close. Not cancel-safe.
     pub(super) async fn close(&mut self, close: &Close) -> io::Result<()> {
         self.send(Opcode::Close, Payload::of(&close.payload())).await
     }
 
-    /// Closes the connection itself; TLS has a close of its own.
+    /// Shuts the connection down, including TLS.
     pub(super) async fn shutdown(&mut self) -> io::Result<()> {
         self.remote.shutdown().await
     }
@@ -90,7 +91,7 @@ impl<S: AsyncWrite + Unpin> Frames<S> {
         let frame = seal(&mut buffer, PAYLOAD..PAYLOAD + count, opcode, self.keys.next());
         self.remote.write_all(&buffer[frame]).await?;
         drop(buffer);
-        // TLS keeps what the socket did not take at once.
+        // TLS buffers what the socket does not accept at once.
         self.slow = false;
         poll_fn(|cx| {
             let flushed = Pin::new(&mut self.remote).poll_flush(cx);
@@ -101,7 +102,7 @@ impl<S: AsyncWrite + Unpin> Frames<S> {
     }
 }
 
-/// Masking keys, drawn from the system a page at a time.
+/// Masking keys, read from the system's random numbers 256 at a time.
 struct Keys {
     pool: [[u8; 4]; 256],
     used: usize,
@@ -114,7 +115,7 @@ impl Keys {
 
     fn next(&mut self) -> [u8; 4] {
         if self.used == self.pool.len() {
-            // Without the system's randomness TLS could not have been set up either.
+            // TLS needed the same source.
             getrandom::fill(self.pool.as_flattened_mut()).expect("the system has randomness");
             self.used = 0;
         }

@@ -1,4 +1,4 @@
-//! What a bridge needs of the connection that carries its WebSocket, and that connection shared by both pumps.
+//! The connection under a bridge's WebSocket, which both pumps share.
 
 use std::io;
 use std::pin::Pin;
@@ -10,21 +10,21 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::platform::TcpInfo;
 
-/// How long a peer may be silent.
+/// The time limits of a silent peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
-    /// Silence after which the peer is pinged, and again for as long as it lasts.
+    /// The interval of pings during silence.
     pub ping: Duration,
-    /// Silence after which the peer is dead.
+    /// The silence after which the peer counts as dead.
     pub dead: Duration,
 }
 
 impl Keepalive {
-    /// Kept open through the idle limits of proxies and NAT, and dead just after TCP's try at 102 s: an outage of a
-    /// minute is survived.
+    /// Pings within the idle limits of proxies and NAT. A peer is dead just after TCP's retransmission at 102 s, so that a
+    /// stream survives an outage of a minute.
     pub const DEFAULT: Self = Self { ping: Duration::from_secs(30), dead: Duration::from_secs(110) };
 
-    /// A ping after `interval`, dead after twice as long; `None`, which is never, where it is zero.
+    /// Pings after `interval`; the peer is dead after twice as long. `None`, which disables both, for zero.
     pub fn every(interval: Duration) -> Option<Self> {
         (!interval.is_zero()).then(|| Self { ping: interval, dead: interval.saturating_mul(2) })
     }
@@ -32,14 +32,13 @@ impl Keepalive {
 
 /// A connection that carries a WebSocket.
 pub trait Remote: AsyncRead + AsyncWrite + Unpin {
-    /// The state of the TCP connection, where the system tells it.
+    /// The state of the TCP connection, on systems that report it.
     fn tcp_info(&self) -> Option<TcpInfo>;
 
-    /// Has the system probe a connection on which nothing is under way, and end it after `keepalive.dead`.
+    /// Lets the system probe an idle connection and end it after `keepalive.dead`.
     fn probe(&self, keepalive: Keepalive);
 
-    /// Whether the connection is reset when it is dropped: what was sent and not acknowledged is lost then, and the peer
-    /// knows at once.
+    /// Sets whether dropping resets the connection. A reset reaches the peer at once and loses unacknowledged bytes.
     fn reset_on_drop(&self, reset: bool);
 }
 
@@ -57,7 +56,7 @@ impl<R: Remote + ?Sized> Remote for Box<R> {
     }
 }
 
-/// A connection that one pump reads, the other writes, and the watch asks how it stands.
+/// A connection that one pump reads, the other writes, and the watch inspects.
 pub(super) struct Shared<S>(Mutex<S>);
 
 impl<S: Remote> Shared<S> {

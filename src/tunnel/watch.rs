@@ -1,33 +1,32 @@
-//! Whether the peer is still there. A peer that reads slowly, or not at all for an hour, is: what counts is whether its
-//! system acknowledges what it is sent.
+//! Detects a lost peer. A peer is alive as long as its system acknowledges data, even if it reads nothing for an hour.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::link::Link;
+use super::pump_state::PumpState;
 use super::remote::Keepalive;
 use crate::platform::TcpInfo;
 
-/// While the local side takes nothing, the connection's end can be seen only by looking.
+/// How often the watch checks for the connection's end while the local side accepts no data and nobody reads.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
 
 /// How the peer was lost.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Lost {
-    /// It has been dead for this long.
+    /// It was silent for this long.
     Silent(Duration),
-    /// Its connection has ended, and the local side has not taken in time what had come before.
+    /// Its connection ended, and the local side did not accept the remaining data in time.
     Gone,
 }
 
-/// Resolves once the peer is lost. `rest` is how long the local side may take what is left of a peer whose connection has
-/// ended; `tcp_info` tells the state of the connection.
+/// Resolves when the peer is lost. `rest` limits how long the local side may take to accept the remaining data after the
+/// connection's end; `tcp_info` returns the state of the connection.
 ///
-/// Dead is, for `keepalive.dead`: data, a ping or a window probe that is not acknowledged; or a pong that does not come,
-/// though the ping was acknowledged and was not behind data of ours. A shut window whose probes are acknowledged is life.
+/// The peer is lost if, for `keepalive.dead`, it does not acknowledge data, a ping or a window probe, or does not answer an
+/// acknowledged ping that was not queued behind data. A closed window with acknowledged probes is a sign of life.
 pub(super) async fn watch(
-    link: &Link,
+    state: &PumpState,
     keepalive: Option<Keepalive>,
     rest: Option<Duration>,
     tcp_info: impl Fn() -> Option<TcpInfo>,
@@ -35,24 +34,23 @@ pub(super) async fn watch(
     let Some(Keepalive { ping, dead }) = keepalive.or(rest.map(|_| NEVER)) else {
         return std::future::pending().await;
     };
-    // Often enough to tell one limit from the next.
     let step = (dead / 32).clamp(Duration::from_millis(50), 4 * LOOK);
-    // When the peer last owed nothing, when it was last asked for a ping, and since when its connection is seen ended.
+    // When the peer last had nothing to acknowledge, when the last ping was ordered, and when the connection ended.
     let (mut clear, mut asked, mut ended) = (Instant::now(), None, None);
     loop {
         let now = Instant::now();
-        let peer = link.lock().peer;
-        if !peer.unheard && now < peer.heard + ping {
+        let peer = state.lock().peer;
+        if !peer.paused && now < peer.heard + ping {
             ended = None;
             tokio::select! {
                 () = sleep_until(peer.heard + ping) => {}
-                () = link.stalled.notified() => {}
+                () = state.stalled.notified() => {}
             }
             continue;
         }
         let tcp = tcp_info();
         match (rest, tcp) {
-            (Some(rest), Some(TcpInfo { closed: true, .. })) if peer.unheard => {
+            (Some(rest), Some(TcpInfo { closed: true, .. })) if peer.paused => {
                 if now >= *ended.get_or_insert(now) + rest {
                     return Lost::Gone;
                 }
@@ -61,7 +59,7 @@ pub(super) async fn watch(
         }
         if now >= peer.heard.max(asked.unwrap_or(peer.heard)) + ping && !peer.is_closing {
             asked = Some(now);
-            link.order(|orders| orders.ping = true);
+            state.order(|orders| orders.ping = true);
         }
         if let Some(tcp) = tcp {
             if tcp.unacknowledged {
@@ -71,16 +69,16 @@ pub(super) async fn watch(
                     return Lost::Silent(silent);
                 }
             } else if tcp.queued {
-                // It waits for a window to open, and probes of that are far apart.
+                // The window is closed, and its probes are far apart.
                 clear = now;
             }
         }
         let is_asked = peer.pinged.is_some_and(|pinged| pinged > peer.heard);
         let is_behind = peer.has_data || tcp.is_some_and(|tcp| tcp.queued);
-        if is_asked && !is_behind && !peer.unheard && !peer.is_closing && now >= peer.heard + dead {
+        if is_asked && !is_behind && !peer.paused && !peer.is_closing && now >= peer.heard + dead {
             return Lost::Silent(now - peer.heard);
         }
-        let next = if peer.unheard { now + step.min(LOOK) } else { now + step };
+        let next = if peer.paused { now + step.min(LOOK) } else { now + step };
         sleep_until(next).await;
     }
 }

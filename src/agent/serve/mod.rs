@@ -1,4 +1,4 @@
-//! The agent's supervisor: it takes offers from its listener and orders from outside, and keeps the streams.
+//! The agent's supervisor: receives offers from its listener and orders from the command, and runs the streams.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use tokio::time::{sleep, timeout};
 use super::approval::Terminal;
 use super::audit::Audit;
 use super::config::Config;
-use super::flood::Flood;
-use super::sessions::Sessions;
+use super::rejection_log::RejectionLog;
 use super::stream::{self, Shared, StreamContext};
+use super::stream_limits::StreamLimits;
 use super::traffic::Traffic;
 use crate::backend::{self, Cause, Event, Offer, Offers, Rejection, Reread};
 use crate::error::{Error, Result};
@@ -20,25 +20,25 @@ use crate::logging;
 use crate::net::Network;
 use crate::platform::{service_manager, signals};
 
-/// How many streams beyond max-sessions may wait for their rejection. Further offers are rejected at once: a service can
-/// send them faster than they can be decided on.
+/// The streams beyond max-sessions that may wait for their rejection. Further offers are rejected at once, because a
+/// service can send them faster than the agent can decide on them.
 const BEING_REJECTED: usize = 64;
 
-/// How many offers of one kind that are rejected at once are logged singly, within the time of one notice.
+/// The offers of one kind, rejected at once, that get a log line each before a summary.
 const LOGGED_SINGLY: u32 = 20;
 
-/// How long the listener may take to end; longer than it needs.
+/// The time limit for the listener to end, above its own limits.
 const LISTENER_END: Duration = Duration::from_secs(5);
 
-/// How long streams may take that were told to end.
+/// The time limit for streams to end once they must.
 const STREAM_END: Duration = Duration::from_secs(5);
 
-/// What a running agent is told.
+/// An order to a running agent.
 #[derive(Debug)]
 pub enum Order {
-    /// Use another configuration from now on, or report what is wrong with it. Live streams keep theirs.
+    /// Use another configuration for new streams, or report its error.
     Reload(Result<Box<(Config, Network)>>),
-    /// End, with time for streams to end by themselves. A second one ends the agent at once.
+    /// End after the streams, or after a time limit. A second one ends the agent at once.
     Stop,
 }
 
@@ -50,18 +50,20 @@ struct Agent {
     streams: JoinSet<()>,
     stopping: watch::Sender<bool>,
     /// Offers while there are too many streams.
-    flood: Flood,
-    /// Offers that no stream can come of.
-    unusable: Flood,
-    /// Offers whose rejection is clear at once.
-    hopeless: Flood,
+    flood: RejectionLog,
+    /// Unusable offers.
+    unusable: RejectionLog,
+    /// Offers that are rejected before they start a stream.
+    rejected_at_once: RejectionLog,
 }
 
-/// Serves the device until it is ordered to stop, or nobody can order any more. Losing the service never ends it, and
-/// does not touch live streams. `reread` reads the configuration again, for a credential that the service refuses.
+/// Serves the device until [`Order::Stop`] or the end of `orders`. Losing the service ends neither the agent nor live
+/// streams. `reread` rereads the configuration when the service refuses the credential.
+///
+/// Not cancel-safe: dropping the future drops the streams.
 ///
 /// # Errors
-/// What is wrong from the start, such as a ready token that has expired.
+/// Returns an error if the listener cannot start, such as for a given token that has expired.
 pub async fn serve(
     config: Config,
     network: Network,
@@ -69,7 +71,7 @@ pub async fn serve(
     mut orders: mpsc::Receiver<Order>,
 ) -> Result<()> {
     let offers = config.listener.clone().listen(network, reread.clone())?;
-    // A file that must not grow any more is then an error like any other, and does not end the process.
+    // Turns a full audit log into an error instead of a signal that ends the process.
     signals::survive_file_size_limit();
     let agent = Agent::new(config, offers, reread);
     let audit = agent.shared.audit.clone();
@@ -84,7 +86,7 @@ impl Agent {
     fn new(config: Config, offers: Offers, reread: Option<Reread>) -> Self {
         let shared = Shared {
             audit: Audit::open(config.audit_log.as_deref()),
-            sessions: Arc::new(Sessions::default()),
+            stream_limits: Arc::new(StreamLimits::default()),
             traffic: Traffic::new(),
             terminal: Terminal::default(),
         };
@@ -95,15 +97,15 @@ impl Agent {
             shared: Arc::new(shared),
             streams: JoinSet::new(),
             stopping: watch::Sender::new(false),
-            flood: Flood::new(1),
-            unusable: Flood::new(LOGGED_SINGLY),
-            hopeless: Flood::new(LOGGED_SINGLY),
+            flood: RejectionLog::new(1),
+            unusable: RejectionLog::new(LOGGED_SINGLY),
+            rejected_at_once: RejectionLog::new(LOGGED_SINGLY),
         }
     }
 
     async fn run(mut self, orders: &mut mpsc::Receiver<Order>) -> Result<()> {
         loop {
-            // Events come last, so that a service that never stops sending offers delays nothing else.
+            // Events have the lowest priority, so that a flood of offers delays nothing else.
             tokio::select! {
                 biased;
                 order = orders.recv() => match order {
@@ -114,7 +116,7 @@ impl Agent {
                     log::error!("a stream ended with a bug: {error}");
                 },
                 event = self.offers.next() => match event {
-                    Some(event) => self.take(event),
+                    Some(event) => self.handle(event),
                     None => return Err(Error::Bug("the listener has ended".into())),
                 },
             }
@@ -122,7 +124,7 @@ impl Agent {
         self.offers.order(backend::Order::Stop);
         let ended = async {
             while let Some(event) = self.offers.next().await {
-                self.take(event);
+                self.handle(event);
             }
         };
         if timeout(LISTENER_END, ended).await.is_err() {
@@ -132,7 +134,7 @@ impl Agent {
         Ok(())
     }
 
-    fn take(&mut self, event: Event) {
+    fn handle(&mut self, event: Event) {
         match event {
             Event::InService(listener) => {
                 let in_service =
@@ -142,18 +144,18 @@ impl Agent {
                 service_manager::status(&in_service);
                 service_manager::ready();
             }
-            Event::Trouble { error, again } => {
-                let trouble = format!("{error}; trying again in {:.1} s", again.as_secs_f64());
+            Event::Trouble { error, retry_in } => {
+                let trouble = format!("{error}; trying again in {:.1} s", retry_in.as_secs_f64());
                 log::warn!("{trouble}");
                 if let Some(hint) = error.hint() {
                     log::info!("hint: {hint}");
                 }
                 logging::causes(&error);
                 service_manager::status(&trouble);
-                // A machine must boot without its service: the agent is up, and keeps trying.
+                // A machine must boot without its service, so the agent is ready and keeps trying.
                 service_manager::ready();
             }
-            Event::Offer(offer) => self.offered(offer),
+            Event::Offer(offer) => self.handle_offer(offer),
             Event::Unusable { stream, problem } => {
                 if let Some(count) = self.unusable.rejected() {
                     self.log_rejected(&stream, &problem, count);
@@ -162,8 +164,8 @@ impl Agent {
         }
     }
 
-    /// Opens the stream of an offer, or rejects it at once where the outcome is clear.
-    fn offered(&mut self, offer: Offer) {
+    /// Starts the stream of an offer, or rejects a clear case at once.
+    fn handle_offer(&mut self, offer: Offer) {
         if self.streams.len() >= self.config.max_sessions.saturating_add(BEING_REJECTED) {
             if let Some(count) = self.flood.rejected() {
                 let why = format!("there are too many offers at once: {count} are rejected unseen");
@@ -171,22 +173,25 @@ impl Agent {
             }
             return offer.reply.reject(&Rejection::new(Cause::Limit, "there are too many offers at once"));
         }
-        // A clear rejection needs no task and, when there are many, no line each.
-        if let Err(rejection) = stream::permit(&offer.stream, &self.config, &self.shared) {
-            if let Some(count) = self.hopeless.rejected() {
-                self.log_rejected(&offer.stream, &rejection.reason, count);
+        // A clear rejection needs no task. Many of them share a log line.
+        let permit = match stream::permit(&offer.stream, &self.config, &self.shared) {
+            Ok(permit) => permit,
+            Err(rejection) => {
+                if let Some(count) = self.rejected_at_once.rejected() {
+                    self.log_rejected(&offer.stream, &rejection.reason, count);
+                }
+                return offer.reply.reject(&rejection);
             }
-            return offer.reply.reject(&rejection);
-        }
+        };
         let context = StreamContext {
             config: self.config.clone(),
             shared: self.shared.clone(),
             stopping: self.stopping.subscribe(),
         };
-        self.streams.spawn(stream::run(offer, context));
+        self.streams.spawn(stream::run(offer, permit, context));
     }
 
-    /// Logs an offer of `stream` that was rejected at once, the last of `count` like it.
+    /// Logs an offer of `stream` that was rejected at once, as the last of `count`.
     fn log_rejected(&self, stream: &str, why: &str, count: u64) {
         let record = self.shared.audit.stream(stream);
         record.offered(&self.config.listener.device(), &self.config.listener.service());
@@ -204,29 +209,29 @@ impl Agent {
             }
             Err(error) => {
                 log::error!("the configuration stays as it was: {error}");
-                // Logs may have been rotated all the same.
+                // The log may have been rotated.
                 self.shared.audit.reopen(self.config.audit_log.as_deref());
             }
         }
         service_manager::ready();
     }
 
-    /// Gives the listener another configuration, or starts that of another backend in its place.
+    /// Passes a configuration to the listener, or replaces the listener by another backend's.
     ///
     /// # Errors
-    /// Why the other backend's listener does not start.
+    /// Returns why the new listener cannot start.
     fn apply(&mut self, (config, network): (Config, Network)) -> Result<Config> {
         let listener = config.listener.clone();
         if listener.is_same_backend(&*self.config.listener) {
             self.offers.order(backend::Order::Reload(listener, network));
         } else {
-            // Dropping the offers of the listener before is its order to stop.
+            // Dropping the previous listener's offers stops it.
             self.offers = listener.listen(network, self.reread.clone())?;
         }
         Ok(config)
     }
 
-    /// Gives streams the time to end by themselves, then tells them to.
+    /// Waits for streams to end, then ends the others.
     async fn stop(mut self, orders: &mut mpsc::Receiver<Order>) {
         service_manager::stopping();
         log::info!("stopping, with {} streams open", self.streams.len());

@@ -1,4 +1,4 @@
-//! The supervisor with a backend in memory, whose service is the test.
+//! The supervisor with a backend in memory. The test is the service.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::backend::{Joined, Listener, Pending, Reply, Source};
 use crate::check::Finding;
 use crate::net::{Proxies, Tls};
 
-/// A listener that hands its task's end to the test. Each `BACKEND` is a backend of its own.
+/// A listener that passes its task's end to the test. Each `BACKEND` is a different backend.
 #[derive(Debug)]
 struct Memory<const BACKEND: u8>(mpsc::UnboundedSender<Source>);
 
@@ -36,7 +36,7 @@ impl<const BACKEND: u8> Listener for Memory<BACKEND> {
     }
 }
 
-/// Tells the answer: the gateway's end of an accepted stream, or why it was rejected.
+/// A reply that passes the gateway's end of an accepted stream, or the rejection, to the test.
 #[derive(Debug)]
 struct Answer(oneshot::Sender<std::result::Result<DuplexStream, Rejection>>);
 
@@ -67,7 +67,7 @@ fn config<const BACKEND: u8>(told: &mpsc::UnboundedSender<Source>, audit_log: Op
     Config { audit_log: audit_log.map(Into::into), ..Config::with(listener, targets) }
 }
 
-/// A running agent, and what its listeners are told.
+/// A running agent, and the task's ends of its listeners.
 struct Served {
     told: mpsc::UnboundedSender<Source>,
     sources: mpsc::UnboundedReceiver<Source>,
@@ -84,16 +84,16 @@ impl Served {
     }
 }
 
-/// Offers a stream: its gateway's end, why it was rejected, or nothing where nobody answered.
+/// Offers a stream. Returns the gateway's end, the rejection, or `None` without a reply.
 async fn offer(source: &Source, stream: &str) -> Option<std::result::Result<DuplexStream, Rejection>> {
     let (answer, answered) = oneshot::channel();
     let reply = Box::new(Answer(answer));
-    let offer = Offer { stream: stream.into(), id: None, asker: None, reply };
+    let offer = Offer { stream: stream.into(), id: None, requester: None, reply };
     source.events.send(Event::Offer(offer)).await.unwrap();
     answered.await.ok()
 }
 
-/// Sends one byte in a message, which comes back masked.
+/// Sends a byte and expects its echo, which is masked.
 async fn echo(gateway: &mut DuplexStream) {
     gateway.write_all(b"\x82\x01x").await.unwrap();
     let mut back = [0; 7];
@@ -122,7 +122,7 @@ async fn rejections_have_a_cause_and_are_logged() {
     assert_eq!(rejection, Rejection::new(Cause::Target, "no target has that name"));
     let unusable = Event::Unusable { stream: "ssh".into(), problem: "it has no URL".into() };
     source.events.send(unusable).await.unwrap();
-    // The event before has been handled once this one is.
+    // Events are handled in order.
     offer(&source, "none").await.unwrap().unwrap_err();
     let logged = std::fs::read_to_string(&audit).unwrap();
     let reasons: Vec<_> = logged.lines().filter(|line| line.contains("\"rejected\"")).collect();
@@ -131,7 +131,7 @@ async fn rejections_have_a_cause_and_are_logged() {
 }
 
 #[tokio::test]
-async fn a_reload_reaches_the_listener_and_another_backend_takes_its_place() {
+async fn a_reload_reaches_the_listener_and_may_change_the_backend() {
     let mut served = Served::start(None);
     let mut first = served.sources.recv().await.unwrap();
     let mut live = offer(&first, "echo").await.unwrap().unwrap();
@@ -146,12 +146,12 @@ async fn a_reload_reaches_the_listener_and_another_backend_takes_its_place() {
 }
 
 #[tokio::test]
-async fn a_stop_lets_the_listener_end_first() {
+async fn a_stop_waits_for_the_listener() {
     let mut served = Served::start(None);
     let mut source = served.sources.recv().await.unwrap();
     served.orders.send(Order::Stop).await.unwrap();
     assert!(matches!(source.orders.next().await, backend::Order::Stop));
-    // What came before the service knew of the stop is answered.
+    // Offers that arrive until then are answered.
     drop(offer(&source, "echo").await.unwrap().unwrap());
     assert!(!served.agent.is_finished());
     drop(source);

@@ -1,4 +1,4 @@
-//! The clock here beside the hub's: a hub refuses tokens of a clock that is off by more than five minutes [D].
+//! The check of this machine's clock. A hub refuses tokens signed more than five minutes off its own clock [D].
 
 use std::time::{Duration, SystemTime};
 
@@ -6,13 +6,13 @@ use super::error::Error;
 use super::skew::Skew;
 use crate::check::Outcome;
 
-/// A clock that is off by so much is on its way out of what a hub allows.
+/// The skew that is worth a warning.
 const WORTH_A_WARNING: Duration = Duration::from_secs(60);
 
-/// What there is to say of the clock `here`, beside the hub's, whose answers tell the time in whole seconds.
+/// Compares the clock `here` with the hub's, which has a resolution of one second.
 pub fn clock(here: SystemTime, hub: SystemTime) -> Outcome {
     let skew = Skew::measured(here, hub);
-    match skew.by() {
+    match skew.amount() {
         _ if skew.is_too_far() => Err(crate::error::Error::from(Error::Skewed { skew })).into(),
         by if by >= WORTH_A_WARNING => Outcome::Warn(
             format!("{skew} the hub's"),
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_is_warned_of_before_the_hub_minds() {
+    fn warns_before_the_hub_refuses_tokens() {
         let hub = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let at = |seconds: i64| {
             let by = Duration::from_secs(seconds.unsigned_abs());

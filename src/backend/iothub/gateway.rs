@@ -1,4 +1,4 @@
-//! Joining a stream at the streaming gateway that the hub has named.
+//! Joins a stream at its gateway.
 
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HeaderValue};
@@ -10,10 +10,12 @@ use crate::net::{Network, Opened, Stream, Upgrade, WebSocket, WssUrl, open_over}
 use crate::secret::Secret;
 use crate::time::phase::Phases;
 
-/// Joins the stream at `url`. The token is good for one use [S].
+/// Joins the stream at `url`. The token is valid for one use [S].
+///
+/// Not cancel-safe: dropping the future drops the connection.
 ///
 /// # Errors
-/// When the gateway cannot be reached or refuses.
+/// Returns an error if the gateway cannot be reached or refuses.
 pub(crate) async fn join(
     network: &Network,
     url: &WssUrl,
@@ -26,7 +28,7 @@ pub(crate) async fn join(
 /// Joins the stream over a connection to its gateway.
 ///
 /// # Errors
-/// When the gateway refuses, or has closed the connection.
+/// Returns an error if the gateway refuses or has closed the connection.
 pub(crate) async fn join_over(
     stream: Stream,
     url: &WssUrl,

@@ -11,11 +11,11 @@ pub mod skew;
 
 use self::proto::HubAddress;
 
-/// New streams that a hub of the service accepts in a second [D].
+/// The new streams a second that a hub of the service accepts [D].
 const STREAMS_PER_SECOND: u32 = 5;
 const SERVICE_DOMAIN: &str = ".azure-devices.net";
 
-/// The limit of new streams a second at `hub`; an emulator has none.
+/// The limit of new streams a second at `hub`. An emulator has none.
 pub(crate) fn streams_per_second(hub: &HubAddress) -> Option<u32> {
     hub.name.to_ascii_lowercase().ends_with(SERVICE_DOMAIN).then_some(STREAMS_PER_SECOND)
 }
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hubs_of_the_service_have_a_rate_and_others_none() {
+    fn only_hubs_of_the_service_have_a_rate() {
         let rate = |hub: &str| streams_per_second(&HubAddress::parse(hub).unwrap());
         assert_eq!(rate("contoso.azure-devices.net"), Some(5));
         assert_eq!(rate("contoso.service.Azure-Devices.NET"), Some(5));

@@ -1,4 +1,4 @@
-//! The phases of a stream through a hub that come after connecting to a server.
+//! The phases of a stream through a hub, after connecting to a server.
 
 use crate::time::phase::Phase;
 

@@ -1,11 +1,11 @@
-//! How far the local clock is from the hub's.
+//! The difference between the local clock and the hub's.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use crate::text::duration;
 
-/// How far the local clock is off, seen from the hub's.
+/// How far the local clock is behind or ahead of the hub's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Skew {
     Behind(Duration),
@@ -13,10 +13,10 @@ pub enum Skew {
 }
 
 impl Skew {
-    /// Clocks that differ by more make the hub refuse tokens [D].
+    /// The largest skew with which the hub accepts tokens [D].
     const LIMIT: Duration = Duration::from_secs(5 * 60);
 
-    /// How far the clock `here` is from the hub's.
+    /// The skew of the clock `here`.
     pub fn measured(here: SystemTime, hub: SystemTime) -> Self {
         match here.duration_since(hub) {
             Ok(ahead) => Self::Ahead(ahead),
@@ -24,23 +24,25 @@ impl Skew {
         }
     }
 
-    /// The same, when that is too far.
+    /// The skew of the clock `here`, if it is too large.
     pub fn between(here: SystemTime, hub: SystemTime) -> Option<Self> {
         Some(Self::measured(here, hub)).filter(|skew| skew.is_too_far())
     }
 
-    pub fn by(self) -> Duration {
+    /// The size of the skew.
+    pub fn amount(self) -> Duration {
         let (Self::Ahead(by) | Self::Behind(by)) = self;
         by
     }
 
-    /// What to do about it.
+    /// The hint of errors.
     pub fn hint(self) -> String {
         format!("the clock here is {self} the hub's, which allows five minutes: set the clock")
     }
 
+    /// Whether the hub refuses tokens because of the skew.
     pub fn is_too_far(self) -> bool {
-        self.by() > Self::LIMIT
+        self.amount() > Self::LIMIT
     }
 }
 

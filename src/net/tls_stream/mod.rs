@@ -1,5 +1,5 @@
-//! TLS over buffers of ours, through rustls' unbuffered interface: its buffered one reads 4 KiB at a time and decrypts
-//! where the allocator put them, from where a copy may run twenty times slower (see [`crate::tunnel::buffer`]).
+//! TLS over page-aligned buffers, through rustls's unbuffered interface. The buffered one reads 4 KiB at a time and
+//! decrypts into heap memory, from where a copy may run twenty times slower (see [`crate::tunnel::buffer`]).
 
 use std::future::poll_fn;
 use std::io;
@@ -20,14 +20,14 @@ use crate::tunnel::buffer::{Buffer, SIZE};
 const PAYLOAD: usize = 16_384;
 const RECORD: usize = 5 + PAYLOAD + 2048;
 
-/// Ciphertext taken from the connection at a time: four full records of TLS 1.3 end where it does.
+/// Bytes of ciphertext read at a time: four full records of TLS 1.3.
 const INCOMING: usize = 4 * (5 + PAYLOAD + 17);
 
-/// Plaintext taken on at a time: with what its records are longer, and another record, it fits a buffer.
+/// Bytes of plaintext encrypted at a time: with its records' overhead and one more record, it fits a buffer.
 const OUTGOING: usize = 4 * PAYLOAD;
 
-/// Where ciphertext is put: away from the beginning of a page, where an allocator's chunks often begin, for each record
-/// is copied into one.
+/// Where ciphertext starts in its buffer: not at the start of a page. rustls copies each record into heap memory, which
+/// often starts there, and such copies are slow.
 const START: usize = 2048;
 const _: () = assert!(START + OUTGOING + 4 * 64 < SIZE && START + INCOMING <= SIZE);
 
@@ -39,23 +39,23 @@ pub struct TlsStream<S> {
     session: UnbufferedClientConnection,
     incoming: Queue,
     outgoing: Queue,
-    /// What was decrypted while nobody read.
+    /// Decrypted bytes that nobody has read yet.
     plaintext: Vec<u8>,
-    /// The peer said that nothing more comes.
+    /// The peer has sent close_notify.
     peer_closed: bool,
     closed: bool,
-    /// Why nothing can be read or written any more.
+    /// The error that ended the connection.
     failure: Option<rustls::Error>,
 }
 
-/// What the records at hand have led to.
+/// The result of processing the buffered records.
 #[derive(PartialEq, Eq)]
 enum Step {
-    /// Plaintext came.
+    /// A record had plaintext.
     Data,
-    /// None of the records says more: it takes more of them.
+    /// More records are needed.
     Idle,
-    /// The handshake has been made, and none of the records says more.
+    /// The handshake is complete, and all records are processed.
     Open,
 }
 
@@ -63,7 +63,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     /// Makes the handshake.
     ///
     /// # Errors
-    /// That of the connection; one of rustls is within it.
+    /// Returns the connection's error. An error of rustls is its inner error.
     pub(crate) async fn connect(
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
@@ -84,7 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         Ok(stream)
     }
 
-    /// What carries the TLS connection.
+    /// The connection under TLS.
     pub(crate) fn carrier(&self) -> &S {
         &self.io
     }
@@ -92,12 +92,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let step = self.keep(|_, _| Ok(()));
-            // An alert goes out too.
+            // An alert is sent before the error is returned.
             let sent = self.poll_send(cx);
             if step? == Step::Open {
                 return sent;
             }
-            // The peer may want to be read before it reads.
+            // A pending write does not stop reading: the peer may read only after it has written.
             let _ = sent?;
             if self.peer_closed || ready!(self.poll_receive(cx))? == 0 {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
@@ -105,8 +105,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         }
     }
 
-    /// Takes the records at hand until one has plaintext, which goes to `data`, or there is no whole one left; then, if
-    /// the handshake has been made, `open` is called.
+    /// Processes buffered records until one has plaintext, which goes to `data`, or no complete record is left. Then
+    /// calls `open` if the handshake is complete.
     fn advance(
         &mut self,
         mut data: impl FnMut(&[u8]),
@@ -133,7 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                     ControlFlow::Continue(())
                 }
                 Ok(ConnectionState::TransmitTlsData(message)) => {
-                    // It is in the queue, before all that follows.
+                    // The message is already in the outgoing queue.
                     message.done();
                     ControlFlow::Continue(())
                 }
@@ -162,9 +162,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         }
     }
 
-    /// Tells the peer what is wrong with it.
+    /// Queues the alert for an error of the peer.
     fn queue_alert(&mut self) {
-        // Not more than once: after it rustls would look at what is wrong again.
+        // Called once: a second call would process the invalid record again.
         if let Ok(ConnectionState::EncodeTlsData(mut alert)) =
             self.session.process_tls_records(self.incoming.filled()).state
         {
@@ -173,7 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         }
     }
 
-    /// Takes all records at hand and keeps their plaintext; then calls `open`, once the handshake has been made.
+    /// Processes all buffered records and keeps their plaintext. Then calls `open` if the handshake is complete.
     fn keep(
         &mut self,
         mut open: impl FnMut(&mut Traffic<'_>, &mut Queue) -> io::Result<()>,
@@ -189,7 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         step
     }
 
-    /// Puts what is queued onto the connection.
+    /// Writes the outgoing queue to the connection.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.outgoing.is_empty() {
             let count = ready!(Pin::new(&mut self.io).poll_write(cx, self.outgoing.filled()))?;
@@ -239,7 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
             let something = buf.filled().len() > before;
             match step {
                 Ok(Step::Data) if buf.remaining() >= PAYLOAD => continue,
-                // A failure comes again with the next call.
+                // The next call returns the error again.
                 _ if something => return Poll::Ready(Ok(())),
                 Ok(_) => {}
                 Err(error) => {
@@ -250,7 +250,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
             if this.peer_closed {
                 return Poll::Ready(Ok(()));
             }
-            // An answer to a change of keys, where there is one.
+            // A key update of the peer may have queued an answer.
             let _ = this.poll_send(cx)?;
             if ready!(this.poll_receive(cx))? == 0 {
                 return Poll::Ready(Err(io::Error::new(
@@ -278,7 +278,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
         if step != Step::Open {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        // What the connection does not take now is for the next call, or for a flush.
+        // The next write or flush sends the rest of the queue.
         match this.poll_send(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             _ => Poll::Ready(Ok(bytes.len())),
@@ -316,9 +316,9 @@ fn invalid(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// Bytes on their way, in the order in which they came.
+/// A queue of bytes in one buffer.
 struct Queue {
-    /// `None` while it is empty.
+    /// `None` while the queue is empty.
     buffer: Option<Buffer>,
     start: usize,
     end: usize,
@@ -337,7 +337,7 @@ impl Queue {
         self.buffer.as_mut().map_or(&mut [], |buffer| &mut buffer[self.start..self.end])
     }
 
-    /// All the room behind what is queued, which is moved to the front if there is less than `wanted`.
+    /// The free room behind the queued bytes. They move to the front if the room is less than `wanted`.
     fn room(&mut self, wanted: usize) -> &mut [u8] {
         let buffer = self.buffer.get_or_insert_with(Buffer::take);
         if buffer.len() - self.end < wanted {
@@ -347,13 +347,13 @@ impl Queue {
         &mut buffer[self.end..]
     }
 
-    /// The first `count` bytes of the room are filled.
+    /// Appends the first `count` bytes of the room.
     fn add(&mut self, count: usize) {
         self.end += count;
         self.take(0);
     }
 
-    /// The first `count` bytes queued are done with.
+    /// Removes the first `count` queued bytes.
     fn take(&mut self, count: usize) {
         self.start += count;
         if self.is_empty() {

@@ -1,4 +1,4 @@
-//! `Host` blocks: one for each profile, and one for each device that is known by name, for its host key.
+//! `Host` blocks for ssh's configuration: one for each profile, and one with a host key alias for each named device.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -7,10 +7,10 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::profile::{Profile, Profiles};
 
-/// Keeps a session alive through gateways and firewalls that forget connections which are silent.
+/// Seconds between ssh's keepalives, below the idle limits of firewalls and proxies.
 const SERVER_ALIVE_INTERVAL: u32 = 30;
 
-/// How ssh is to run this program.
+/// The program of a ProxyCommand.
 #[derive(Debug)]
 pub struct Helper {
     program: String,
@@ -18,10 +18,10 @@ pub struct Helper {
 }
 
 impl Helper {
-    /// The program, and the profile file if it is not the usual one; both as absolute paths.
+    /// The program and, unless it is the default one, the profile file, both as absolute paths.
     ///
     /// # Errors
-    /// When a path cannot be written so that every shell reads it the same.
+    /// Returns [`Error::Usage`] if a path cannot be quoted for every shell.
     pub fn new(program: &Path, config: Option<&Path>) -> Result<Self> {
         let word = |option: &str, path: &Path| {
             let word = path.to_str().and_then(|path| quoted(&format!("{option}{path}")));
@@ -40,22 +40,22 @@ impl Helper {
         Ok(Self { program, config: config.map(|path| word("--config=", path)).transpose()? })
     }
 
-    /// The ProxyCommand, with one more option as `--proxy=none`; `None` where that cannot be quoted for every shell.
+    /// The ProxyCommand with one more option, such as `--proxy=none`; `None` if the option cannot be quoted for every shell.
     pub fn command(&self, option: &str) -> Option<String> {
         let config = self.config.iter().cloned();
         let option = quoted(option)?;
-        // ssh quotes nothing. A name may be that of a command of ours, or look like an option.
+        // ssh does not quote its tokens. `--` is for names that look like an option or a command.
         let name = "\"--name=%n\" -- \"%h\" \"%p\"".to_owned();
         let words: Vec<_> = [self.program.clone()].into_iter().chain(config).chain([option, name]).collect();
         Some(words.join(" "))
     }
 }
 
-/// A word for sh, bash, dash, ksh, zsh, fish, csh, nushell and xonsh alike, in a line of ssh's configuration. The last two
-/// take quotes for what they are only around a whole word; a word with both an apostrophe and one of `"$` and backtick
-/// cannot be written for them, and xonsh puts variables into any.
+/// Quotes a word for a command in ssh's configuration, for sh, bash, dash, ksh, zsh, fish, csh, nushell and xonsh alike.
+/// nushell and xonsh accept quotes only around a whole word: a word with an apostrophe and one of `"`, `$` and backtick
+/// cannot be quoted for them. xonsh expands variables in any quotes.
 fn quoted(word: &str) -> Option<String> {
-    // fish takes a backslash for an escape within single quotes, and csh an exclamation mark for history.
+    // fish interprets backslashes within single quotes, and csh exclamation marks.
     if word.is_empty() || word.chars().any(|c| c.is_control() || "\\!".contains(c)) {
         return None;
     }
@@ -67,10 +67,10 @@ fn quoted(word: &str) -> Option<String> {
     })
 }
 
-/// The blocks for all profiles; `devices` gives the ids of a profile's devices that are to be named.
+/// The blocks for all profiles. `devices` returns the device ids of a profile that get a block each.
 ///
 /// # Errors
-/// What `devices` says.
+/// Returns the errors of `devices`.
 pub fn blocks(
     profiles: &Profiles,
     helper: &Helper,
@@ -91,7 +91,7 @@ pub fn blocks(
             .filter(|name| is_typeable(name))
             .collect();
         for name in &names {
-            // The key is the device's, whatever port is asked for.
+            // A device has one host key for all ports.
             let _ = writeln!(text, "Host {name}\n    HostKeyAlias {name}\n");
         }
         let unmatched = names.iter().filter(|name| !profile.is_for(name));
@@ -109,7 +109,7 @@ pub fn blocks(
     Ok(text)
 }
 
-/// Whether ssh takes `name` for exactly one host, and passes it on: other devices need an alias.
+/// Whether ssh accepts `name` as a single host. Other devices need an alias.
 fn is_typeable(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
     !name.is_empty() && !name.starts_with('-') && name.chars().all(allowed)
@@ -122,7 +122,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[test]
-    fn a_word_is_quoted_as_a_whole() {
+    fn quotes_whole_words() {
         for (word, expected) in [
             ("a b", Some("\"a b\"")),
             ("it's", Some("\"it's\"")),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_for_each_profile_and_each_name() {
+    fn writes_a_block_for_each_profile_and_device() {
         let profile = |hosts: &[&str], aliases: &[&str]| Profile {
             hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
             devices: aliases.iter().map(|&alias| (alias.to_owned(), Device::Id("x".into()))).collect(),

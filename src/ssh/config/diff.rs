@@ -1,4 +1,4 @@
-//! What a change does to a file, as a patch.
+//! A change of a file as a patch.
 
 use diffy::DiffOptions;
 
@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_like_diff() {
+    fn matches_diff() {
         let diff = unified("f", Some("1\n2\n3\n4\n5\n6\n7\n8\n"), Some("1\n2\n3\n4\nx\n6\n7\n8\n"));
         assert_eq!(diff, "--- f\n+++ f\n@@ -2,7 +2,7 @@\n 2\n 3\n 4\n-5\n+x\n 6\n 7\n 8\n");
         assert_eq!(unified("f", None, Some("a\n")), "--- /dev/null\n+++ f\n@@ -0,0 +1 @@\n+a\n");

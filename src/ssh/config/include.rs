@@ -1,4 +1,4 @@
-//! The file of our own that the user's configuration includes.
+//! The file `~/.ssh/iotstream.conf`, and its Include in the user's ssh configuration.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,29 +10,32 @@ use crate::platform::private_file::{Access, Unwritable, read_plain, replace};
 const OWN: &str = "iotstream.conf";
 const BACKUP: &str = "config.iotstream-backup";
 
-/// Where a user's ssh configuration is: `~/.ssh`.
+/// A user's `~/.ssh`.
 #[derive(Debug)]
-pub struct Place {
+pub struct SshDirectory {
     directory: PathBuf,
 }
 
-/// A file that is to change. `None` is one that is not there.
+/// A change of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Change {
+    /// The file.
     pub path: PathBuf,
+    /// The content before; `None` for a missing file.
     pub before: Option<Vec<u8>>,
+    /// The content after; `None` removes the file.
     pub after: Option<Vec<u8>>,
 }
 
-impl Place {
+impl SshDirectory {
     pub fn new(directory: PathBuf) -> Self {
         Self { directory }
     }
 
-    /// What keeping `blocks` changes.
+    /// The changes that write `blocks` and include them.
     ///
     /// # Errors
-    /// When a file cannot be read, or the directory's path cannot stand in an Include.
+    /// Returns an error if a file cannot be read, or the directory's path is not valid in an Include.
     pub fn write(&self, blocks: &str) -> Result<Vec<Change>> {
         let include = self.include()?;
         let own =
@@ -51,10 +54,10 @@ impl Place {
         Ok(meaningful(changes))
     }
 
-    /// What undoing [`Self::write`] changes.
+    /// The changes that undo [`Self::write`].
     ///
     /// # Errors
-    /// When a file cannot be read.
+    /// Returns an error if a file cannot be read.
     pub fn remove(&self) -> Result<Vec<Change>> {
         let mut changes = Vec::new();
         let (config, backup) = (read(&self.directory.join("config"))?, read(&self.directory.join(BACKUP))?);
@@ -63,7 +66,7 @@ impl Place {
             && let Some(at) = config.windows(include.len()).position(|window| window == include.as_bytes())
         {
             let rest = [&config[..at], &config[at + include.len()..]].concat();
-            // Without a backup there was no file.
+            // Without a backup, there was no file before.
             let rest = Some(rest).filter(|rest| backup.is_some() || !rest.is_empty());
             if backup == rest {
                 changes.push(self.change(BACKUP, None)?);
@@ -79,10 +82,10 @@ impl Place {
         Ok(Change { before: read(&path)?, path, after })
     }
 
-    /// What goes to the top of the user's configuration: below a `Host` line it would be that host's only.
+    /// The lines for the top of the user's configuration. Below a `Host` line they would apply to that host only.
     fn include(&self) -> Result<String> {
         let own = self.directory.join(OWN);
-        // Characters that some version of ssh expands, even within quotes.
+        // Some versions of ssh expand these characters even within quotes.
         let plain = |c: &char| !c.is_control() && !"\"\\*?[]{}$%~".contains(*c);
         match own.to_str().filter(|path| path.chars().all(|c| plain(&c))) {
             Some(own) => {
@@ -97,10 +100,10 @@ impl Place {
 }
 
 impl Change {
-    /// Makes the change. A file that is there keeps its mode; a new one is its owner's.
+    /// Makes the change. An existing file keeps its mode; a new one is private to its owner.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn make(&self) -> Result<()> {
         let make = || match &self.after {
             Some(after) => replace(&self.path, after, Access::Unchanged),
@@ -122,7 +125,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Whether a configuration includes our file, in whatever way its owner has written that.
+/// Whether a configuration has an Include of our file in any spelling.
 fn includes(config: &[u8]) -> bool {
     config.split(|&byte| byte == b'\n').filter_map(|line| str::from_utf8(line).ok()).any(|line| {
         let line = line.trim_start();
@@ -156,39 +159,39 @@ mod tests {
     }
 
     #[test]
-    fn an_include_of_the_users_own_is_enough() {
+    fn keeps_the_users_own_include() {
         let home = tempfile::tempdir().unwrap();
-        let place = Place::new(home.path().to_owned());
+        let ssh = SshDirectory::new(home.path().to_owned());
         fs::write(home.path().join("config"), "  include ~/.ssh/iotstream.conf\nHost *\n").unwrap();
-        let changed: Vec<_> = place.write("x").unwrap().into_iter().map(|change| change.path).collect();
+        let changed: Vec<_> = ssh.write("x").unwrap().into_iter().map(|change| change.path).collect();
         assert_eq!(changed, [home.path().join(OWN)]);
     }
 
     #[test]
-    fn what_was_not_there_goes_again() {
+    fn removes_files_that_did_not_exist_before() {
         let home = tempfile::tempdir().unwrap();
-        let place = Place::new(home.path().join(".ssh"));
-        make(&place.write("x").unwrap());
+        let ssh = SshDirectory::new(home.path().join(".ssh"));
+        make(&ssh.write("x").unwrap());
         let written = files(&home.path().join(".ssh"));
         let modes: Vec<_> = written.iter().map(|(name, _, mode)| (name.as_str(), *mode)).collect();
         assert_eq!(modes, [("config", 0o600), (OWN, 0o600)]);
         let directory = fs::metadata(home.path().join(".ssh")).unwrap().permissions().mode() & 0o777;
         assert_eq!(directory, 0o700);
-        make(&place.remove().unwrap());
+        make(&ssh.remove().unwrap());
         assert!(files(&home.path().join(".ssh")).is_empty());
-        assert_eq!(place.remove().unwrap(), []);
+        assert_eq!(ssh.remove().unwrap(), []);
     }
 
     #[test]
-    fn what_was_added_since_stays() {
+    fn keeps_lines_added_since() {
         let home = tempfile::tempdir().unwrap();
-        let place = Place::new(home.path().to_owned());
+        let ssh = SshDirectory::new(home.path().to_owned());
         let config = home.path().join("config");
         fs::write(&config, "Host a\n").unwrap();
-        make(&place.write("x").unwrap());
+        make(&ssh.write("x").unwrap());
         let with_more = [b"# new\n".to_vec(), fs::read(&config).unwrap(), b"Host b\n".to_vec()].concat();
         fs::write(&config, with_more).unwrap();
-        make(&place.remove().unwrap());
+        make(&ssh.remove().unwrap());
         assert_eq!(fs::read(&config).unwrap(), b"# new\nHost a\nHost b\n");
         assert_eq!(fs::read(home.path().join(BACKUP)).unwrap(), b"Host a\n");
     }
@@ -201,16 +204,16 @@ mod tests {
             blocks in "\\PC{0,40}",
         ) {
             let home = tempfile::tempdir().unwrap();
-            let place = Place::new(home.path().to_owned());
+            let ssh = SshDirectory::new(home.path().to_owned());
             if let Some(config) = &config {
                 let path = home.path().join("config");
                 fs::write(&path, config).unwrap();
                 fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             }
             let before = files(home.path());
-            make(&place.write(&blocks).unwrap());
-            prop_assert_eq!(place.write(&blocks).unwrap(), vec![]);
-            make(&place.remove().unwrap());
+            make(&ssh.write(&blocks).unwrap());
+            prop_assert_eq!(ssh.write(&blocks).unwrap(), vec![]);
+            make(&ssh.remove().unwrap());
             prop_assert_eq!(files(home.path()), before);
         }
     }

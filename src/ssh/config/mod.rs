@@ -1,4 +1,4 @@
-//! The ssh configuration for profiles: what it says, and keeping it where ssh finds it.
+//! The ssh configuration for profiles: its blocks, and the file that includes them.
 
 mod blocks;
 mod diff;
@@ -6,4 +6,4 @@ mod include;
 
 pub use blocks::{Helper, blocks};
 pub use diff::unified;
-pub use include::{Change, Place};
+pub use include::{Change, SshDirectory};

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::explain;
-use super::look::{Look, look, reads_registry};
+use super::lookup::{Lookup, lookup, reads_registry};
 use super::open::{Request, open};
 use crate::backend::Checked;
 use crate::backend::iothub::phase::{DEVICE, HUB};
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::net::Network;
 use crate::time::phase::{Phase, Phases, Timing};
 
-/// Checks whether the stream of `request` can be opened with `credential`, as messages call it.
+/// Checks whether the stream of `request` opens. `credential` is the credential's description.
 pub(super) async fn check(
     network: &Network,
     request: impl Future<Output = Result<Request>>,
@@ -25,42 +25,42 @@ pub(super) async fn check(
     };
     let mut phases = Phases::default();
     let since = Instant::now();
-    let looked = look(network, &request, &mut phases).await;
+    let found = lookup(network, &request, &mut phases).await;
     let mut findings: Vec<Finding> = phases.iter().map(passed).collect();
-    let look = match looked {
-        Ok(look) => look,
+    let lookup = match found {
+        Ok(lookup) => lookup,
         Err(error) => {
             findings.push(failure(error, since, &phases));
             return failed(findings);
         }
     };
-    let clock = explain::clock(&look);
+    let clock = explain::clock(&lookup);
     let clock_is_wrong = matches!(clock, Outcome::Fail(..));
     findings.push(Finding { what: "clock".into(), outcome: clock, took: since.elapsed() });
-    // A hub that refuses a token for its time would refuse the next one, too.
-    if clock_is_wrong && look.twin.as_ref().is_err_and(|failure| failure.status == 401) {
+    // The hub would refuse the next token for the same reason.
+    if clock_is_wrong && lookup.twin.as_ref().is_err_and(|failure| failure.status == 401) {
         return failed(findings);
     }
-    stream(network, &request, credential, &look, findings).await
+    stream(network, &request, credential, &lookup, findings).await
 }
 
-/// Asks for the stream: what the hub has told before explains how that ends.
+/// Requests the stream. `lookup` helps to explain a failure.
 async fn stream(
     network: &Network,
     request: &Request,
     credential: &str,
-    look: &Look,
+    lookup: &Lookup,
     mut findings: Vec<Finding>,
 ) -> Checked {
     let mut phases = Phases::default();
     let since = Instant::now();
     let opened = open(network, request, None, &mut phases).await;
     let outcome = match &opened {
-        Err(error) if explain::is_refusal(error) && look.twin.is_err() => {
+        Err(error) if explain::is_refusal(error) && lookup.twin.is_err() => {
             let reads_registry = reads_registry(network, request).await.unwrap_or(false);
             explain::refused(error, credential, reads_registry)
         }
-        Err(error) if phase(error) == HUB && look.twin.is_err() => Outcome::Skip,
+        Err(error) if phase(error) == HUB && lookup.twin.is_err() => Outcome::Skip,
         _ => Outcome::Pass(format!("{credential}: it may ask for streams")),
     };
     let is_refused = matches!(outcome, Outcome::Fail(..));
@@ -70,19 +70,19 @@ async fn stream(
         return failed(findings);
     }
     let at = opened.as_ref().err().map(phase);
-    // The connection to the hub has its findings already.
+    // The phases of connecting to the hub already have findings.
     let from_the_hub = phases.iter().skip_while(|timing| ![HUB, DEVICE].contains(&timing.phase));
-    // The answer of a phase that failed is its failure.
+    // The failed phase gets the finding of its failure.
     findings.extend(from_the_hub.filter(|timing| Some(timing.phase) != at).map(
         |timing| match timing.phase {
-            DEVICE => Finding { outcome: explain::accepted(request, look), ..passed(timing) },
+            DEVICE => Finding { outcome: explain::accepted(request, lookup), ..passed(timing) },
             _ => passed(timing),
         },
     ));
     match opened {
         Ok(websocket) => Checked { findings, stream: Some(websocket.into()) },
         Err(error) => {
-            let explained = if at == Some(DEVICE) { explain::device(&error, request, look) } else { None };
+            let explained = if at == Some(DEVICE) { explain::device(&error, request, lookup) } else { None };
             let mut finding = failure(error, since, &phases);
             finding.outcome = explained.unwrap_or(finding.outcome);
             findings.push(finding);
@@ -91,7 +91,7 @@ async fn stream(
     }
 }
 
-/// A check that ends with a failure.
+/// The result of a failed check.
 fn failed(mut findings: Vec<Finding>) -> Checked {
     skip_rest(&mut findings, &STEPS);
     Checked { findings, stream: None }
@@ -102,17 +102,17 @@ fn passed(timing: &Timing) -> Finding {
     Finding { what: timing.phase.to_string(), outcome, took: timing.took }
 }
 
-/// The finding of an error of the set-up that began at `since`, after the phases that are done.
+/// The finding of an error in a set-up that began at `since`, after the phases `done`.
 fn failure(error: Error, since: Instant, done: &Phases) -> Finding {
     let phase = phase(&error);
     let finding = Finding::new(phase.name(), since, Err(error));
-    // An answer that says no is the end of its phase.
+    // A phase that ended with a refusal is done, and its time is known.
     let answered = done.iter().last().filter(|timing| timing.phase == phase).map(|timing| timing.took);
     let took = answered.unwrap_or(finding.took.saturating_sub(done.total()));
     Finding { took, ..finding }
 }
 
-/// The phase that an error of the set-up belongs to; a credential that cannot be read is needed after TLS.
+/// The phase of an error. An [`Error::Credential`] is about the trust roots, in TLS.
 fn phase(error: &Error) -> Phase {
     match error {
         Error::Credential { .. } => Phase::TLS,

@@ -1,4 +1,4 @@
-//! What gives access to a hub as a service, from the source that the profile names.
+//! A profile's credential for a hub.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,21 +11,22 @@ use crate::error::{Error, Problem, Result};
 use crate::secret::Secret;
 use crate::time::clock::unix_seconds;
 
-/// The life of a signed token: one connection's set-up, and a clock that is somewhat behind.
+/// The life of a signed token: enough for one set-up with a clock that is somewhat behind.
 const TOKEN_LIFE: Duration = Duration::from_secs(5 * 60);
 
-/// What gives access to a hub as a service.
+/// A credential for a hub's service side.
 #[derive(Debug)]
 pub struct Credential {
+    /// The hub.
     pub hub: HubAddress,
-    /// Where to connect, if not to the hub itself.
+    /// The `GatewayHostName` to connect to in place of the hub.
     pub gateway: Option<HubAddress>,
     tokens: Tokens,
-    /// What messages call its source.
+    /// The description of its source.
     source: String,
 }
 
-/// Where tokens come from.
+/// The source of tokens.
 #[derive(Debug)]
 enum Tokens {
     Key { policy: String, key: Secret },
@@ -37,7 +38,7 @@ impl Credential {
     /// Reads the credential of a profile.
     ///
     /// # Errors
-    /// Which source cannot be read, and why; never what it holds.
+    /// Returns an error if the source cannot be read or is invalid. The error does not contain the credential.
     pub fn of(access: &Access<'_>) -> Result<Self> {
         let Access { profiles, name, profile, .. } = *access;
         let origin = Source::of(name, profile, profiles.directory())?;
@@ -58,10 +59,10 @@ impl Credential {
         Ok(Self { hub: address, gateway: None, tokens, source })
     }
 
-    /// The credential in the connection string of a policy, which came from `source`.
+    /// Parses a policy's connection string. Errors name it by `source`.
     ///
     /// # Errors
-    /// What is wrong with it, without it.
+    /// Returns [`Error::Credential`] if it is invalid or a device's. The error does not contain it.
     pub fn from_connection_string(source: String, text: &Secret) -> Result<Self> {
         let unusable = |problem: Malformed| {
             Error::credential(
@@ -88,7 +89,7 @@ impl Credential {
         Ok(Self { hub: parsed.hub, gateway: parsed.gateway, tokens, source })
     }
 
-    /// The policy whose key or token this is, where it is named.
+    /// The policy of the key or token, if it is named.
     pub fn policy(&self) -> Option<&str> {
         match &self.tokens {
             Tokens::Key { policy, .. } => Some(policy),
@@ -97,15 +98,15 @@ impl Credential {
         }
     }
 
-    /// What the credential is, and nothing that it holds.
+    /// A description without secrets.
     pub fn describe(&self) -> String {
         self.policy().map_or_else(|| "a token".into(), |policy| format!("policy {policy}"))
     }
 
-    /// The value of an `Authorization` header, good for one connection. Blocks while a token command runs.
+    /// The value of an `Authorization` header for one request. Blocks while a token command runs.
     ///
     /// # Errors
-    /// When the key cannot sign, a ready token has expired, or the token command fails.
+    /// Returns [`Error::Credential`] if the key cannot sign, a given token has expired, or the token command fails.
     pub fn authorization(&self, now: SystemTime) -> Result<Secret> {
         let unusable = |problem: String, hint: &str| Error::credential(&*self.source, problem, hint);
         match &self.tokens {

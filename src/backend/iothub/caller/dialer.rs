@@ -1,4 +1,4 @@
-//! A device at a hub, as what a caller dials.
+//! The dialer of IoT Hub.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -15,10 +15,10 @@ use crate::state::gateways;
 use crate::state::rate::Turn;
 use crate::time::phase::Phases;
 
-/// What a hub's device streams carry a day, all of them together [D].
+/// The bytes that all device streams of a hub together may carry a day [D].
 const DAILY_QUOTA: u64 = 300_000_000;
 
-/// Asks a hub for a stream to a device or module.
+/// Opens a stream to a device or module through a hub.
 #[derive(Debug)]
 pub struct HubDialer {
     network: Network,
@@ -27,10 +27,10 @@ pub struct HubDialer {
 }
 
 impl HubDialer {
-    /// What asks the hub of a profile for `request`'s stream.
+    /// The dialer for `request` at a profile's hub.
     ///
     /// # Errors
-    /// When no hub has such ids, or the credential cannot be read.
+    /// Returns an error if an id is invalid, or the credential cannot be read.
     pub fn new(access: &Access<'_>, request: backend::Request) -> Result<Self> {
         let identity = identity(&request.device, request.module.as_deref())?;
         let credential = Arc::new(Credential::of(access)?);
@@ -45,8 +45,8 @@ impl HubDialer {
         Ok(Self { network: access.network.clone(), credential, initiate })
     }
 
-    /// A request with a token of its own. The token command may ask its user for something: it runs in a thread of its
-    /// own, so that a caller that goes in the meantime is noticed.
+    /// A request with a new token. A token command may wait for the user, so it runs in a separate thread while the caller
+    /// can still be seen to end.
     async fn request(&self) -> Result<Request> {
         let credential = Arc::clone(&self.credential);
         let authorizing = tokio::task::spawn_blocking(move || credential.authorization(SystemTime::now()));
@@ -58,8 +58,7 @@ impl HubDialer {
         })
     }
 
-    /// Opens the stream, and dials the gateway that the hub named last time in the meantime: the hub nearly always
-    /// names the same one again.
+    /// Opens the stream. Dials the hub's last gateway at the same time, because the hub nearly always names the same one.
     async fn open(&self, turn: Option<Turn<'_>>, phases: &mut Phases) -> Result<Joined> {
         let request = self.request().await?;
         let hub = self.service();
@@ -126,7 +125,7 @@ mod tests {
     use crate::backend::iothub::proto::{Code, HubFailure};
 
     #[test]
-    fn throttling_and_a_device_that_is_offline_are_worth_another_try() {
+    fn throttling_and_an_offline_device_are_retried() {
         let throttled = |status, code| {
             let error = Error::from(HubError::Hub {
                 hub: "hub".into(),
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_id_that_no_hub_has_is_named() {
+    fn errors_name_the_invalid_id() {
         let named = |device, module| match identity(device, module) {
             Err(Error::BadName { name, .. }) => Some(name),
             _ => None,

@@ -1,6 +1,6 @@
-//! Why a stream fails, from what the hub says of itself and of the device.
+//! Explains a failed stream with the hub's clock and the device's registry entry.
 
-use super::look::Look;
+use super::lookup::Lookup;
 use super::open::Request;
 use crate::backend::iothub::clock;
 use crate::backend::iothub::error::Error as HubError;
@@ -9,9 +9,9 @@ use crate::backend::{Device, State};
 use crate::check::Outcome;
 use crate::error::{Error, Exit};
 
-/// The clock of this machine, compared with the hub's.
-pub(super) fn clock(look: &Look) -> Outcome {
-    match look.clocks {
+/// Compares this machine's clock with the hub's.
+pub(super) fn clock(lookup: &Lookup) -> Outcome {
+    match lookup.clocks {
         Some((here, hub)) => clock::clock(here, hub),
         None => Outcome::Warn(
             "the hub's answer has no date".into(),
@@ -20,12 +20,12 @@ pub(super) fn clock(look: &Look) -> Outcome {
     }
 }
 
-/// Whether the hub refuses the credential itself, and not the device.
+/// Whether the hub refuses the credential, rather than the device.
 pub(super) fn is_refusal(error: &Error) -> bool {
     matches!(error.fault(), Some(HubError::Hub { failure, .. }) if matches!(failure.status, 401 | 403) && error.exit() == Exit::Denied)
 }
 
-/// Why the hub refuses `credential`: if it may read the registry, it lacks a right and not its key.
+/// Explains why the hub refuses `credential`. If it can read the registry, its key is valid and it lacks a right.
 pub(super) fn refused(error: &Error, credential: &str, reads_registry: bool) -> Outcome {
     if !reads_registry {
         return Err(error).into();
@@ -37,18 +37,18 @@ pub(super) fn refused(error: &Error, credential: &str, reads_registry: bool) -> 
     )
 }
 
-/// The device has accepted.
-pub(super) fn accepted(request: &Request, look: &Look) -> Outcome {
+/// The outcome of an accepted stream.
+pub(super) fn accepted(request: &Request, lookup: &Lookup) -> Outcome {
     let accepted = format!("accepted the stream '{}'", request.initiate.stream);
-    Outcome::Pass(match &look.twin {
+    Outcome::Pass(match &lookup.twin {
         Ok(device) => format!("{accepted}; {}", state(device)),
         Err(_) => accepted,
     })
 }
 
-/// Why the device cannot be reached, where the hub knows more than the error says.
-pub(super) fn device(error: &Error, request: &Request, look: &Look) -> Option<Outcome> {
-    let device = look.twin.as_ref().ok()?;
+/// Explains why the device cannot be reached, if the registry tells more than the error.
+pub(super) fn device(error: &Error, request: &Request, lookup: &Lookup) -> Option<Outcome> {
+    let device = lookup.twin.as_ref().ok()?;
     let code = match error.fault() {
         Some(HubError::Hub { failure, .. }) => failure.code,
         _ => None,
@@ -71,7 +71,7 @@ pub(super) fn device(error: &Error, request: &Request, look: &Look) -> Option<Ou
     Some(Outcome::Fail(problem, hint, error.exit()))
 }
 
-/// What the registry says of it.
+/// The device's state in the registry, in words.
 fn state(device: &Device) -> String {
     let last = match &device.last_activity {
         Some(time) => format!("last active {time}"),
@@ -116,41 +116,41 @@ mod tests {
         .into()
     }
 
-    fn look(state: State, last_activity: Option<&str>) -> Look {
+    fn lookup(state: State, last_activity: Option<&str>) -> Lookup {
         let twin = Device { id: "gw-07".into(), state, last_activity: last_activity.map(str::to_owned) };
-        Look { clocks: None, twin: Ok(twin) }
+        Lookup { clocks: None, twin: Ok(twin) }
     }
 
-    fn problem(error: &Error, look: &Look) -> String {
-        match device(error, &request(), look) {
+    fn problem(error: &Error, lookup: &Lookup) -> String {
+        match device(error, &request(), lookup) {
             Some(Outcome::Fail(problem, Some(hint), Exit::Unavailable)) => format!("{problem}: {hint}"),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn registered_enabled_and_online_are_told_apart() {
+    fn distinguishes_offline_disabled_and_other_programs() {
         let offline = refusal(404, Code::DEVICE_NOT_ONLINE);
-        let told = problem(&offline, &look(State::Offline, Some("2026-11-23T03:00:00Z")));
+        let told = problem(&offline, &lookup(State::Offline, Some("2026-11-23T03:00:00Z")));
         assert!(told.contains("is not connected to contoso"), "{told}");
         assert!(told.contains("enabled and offline, last active 2026-11-23T03:00:00Z"), "{told}");
-        assert!(problem(&offline, &look(State::Offline, None)).contains("offline, never active"));
-        let told = problem(&offline, &look(State::Online, None));
+        assert!(problem(&offline, &lookup(State::Offline, None)).contains("offline, never active"));
+        let told = problem(&offline, &lookup(State::Online, None));
         assert!(
             told.contains("connected to contoso.azure-devices.net, but takes no streams (404103)"),
             "{told}"
         );
-        let told = problem(&offline, &look(State::Disabled, None));
+        let told = problem(&offline, &lookup(State::Disabled, None));
         assert!(told.contains("but disabled (404103): enable it"), "{told}");
-        let told = problem(&refusal(403, Code::DEVICE_DISABLED), &look(State::Disabled, None));
+        let told = problem(&refusal(403, Code::DEVICE_DISABLED), &lookup(State::Disabled, None));
         assert!(told.starts_with("device gw-07 is disabled at contoso"), "{told}");
 
-        let unknown = Look { clocks: None, twin: Err(HubFailure::default()) };
+        let unknown = Lookup { clocks: None, twin: Err(HubFailure::default()) };
         assert!(device(&offline, &request(), &unknown).is_none());
     }
 
     #[test]
-    fn a_policy_without_the_right_is_told_from_a_wrong_key() {
+    fn distinguishes_a_missing_right_from_a_wrong_key() {
         let error = refusal(401, Code::UNAUTHORIZED_ACCESS);
         assert!(is_refusal(&error) && !is_refusal(&refusal(403, Code::DEVICE_DISABLED)));
         let told = |reads| match refused(&error, "policy registryRead", reads) {

@@ -1,10 +1,10 @@
-//! The caller's side: asks the hub for a stream to a device, and joins it at the streaming gateway.
+//! The caller's side of IoT Hub: requests a stream from the hub, and joins it at the gateway.
 
 mod check;
 mod credential;
 mod dialer;
 mod explain;
-mod look;
+mod lookup;
 mod open;
 mod pasted;
 mod registry;

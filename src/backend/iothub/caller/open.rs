@@ -1,4 +1,4 @@
-//! Asking for a stream, and joining it.
+//! Requests a stream and joins it.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,31 +19,35 @@ use crate::secret::Secret;
 use crate::state::rate::Turn;
 use crate::time::phase::Phases;
 
-/// What the hub may take beyond the time it waits for the device: C# gives it as much [S].
+/// The time limit of the hub beyond its waits for the device, as in C# [S].
 const HUB_SLACK: Duration = Duration::from_secs(15);
 
-/// What a hub that is left to its own time limits may take: C#'s 60 s for each [S].
+/// The assumed duration of each wait that is left to the hub: C#'s 60 s [S].
 const HUB_DEFAULT: Duration = Duration::from_secs(60);
 
-/// The longest answer taken from a hub; all that counts is in its headers [S].
+/// The longest answer in bytes. The result is in its headers [S].
 const ANSWER_LIMIT: usize = 64 * 1024;
 
-/// A request for a stream, with a token for one try.
+/// A request for a stream, with a token for one attempt.
 #[derive(Debug)]
 pub struct Request {
+    /// The hub.
     pub hub: HubAddress,
-    /// Where to connect, if not to the hub itself.
+    /// The `GatewayHostName` to connect to in place of the hub.
     pub gateway: Option<HubAddress>,
-    /// The value of the `Authorization` header: a token's text, without a further scheme word [S][M].
+    /// The value of the `Authorization` header: a token without another scheme [S][M].
     pub authorization: Secret,
+    /// The stream.
     pub initiate: Initiate,
 }
 
-/// Asks for a stream and joins it. `guess` is the gateway that the hub is expected to name: it is dialled in the
-/// meantime. Where the hub names another, or the connection is closed by then, the gateway that it names is dialled.
+/// Requests a stream and joins it. Dials `guess`, the expected gateway, at the same time, and dials again if the hub names
+/// another or the connection is closed by then.
+///
+/// Cancel-safe: dropping the future abandons the stream.
 ///
 /// # Errors
-/// Which phase failed, and what the hub, the device or the gateway said.
+/// Returns an error with the phase that failed and the answer of the hub, the device or the gateway.
 pub async fn open(
     network: &Network,
     request: &Request,
@@ -53,7 +57,7 @@ pub async fn open(
     open_in_turn(network, request, None, guess, phases).await
 }
 
-/// The same, after waiting for a turn.
+/// Like [`open`], and waits for `turn` before the request.
 pub(crate) async fn open_in_turn(
     network: &Network,
     request: &Request,
@@ -77,7 +81,7 @@ pub(crate) async fn open_in_turn(
     {
         phases.extend(before);
         match join_over(stream, &url, &token, phases).await {
-            // A gateway closes a connection that waits for too long.
+            // A gateway closes a connection that is idle for too long.
             Err(Error::Network { problem, .. }) => log::info!("dialling again: {problem}"),
             joined => return joined,
         }
@@ -85,7 +89,7 @@ pub(crate) async fn open_in_turn(
     join(network, &url, &token, phases).await
 }
 
-/// Asks the hub for the stream: where to join it, and with which token.
+/// Requests the stream from the hub. Returns its URL and token.
 async fn ask(
     network: &Network,
     request: &Request,
@@ -95,7 +99,7 @@ async fn ask(
     let Request { hub, gateway, initiate, .. } = request;
     let endpoint = endpoint(hub, gateway.as_ref());
     let stream = network.connect(&endpoint, phases).await?;
-    // Not before connecting: connections take different times, and the requests would come together again.
+    // After connecting: connection times differ, and would bunch the requests again.
     if let Some(turn) = turn {
         turn.wait().await;
     }
@@ -105,9 +109,9 @@ async fn ask(
     let limit = limit + HUB_SLACK;
     let reply = answer(stream, &endpoint, http_request(request, &endpoint)?, ANSWER_LIMIT, limit).await?;
     let answer = Answer::parse(reply.status, &reply.headers, &reply.body).map_err(malformed(hub))?;
-    // The hub's own part cannot be told from the device's, except where the hub fails before it asks.
+    // The time includes the hub's and the device's part, unless the hub fails before it asks the device.
     let phase = match &answer {
-        Answer::Failed(failure) if !failure.is_the_devices() => phase::HUB,
+        Answer::Failed(failure) if !failure.is_device_failure() => phase::HUB,
         _ => phase::DEVICE,
     };
     phases.done(phase, &endpoint, since);
@@ -138,6 +142,6 @@ fn http_request(request: &Request, endpoint: &Endpoint) -> Result<hyper::Request
     for (name, value) in request.initiate.timeouts() {
         builder = builder.header(name, value);
     }
-    // No body, and a Content-Length of zero [M].
+    // The body is empty, with a Content-Length of zero [M].
     builder.header(CONTENT_LENGTH, 0).body(Full::default()).map_err(bug)
 }

@@ -1,4 +1,4 @@
-//! A policy's connection string as a user pastes it.
+//! Pasted connection strings of policies.
 
 use super::credential::Credential;
 use crate::backend::Pasted;
@@ -6,17 +6,17 @@ use crate::backend::iothub::proto::ConnectionString;
 use crate::error::Result;
 use crate::secret::Secret;
 
-/// Whether `text` holds one whole connection string, of a policy or of a device.
+/// Whether `text` contains one complete connection string, of a policy or a device.
 pub fn is_connection_string(text: &str) -> bool {
     ConnectionString::parse(text).is_ok()
 }
 
-/// The policy's connection string in `text`, which came from `source`.
+/// Finds a policy's connection string in `text`. Errors name it by `source`.
 ///
 /// # Errors
-/// What is wrong with it, without it.
+/// Returns [`crate::error::Error::Credential`] without a usable one. The error does not contain `text`.
 pub fn recognise(source: &str, text: &Secret) -> Result<Pasted> {
-    // Text that is not a connection string is described by the credential's error.
+    // The credential's error describes text that is not a connection string.
     let connection_string = ConnectionString::plain(text.expose()).unwrap_or_else(|_| text.clone());
     let credential = Credential::from_connection_string(source.into(), &connection_string)?;
     let policy = credential.policy().map(str::to_owned);
@@ -28,7 +28,7 @@ pub fn recognise(source: &str, text: &Secret) -> Result<Pasted> {
     })
 }
 
-/// What the policies that a hub is made with have too much or too little of.
+/// Warns about a built-in policy with too many or too few rights.
 fn warning(policy: &str) -> Option<String> {
     match policy {
         "iothubowner" => Some(format!(

@@ -1,4 +1,4 @@
-//! Listing a hub's devices, page by page.
+//! Lists a hub's devices, page by page.
 
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
@@ -19,24 +19,24 @@ use crate::error::{Error, Result};
 use crate::net::{Endpoint, Network, Reply};
 use crate::time::phase::Phases;
 
-/// Hubs allow few queries a minute: ask for the largest page.
+/// Devices in a page: the largest number, because hubs allow few queries a minute.
 const PAGE: usize = 1000;
 
-/// Twins have up to 72 KB each [D].
+/// The longest page in bytes. A twin has up to 72 KB [D].
 const PAGE_LIMIT: usize = PAGE * 72 * 1024;
 
-/// How long a page may take.
+/// The time limit of a page.
 const PAGE_TIME: Duration = Duration::from_secs(60);
 
-/// How often to ask a hub that throttles for the same page, and the pause where it names none.
+/// Attempts for a page at a throttling hub, and the pause between them unless the hub names one.
 const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// What a hub may have [D].
+/// The most devices of a hub [D].
 const MOST_DEVICES: usize = 1_000_000;
 
-/// How many pages without a new device may follow each other.
+/// The limit of consecutive pages without a new device.
 const EMPTY_PAGES: u32 = 100;
 
 /// A hub's device registry.
@@ -51,7 +51,7 @@ impl HubRegistry {
     /// The registry of a profile's hub.
     ///
     /// # Errors
-    /// When the credential cannot be read.
+    /// Returns an error if the credential cannot be read.
     pub fn new(access: &Access<'_>) -> Result<Self> {
         let api_version = access.profile.api_version.as_deref().unwrap_or(DEFAULT_API_VERSION);
         Ok(Self {
@@ -72,7 +72,7 @@ impl HubRegistry {
             let paused = |pause| progress(Progress { devices: devices.len(), pause: Some(pause) });
             let reply = self.page(next.as_ref(), paused).await?;
             let found = devices_page(&reply.body).map_err(malformed(hub))?;
-            // A list that repeats itself has devices, and no new ones.
+            // A list that repeats itself has no new devices.
             let known = ids.len();
             devices.extend(found.into_iter().filter(|device: &Device| ids.insert(device.id.clone())));
             empty_pages = if ids.len() == known { empty_pages + 1 } else { 0 };
@@ -88,7 +88,7 @@ impl HubRegistry {
                 )));
             }
             let following = reply.headers.get(CONTINUATION).filter(|token| !token.is_empty()).cloned();
-            // The same token again would repeat the page for ever.
+            // The same token would repeat the page.
             if following.is_none() || following == next {
                 return Ok(devices);
             }
@@ -96,7 +96,7 @@ impl HubRegistry {
         }
     }
 
-    /// One page; asks again while the hub throttles.
+    /// Gets one page, and retries while the hub throttles.
     async fn page(
         &self,
         next: Option<&HeaderValue>,

@@ -1,4 +1,4 @@
-//! What all requests to the hub's REST API have in common.
+//! Requests to the hub's REST API.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use crate::error::{Error, Problem, Result};
 use crate::net::{Endpoint, Reply, Stream, exchange};
 use crate::secret::Secret;
 
-/// The value of the header User-Agent.
+/// The value of the `User-Agent` header.
 const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
 
-/// Where requests for the hub go.
+/// The server for requests to the hub.
 pub(crate) fn endpoint(hub: &HubAddress, gateway: Option<&HubAddress>) -> Endpoint {
     let address = gateway.unwrap_or(hub);
     Endpoint::new(&*address.name, address.port.unwrap_or(443))
 }
 
-/// A request that cannot be built is a bug.
+/// The error of a request that cannot be built.
 pub(crate) fn bug(error: hyper::http::Error) -> Error {
     Error::Bug(format!("a request cannot be made: {error}"))
 }
@@ -40,7 +40,9 @@ pub(crate) fn authorized(builder: Builder, endpoint: &Endpoint, authorization: &
         .header(ACCEPT, "application/json"))
 }
 
-/// Sends `request` over a connection to `endpoint` and reads the answer, which may take `time` and have `limit` bytes.
+/// Sends `request` over a connection to `endpoint` and reads the answer within `time` and up to `limit` bytes.
+///
+/// Not cancel-safe: dropping the future drops the connection.
 pub(crate) async fn answer(
     stream: Stream,
     endpoint: &Endpoint,
@@ -53,12 +55,12 @@ pub(crate) async fn answer(
         .map_err(|_| Error::timeout(phase::HUB, endpoint, time))?
 }
 
-/// The failure in an answer of the hub.
+/// Parses the hub's error answer.
 pub(crate) fn failure(reply: &Reply) -> HubFailure {
     HubFailure::of(reply.status, &reply.headers, &reply.body)
 }
 
-/// The answer of `hub` is malformed.
+/// The error of a malformed answer.
 pub(crate) fn malformed(hub: &HubAddress) -> impl FnOnce(Malformed) -> Error {
     move |problem| Error::protocol(format!("the hub {hub}"), Problem::of(problem))
 }

@@ -1,4 +1,4 @@
-//! What a hub, its gateway and its devices refuse, as users are told of it.
+//! The errors of a hub, its gateway and its devices.
 
 mod hint;
 
@@ -12,11 +12,10 @@ use crate::net;
 use crate::time::backoff::retry_after;
 use crate::time::phase::Phase;
 
-/// A failure that only a hub has.
+/// An error of IoT Hub.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The hub answered a request for a stream with an error. `skew` is how far the local clock is from the hub's,
-    /// where that is too far.
+    /// The hub answered a request for a stream with an error. `skew` is set if the local clock is too far off.
     #[error("{}", refusal(hub, identity, failure))]
     Hub { hub: String, identity: Identity, failure: Box<HubFailure>, skew: Option<Skew> },
     /// The hub does not list its devices.
@@ -39,12 +38,12 @@ pub enum Error {
     Skewed { skew: Skew },
 }
 
-/// An upgrade to a WebSocket that was refused.
+/// A refused WebSocket upgrade.
 #[derive(Debug)]
 pub struct Upgrade {
     pub server: String,
     pub status: u16,
-    /// The server's own word on when to try again.
+    /// The server's `Retry-After`.
     pub retry_after: Option<Duration>,
 }
 
@@ -118,7 +117,7 @@ impl Fault for Error {
     fn phase(&self) -> Phase {
         match self {
             Error::Rejected { .. } => phase::DEVICE,
-            Error::Hub { failure, .. } if failure.is_the_devices() => phase::DEVICE,
+            Error::Hub { failure, .. } if failure.is_device_failure() => phase::DEVICE,
             Error::Gateway(_) => phase::GATEWAY,
             _ => phase::HUB,
         }

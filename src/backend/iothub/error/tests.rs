@@ -1,4 +1,4 @@
-//! Every error of this backend, kept in `tests/snapshots/iothub-errors.txt`.
+//! The snapshot of every error of this backend, `tests/snapshots/iothub-errors.txt`.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -107,7 +107,7 @@ fn logins() -> Vec<Error> {
     .into()
 }
 
-/// Samples of the variant that follows `error`'s; a new variant does not compile until it has its place here.
+/// Samples of the variant after `error`'s. The match makes a new variant without samples a compile error.
 fn following(error: &Error) -> Vec<Error> {
     match error {
         Error::Hub { .. } => listings(),

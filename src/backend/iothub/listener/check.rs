@@ -12,8 +12,8 @@ use crate::error::Result;
 use crate::net::Network;
 use crate::time::phase::{Phase, Phases};
 
-/// Checks each step up to the login. An agent of the same device is out of service for a moment, as the hub accepts one
-/// hub connection of each.
+/// Checks each step up to the login. This briefly disconnects a running agent, because a hub accepts one hub connection of
+/// each device.
 pub(super) async fn check(device: &HubListener, network: &Network) -> Vec<Finding> {
     let mut findings = Vec::new();
     if !reach(device, network, &mut findings).await {
@@ -31,7 +31,7 @@ pub(super) async fn check(device: &HubListener, network: &Network) -> Vec<Findin
     findings
 }
 
-/// Whether the hub can be reached: each phase is a finding.
+/// Whether the hub can be reached. Adds a finding for each phase.
 async fn reach(device: &HubListener, network: &Network, findings: &mut Vec<Finding>) -> bool {
     let mut phases = Phases::default();
     let since = Instant::now();

@@ -13,14 +13,14 @@ use crate::error::{Error, Result};
 use crate::net::{Network, exchange};
 use crate::time::phase::Phases;
 
-/// How long the hub may take to answer, and how many bytes its answer may have.
+/// The limits of the hub's answer: its time, and its length in bytes.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 const TIME_LENGTH: usize = 64 * 1024;
 
-/// Asks for the time: any answer of the hub's HTTPS port has it.
+/// Gets the hub's time from the `Date` header of any HTTPS answer.
 ///
 /// # Errors
-/// When there is no answer, or no time in it.
+/// Returns an error without an answer, or without a date in it.
 pub(super) async fn clock(device: &HubListener, network: &Network) -> Result<SystemTime> {
     let endpoint = device.https();
     let request = hyper::Request::get("/").header(HOST, endpoint.authority()).body(Full::<Bytes>::default());

@@ -1,4 +1,4 @@
-//! How a device proves its identity to its hub: with its key, a ready token or a certificate.
+//! A device's credential for its hub: a key, a given token or a certificate.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,15 +13,15 @@ use crate::net::{ClientCertificate, Unusable, read_certificates};
 use crate::secret::Secret;
 use crate::time::clock::unix_seconds;
 
-/// A device, its hub, and how it proves its identity.
+/// A device's identity, hub and credential.
 #[derive(Clone, Debug)]
 pub(super) struct DeviceCredential {
     pub(super) hub: HubAddress,
-    /// Where to connect, if not to the hub itself.
+    /// The `GatewayHostName` to connect to in place of the hub.
     pub(super) gateway: Option<HubAddress>,
     pub(super) identity: Identity,
     authentication: Authentication,
-    /// Where the connection string comes from, for messages.
+    /// The source of the connection string, for messages.
     source: String,
 }
 
@@ -38,16 +38,16 @@ enum Authentication {
 #[derive(Debug)]
 pub(super) struct LoginToken {
     pub(super) text: Secret,
-    /// How long from now the hub keeps the connection, where another token can be made in time.
+    /// The token's remaining life, if the device can sign another.
     pub(super) renewable: Option<Duration>,
 }
 
 impl DeviceCredential {
-    /// Takes a device's connection string that came from `source`, and the files of a certificate and its key. What is
-    /// no reason to refuse the key's file is added to `warnings`.
+    /// Parses a device's connection string from `source`, and reads the files of a certificate and its key. Tolerated
+    /// exposures of the key's file are added to `warnings`.
     ///
     /// # Errors
-    /// What is wrong with either.
+    /// Returns an error if one of them is invalid.
     pub(super) fn new(
         source: &str,
         text: &Secret,
@@ -91,10 +91,10 @@ impl DeviceCredential {
         })
     }
 
-    /// The token to log in with; with a certificate there is none. A token that is signed here is valid for `life`.
+    /// The token of a login; `None` with a certificate. A key signs one that is valid for `life`.
     ///
     /// # Errors
-    /// When a token made elsewhere has expired, or the key cannot sign.
+    /// Returns [`Error::Credential`] if a given token has expired, or the key cannot sign.
     pub(super) fn login_token(&self, now: SystemTime, life: Duration) -> Result<Option<LoginToken>> {
         let unusable = |problem: Problem| {
             Error::credential(
@@ -109,7 +109,7 @@ impl DeviceCredential {
                 let expiry = UnixSeconds(begin.0 + life.as_secs());
                 let token = SasToken::sign(&Resource::identity(&self.hub, &self.identity), expiry, key, None);
                 let token = token.map_err(|problem| unusable(Problem::of(problem)))?;
-                // The wire has whole seconds: a fraction of the first has passed already.
+                // The expiry counts from a whole second, and part of the first one has passed.
                 let passed =
                     now.duration_since(UNIX_EPOCH + Duration::from_secs(begin.0)).unwrap_or_default();
                 let life = Duration::from_secs(life.as_secs()).saturating_sub(passed);
@@ -125,7 +125,7 @@ impl DeviceCredential {
         }
     }
 
-    /// The certificate to show to the hub.
+    /// The certificate for the TLS handshake.
     pub(super) fn certificate(&self) -> Option<&ClientCertificate> {
         match &self.authentication {
             Authentication::Certificate(certificate) => Some(certificate),

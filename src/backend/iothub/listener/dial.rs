@@ -1,4 +1,4 @@
-//! Dials the hub, over either transport.
+//! Dials the hub over either transport.
 
 use hyper::HeaderMap;
 use hyper::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
@@ -22,8 +22,10 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 /// Dials the hub.
 ///
+/// Cancel-safe: dropping the future drops the connection.
+///
 /// # Errors
-/// Which phase failed.
+/// Returns an error with the phase that failed.
 pub(super) async fn dial(device: &HubListener, network: &Network) -> Result<MqttIo> {
     let network = match device.credential.certificate() {
         Some(certificate) => network.with_certificate(certificate),

@@ -1,4 +1,4 @@
-//! A device's access to its IoT Hub, as its configuration says.
+//! The listener of IoT Hub.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use crate::net::Endpoint;
 
 /// The port of MQTT over TLS.
 const MQTT_PORT: u16 = 8883;
-/// The life of a token that is signed here, as every SDK has it [S].
+/// The life of a signed token, as in every SDK [S].
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
-/// Told to the hub, which drops a client after one and a half of it [D].
+/// The keepalive in CONNECT. The hub drops a client after one and a half times this silence [D].
 const KEEPALIVE: Duration = Duration::from_secs(60);
-/// The longest keepalive the hub knows [D].
+/// The longest keepalive that the hub accepts [D].
 const MAX_KEEPALIVE: Duration = Duration::from_secs(1767);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Listens at an IoT Hub for one device.
+/// Listens for offers to one device.
 #[derive(Clone, Debug)]
 pub struct HubListener {
     pub(super) credential: DeviceCredential,
@@ -29,10 +29,10 @@ pub struct HubListener {
 }
 
 impl HubListener {
-    /// Takes the settings of a device. What is no reason to refuse a file is added to `warnings`.
+    /// The listener of a device. Tolerated exposures of its files are added to `warnings`.
     ///
     /// # Errors
-    /// What is wrong with the credential; never what it holds.
+    /// Returns an error if the credential is invalid. The error does not contain it.
     pub(crate) fn new(settings: &DeviceSettings, warnings: &mut Vec<Exposure>) -> Result<Self> {
         let certificate = settings.certificate.as_deref().zip(settings.private_key.as_deref());
         let text = &settings.connection_string;
@@ -45,7 +45,7 @@ impl HubListener {
         })
     }
 
-    /// The HTTPS port of the hub, or of the gateway in front of it.
+    /// The HTTPS port of the hub, or of its `GatewayHostName`.
     pub(super) fn https(&self) -> Endpoint {
         let address = self.credential.gateway.as_ref().unwrap_or(&self.credential.hub);
         Endpoint::new(&*address.name, address.port.unwrap_or(443))

@@ -1,4 +1,4 @@
-//! A hub connection in service: offers go to the agent, answers to the hub.
+//! A hub connection in service: passes offers to the agent and answers to the hub.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -17,28 +17,28 @@ use crate::backend::listener::{self, Event};
 use crate::error::Result;
 use crate::net::Network;
 
-/// How long disconnecting may take.
+/// The time limit of disconnecting.
 const DISCONNECT_LIMIT: Duration = Duration::from_secs(2);
 
-/// A hub connection, and the answers that wait for it.
+/// A hub connection, and the queue of answers for it.
 pub(super) struct InService {
     connection: HubConnection<MqttIo>,
     device: Arc<HubListener>,
     network: Network,
     events: mpsc::Sender<Event>,
-    /// Every offer holds a clone until its answer is in the queue.
+    /// Each open offer holds a clone until its answer is queued.
     answers: mpsc::UnboundedSender<String>,
-    /// Bounded by the offers that the agent has open: no offer is read before the answers here are published.
+    /// Bounded by the agent's open offers: queued answers are published before the next offer is read.
     waiting: mpsc::UnboundedReceiver<String>,
 }
 
-/// What has happened.
+/// The next event of a hub connection.
 pub(super) enum Next {
-    /// An answer is to be published.
+    /// An answer to publish.
     Answer(String),
-    /// The agent has been given an offer.
+    /// An offer was passed to the agent.
     Offered,
-    /// A malformed offer, which cannot be answered either.
+    /// A malformed offer arrived that cannot be answered.
     Unanswerable,
 }
 
@@ -58,17 +58,18 @@ impl InService {
         self.answers.strong_count() > 1
     }
 
-    /// Waits for the next answer or offer. Answers come first; an offer waits until the agent has taken the one before.
+    /// Waits for the next answer or offer. Answers come first. An offer waits until the agent has received the previous one.
+    ///
     /// Cancel-safe.
     ///
     /// # Errors
-    /// Why the hub connection has ended.
+    /// Returns why the hub connection failed.
     pub(super) async fn next(&mut self) -> Result<Next> {
         let Self { connection, device, network, events, answers, waiting } = self;
         let offer = async {
             match events.reserve().await {
                 Ok(room) => (room, connection.offer().await),
-                // The agent has ended: the next order is to stop.
+                // The agent has ended, and the next order is to stop.
                 Err(_) => pending().await,
             }
         };
@@ -92,18 +93,18 @@ impl InService {
     /// Publishes an answer. Not cancel-safe.
     ///
     /// # Errors
-    /// Why the hub connection has ended.
+    /// Returns why the hub connection failed.
     pub(super) async fn publish(&mut self, answer: &str) -> Result<()> {
         self.connection.publish(answer).await.map_err(|error| lost(&self.device, error))
     }
 
-    /// Takes no more offers, publishes the answers that are still to come, within `limit`, and disconnects.
+    /// Unsubscribes, publishes the answers to open offers within `limit`, and disconnects.
     pub(super) async fn leave(self, limit: Duration) {
         let Self { mut connection, device, network, events, answers, mut waiting } = self;
         let leaving = async {
             for offer in connection.unsubscribe().await? {
                 let (event, rejection) = event(offer, &device, &network, &answers);
-                // Where the agent has ended, nobody accepts it.
+                // Fails if the agent has ended.
                 let _ = events.send(event).await;
                 if let Some(rejection) = rejection {
                     connection.publish(&rejection).await?;
@@ -120,12 +121,12 @@ impl InService {
             Ok(Err(error)) => log::warn!("leaving: {}", lost(&device, error)),
             Err(_elapsed) => log::warn!("leaving: not every offer has been answered"),
         }
-        // A hub that does not read must not hold up the end.
+        // A hub that does not read must not delay the end.
         let _ = timeout(DISCONNECT_LIMIT, connection.end()).await;
     }
 }
 
-/// What the agent is told of an offer, and the rejection of one that no stream can come of.
+/// The event for an offer, and the rejection of an unusable one.
 fn event(
     offer: std::result::Result<Offer, BadOffer>,
     device: &HubListener,
@@ -137,10 +138,11 @@ fn event(
         Ok((stream, HubReply::new(offer, network.clone(), answers.clone())?))
     });
     match reply {
-        // The hub's request ids are small counters that its support cannot look up, and it does not say who asks.
-        Ok((stream, reply)) => {
-            (Event::Offer(listener::Offer { stream, id: None, asker: None, reply: Box::new(reply) }), None)
-        }
+        // The hub's request ids are small counters that support cannot look up, and it does not name the requester.
+        Ok((stream, reply)) => (
+            Event::Offer(listener::Offer { stream, id: None, requester: None, reply: Box::new(reply) }),
+            None,
+        ),
         Err(bad) => {
             let problem = format!("{}: {}", device.credential.hub, bad.problem);
             let rejection = bad.rejection();

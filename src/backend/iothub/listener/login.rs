@@ -1,4 +1,4 @@
-//! Logging in to the hub, and what a failed hub connection means.
+//! The login to the hub, and the errors of a hub connection.
 
 use std::io;
 use std::time::SystemTime;
@@ -19,8 +19,10 @@ const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
 
 /// Logs in and subscribes over `io`.
 ///
+/// Not cancel-safe: dropping the future drops the connection.
+///
 /// # Errors
-/// Why the hub refuses the device; a clock that is wrong is named.
+/// Returns why the hub refuses the device, with the clock's skew if it is too large, or why the connection failed.
 pub(super) async fn log_in(
     io: MqttIo,
     token: Option<&LoginToken>,
@@ -48,7 +50,7 @@ pub(super) async fn log_in(
     }
 }
 
-/// What the end of a hub connection means.
+/// Translates the error of a hub connection.
 pub(super) fn lost(device: &HubListener, error: ConnectionError) -> Error {
     let hub = device.credential.hub.to_string();
     let network = |problem: Problem| Error::network(HUB, hub.clone(), problem);

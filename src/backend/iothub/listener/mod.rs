@@ -1,4 +1,4 @@
-//! The device's side: the agent's connection to its hub, and the offers that come over it.
+//! The device's side of IoT Hub: the hub connection, and the offers that arrive over it.
 
 mod check;
 mod clock;

@@ -1,4 +1,4 @@
-//! MQTT's byte stream over a WebSocket.
+//! The byte stream of MQTT over a WebSocket.
 
 use std::future::pending;
 use std::io;
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::net::{Stream, WebSocket};
 use crate::tunnel::{self, Close, Controls, End, Meter, Settings};
 
-/// MQTT has a keepalive of its own.
+/// Without keepalive, because MQTT has one.
 const BRIDGE: Settings = Settings {
     keepalive: None,
     linger: Some(Duration::from_secs(1)),
@@ -20,21 +20,21 @@ const BRIDGE: Settings = Settings {
     rest: Some(Duration::from_secs(1)),
     half_close: true,
     failed: |_| Close::new(Close::GOING_AWAY, ""),
-    // The last answers must arrive.
+    // A reset could lose the last answers.
     reset: false,
 };
 
-/// Bytes between the MQTT connection and the WebSocket.
+/// The buffer in bytes between MQTT and the WebSocket.
 const BUFFER: usize = 16 * 1024;
 
-/// The end of MQTT. It fails with the reason for which the WebSocket ended.
+/// The MQTT side of the bridge. Reads fail with the reason for the WebSocket's end.
 pub(super) struct OverWebSocket {
     io: DuplexStream,
     end: Option<oneshot::Receiver<End>>,
 }
 
 impl OverWebSocket {
-    /// Carries MQTT as the WebSocket's byte stream [S], in a task that ends with either.
+    /// Carries MQTT as the WebSocket's byte stream [S], in a task that ends with either side.
     pub(super) fn new(websocket: WebSocket<Stream>) -> Self {
         let (io, theirs) = tokio::io::duplex(BUFFER);
         let (tell, end) = oneshot::channel();
@@ -43,7 +43,7 @@ impl OverWebSocket {
             let controls = Controls { hangup: pending(), gone: pending() };
             let meter = Meter::default();
             let bridge = tunnel::bridge(local, websocket.io, &websocket.early, &BRIDGE, &meter, controls);
-            // Nobody asks once the hub connection has been dropped.
+            // Fails if the hub connection has been dropped.
             let _ = tell.send(bridge.await);
         });
         Self { io, end: Some(end) }

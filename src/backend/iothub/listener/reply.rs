@@ -1,4 +1,4 @@
-//! The answer to an offer, and the stream that it opens.
+//! The reply to an offer.
 
 use std::fmt;
 
@@ -12,19 +12,21 @@ use crate::error::Result;
 use crate::net::{Network, WssUrl};
 use crate::time::phase::Phases;
 
-/// The answer to one offer, over the hub connection that the offer came from: in another one, the same request id may be
-/// another user's.
+/// The reply to one offer, over the hub connection that the offer came from. Another connection may use the same request
+/// id for another offer.
 pub(super) struct HubReply {
     offer: Offer,
     url: WssUrl,
     network: Network,
-    /// Leads to the hub connection, which counts the senders to know whether an answer is pending.
+    /// The queue of the hub connection, which counts the senders as open offers.
     answers: UnboundedSender<String>,
 }
 
 impl HubReply {
+    /// The reply to `offer`.
+    ///
     /// # Errors
-    /// When the stream cannot be joined: it is joined over TLS, or not at all.
+    /// Returns [`BadOffer`] if the stream's URL is not a valid `wss:` URL.
     pub(super) fn new(
         offer: Offer,
         network: Network,
@@ -41,7 +43,7 @@ impl Reply for HubReply {
     fn accept(self: Box<Self>) -> Pending<'static, Result<Joined>> {
         Box::pin(async move {
             let Self { offer, url, network, answers } = *self;
-            // Where the hub connection has ended, the gateway knows of no acceptance and refuses.
+            // Fails if the hub connection has ended. The gateway then refuses the stream.
             let _ = answers.send(offer.answer(Decision::Accept));
             drop(answers);
             let websocket = join(&network, &url, &offer.token, &mut Phases::default()).await?;
@@ -50,7 +52,7 @@ impl Reply for HubReply {
     }
 
     fn reject(self: Box<Self>, _: &Rejection) {
-        // Where the hub connection has ended, the hub does not wait for an answer.
+        // Fails if the hub connection has ended. The hub then expects no answer.
         let _ = self.answers.send(self.offer.answer(Decision::Reject));
     }
 
@@ -61,7 +63,7 @@ impl Reply for HubReply {
 
 impl fmt::Debug for HubReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The rest of the URL may be a secret.
+        // The rest of the URL may contain a secret.
         f.debug_struct("HubReply").field("gateway", &self.url.endpoint).finish_non_exhaustive()
     }
 }

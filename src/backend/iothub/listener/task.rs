@@ -1,4 +1,4 @@
-//! The listener's task: it keeps the device connected to its hub, and never gives up.
+//! The listener's task: keeps the device connected to its hub.
 
 use std::any::Any;
 use std::future::pending;
@@ -22,21 +22,22 @@ use crate::backend::listener::{Event, Listener, Order, Orders, Reread, Source};
 use crate::error::{Error, Exit, Result};
 use crate::net::Network;
 
-/// A hub connection that lasted so long, or brought an offer, was a good one: the next failure counts as the first. Two
-/// agents with one identity end each other's connections at once, and must get ever slower.
+/// A hub connection that lasts this long, or receives an offer, is a good one: the next failure counts as the first. Two
+/// agents with one identity end each other's connections at once, and must slow down.
 const GOOD: Duration = Duration::from_secs(60);
 
 /// How long the last answers may take when the listener stops.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
-/// Why a hub connection that did not fail is over.
-pub(super) enum Over {
+/// The next step after a hub connection that did not fail.
+pub(super) enum Continuation {
+    /// End the task.
     Stop,
-    /// Another one takes its place, over this connection if it has been dialled.
+    /// Log in again, over this connection if it is already dialled.
     Renew(Option<MqttIo>),
 }
 
-/// The task, and what it goes by until the next order.
+/// The task, and its configuration until the next order.
 pub(super) struct Task {
     device: Arc<HubListener>,
     network: Network,
@@ -57,7 +58,7 @@ impl Task {
         Self { device, network, reread, events, orders, retry: Retry::new() }
     }
 
-    /// Runs until it is ordered to stop.
+    /// Runs until [`Order::Stop`].
     pub(super) async fn run(mut self) {
         let mut dialled = None;
         loop {
@@ -77,8 +78,8 @@ impl Task {
                 order = self.orders.next() => if self.obey(order) { continue } else { return },
             };
             match over {
-                Ok(Over::Stop) => return,
-                Ok(Over::Renew(io)) => dialled = io,
+                Ok(Continuation::Stop) => return,
+                Ok(Continuation::Renew(io)) => dialled = io,
                 Err(error) => {
                     if !self.wait_after(error).await {
                         return;
@@ -88,15 +89,15 @@ impl Task {
         }
     }
 
-    /// Waits before the next try, and rereads a credential that the hub refuses. False is the order to stop.
+    /// Waits before the next attempt, and rereads a credential that the hub refuses. Returns false for [`Order::Stop`].
     async fn wait_after(&mut self, error: Error) -> bool {
-        let again = self.retry.wait_after(&error);
+        let retry_in = self.retry.wait_after(&error);
         let reread = self.reread.clone().filter(|_| is_refusal(&error));
-        // Where the agent has ended, the next order is to stop.
-        let _ = self.events.send(Event::Trouble { error, again }).await;
+        // Fails if the agent has ended. The next order is then to stop.
+        let _ = self.events.send(Event::Trouble { error, retry_in }).await;
         let pause = async {
-            sleep(again).await;
-            // A command may take long.
+            sleep(retry_in).await;
+            // The configuration may name a command that takes long.
             match reread {
                 Some(reread) => tokio::task::spawn_blocking(move || reread()).await.ok(),
                 None => None,
@@ -104,15 +105,15 @@ impl Task {
         };
         tokio::select! {
             read = pause => {
-                self.take_credential(read);
+                self.use_credential(read);
                 true
             }
             order = self.orders.next() => self.obey(order),
         }
     }
 
-    /// Uses the credential of a configuration that was read again. Its other settings wait for an order to reload.
-    fn take_credential(&mut self, read: Option<Result<Arc<dyn Listener>>>) {
+    /// Uses the credential of a reread configuration. Its other settings wait for [`Order::Reload`].
+    fn use_credential(&mut self, read: Option<Result<Arc<dyn Listener>>>) {
         match read.map(|read| read.map(hub_listener)) {
             None => {}
             Some(Ok(Some(new))) => {
@@ -127,25 +128,25 @@ impl Task {
         }
     }
 
-    /// Serves a hub connection until it is over. No order waits for a hub that does not read. Offers come last, so that a
-    /// hub that never stops sending them delays nothing else.
+    /// Serves a hub connection until it ends or is renewed. A hub that does not read delays no order. Offers have the lowest
+    /// priority, so that a flood of them delays nothing else.
     ///
     /// # Errors
-    /// Why the hub connection has ended.
+    /// Returns why the hub connection failed.
     pub(super) async fn serve(
         &mut self,
         connection: HubConnection<MqttIo>,
         mut renewal: Option<Renewal>,
-    ) -> Result<Over> {
+    ) -> Result<Continuation> {
         let mut device = self.device.clone();
-        // Where the agent has ended, the next order is to stop.
+        // Fails if the agent has ended. The next order is then to stop.
         let _ = self.events.send(Event::InService(device.clone())).await;
         let mut in_service =
             InService::new(connection, device.clone(), self.network.clone(), self.events.clone());
         let mut dialling: Option<Pending<'static, Result<MqttIo>>> = None;
         loop {
             if !Arc::ptr_eq(&device, &self.device) {
-                // The login may be another by now.
+                // The new configuration may need another login.
                 (device, renewal, dialling) = (self.device.clone(), Some(Renewal::now()), None);
             }
             let due = renewal.filter(|_| dialling.is_none());
@@ -154,7 +155,7 @@ impl Task {
                 biased;
                 order = self.orders.next() => if !self.obey(order) {
                     in_service.leave(STOP_LIMIT).await;
-                    return Ok(Over::Stop);
+                    return Ok(Continuation::Stop);
                 },
                 dialled = async {
                     match &mut dialling {
@@ -183,7 +184,7 @@ impl Task {
                 }
                 next = in_service.next() => match next? {
                     Next::Answer(answer) => if !self.publish(&mut in_service, &answer).await? {
-                        return Ok(Over::Stop);
+                        return Ok(Continuation::Stop);
                     },
                     Next::Offered => self.retry.reset(),
                     Next::Unanswerable => {}
@@ -192,7 +193,7 @@ impl Task {
         }
     }
 
-    /// Publishes an answer, and takes orders meanwhile. False is the order to stop.
+    /// Publishes an answer, and accepts orders meanwhile. Returns false for [`Order::Stop`].
     async fn publish(&mut self, in_service: &mut InService, answer: &str) -> Result<bool> {
         let mut publishing = pin!(in_service.publish(answer));
         loop {
@@ -204,18 +205,18 @@ impl Task {
         }
     }
 
-    /// Leaves a hub connection for the next one, over `io`. An order ends the wait for answers: a stop must not wait for a
-    /// hub that does not read.
-    async fn hand_over(&mut self, in_service: InService, limit: Duration, io: MqttIo) -> Over {
+    /// Replaces a hub connection by the next one, over `io`. An order ends the wait for answers, because a stop must not wait
+    /// for a hub that does not read.
+    async fn hand_over(&mut self, in_service: InService, limit: Duration, io: MqttIo) -> Continuation {
         let order = tokio::select! {
-            () = in_service.leave(limit) => return Over::Renew(Some(io)),
+            () = in_service.leave(limit) => return Continuation::Renew(Some(io)),
             order = self.orders.next() => order,
         };
-        // `io` was dialled for the configuration before.
-        if self.obey(order) { Over::Renew(None) } else { Over::Stop }
+        // `io` was dialled for the previous configuration.
+        if self.obey(order) { Continuation::Renew(None) } else { Continuation::Stop }
     }
 
-    /// Takes an order; false is the order to stop.
+    /// Carries out an order. Returns false for [`Order::Stop`].
     fn obey(&mut self, order: Order) -> bool {
         let Order::Reload(listener, network) = order else { return false };
         let Some(device) = hub_listener(listener) else { return false };
@@ -229,13 +230,13 @@ fn hub_listener(listener: Arc<dyn Listener>) -> Option<Arc<HubListener>> {
     listener.downcast().ok()
 }
 
-/// Whether another credential may help.
+/// Whether a changed credential may help.
 fn is_refusal(error: &Error) -> bool {
     matches!(error.fault(), Some(HubError::Login { .. }))
         || matches!(error.exit(), Exit::Denied | Exit::Config)
 }
 
-/// Logs in, over `io` if it has been dialled already, and returns when to renew the hub connection.
+/// Logs in, over `io` if it is already dialled. Returns the hub connection and its renewal.
 async fn connect(
     device: &HubListener,
     network: &Network,

@@ -1,4 +1,4 @@
-//! The listener at a hub that is written by hand.
+//! The listener against a scripted hub.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use super::dial::MqttIo;
 use super::hub_connection::HubConnection;
 use super::login::log_in;
-use super::task::{Over, Task};
+use super::task::{Continuation, Task};
 use super::*;
 use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::proto::Refusal;
@@ -25,7 +25,7 @@ fn network() -> Network {
     Network::new(Tls::new(None).unwrap(), Proxies::none())
 }
 
-/// Publishes to the device.
+/// Publishes an offer to the device.
 async fn publish(hub: &mut DuplexStream, topic: &str) {
     let body = [&u16::try_from(topic.len()).unwrap().to_be_bytes(), topic.as_bytes()].concat();
     let length = u16::try_from(body.len()).unwrap();
@@ -33,7 +33,7 @@ async fn publish(hub: &mut DuplexStream, topic: &str) {
     hub.write_all(&[&[0x30, low, high], &body[..]].concat()).await.unwrap();
 }
 
-/// Reads until `text` has come `times` times.
+/// Reads until `text` has arrived `times` times.
 async fn heard(hub: &mut DuplexStream, text: &str, times: usize) -> String {
     let mut all = String::new();
     while all.matches(text).count() < times {
@@ -45,7 +45,7 @@ async fn heard(hub: &mut DuplexStream, text: &str, times: usize) -> String {
     all
 }
 
-/// A device that has logged in, and its hub.
+/// A device after its login, and its hub.
 async fn logged_in() -> (HubConnection<MqttIo>, DuplexStream) {
     let (io, mut hub) = tokio::io::duplex(65_536);
     let (device, network) = (device(), network());
@@ -61,7 +61,7 @@ async fn logged_in() -> (HubConnection<MqttIo>, DuplexStream) {
 }
 
 #[tokio::test]
-async fn each_refusal_is_reported_as_what_it_is() {
+async fn reports_each_kind_of_refusal() {
     let (device, network) = (device(), network());
     let told = async |connack: [u8; 4], suback: [u8; 6]| {
         let (io, mut hub) = tokio::io::duplex(65_536);
@@ -87,7 +87,7 @@ async fn each_refusal_is_reported_as_what_it_is() {
 }
 
 #[tokio::test]
-async fn an_offer_that_no_stream_can_come_of_is_rejected_and_reported() {
+async fn an_unusable_offer_is_rejected_and_reported() {
     let (connection, mut hub) = logged_in().await;
     let (mut offers, source) = Offers::channel();
     let mut task = Task::new(device(), network(), None, source);
@@ -130,7 +130,7 @@ async fn an_offer_that_no_stream_can_come_of_is_rejected_and_reported() {
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_the_answers_of_open_offers() {
+async fn a_stop_waits_for_answers_to_open_offers() {
     let (connection, mut hub) = logged_in().await;
     let (mut offers, source) = Offers::channel();
     let mut task = Task::new(device(), network(), None, source);
@@ -150,7 +150,7 @@ async fn a_stop_waits_for_the_answers_of_open_offers() {
     assert!(rest.windows(answer.len()).any(|part| part == answer), "{rest:?}");
     // DISCONNECT.
     assert!(rest.ends_with(&[0xe0, 0]), "{rest:?}");
-    assert!(matches!(serving.await.unwrap(), Ok(Over::Stop)));
+    assert!(matches!(serving.await.unwrap(), Ok(Continuation::Stop)));
 }
 
 #[tokio::test]

@@ -1,52 +1,55 @@
-//! Connection strings, of a service policy or of a device.
+//! Connection strings of policies and devices.
 
 use super::{HubAddress, Identity, Malformed, SasToken, pasted};
 use crate::secret::Secret;
 
-/// How its holder proves who it is.
+/// The credential in a connection string.
 #[derive(Clone, Debug)]
 pub enum Key {
     /// A key that signs tokens; base64.
     Shared(Secret),
     /// A token signed elsewhere, used until it expires.
     Signature(SasToken),
-    /// A client certificate, given apart from the connection string (`x509=true`).
+    /// A client certificate, configured elsewhere (`x509=true`).
     Certificate,
 }
 
-/// A connection string, taken apart:
+/// A parsed connection string:
 /// `HostName=…;SharedAccessKeyName=…;SharedAccessKey=…` of a policy, or
 /// `HostName=…;DeviceId=…[;ModuleId=…];SharedAccessKey=…` of a device [S].
 #[derive(Clone, Debug)]
 pub struct ConnectionString {
+    /// `HostName`.
     pub hub: HubAddress,
-    /// Where to connect instead of the hub, whose name stays the audience [S].
+    /// `GatewayHostName`: the host to connect to. The hub remains the audience of tokens [S].
     pub gateway: Option<HubAddress>,
-    /// The policy whose key this is; a device's string has none.
+    /// The policy of the key; `None` for a device.
     pub policy: Option<String>,
+    /// The device or module; `None` for a policy.
     pub identity: Option<Identity>,
+    /// The credential.
     pub key: Key,
 }
 
 impl ConnectionString {
-    /// Reads one as people paste it.
+    /// Parses a connection string in any form that users paste.
     ///
     /// # Errors
-    /// What is missing, doubled, unknown or malformed, by the name of the pair and never with its value.
+    /// Returns which part is missing, duplicate, unknown or malformed, and never its value.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         Self::parse_plain(Self::plain(text)?.expose())
     }
 
-    /// The connection string alone, as it is in what people paste.
+    /// Extracts the connection string from pasted text.
     ///
     /// # Errors
-    /// What is there in its place.
+    /// Returns the kind of other content.
     pub fn plain(text: &str) -> Result<Secret, Malformed> {
         pasted::unwrap(text, |text| Self::parse_plain(text).is_ok())
     }
 
-    /// Splits pairs on `;`, then at the first `=`, for keys are base64 and end in `=` [S]. Blank pairs and
-    /// surrounding white space are dropped; the names of the pairs are compared ignoring case.
+    /// Splits at `;`, then at the first `=`, because base64 keys end in `=` [S]. Ignores empty pairs, surrounding white
+    /// space and the case of names.
     fn parse_plain(text: &str) -> Result<Self, Malformed> {
         let mut fields: [(&str, Option<&str>); 8] = [
             ("HostName", None),
@@ -59,7 +62,7 @@ impl ConnectionString {
             ("x509", None),
         ];
         for pair in text.trim().split(';').map(str::trim).filter(|pair| !pair.is_empty()) {
-            // Without '=' the whole pair may be a key that a copy has cut in two: it is not shown.
+            // A pair without '=' may be part of a key, so the error does not contain it.
             let (name, value) = pair
                 .split_once('=')
                 .ok_or_else(|| Malformed::new("the connection string has a part without '='"))?;
@@ -108,7 +111,7 @@ impl ConnectionString {
             (None, None) => None,
         };
         let hub = hub.ok_or_else(|| missing("HostName"))?;
-        // As a browser shows it.
+        // Browsers copy the host name as a URL.
         let hub = hub.strip_prefix("https://").map_or(hub, |hub| hub.trim_end_matches('/'));
         if hub.ends_with(".azure-devices-provisioning.net") {
             return Err(Malformed::new("HostName is that of a provisioning service, not of a hub"));
@@ -123,7 +126,7 @@ impl ConnectionString {
     }
 }
 
-/// Names the unknown part only when it looks like a name: a part of a key is not shown.
+/// The error of an unknown part. It contains the name only if that cannot be part of a key.
 fn unknown_part(name: &str) -> String {
     if name.len() <= 32 && name.bytes().all(|b| b.is_ascii_alphabetic()) {
         format!("{name} is no part of a connection string")
@@ -138,7 +141,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn reads_a_policys_and_a_devices() {
+    fn reads_connection_strings_of_policies_and_devices() {
         let service = ConnectionString::parse(
             "HostName=contoso.azure-devices.net;SharedAccessKeyName=service;SharedAccessKey=c2VjcmV0MQ==\n",
         )
@@ -164,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong_and_never_the_key() {
+    fn errors_name_the_part_and_never_the_key() {
         for (text, problem) in [
             ("", "the connection string is empty"),
             ("DeviceId=d", "the connection string has no SharedAccessKey"),

@@ -1,4 +1,4 @@
-//! A hub's error answers, in the forms that occur in the wild.
+//! A hub's error answers, in all known forms.
 
 use std::time::Duration;
 
@@ -7,26 +7,28 @@ use serde_json::{Value, json};
 
 use crate::time::backoff::retry_after;
 
-/// The header of an error answer that names the error [S].
+/// The header with the name of the error [S].
 pub const ERROR_CODE: &str = "iothub-errorcode";
 
-/// Longest message kept of a hub's error text.
+/// The characters kept of a hub's error text.
 const MAX_MESSAGE: usize = 300;
 
-/// What a hub says when it does not do as it was asked.
+/// A hub's error answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HubFailure {
     /// The HTTP status.
     pub status: u16,
-    /// The six-digit code, given or looked up by name.
+    /// The six-digit code, as given or found by its name.
     pub code: Option<Code>,
+    /// The hub's message.
     pub message: Option<String>,
+    /// The tracking id, for the service's support.
     pub tracking_id: Option<String>,
-    /// `Retry-After` in seconds, where the hub says it.
+    /// `Retry-After` in seconds.
     pub retry_after: Option<u32>,
 }
 
-/// A hub's error code: its first three digits are the HTTP status [D].
+/// A hub's error code. Its first three digits are the HTTP status [D].
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Code(pub u32);
 
@@ -40,13 +42,13 @@ impl Code {
     pub const DEVICE_DISABLED: Code = Code(403_012);
     pub const DEVICE_NOT_FOUND: Code = Code(404_001);
     pub const MODULE_NOT_FOUND: Code = Code(404_010);
-    /// Also: online, but not subscribed to streams [D].
+    /// Offline, or online and not subscribed to streams [D].
     pub const DEVICE_NOT_ONLINE: Code = Code(404_103);
     pub const DEVICE_CLOSED: Code = Code(404_104);
     pub const THROTTLED: Code = Code(429_001);
     pub const GATEWAY_TIMEOUT: Code = Code(504_101);
 
-    /// The symbolic name, as the header `iothub-errorcode` has it [S].
+    /// The symbolic name, as in the header [`ERROR_CODE`] [S].
     pub fn name(self) -> Option<&'static str> {
         NAMES.iter().find(|(number, _)| *number == self.0).map(|(_, name)| *name)
     }
@@ -62,7 +64,7 @@ impl std::fmt::Debug for Code {
     }
 }
 
-/// From the list of error codes [D] and C#'s ErrorCode [S].
+/// The documented error codes [D] and C#'s ErrorCode [S].
 const NAMES: [(u32, &str); 24] = [
     (400_001, "InvalidProtocolVersion"),
     (400_004, "ArgumentInvalid"),
@@ -91,8 +93,8 @@ const NAMES: [(u32, &str); 24] = [
 ];
 
 impl HubFailure {
-    /// Whether the hub did its part, and the device not.
-    pub fn is_the_devices(&self) -> bool {
+    /// Whether the device caused the failure, rather than the hub.
+    pub fn is_device_failure(&self) -> bool {
         const DEVICE: [Code; 6] = [
             Code::DEVICE_DISABLED,
             Code::DEVICE_NOT_FOUND,
@@ -104,14 +106,14 @@ impl HubFailure {
         self.code.is_some_and(|code| DEVICE.contains(&code))
     }
 
-    /// Reads an error answer; what cannot be read leaves its field empty, for the status alone is an answer.
+    /// Parses an error answer. Fields that cannot be parsed stay empty.
     pub fn of(status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
         let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
         let retry_after = retry_after(headers).map(|wait| u32::try_from(wait.as_secs()).unwrap_or(u32::MAX));
         Self::parse(status, get(ERROR_CODE), retry_after, body)
     }
 
-    /// Both forms of the body occur, and mixtures of them.
+    /// Parses both forms of the body, and mixtures of them.
     ///
     /// Newer: `{"Message":"{\"errorCode\":401002,\"trackingId\":…,\"message\":…}","ExceptionMessage":""}` [I].
     /// Older: `{"Message":"ErrorCode:DeviceNotFound;…","ExceptionMessage":"Tracking ID:…"}` [I][S].
@@ -156,8 +158,8 @@ impl HubFailure {
         failure
     }
 
-    /// The newer form of the body, as the emulator sends it. `time` is ISO 8601; `waited` is told where the hub gave
-    /// up waiting [I].
+    /// The newer form of the body, for the emulator. `time` is in ISO 8601. `waited` is how long the hub waited before it
+    /// gave up [I].
     pub fn body(&self, time: &str, waited: Option<Duration>) -> String {
         let mut inner = json!({
             "errorCode": self.code.map_or(u32::from(self.status) * 1000, |code| code.0),
@@ -173,7 +175,7 @@ impl HubFailure {
     }
 }
 
-/// A code given as a number, or as a number in quotes.
+/// A code as a number, or a number in quotes.
 fn number(value: &Value) -> Option<u32> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok()).and_then(|n| u32::try_from(n).ok())
 }
@@ -189,7 +191,7 @@ mod tests {
     const OLDER: &str = r#"{"Message":"ErrorCode:DeviceNotFound;E2E Device dev-1 not registered","ExceptionMessage":"Tracking ID:5c1a35e1b22a4ab09ac2d5e2b8d6b4e1-G:20-TimeStamp:02/05/2021 10:03:38"}"#;
 
     #[test]
-    fn reads_both_forms_and_their_mixture() {
+    fn reads_both_forms_and_a_mixture() {
         let newer = HubFailure::parse(401, None, None, NEWER.as_bytes());
         assert_eq!(newer.code, Some(Code::UNAUTHORIZED_ACCESS));
         assert_eq!(newer.message.as_deref(), Some("Unauthorized"));
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_alone_is_an_answer() {
+    fn a_status_alone_is_enough() {
         for body in [&b""[..], b"<html>", b"{}", b"null", b"[1]", b"\"x\"", br#"{"Message":7}"#, b"\xff\xfe"]
         {
             let failure = HubFailure::parse(429, None, Some(7), body);
@@ -223,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_emulator_says_is_read_back() {
+    fn parse_reads_what_body_writes() {
         let failure = HubFailure {
             status: 404,
             code: Some(Code::DEVICE_NOT_ONLINE),
@@ -238,7 +240,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_panics(status in any::<u16>(), body in any::<Vec<u8>>(), text in any::<String>()) {
+        fn parse_never_panics(status in any::<u16>(), body in any::<Vec<u8>>(), text in any::<String>()) {
             let _ = HubFailure::parse(status, Some(&text), None, &body);
             let nested = json!({"Message": text, "ExceptionMessage": format!("Tracking ID:{text}")}).to_string();
             let _ = HubFailure::parse(status, None, None, nested.as_bytes());

@@ -1,4 +1,4 @@
-//! Asking a hub for a stream to a device: the request and its answer.
+//! The request for a stream and the hub's answer.
 
 use std::time::Duration;
 
@@ -7,30 +7,35 @@ use hyper::HeaderMap;
 use super::{HubFailure, Identity, Malformed, encode};
 use crate::secret::Secret;
 
-/// What the last C# preview sent [S]; other clients sent other versions, and a profile may override it.
+/// The version of the last C# preview [S]. Other clients use other versions, and a profile may override it.
 pub const DEFAULT_API_VERSION: &str = "2020-09-30";
 
 /// The names of the headers of a stream's request and answer [S].
 pub mod headers {
-    /// Decimal seconds; how long the hub waits for a disconnected device to come online [S].
+    /// Decimal seconds that the hub waits for an offline device [S].
     pub const CONNECT_TIMEOUT: &str = "iothub-streaming-connect-timeout-in-seconds";
-    /// Decimal seconds; how long the hub waits for the device's accept or reject [S].
+    /// Decimal seconds that the hub waits for the device's answer [S].
     pub const RESPONSE_TIMEOUT: &str = "iothub-streaming-response-timeout-in-seconds";
-    /// `True` or `False`, with that capital: Node and the C test compare the exact string [S].
+    /// `True` or `False`, capitalized: Node and the C test compare the exact string [S].
     pub const IS_ACCEPTED: &str = "iothub-streaming-is-accepted";
+    /// The stream's URL at the gateway.
     pub const URL: &str = "iothub-streaming-url";
+    /// The token for the gateway.
     pub const AUTH_TOKEN: &str = "iothub-streaming-auth-token";
 }
 
 /// A request for a stream. It has no body [M].
 #[derive(Clone, Debug)]
 pub struct Initiate {
+    /// The device or module.
     pub identity: Identity,
+    /// The stream's name.
     pub stream: String,
+    /// The version of the REST API.
     pub api_version: String,
-    /// How long the hub waits for the device to come online; zero leaves it to the hub.
+    /// How long the hub waits for the device to come online; zero is the hub's default.
     pub connect_timeout: Duration,
-    /// How long the hub waits for the device's answer; zero leaves it to the hub.
+    /// How long the hub waits for the device's answer; zero is the hub's default.
     pub response_timeout: Duration,
 }
 
@@ -41,7 +46,7 @@ impl Initiate {
         format!("{twin}/streams/{}?api-version={}", encode(&self.stream), encode(&self.api_version))
     }
 
-    /// The two timeout headers; each is sent only if its value is above zero, as C# does [S].
+    /// The timeout headers with a value above zero, as in C# [S].
     pub fn timeouts(&self) -> impl Iterator<Item = (&'static str, String)> {
         [(headers::CONNECT_TIMEOUT, self.connect_timeout), (headers::RESPONSE_TIMEOUT, self.response_timeout)]
             .into_iter()
@@ -50,27 +55,30 @@ impl Initiate {
     }
 }
 
-/// What a hub answers to [`Initiate`].
+/// The hub's answer to [`Initiate`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The device accepted: where to join the stream, and the bearer token to join with.
+    /// The device accepted.
     Accepted {
+        /// The stream's URL at the gateway.
         url: String,
+        /// The bearer token for the gateway.
         token: Secret,
     },
-    /// The device rejected: 200 with `False`, not an error status [S].
+    /// The device rejected: status 200 with `False` [S].
     Rejected,
+    /// The hub answered with an error.
     Failed(HubFailure),
 }
 
 impl Answer {
-    /// Reads an answer. The result of a success travels only in headers [S].
+    /// Parses an answer. The result of a success is in the headers only [S].
     ///
     /// # Errors
-    /// A success that lacks a header, or has one that is not of its form.
+    /// Returns [`Malformed`] for a success with a missing or invalid header.
     pub fn parse(status: u16, headers: &HeaderMap, body: &[u8]) -> Result<Self, Malformed> {
         let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-        // C#'s source also names 202 as a success [S].
+        // C# also accepts 202 [S].
         if !matches!(status, 200 | 202) {
             return Ok(Self::Failed(HubFailure::of(status, headers, body)));
         }
@@ -117,9 +125,9 @@ mod tests {
         Answer::parse(status, &map.collect(), b"")
     }
 
-    /// The request line and the two headers of Microsoft's Node client [M].
+    /// The request line and headers of Microsoft's Node client [M].
     #[test]
-    fn asks_as_the_node_client_does() {
+    fn sends_the_node_clients_request() {
         let request = initiate("dev-1", None);
         assert_eq!(request.path(), "/twins/dev-1/streams/TestStream?api-version=2018-10-20-preview");
         let sent: Vec<_> = request.timeouts().collect();

@@ -1,23 +1,24 @@
-//! Names of hubs, devices, modules and streams, and how they are written in URLs.
+//! Names of hubs, devices and modules.
 
 use std::fmt;
 
 use super::Malformed;
 use crate::text::percent::encode;
 
-/// A hub's host name, and the port where one was written (the emulator's; the service is on 443 and 8883).
+/// A hub's host name and optional port. Only an emulator has one: the service uses 443 and 8883.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HubAddress {
-    /// The host name alone: the audience of tokens and the first part of MQTT user names.
+    /// The host name, which is the audience of tokens and the first part of MQTT user names.
     pub name: String,
+    /// The HTTPS port.
     pub port: Option<u16>,
 }
 
 impl HubAddress {
-    /// Reads `HOST`, `HOST:PORT` or `[IPV6]:PORT`.
+    /// Parses `HOST`, `HOST:PORT` or `[IPV6]:PORT`.
     ///
     /// # Errors
-    /// When the host has characters that no hub has (`[a-zA-Z0-9_\-.]+` [S], and IPv6 literals), or the port is none.
+    /// Returns [`Malformed`] if the host is neither `[a-zA-Z0-9_\-.]+` [S] nor an IPv6 literal, or the port is invalid.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         let (name, port) = if let Some(rest) = text.strip_prefix('[') {
             let (name, after) = rest.split_once(']').ok_or_else(|| Malformed::new("HostName lacks a ']'"))?;
@@ -66,7 +67,7 @@ impl fmt::Display for HubAddress {
     }
 }
 
-/// A device, or a module of one.
+/// A device, or a module of a device.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Identity {
     device: String,
@@ -74,23 +75,27 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Checks the ids.
+    ///
     /// # Errors
-    /// When an id is not 1 to 128 of the characters a hub allows [S].
+    /// Returns [`Malformed`] if an id is not 1 to 128 of the characters that a hub allows [S].
     pub fn new(device: &str, module: Option<&str>) -> Result<Self, Malformed> {
         check_id("device", device)?;
         module.map(|id| check_id("module", id)).transpose()?;
         Ok(Self { device: device.to_owned(), module: module.map(str::to_owned) })
     }
 
+    /// The device id.
     pub fn device(&self) -> &str {
         &self.device
     }
 
+    /// The module id.
     pub fn module(&self) -> Option<&str> {
         self.module.as_deref()
     }
 
-    /// Where the REST API has it: `/twins/{id}[/modules/{id}]` [S].
+    /// The path in the REST API: `/twins/{id}[/modules/{id}]` [S].
     pub(crate) fn twin(&self) -> String {
         let mut twin = format!("/twins/{}", encode(&self.device));
         if let Some(module) = &self.module {
@@ -135,7 +140,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn hub_addresses() {
+    fn parses_hub_addresses() {
         let address = |text| HubAddress::parse(text).map(|a| (a.name, a.port));
         assert_eq!(address("contoso.azure-devices.net"), Ok(("contoso.azure-devices.net".into(), None)));
         assert_eq!(address("localhost:8443"), Ok(("localhost".into(), Some(8443))));
@@ -146,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_what_the_hub_allows() {
+    fn accepts_the_ids_that_a_hub_allows() {
         for id in ["a", "Line(3),Press", "x%y#z?", "it's", "a:b;c=d@e$f!g*h+i.j_k-l", &"x".repeat(128)] {
             assert!(Identity::new(id, None).is_ok(), "{id}");
         }
@@ -157,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn components_are_encoded_in_full() {
+    fn encodes_all_reserved_characters() {
         assert_eq!(encode("Line(3),Press").to_string(), "Line%283%29%2CPress");
         assert_eq!(encode("a-b._~%#?+").to_string(), "a-b._~%25%23%3F%2B");
     }
@@ -169,7 +174,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_panics(text in any::<String>()) {
+        fn parsing_never_panics(text in any::<String>()) {
             let _ = HubAddress::parse(&text);
             let _ = Identity::new(&text, Some(&text));
         }

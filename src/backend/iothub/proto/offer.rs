@@ -1,4 +1,4 @@
-//! Stream offers to a device and its answers, both carried wholly in MQTT topics with empty payloads [S][I].
+//! Offers to a device and its answers. Both are MQTT topics with empty payloads [S][I].
 
 use std::fmt;
 
@@ -7,49 +7,52 @@ use percent_encoding::percent_decode_str;
 use super::{Malformed, encode};
 use crate::secret::Secret;
 
-/// The filters a device subscribes to, at QoS 0; the second is never used by the hub, and every SDK subscribes to it [S].
+/// The filters of a device's subscription, at QoS 0. The hub never uses the second, but every SDK subscribes to it [S].
 pub const SUBSCRIPTIONS: [&str; 2] = ["$iothub/streams/POST/#", "$iothub/streams/res/#"];
 
 const OFFER_PREFIX: &str = "$iothub/streams/POST/";
 const ANSWER_PREFIX: &str = "$iothub/streams/res/";
 
-/// Longest request id taken from a hub. The C SDK keeps 6 characters [S]; an opaque id may well be longer.
+/// The longest accepted request id. The C SDK keeps 6 characters [S], but the id is opaque and may be longer.
 const MAX_REQUEST_ID: usize = 128;
 
-/// A request for a stream: `$iothub/streams/POST/{name}/?$rid={rid}&$url={pct(wss URL)}&$auth={token}` [I].
+/// An offer of a stream: `$iothub/streams/POST/{name}/?$rid={rid}&$url={pct(wss URL)}&$auth={token}` [I].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
-    /// Opaque; seen as a small decimal counter [I].
+    /// Opaque. Traces show small decimal counters [I].
     pub request_id: String,
+    /// The stream's name.
     pub stream: String,
-    /// Where the device joins the stream, decoded and otherwise opaque.
+    /// The stream's URL at the gateway, decoded and otherwise opaque.
     pub url: String,
-    /// The bearer token to join with.
+    /// The bearer token for the gateway.
     pub token: Secret,
 }
 
-/// An offer that no stream can come of.
+/// An unusable offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadOffer {
-    /// As far as it can be told.
+    /// The stream's name, as far as it can be parsed.
     pub stream: String,
+    /// What is wrong.
     pub problem: Malformed,
-    /// Where it is one that can be answered.
+    /// Set if the offer can be answered.
     request_id: Option<String>,
 }
 
 impl BadOffer {
-    /// The topic that rejects it, if it can be answered at all: whoever waits is not to wait in vain.
+    /// The topic that rejects the offer, if it can be answered, so that the caller does not wait for a timeout.
     pub fn rejection(&self) -> Option<String> {
         self.request_id.as_deref().map(|rid| answer(Decision::Reject, rid))
     }
 }
 
 impl Offer {
-    /// Reads the topic of a PUBLISH; `None` when it is not about a stream offer at all.
+    /// Parses the topic of a PUBLISH; `None` if it is not an offer. Ignores other properties: early previews sent `$ip`
+    /// [S].
     ///
     /// # Errors
-    /// What is missing, doubled or malformed. Properties with other names are passed over: early previews sent `$ip` [S].
+    /// Returns [`BadOffer`] with the missing, duplicate or malformed property.
     pub fn parse(topic: &str) -> Option<Result<Self, BadOffer>> {
         let rest = topic.strip_prefix(OFFER_PREFIX)?;
         let (stream, properties) = rest.split_once("/?").unwrap_or((rest, ""));
@@ -61,14 +64,14 @@ impl Offer {
         }))
     }
 
-    /// The offer, judged as one that no stream can come of.
+    /// This offer as an unusable one.
     pub fn bad(&self, problem: String) -> BadOffer {
         let request_id = Some(self.request_id.clone());
         BadOffer { stream: self.stream.clone(), problem: Malformed(problem), request_id }
     }
 
-    /// The topic as the hub publishes it: only the URL is encoded, in upper-case hex [I]. The C# SDK wants exactly
-    /// five parts between slashes, so neither name, token nor id may hold one [S].
+    /// The hub's topic. Only the URL is encoded, in upper-case hex [I]. The C# SDK requires exactly five parts between
+    /// slashes, so neither name, token nor id may contain one [S].
     pub fn topic(&self) -> String {
         let Self { request_id, stream, url, token } = self;
         format!("{OFFER_PREFIX}{stream}/?$rid={request_id}&$url={}&$auth={}", encode(url), token.expose())
@@ -84,7 +87,7 @@ fn answer(decision: Decision, request_id: &str) -> String {
     format!("{ANSWER_PREFIX}{decision}/?$rid={request_id}")
 }
 
-/// What stands behind an offer's `?`, by name.
+/// The properties behind an offer's `?`.
 #[derive(Default)]
 struct Properties<'a> {
     rid: Option<&'a str>,
@@ -113,13 +116,13 @@ impl<'a> Properties<'a> {
         Ok(found)
     }
 
-    /// As far as it can be read; the request id only where there is no doubt about it.
+    /// Only the request id, if it is unambiguous.
     fn lenient(text: &'a str) -> Self {
         let mut ids = text.split('&').filter_map(|property| property.strip_prefix("$rid="));
         Self { rid: ids.next().filter(|_| ids.next().is_none()), ..Self::default() }
     }
 
-    /// The id goes back in a topic of ours: what would change that topic's meaning is refused.
+    /// The id, which becomes part of the answer's topic and must not change its meaning.
     fn request_id(&self) -> Result<&'a str, String> {
         let id = present(self.rid, "$rid")?;
         let is_plain = id.bytes().all(|b| b.is_ascii_graphic() && !b"/+#&".contains(&b));
@@ -164,7 +167,7 @@ impl fmt::Display for Decision {
     }
 }
 
-/// Reads the topic of a device's answer into the decision and the request id; `None` when it is none.
+/// Parses the topic of a device's answer into decision and request id; `None` if it is not an answer.
 pub fn parse_decision(topic: &str) -> Option<(Decision, &str)> {
     let (status, properties) = topic.strip_prefix(ANSWER_PREFIX)?.split_once("/?")?;
     let decision = match status {
@@ -200,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_cut_and_hostile_offers() {
+    fn refuses_truncated_and_hostile_offers() {
         for rest in [
             "",
             "ssh",
@@ -227,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_stream_can_come_of_is_rejected_where_it_can_be_answered() {
+    fn an_unusable_offer_is_rejected_if_it_can_be_answered() {
         let rejection = |rest: &str| {
             let bad = Offer::parse(&format!("{OFFER_PREFIX}{rest}")).unwrap().unwrap_err();
             bad.rejection()
@@ -273,7 +276,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_panics(text in any::<String>()) {
+        fn parsing_never_panics(text in any::<String>()) {
             let _ = Offer::parse(&format!("{OFFER_PREFIX}{text}"));
             let _ = parse_decision(&format!("{ANSWER_PREFIX}{text}"));
         }

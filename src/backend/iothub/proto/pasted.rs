@@ -1,4 +1,4 @@
-//! A connection string as it comes out of portals, tools, files and terminals, brought into its own form.
+//! Extracts a connection string from text that users paste from portals, tools, files and terminals.
 
 use std::borrow::Cow;
 
@@ -8,10 +8,10 @@ use super::Malformed;
 use crate::secret::Secret;
 use crate::text::content::{self, BLANK};
 
-/// What every connection string of a hub has, in lower case.
+/// A part of every connection string of a hub, in lower case.
 const MARK: &str = "hostname=";
 
-/// The names that a connection string may begin with.
+/// The names of a connection string's parts.
 const PARTS: [&str; 8] = [
     "HostName",
     "GatewayHostName",
@@ -23,20 +23,20 @@ const PARTS: [&str; 8] = [
     "x509",
 ];
 
-/// What stands around a value, also where a word processor has made it pretty.
+/// Quotes around a value, including a word processor's.
 const QUOTES: [char; 10] = ['"', '\'', '`', '“', '”', '„', '‘', '’', '«', '»'];
 
-/// The connection string in `text`: without the JSON, the assignment, the quotes or the comments around it, and in one
-/// line. Text that is none is left as it is, for its reader to say what is wrong with it.
+/// Extracts the connection string from `text`: removes JSON, assignment, quotes and comments around it, and joins its
+/// lines. `reads` parses a candidate. Other text is returned unchanged, and the parser reports its problem.
 ///
 /// # Errors
-/// When there is something else in its place, or more than one.
+/// Returns [`Malformed`] for content of another kind, or several connection strings.
 pub(crate) fn unwrap(text: &str, reads: impl Fn(&str) -> bool) -> Result<Secret, Malformed> {
     let text = text.trim_matches(BLANK);
     if text.is_empty() {
         return Err(Malformed::new("the connection string is empty"));
     }
-    // A section of an INI or TOML file begins so too.
+    // A section of an INI or TOML file also starts with '['.
     let is_section = text.starts_with('[')
         && text.lines().next().is_some_and(|line| line.trim_end().ends_with(']'))
         && serde_json::from_str::<serde::de::IgnoredAny>(text).is_err();
@@ -48,7 +48,7 @@ pub(crate) fn unwrap(text: &str, reads: impl Fn(&str) -> bool) -> Result<Secret,
     let text = decoded.as_ref().map_or(text, |decoded| decoded.expose());
     if !is_marked(text) {
         return match content::kind(text.as_bytes()) {
-            // Without HostName, it is one that lacks it.
+            // The parser reports the missing HostName.
             None | Some("a connection string") => Ok(Secret::new(text)),
             Some(kind) => Err(Malformed::new(format!("it is {kind}, not a hub's connection string"))),
         };
@@ -59,7 +59,7 @@ pub(crate) fn unwrap(text: &str, reads: impl Fn(&str) -> bool) -> Result<Secret,
     if lines.iter().filter(|line| is_marked(line)).count() > 1 {
         return Err(Malformed::new("there is more than one connection string: keep one"));
     }
-    // A terminal or a mail may have broken the line; a store may keep remarks below it.
+    // A terminal or a mail may have broken the line; a secret store may have notes below it.
     let joined = unquoted(&lines.concat());
     let alone = || lines.iter().find(|line| is_marked(line)).map(|line| unquoted(line));
     Ok(match joined {
@@ -68,13 +68,13 @@ pub(crate) fn unwrap(text: &str, reads: impl Fn(&str) -> bool) -> Result<Secret,
     })
 }
 
-/// Whether it is there, broken over two lines as well.
+/// Whether `text` contains the mark, possibly broken over two lines.
 fn is_marked(text: &str) -> bool {
     let seen = text.chars().filter(|&c| !BLANK(c)).map(|c| c.to_ascii_lowercase());
     Zeroizing::new(seen.collect::<String>()).contains(MARK)
 }
 
-/// One that was copied out of a URL or a form.
+/// Decodes a connection string from a URL or a form.
 fn percent_decoded(text: &str) -> Option<Secret> {
     let encoded =
         !text.contains([';', ' ']) && Zeroizing::new(text.to_ascii_lowercase()).contains("hostname%3d");
@@ -82,8 +82,9 @@ fn percent_decoded(text: &str) -> Option<Secret> {
     Some(Secret::new(decoded.into_owned()))
 }
 
-/// A line without the assignment before the connection string (`X="…"`, `export X=…`, `$env:X = '…'`, `X: …`,
-/// `--connection-string …`), and without quotes. Ids may hold quotes and commas: those stay where none was opened.
+/// Removes the assignment before a connection string (`X="…"`, `export X=…`, `$env:X = '…'`, `X: …`,
+/// `--connection-string …`) and the quotes. Ids may contain quotes and commas, which stay unless the value starts with a
+/// quote.
 fn unquoted(line: &str) -> Secret {
     let line = Zeroizing::new(line.replace("&amp;", "&"));
     let first = line.split(';').next().unwrap_or_default();
@@ -103,8 +104,8 @@ fn unquoted(line: &str) -> Secret {
     })
 }
 
-/// The one connection string in JSON, as `az … connection-string show` prints it. Where several differ in their keys alone,
-/// it is the first.
+/// The connection string in JSON, as `az … connection-string show` prints it: the first of several that differ only in
+/// their keys.
 fn in_json(text: &str) -> Result<Secret, Malformed> {
     let value: serde_json::Value = serde_json::from_str(text).map_err(|error| {
         Malformed::new(if error.is_eof() {
@@ -138,8 +139,8 @@ fn strings<'a>(value: &'a serde_json::Value, found: &mut Vec<&'a str>) {
     }
 }
 
-/// A key without the white space that breaking the line has left in it, and with the `=` at its end that marking a word
-/// with a double click leaves out; a key that is neither 32 nor 64 bytes long is left as it is.
+/// Removes white space from a broken line, and adds the final `=` that a double click does not select. A key that is
+/// neither 32 nor 64 bytes long gets no `=`.
 pub(crate) fn key(text: &str) -> Cow<'_, str> {
     if !text.contains(BLANK) && text.len().is_multiple_of(4) {
         return Cow::Borrowed(text);
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_people_paste_is_taken() {
+    fn accepts_pasted_forms() {
         let s = string();
         let middle = s.len() / 2;
         for text in [
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_keeps_what_it_ends_with() {
+    fn ids_keep_trailing_punctuation() {
         for id in ["'", "a,", "#", "it's"] {
             let parsed = ConnectionString::parse(&format!("HostName=h;SharedAccessKey=AAAA;DeviceId={id}"));
             assert_eq!(parsed.unwrap().identity.unwrap().device(), id);
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_something_else_is_named() {
+    fn errors_name_other_content() {
         let s = string();
         for (text, problem) in [
             ("", "the connection string is empty"),
@@ -263,7 +264,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_panics(text in "([a-zA-Z\"'“= ;:{}\\[\\]\n\u{feff}]{0,6}(HostName=|SharedAccessKey=|hostname%3D)?){0,4}") {
+        fn parsing_never_panics(text in "([a-zA-Z\"'“= ;:{}\\[\\]\n\u{feff}]{0,6}(HostName=|SharedAccessKey=|hostname%3D)?){0,4}") {
             let _ = ConnectionString::parse(&text);
         }
     }

@@ -1,4 +1,4 @@
-//! The registry of devices: a query, and a page of its answer.
+//! The device registry: the query for all devices, and twins.
 
 use serde::Deserialize;
 
@@ -7,22 +7,22 @@ use crate::backend::registry::{Device, State};
 
 /// The query for all devices, as a request's body.
 pub const ALL_DEVICES: &str = r#"{"query":"SELECT * FROM devices"}"#;
-/// How many devices a page may have [D].
+/// The header with the largest number of devices in a page [D].
 pub const MAX_ITEM_COUNT: &str = "x-ms-max-item-count";
-/// Names the next page, in an answer and then in a request [D].
+/// The header with the token of the next page, in an answer and the next request [D].
 pub const CONTINUATION: &str = "x-ms-continuation";
 
 /// The service's "never" [D].
 const NEVER: &str = "0001-01-01T00:00:00";
-/// Longer than any time is written.
+/// The longest accepted time, in characters.
 const LONGEST_TIME: usize = 40;
 
-/// `/twins/{id}[/modules/{id}]?api-version={V}`: what the hub knows of an identity, for whoever has ServiceConnect [D].
+/// The path of an identity's twin, which needs ServiceConnect: `/twins/{id}[/modules/{id}]?api-version={V}` [D].
 pub fn twin_path(identity: &Identity, api_version: &str) -> String {
     format!("{}?api-version={}", identity.twin(), encode(api_version))
 }
 
-/// `/devices/{id}?api-version={V}`: a device in the registry, for whoever has RegistryRead [D].
+/// The path of a device in the registry, which needs RegistryRead: `/devices/{id}?api-version={V}` [D].
 pub fn device_path(identity: &Identity, api_version: &str) -> String {
     format!("/devices/{}?api-version={}", encode(identity.device()), encode(api_version))
 }
@@ -55,19 +55,19 @@ impl TryFrom<Twin> for Device {
     }
 }
 
-/// Reads the twin of a device or module.
+/// Parses the twin of a device or module.
 ///
 /// # Errors
-/// When it is none.
+/// Returns [`Malformed`] if `body` is not a twin.
 pub fn twin(body: &[u8]) -> Result<Device, Malformed> {
     let twin: Twin = serde_json::from_slice(body).map_err(|_| Malformed::new("the answer is no twin"))?;
     twin.try_into()
 }
 
-/// Reads a page of devices.
+/// Parses a page of devices.
 ///
 /// # Errors
-/// When it is none, or an id in it is not one.
+/// Returns [`Malformed`] if `body` is not a page, or an id is invalid.
 pub fn devices_page(body: &[u8]) -> Result<Vec<Device>, Malformed> {
     let twins: Vec<Twin> =
         serde_json::from_slice(body).map_err(|_| Malformed::new("the answer is no list of devices"))?;
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths() {
+    fn encodes_ids_in_paths() {
         let module = Identity::new("a#b", Some("m?")).unwrap();
         assert_eq!(twin_path(&module, "2020-09-30"), "/twins/a%23b/modules/m%3F?api-version=2020-09-30");
         assert_eq!(device_path(&module, "2020-09-30"), "/devices/a%23b?api-version=2020-09-30");

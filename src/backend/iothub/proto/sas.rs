@@ -1,4 +1,4 @@
-//! Shared access signatures: made for the hub, and checked by the emulator.
+//! Shared access signatures, which clients sign and the emulator verifies.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use crate::time::clock::UnixSeconds;
 
 const SCHEME: &str = "SharedAccessSignature ";
 
-/// What a token gives access to, encoded as it appears in `sr=`.
+/// The resource of a token, encoded as in `sr=`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource(String);
 
@@ -23,7 +23,7 @@ impl Resource {
         Self(encode(&hub.name).to_string())
     }
 
-    /// One device or module: `sr={hub}%2Fdevices%2F{id}[%2Fmodules%2F{id}]`, encoded as Python's SDK does [M].
+    /// One device or module: `sr={hub}%2Fdevices%2F{id}[%2Fmodules%2F{id}]`, encoded as in Python's SDK [M].
     pub fn identity(hub: &HubAddress, identity: &Identity) -> Self {
         let mut uri = format!("{}/devices/{}", hub.name, identity.device());
         if let Some(module) = identity.module() {
@@ -33,7 +33,7 @@ impl Resource {
     }
 }
 
-/// A shared access signature, taken apart. Its fields may come in any order [S][M].
+/// A parsed shared access signature. Its fields may have any order [S][M].
 #[derive(Clone)]
 pub struct SasToken {
     text: Secret,
@@ -44,10 +44,10 @@ pub struct SasToken {
 }
 
 impl SasToken {
-    /// Signs access to `resource` until `expiry`; `policy` is `None` for a device's own key.
+    /// Signs a token for `resource` until `expiry`. `policy` is `None` for a device's key.
     ///
     /// # Errors
-    /// When `key` is not base64.
+    /// Returns [`Malformed`] if `key` is not base64.
     pub fn sign(
         resource: &Resource,
         expiry: UnixSeconds,
@@ -69,10 +69,10 @@ impl SasToken {
         })
     }
 
-    /// Reads the text of a token, as a header or a password carries it.
+    /// Parses a token from a header or a password.
     ///
     /// # Errors
-    /// When the scheme word or a field is missing, doubled or not of its form.
+    /// Returns [`Malformed`] if the scheme or a field is missing, duplicate or malformed.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         let wrong = |problem: &str| Malformed::new(format!("the shared access signature {problem}"));
         let fields =
@@ -111,27 +111,28 @@ impl SasToken {
         })
     }
 
-    /// Whether `key` made this signature. It is checked over `sr` as received: clients encode it differently and
-    /// each signs what it sends [S][M].
+    /// Whether `key` made this signature. Verifies `sr` as received, because clients encode it differently and sign what
+    /// they send [S][M].
     pub fn is_signed_by(&self, key: &Secret) -> bool {
         mac(&self.resource, self.expiry, key).is_ok_and(|mac| mac.verify_slice(&self.signature).is_ok())
     }
 
-    /// The resource as a decoded URI, for comparing: `{hub}`, `{hub}/devices/{id}`.
+    /// The decoded resource: `{hub}` or `{hub}/devices/{id}`.
     pub fn uri(&self) -> String {
         percent_decode_str(&self.resource).decode_utf8_lossy().into_owned()
     }
 
+    /// When the token expires.
     pub fn expiry(&self) -> UnixSeconds {
         self.expiry
     }
 
-    /// The policy whose key signed, where one is named.
+    /// The policy of the key, if any.
     pub fn policy(&self) -> Option<&str> {
         self.policy.as_deref()
     }
 
-    /// The token as it goes into an `Authorization` header or an MQTT password.
+    /// The token for an `Authorization` header or an MQTT password.
     pub fn text(&self) -> &Secret {
         &self.text
     }
@@ -143,7 +144,7 @@ impl fmt::Debug for SasToken {
     }
 }
 
-/// HMAC-SHA256 over `SR "\n" SE`, one line feed and none at the end [D][S].
+/// HMAC-SHA256 over `SR "\n" SE`, without a line feed at the end [D][S].
 fn mac(resource: &str, expiry: UnixSeconds, key: &Secret) -> Result<Hmac<Sha256>, Malformed> {
     let key = BASE64
         .decode(key.expose().as_bytes())
@@ -163,7 +164,7 @@ mod tests {
 
     const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
 
-    /// Made by Microsoft's own clients [M]: Node service client, C device SDK (twice), Python device SDK.
+    /// Tokens of Microsoft's clients [M]: Node service client, C device SDK (twice), Python device SDK.
     const VECTORS: [(&str, u64, &str); 4] = [
         ("127.0.0.1", 1_795_396_174, "9PDZJwm9mWGCdHfzMt6xcZNWYXv8lmpzqup6h2Ofs3A="),
         ("127.0.0.1/devices/dev-1", 1_795_395_873, "MVrrSJOGOLUoAWHpIPYXAMTYkElciY/dkTQrdY4NGFc="),
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn verifies_what_microsofts_clients_sent() {
+    fn verifies_tokens_of_microsofts_clients() {
         let key = Secret::new(KEY);
         for text in [
             // Node's order and the C SDK's lower-case hex [M].
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_token() {
+    fn refuses_malformed_tokens() {
         let whole = "SharedAccessSignature sr=a&sig=AAAA&se=1";
         assert!(SasToken::parse(whole).is_ok());
         for text in [
@@ -236,7 +237,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_signed_verifies(id in "[A-Za-z0-9:.+%_#*?!(),=@;$'-]{1,128}", se in any::<u64>(), key in any::<[u8; 32]>()) {
+        fn verifies_what_it_signs(id in "[A-Za-z0-9:.+%_#*?!(),=@;$'-]{1,128}", se in any::<u64>(), key in any::<[u8; 32]>()) {
             let hub = HubAddress::parse("h").unwrap();
             let resource = Resource::identity(&hub, &Identity::new(&id, None).unwrap());
             let key = Secret::new(BASE64.encode(&key));
@@ -248,7 +249,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_panics(text in any::<String>()) {
+        fn parse_never_panics(text in any::<String>()) {
             let _ = SasToken::parse(&text);
             let _ = SasToken::parse(&format!("SharedAccessSignature {text}"));
         }

@@ -1,4 +1,4 @@
-//! The device's MQTT connection to its hub: it receives stream offers and publishes answers, over any byte stream.
+//! The device's MQTT connection to its hub, over any byte stream: receives offers and publishes answers.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use crate::backend::iothub::proto::{BadOffer, Decision, Login, Offer, Refusal, S
 use crate::error::Problem;
 use crate::secret::Secret;
 
-/// How long the hub may take to answer a ping, CONNECT, SUBSCRIBE or UNSUBSCRIBE, and to take a packet.
+/// The time limit for the hub to answer a ping, CONNECT, SUBSCRIBE or UNSUBSCRIBE, and to accept a packet.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
-/// The longest packet accepted from a hub. An offer has some hundred bytes; a topic has 64 KiB at most.
+/// The longest accepted packet in bytes. An offer has some hundred bytes, a topic at most 64 KiB.
 const MAX_PACKET: u32 = 128 * 1024;
 
-/// How many packets are kept that arrive between a request and its answer.
+/// The packets that are kept between a request and its answer.
 const MOST_BETWEEN: usize = 64;
 
-/// Why a hub connection ended or could not be opened.
+/// Why a hub connection failed.
 #[derive(Debug)]
 pub(crate) enum ConnectionError {
     /// The hub refused the login or the subscription.
@@ -41,29 +41,29 @@ impl From<std::io::Error> for ConnectionError {
     }
 }
 
-/// A hub connection that is logged in and subscribed to stream offers.
+/// A hub connection with a login and a subscription to offers.
 pub(crate) struct HubConnection<S> {
     io: S,
     protocol: Connection<role::Client>,
     input: Vec<u8>,
-    /// The part of `input` that the state machine has not seen yet.
+    /// The part of `input` that is not parsed yet.
     unread: std::ops::Range<usize>,
-    /// Bytes still to be written: a write that was cancelled continues here.
+    /// Bytes to write, including the rest of a cancelled write.
     output: bytes::BytesMut,
-    /// Packets received and not handled yet.
+    /// Packets that are not handled yet.
     received: std::collections::VecDeque<Packet>,
     ping_at: Option<Instant>,
     answer_by: Option<Instant>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> HubConnection<S> {
-    /// Logs in and subscribes. `password` is a token; with a certificate there is none. The hub is pinged after
-    /// `keepalive` without a packet to it.
+    /// Logs in and subscribes. `password` is a token, or `None` with a certificate. Pings the hub after `keepalive` without
+    /// another packet to it.
     ///
     /// Not cancel-safe: dropping the future drops the connection.
     ///
     /// # Errors
-    /// Why the hub refuses the device, or what is wrong with the connection.
+    /// Returns [`ConnectionError::Refused`] if the hub refuses the device, and another variant if the connection fails.
     pub(crate) async fn begin(
         io: S,
         login: &Login,
@@ -85,18 +85,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HubConnection<S> {
             ping_at: None,
             answer_by: None,
         };
-        // Without a clean session, and with user name and password, the connect flags are the C SDK's 0xC0 [M].
+        // With user name, password and no clean session, the connect flags are 0xC0, as in the C SDK [M].
         let mut connect = v3_1_1::Connect::builder()
             .client_id(&login.client_id)
-            .map_err(wrong)?
+            .map_err(violation)?
             .user_name(&login.username)
-            .map_err(wrong)?
+            .map_err(violation)?
             .clean_session(false)
             .keep_alive(u16::try_from(keepalive.as_secs()).unwrap_or(u16::MAX));
         if let Some(password) = password {
-            connect = connect.password(password.expose()).map_err(wrong)?;
+            connect = connect.password(password.expose()).map_err(violation)?;
         }
-        let connect = connect.build().map_err(wrong)?;
+        let connect = connect.build().map_err(violation)?;
         let connecting = async {
             connection.send(connect.into()).await?;
             connection.packet().await
@@ -118,12 +118,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HubConnection<S> {
             .iter()
             .map(|filter| SubEntry::new(*filter, SubOpts::new().set_qos(Qos::AtMostOnce)));
         let subscribe = v3_1_1::Subscribe::builder()
-            .packet_id(self.protocol.acquire_packet_id().map_err(wrong)?)
-            .entries(entries.collect::<Result<Vec<_>, _>>().map_err(wrong)?)
+            .packet_id(self.protocol.acquire_packet_id().map_err(violation)?)
+            .entries(entries.collect::<Result<Vec<_>, _>>().map_err(violation)?)
             .build()
-            .map_err(wrong)?;
+            .map_err(violation)?;
         self.send(subscribe.into()).await?;
-        // Offers may arrive before the acknowledgement: they are kept.
+        // Offers may arrive before the acknowledgement.
         let mut before = Vec::new();
         let acknowledgement = loop {
             match self.packet().await? {
@@ -135,27 +135,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HubConnection<S> {
             }
         };
         before.into_iter().rev().for_each(|packet| self.received.push_front(packet));
-        // No client needs the second filter.
+        // The hub never uses the second filter.
         match acknowledgement.return_codes().first() {
             Some(SubackReturnCode::Failure) | None => Err(ConnectionError::Refused(Refusal::NoStreams)),
             Some(_) => Ok(()),
         }
     }
 
-    /// Unsubscribes, and returns the offers that came before the hub acknowledged. Beyond a number of them, offers are
-    /// rejected here.
+    /// Unsubscribes, and returns the offers that arrive before the hub's acknowledgement. Rejects offers beyond
+    /// [`MOST_BETWEEN`].
     ///
     /// Not cancel-safe.
     ///
     /// # Errors
-    /// Why the connection has ended.
+    /// Returns why the connection failed.
     pub(crate) async fn unsubscribe(&mut self) -> Result<Vec<Result<Offer, BadOffer>>, ConnectionError> {
         let unsubscribe = v3_1_1::Unsubscribe::builder()
-            .packet_id(self.protocol.acquire_packet_id().map_err(wrong)?)
+            .packet_id(self.protocol.acquire_packet_id().map_err(violation)?)
             .entries(SUBSCRIPTIONS)
-            .map_err(wrong)?
+            .map_err(violation)?
             .build()
-            .map_err(wrong)?;
+            .map_err(violation)?;
         self.send(unsubscribe.into()).await?;
         let collecting = async {
             let mut offers = Vec::new();
@@ -181,12 +181,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HubConnection<S> {
         timeout(ANSWER_LIMIT, collecting).await.map_err(|_| ConnectionError::Silent("UNSUBSCRIBE"))?
     }
 
-    /// The next offer, also one that is malformed. Pings the hub while it waits.
+    /// Waits for the next offer, valid or malformed, and pings the hub meanwhile.
     ///
-    /// Cancel-safe: a packet that was read in part stays with the connection.
+    /// Cancel-safe: the connection keeps a partly read packet.
     ///
     /// # Errors
-    /// Why the connection has ended.
+    /// Returns why the connection failed.
     pub(crate) async fn offer(&mut self) -> Result<Result<Offer, BadOffer>, ConnectionError> {
         loop {
             if let Packet::V3_1_1Publish(publish) = self.packet().await?
@@ -202,19 +202,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HubConnection<S> {
     /// Not cancel-safe.
     ///
     /// # Errors
-    /// Why the connection has ended.
+    /// Returns why the connection failed.
     pub(crate) async fn publish(&mut self, topic: &str) -> Result<(), ConnectionError> {
-        let publish = v3_1_1::Publish::builder().topic_name(topic).map_err(wrong)?.qos(Qos::AtMostOnce);
-        self.send(publish.build().map_err(wrong)?.into()).await
+        let publish = v3_1_1::Publish::builder().topic_name(topic).map_err(violation)?.qos(Qos::AtMostOnce);
+        self.send(publish.build().map_err(violation)?.into()).await
     }
 
-    /// Disconnects.
+    /// Sends DISCONNECT and closes the connection.
     pub(crate) async fn end(mut self) {
         if let Ok(disconnect) = v3_1_1::Disconnect::builder().build() {
             let events = self.protocol.send(disconnect.into());
-            // The state machine asks to close the connection, which follows.
-            let _ = self.take(events);
-            // Without DISCONNECT, the hub sees the connection close.
+            // The only event besides the packet asks to close the connection, which follows.
+            let _ = self.process(events);
+            // If this fails, the hub sees the connection close.
             let _ = self.write().await;
         }
         let _ = self.io.shutdown().await;
@@ -222,7 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HubConnection<S> {
 
     async fn packet(&mut self) -> Result<Packet, ConnectionError> {
         loop {
-            // Acknowledgements first. This may be cancelled at each await, so no local variable holds anything there.
+            // Sends acknowledgements first. For cancel-safety, no local variable holds bytes across an await.
             self.write().await?;
             if let Some(packet) = self.received.pop_front() {
                 return Ok(packet);
@@ -231,7 +231,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HubConnection<S> {
                 let mut cursor = Cursor::new(&self.input[self.unread.clone()]);
                 let events = self.protocol.recv(&mut cursor);
                 self.unread.start += usize::try_from(cursor.position()).unwrap_or(usize::MAX);
-                self.take(events)?;
+                self.process(events)?;
                 continue;
             }
             let timer = [self.ping_at, self.answer_by].into_iter().flatten().min();
@@ -249,7 +249,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HubConnection<S> {
                     }
                     self.ping_at = None;
                     let events = self.protocol.notify_timer_fired(TimerKind::PingreqSend);
-                    self.take(events)?;
+                    self.process(events)?;
                 }
             }
         }
@@ -257,11 +257,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HubConnection<S> {
 
     async fn send(&mut self, packet: Packet) -> Result<(), ConnectionError> {
         let events = self.protocol.send(packet);
-        self.take(events)?;
+        self.process(events)?;
         self.write().await
     }
 
-    /// Writes what is in `output`. Cancel-safe.
+    /// Writes `output`. Cancel-safe.
     async fn write(&mut self) -> Result<(), ConnectionError> {
         if self.output.is_empty() {
             return Ok(());
@@ -275,8 +275,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HubConnection<S> {
         Ok(timeout(ANSWER_LIMIT, sending).await.map_err(|_| ConnectionError::Silent("a packet"))??)
     }
 
-    /// Carries out the requests of the state machine.
-    fn take(&mut self, events: Vec<Event>) -> Result<(), ConnectionError> {
+    /// Processes the events of the state machine.
+    fn process(&mut self, events: Vec<Event>) -> Result<(), ConnectionError> {
         for event in events {
             match event {
                 Event::NotifyPacketReceived(packet) => self.received.push_back(packet),
@@ -287,14 +287,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HubConnection<S> {
                     let at = Some(Instant::now() + Duration::from_millis(duration_ms));
                     match kind {
                         TimerKind::PingreqSend => self.ping_at = at,
-                        // Another ping does not extend the time for the first.
+                        // Another ping does not extend the limit of the first.
                         TimerKind::PingrespRecv => self.answer_by = self.answer_by.or(at),
                         TimerKind::PingreqRecv => {}
                     }
                 }
                 Event::RequestTimerCancel(TimerKind::PingreqSend) => self.ping_at = None,
                 Event::RequestTimerCancel(TimerKind::PingrespRecv) => self.answer_by = None,
-                Event::NotifyError(error) => return Err(wrong(error)),
+                Event::NotifyError(error) => return Err(violation(error)),
                 Event::RequestClose => return Err(ConnectionError::Protocol("it violates MQTT".into())),
                 Event::NotifyPacketIdReleased(_) | Event::RequestTimerCancel(_) => {}
             }
@@ -303,7 +303,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HubConnection<S> {
     }
 }
 
-fn wrong(error: MqttError) -> ConnectionError {
+fn violation(error: MqttError) -> ConnectionError {
     ConnectionError::Protocol(Problem::because(format!("MQTT: {error}"), error))
 }
 

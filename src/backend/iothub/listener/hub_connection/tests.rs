@@ -27,7 +27,7 @@ async fn begun(device: DuplexStream) -> Result<HubConnection<DuplexStream>, Conn
 }
 
 #[tokio::test(start_paused = true)]
-async fn offers_before_the_acknowledgement_are_kept_up_to_a_limit() {
+async fn keeps_offers_before_the_acknowledgement_up_to_a_limit() {
     let (device, mut hub) = duplex(1 << 20);
     let ((), connection) = tokio::join!(accept_device(&mut hub, 2), begun(device));
     let mut connection = connection.unwrap();
@@ -40,7 +40,7 @@ async fn offers_before_the_acknowledgement_are_kept_up_to_a_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_burst_at_qos_1_is_received_though_each_wait_is_cancelled() {
+async fn cancelled_waits_lose_no_offer_of_a_burst_at_qos_1() {
     const OFFERS: u16 = 300;
     let (device, mut hub) = duplex(256);
     let ((), connection) = tokio::join!(accept_device(&mut hub, 0), begun(device));
@@ -70,7 +70,7 @@ async fn a_burst_at_qos_1_is_received_though_each_wait_is_cancelled() {
                 () = tokio::task::yield_now() => {}
             }
         }
-        // The last acknowledgements go out with the next packet's wait.
+        // The next wait sends the last acknowledgements.
         let _ = timeout(Duration::from_secs(1), connection.offer()).await;
     };
     let ((), acknowledged, ()) = tokio::join!(sending, acknowledged, taking);
@@ -79,7 +79,7 @@ async fn a_burst_at_qos_1_is_received_though_each_wait_is_cancelled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn offers_while_unsubscribing_are_rejected_beyond_a_limit() {
+async fn rejects_offers_beyond_a_limit_while_unsubscribing() {
     let (device, mut hub) = duplex(1 << 20);
     let ((), connection) = tokio::join!(accept_device(&mut hub, 0), begun(device));
     let mut connection = connection.unwrap();
@@ -106,7 +106,7 @@ async fn an_offer_at_qos_1_is_acknowledged() {
     /// A packet's first byte and body.
     async fn next(hub: &mut tokio::io::DuplexStream) -> (u8, Vec<u8>) {
         let (head, length) = (hub.read_u8().await.unwrap(), hub.read_u8().await.unwrap());
-        // None is so long that its length takes more than two bytes.
+        // The lengths here take at most two bytes.
         let more = if length & 0x80 == 0 { 0 } else { hub.read_u8().await.unwrap() };
         let mut body = vec![0; usize::from(length & 0x7f) + usize::from(more) * 128];
         hub.read_exact(&mut body).await.unwrap();

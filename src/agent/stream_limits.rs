@@ -3,27 +3,27 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The number of streams of each target, from offer to end. The counts outlive a change of the configuration.
+/// Counts the streams of each target, from offer to end, across changes of the configuration.
 #[derive(Debug, Default)]
-pub(super) struct Sessions(Mutex<HashMap<String, usize>>);
+pub(super) struct StreamLimits(Mutex<HashMap<String, usize>>);
 
-/// Counts one stream until it is dropped.
+/// Permits one stream until it is dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
-    sessions: Arc<Sessions>,
+    limits: Arc<StreamLimits>,
     target: String,
 }
 
-impl Sessions {
+impl StreamLimits {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a stream of `target`, unless there are `most` streams already, or `most_of_target` of this target.
+    /// Permits a stream of `target`, unless there are already `most` streams, or `most_of_target` of this target.
     ///
     /// # Errors
-    /// Which limit is reached.
-    pub(super) fn enter(
+    /// Returns which limit is reached.
+    pub(super) fn acquire(
         self: &Arc<Self>,
         target: &str,
         most: usize,
@@ -38,13 +38,13 @@ impl Sessions {
             return Err(format!("there are {most} streams of this target already (its max-sessions)"));
         }
         *count += 1;
-        Ok(Permit { sessions: self.clone(), target: target.to_owned() })
+        Ok(Permit { limits: self.clone(), target: target.to_owned() })
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut counts = self.sessions.lock();
+        let mut counts = self.limits.lock();
         if let Some(count) = counts.get_mut(&self.target) {
             *count -= 1;
             if *count == 0 {
@@ -59,16 +59,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dropped_permit_frees_its_stream() {
-        let sessions = Arc::new(Sessions::default());
-        let ssh = sessions.enter("ssh", 2, Some(1)).unwrap();
-        assert!(sessions.enter("ssh", 2, Some(1)).unwrap_err().contains("of this target"));
-        let web = sessions.enter("web", 2, None).unwrap();
-        assert!(sessions.enter("web", 2, None).unwrap_err().contains("(max-sessions)"));
+    fn a_dropped_permit_allows_another_stream() {
+        let limits = Arc::new(StreamLimits::default());
+        let ssh = limits.acquire("ssh", 2, Some(1)).unwrap();
+        assert!(limits.acquire("ssh", 2, Some(1)).unwrap_err().contains("of this target"));
+        let web = limits.acquire("web", 2, None).unwrap();
+        assert!(limits.acquire("web", 2, None).unwrap_err().contains("(max-sessions)"));
         drop(ssh);
-        drop(sessions.enter("ssh", 2, Some(1)).unwrap());
+        drop(limits.acquire("ssh", 2, Some(1)).unwrap());
         drop(web);
-        assert!(sessions.enter("ssh", 0, None).is_err());
-        assert!(sessions.lock().is_empty());
+        assert!(limits.acquire("ssh", 0, None).is_err());
+        assert!(limits.lock().is_empty());
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 const PERIOD: Duration = Duration::from_secs(10);
 
 /// Offers that are rejected without a decision. Logging each would fill a disk as fast as the hub can send.
-pub(super) struct Flood {
+pub(super) struct RejectionLog {
     /// How many are logged in a period.
     burst: u32,
     logged: u32,
@@ -17,7 +17,7 @@ pub(super) struct Flood {
     unlogged: u64,
 }
 
-impl Flood {
+impl RejectionLog {
     pub(super) fn new(burst: u32) -> Self {
         Self { burst, logged: 0, since: Instant::now(), unlogged: 0 }
     }

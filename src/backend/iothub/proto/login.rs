@@ -1,26 +1,29 @@
-//! How a device presents itself over MQTT.
+//! A device's login over MQTT.
 
 use std::fmt;
 
 use super::{HubAddress, Identity, encode};
 
-/// Where MQTT runs over a WebSocket on port 443 [D].
+/// The path of MQTT over a WebSocket, on port 443 [D].
 pub const WEBSOCKET_PATH: &str = "/$iothub/websocket";
-/// The subprotocol offered there; servers compare it ignoring case [S].
+/// The subprotocol of MQTT over a WebSocket. Servers ignore its case [S].
 pub const WEBSOCKET_SUBPROTOCOL: &str = "mqtt";
 
 /// The api-version of the last SDKs with device streams (C 1.9, C# 2020-10) [S].
 const API_VERSION: &str = "2020-09-30";
 
-/// The client id and the user name of an MQTT CONNECT; the password is a token or, with a certificate, absent.
+/// The client id and user name of an MQTT CONNECT. The password is a token, or absent with a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
+    /// The client id.
     pub client_id: String,
+    /// The user name.
     pub username: String,
 }
 
 impl Login {
-    /// `{hub}/{clientId}/?api-version={V}&DeviceClientType={product}`, where the hub is named without its port [S][M].
+    /// The user name is `{hub}/{clientId}/?api-version={V}&DeviceClientType={product}`, with the hub's name without port
+    /// [S][M].
     pub fn new(hub: &HubAddress, identity: &Identity, product: &str) -> Self {
         let client_id = identity.client_id();
         let username = format!(
@@ -32,7 +35,7 @@ impl Login {
     }
 }
 
-/// Why a hub does not take a device: MQTT's return codes, and a subscription that it refuses.
+/// Why a hub refuses a device: a return code of MQTT, or a refused subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// CONNACK 1.
@@ -45,7 +48,7 @@ pub enum Refusal {
     BadCredential,
     /// CONNACK 5.
     NotAuthorized,
-    /// SUBACK 0x80 for stream offers.
+    /// SUBACK 0x80 for offers.
     NoStreams,
 }
 
@@ -68,7 +71,7 @@ mod tests {
 
     /// The C SDK's CONNECT was `dev-1` and `127.0.0.1/dev-1/?api-version=2020-09-30&DeviceClientType=…` [M].
     #[test]
-    fn names_itself_as_the_c_sdk_does() {
+    fn sends_the_c_sdks_client_id_and_user_name() {
         let hub = HubAddress::parse("127.0.0.1:8443").unwrap();
         let login = |module| Login::new(&hub, &Identity::new("dev-1", module).unwrap(), "iotstream/1 (x)");
         assert_eq!(login(None).client_id, "dev-1");

@@ -1,4 +1,4 @@
-//! What a hub says of itself and of a device, without asking for a stream.
+//! Looks up a device and the hub's clock, without requesting a stream.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,26 +13,26 @@ use crate::error::Result;
 use crate::net::{Network, Reply};
 use crate::time::phase::Phases;
 
-/// How long an answer may take.
+/// The time limit of a request.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// A twin has up to 72 KB [D].
+/// The longest answer in bytes. A twin has up to 72 KB [D].
 const TWIN_LIMIT: usize = 128 * 1024;
 
-/// What a hub said.
+/// The result of a lookup.
 #[derive(Debug)]
-pub(super) struct Look {
-    /// The clock here and the hub's, where it told the time.
+pub(super) struct Lookup {
+    /// This machine's time and the hub's, if its answer has a date.
     pub(super) clocks: Option<(SystemTime, SystemTime)>,
-    /// The device or module, or why the hub does not tell.
+    /// The device or module, or the hub's refusal.
     pub(super) twin: std::result::Result<Device, HubFailure>,
 }
 
-/// Asks the hub for the twin of the device that `request` is for, and for the time.
+/// Gets the twin of `request`'s device, and the hub's time.
 ///
 /// # Errors
-/// When the hub cannot be reached, or its answer is invalid.
-pub(super) async fn look(network: &Network, request: &Request, phases: &mut Phases) -> Result<Look> {
+/// Returns an error if the hub cannot be reached or its answer is invalid.
+pub(super) async fn lookup(network: &Network, request: &Request, phases: &mut Phases) -> Result<Lookup> {
     let path = twin_path(&request.initiate.identity, &request.initiate.api_version);
     let reply = get(network, request, path, phases).await?;
     let clocks = reply.date().map(|hub| (SystemTime::now(), hub));
@@ -41,13 +41,13 @@ pub(super) async fn look(network: &Network, request: &Request, phases: &mut Phas
     } else {
         Err(failure(&reply))
     };
-    Ok(Look { clocks, twin })
+    Ok(Lookup { clocks, twin })
 }
 
-/// Whether the credential of `request` may read the registry: then the hub knows it, whatever its other rights.
+/// Whether the credential of `request` can read the registry, which proves that its key is valid.
 ///
 /// # Errors
-/// When the hub cannot be reached, or its answer is invalid.
+/// Returns an error if the hub cannot be reached or its answer is invalid.
 pub(super) async fn reads_registry(network: &Network, request: &Request) -> Result<bool> {
     let path = device_path(&request.initiate.identity, &request.initiate.api_version);
     let reply = get(network, request, path, &mut Phases::default()).await?;

@@ -1,0 +1,46 @@
+//! Why a stream ended, from how its pumps ended.
+
+use std::io;
+
+use super::super::end::End;
+use super::super::incoming::Down;
+use super::up::Up;
+
+/// The first cause of a stream's end. `None` is a pump that was still running when the bridge ended.
+pub(super) fn first_cause(
+    up: Option<Up>,
+    down: Option<Down>,
+    half_close: bool,
+    hung_up: bool,
+    peer_was_first: bool,
+) -> End {
+    match (up, down) {
+        (_, Some(Down::Violation(what))) => End::Violation(what),
+        // The local side had ended in both directions, which only a write reveals.
+        (Some(Up::Eof), Some(Down::LocalFailed(error))) if half_close && is_gone(&error) => End::Local,
+        // A read error explains more than the write error that follows it.
+        (Some(Up::LocalFailed(error)), _) | (_, Some(Down::LocalFailed(error))) => End::LocalFailed(error),
+        (up, down) if hung_up => {
+            let is_over = matches!(down, Some(Down::Closed(close)) if close.is_normal());
+            End::HungUp { whole: is_over && matches!(up, Some(Up::Eof)) }
+        }
+        (_, Some(Down::Closed(close))) if !close.is_normal() => End::Peer(close),
+        (Some(Up::Eof), Some(Down::Closed(_) | Down::Emptied | Down::Lingered)) if !peer_was_first => {
+            End::Local
+        }
+        (Some(Up::Eof), Some(Down::Closed(close))) => End::Peer(close),
+        (Some(Up::Eof), Some(Down::Emptied)) => End::PeerEmptied,
+        // The peer sent its last bytes and disconnected before it received ours.
+        (Some(Up::RemoteFailed(_)), Some(Down::Closed(_) | Down::Emptied)) => End::Abandoned,
+        (_, Some(Down::RemoteFailed(error))) | (Some(Up::RemoteFailed(error)), _) => End::Cut(error),
+        (Some(Up::Drained), Some(Down::Closed(close))) => End::Peer(close),
+        (Some(Up::Drained), Some(Down::Emptied)) => End::PeerEmptied,
+        (Some(_), Some(Down::Lingered)) => End::Local,
+        // The peer disconnected after its Close while the local side was still sending.
+        (None, _) | (_, None) => End::Abandoned,
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}

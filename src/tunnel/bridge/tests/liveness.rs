@@ -1,0 +1,133 @@
+//! Detecting a lost peer.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use tokio::io::ReadBuf;
+
+use super::*;
+use crate::tunnel::Keepalive;
+
+/// A connection whose TCP state the test sets.
+struct RemoteWithTcpInfo {
+    io: DuplexStream,
+    tcp_info: Arc<Mutex<TcpInfo>>,
+}
+
+impl AsyncRead for RemoteWithTcpInfo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for RemoteWithTcpInfo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl Remote for RemoteWithTcpInfo {
+    fn tcp_info(&self) -> Option<TcpInfo> {
+        Some(*self.tcp_info.lock().unwrap())
+    }
+    fn probe(&self, _: Keepalive) {}
+    fn reset_on_drop(&self, _: bool) {}
+}
+
+const HEALTHY: TcpInfo =
+    TcpInfo { closed: false, unacknowledged: false, queued: false, last_ack: Duration::ZERO };
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_peer_is_pinged_and_then_given_up() {
+    let settings = Settings { keepalive: Keepalive::every(Duration::from_secs(4)), ..PATIENT };
+    let Ends { local, gateway, bridge, .. } = ends(64, settings, b"").await;
+    let mut wire = gateway.into_inner();
+    let begin = Instant::now();
+    let mut ping = [0; 6];
+    wire.read_exact(&mut ping).await.unwrap();
+    assert_eq!((ping[0], ping[1]), (0x89, 0x80));
+    assert_eq!(begin.elapsed().as_secs(), 4);
+    // Any byte is a sign of life.
+    wire.write_all(&[0x8a, 0]).await.unwrap();
+    wire.read_exact(&mut ping).await.unwrap();
+    assert_eq!(begin.elapsed().as_secs(), 8);
+    let (end, ..) = bridge.await.unwrap();
+    assert!(matches!(end, End::Silent(after) if after.as_secs() == 8), "{end:?}");
+    assert!(begin.elapsed() < Duration::from_secs(13));
+    drop(local);
+}
+
+/// An agent's bridge whose peer neither reads nor sends, and the TCP state of its connection.
+async fn with_mute_peer(pipe: usize) -> (Ends, Arc<Mutex<TcpInfo>>) {
+    let tcp_info = Arc::new(Mutex::new(HEALTHY));
+    let (io, wire) = duplex(pipe);
+    let told = RemoteWithTcpInfo { io, tcp_info: tcp_info.clone() };
+    (ends_over(pipe, told, wire, PATIENT, b"").await, tcp_info)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_does_not_read_is_alive_while_its_system_acknowledges() {
+    let (Ends { mut local, bridge, gateway: _gateway, .. }, tcp_info) = with_mute_peer(1000).await;
+    // The data exceeds what the peer accepts, so pings are queued behind it.
+    local.write_all(&noise(1500)).await.unwrap();
+    *tcp_info.lock().unwrap() = TcpInfo { queued: true, ..HEALTHY };
+    sleep(Duration::from_secs(3600)).await;
+    assert!(!bridge.is_finished());
+    // A late answer to a probe, then none.
+    *tcp_info.lock().unwrap() =
+        TcpInfo { unacknowledged: true, last_ack: Duration::from_secs(200), queued: true, closed: false };
+    sleep(Duration::from_secs(100)).await;
+    *tcp_info.lock().unwrap() = TcpInfo { queued: true, ..HEALTHY };
+    sleep(Duration::from_secs(100)).await;
+    assert!(!bridge.is_finished());
+    *tcp_info.lock().unwrap() =
+        TcpInfo { unacknowledged: true, last_ack: Duration::from_secs(300), queued: true, closed: false };
+    let begin = Instant::now();
+    let (end, ..) = bridge.await.unwrap();
+    assert!(matches!(end, End::Silent(_)), "{end:?}");
+    assert!((100..=120).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_pong_behind_unread_data_is_not_an_error() {
+    let (Ends { mut local, bridge, gateway: _gateway, .. }, _tcp_info) = with_mute_peer(65_536).await;
+    local.write_all(b"not read yet").await.unwrap();
+    sleep(Duration::from_secs(3600)).await;
+    assert!(!bridge.is_finished());
+
+    // Without data in front of it, the missing pong counts.
+    let (Ends { bridge, local: _local, gateway: _gateway, .. }, _tcp_info) = with_mute_peer(65_536).await;
+    let begin = Instant::now();
+    assert!(matches!(bridge.await.unwrap().0, End::Silent(_)));
+    assert!((110..=120).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blocked_local_side_is_abandoned_after_the_peer_disconnects() {
+    let (Ends { local, mut gateway, bridge, .. }, tcp_info) = with_mute_peer(1000).await;
+    gateway.get_mut().write_all(&[&[0x82, 126, 0x10, 0][..], &noise(900)].concat()).await.unwrap();
+    let writing = tokio::spawn(async move {
+        let _ = gateway.get_mut().write_all(&noise(4096 - 900)).await;
+        gateway
+    });
+    sleep(Duration::from_secs(3600)).await;
+    assert!(!bridge.is_finished(), "its connection is there");
+    tcp_info.lock().unwrap().closed = true;
+    let begin = Instant::now();
+    let (end, ..) = bridge.await.unwrap();
+    assert!(matches!(end, End::Abandoned), "{end:?}");
+    assert!(begin.elapsed() <= Duration::from_secs(5), "{:?}", begin.elapsed());
+    drop((local, writing));
+}

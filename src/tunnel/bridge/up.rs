@@ -1,0 +1,102 @@
+//! The upward pump: local side → frames.
+
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until};
+
+use super::super::frame::Close;
+use super::super::meter::Meter;
+use super::super::outgoing::Frames;
+use super::super::pump_state::{PumpState, Sent, TURN};
+use super::super::settings::Settings;
+
+/// How the upward pump ended.
+pub(super) enum Up {
+    /// The local side ended.
+    Eof,
+    /// The bridge ordered the end.
+    Drained,
+    LocalFailed(io::Error),
+    RemoteFailed(io::Error),
+}
+
+/// Pumps until the local side ends, [`Orders`] end the pump, or an error occurs. Sends a Close last.
+///
+/// [`Orders`]: super::super::pump_state::Orders
+pub(super) async fn up<R, S>(
+    mut local: R,
+    frames: &mut Frames<S>,
+    state: &PumpState,
+    settings: &Settings,
+    meter: &Meter,
+) -> Up
+where
+    R: AsyncRead + Unpin,
+    S: AsyncWrite + Unpin,
+{
+    let normal = Close::new(Close::NORMAL, "");
+    let (mut drain, mut end_by, mut payloads) = (None, None, 0);
+    loop {
+        let now = Instant::now();
+        if end_by.is_some_and(|end_by| end_by <= now) {
+            // `select!` prefers data: with a local side that always has some, it never reaches the timer.
+            let close = state.lock().orders.hangup.take().unwrap_or(normal);
+            return ended(frames, &close, Up::Drained).await;
+        }
+        let deadline = drain.map(|patience| now + patience).into_iter().chain(end_by).min();
+        let step = tokio::select! {
+            biased;
+            () = state.attention.notified() => {
+                let (ping, pong, close) = {
+                    let orders = &mut state.lock().orders;
+                    (drain, end_by) = (orders.drain, orders.end_by);
+                    (std::mem::take(&mut orders.ping), orders.pong.take(), orders.close.take())
+                };
+                if let Some(close) = close {
+                    return ended(frames, &close, Up::Drained).await;
+                }
+                let sent = frames.control(ping, pong.as_deref()).await;
+                if ping && sent.is_ok() {
+                    state.sent(Sent::Ping);
+                }
+                sent
+            }
+            payload = frames.payload(&mut local) => match payload {
+                Ok(None) => return ended(frames, &normal, Up::Eof).await,
+                Ok(Some(payload)) => {
+                    let count = payload.len();
+                    state.sent(Sent::Data);
+                    let sent = frames.data(payload).await;
+                    if sent.is_ok() {
+                        meter.add_sent(count);
+                    }
+                    payloads += 1;
+                    if payloads % TURN == 0 {
+                        yield_now().await;
+                    }
+                    sent
+                }
+                Err(error) => {
+                    let close = (settings.failed)(&error);
+                    return ended(frames, &close, Up::LocalFailed(error)).await;
+                }
+            },
+            () = sleep_until(deadline.unwrap_or(now)), if deadline.is_some() => {
+                let close = state.lock().orders.hangup.take().unwrap_or(normal);
+                return ended(frames, &close, Up::Drained).await;
+            }
+        };
+        if let Err(error) = step {
+            return Up::RemoteFailed(error);
+        }
+    }
+}
+
+/// Sends the Close that ends this direction.
+async fn ended<S: AsyncWrite + Unpin>(frames: &mut Frames<S>, close: &Close, why: Up) -> Up {
+    // The downward pump reports a lost connection.
+    let _ = frames.close(close).await;
+    why
+}

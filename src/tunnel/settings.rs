@@ -1,0 +1,30 @@
+//! The settings of a bridge.
+
+use std::io;
+use std::time::Duration;
+
+use super::frame::Close;
+use super::remote::Keepalive;
+
+/// The settings of a bridge.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// When to ping a silent peer and when to give it up. `None` disables both.
+    pub keepalive: Option<Keepalive>,
+    /// After the local side's end: how long the peer may be silent before the bridge ends. `None`: while the peer is alive.
+    pub linger: Option<Duration>,
+    /// After the peer's end: how long the local side may be silent before the bridge ends. `None`: while the peer's
+    /// connection lasts.
+    pub drain: Option<Duration>,
+    /// After the peer's connection has ended: how long the local side may take to accept the remaining data. `None`: no
+    /// limit.
+    pub rest: Option<Duration>,
+    /// Shut down the local writer at the peer's end, while the local side may still send. Otherwise the local side sees
+    /// the end when the caller drops the writer.
+    pub half_close: bool,
+    /// The Close to send after an error of the local side.
+    pub failed: fn(&io::Error) -> Close,
+    /// Reset the connection if the bridge is dropped or its process killed. An orderly close would wait until the peer has
+    /// read everything.
+    pub reset: bool,
+}
