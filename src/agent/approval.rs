@@ -73,13 +73,13 @@ impl Terminal {
     async fn ask(&self, facts: &Facts<'_>) -> Result<(), String> {
         let _turn = self.0.lock().await;
         let question = format!(
-            "\r\niotstream: let the stream '{}' in to {}? [y/N] ",
+            "\r\niotstream: accept the stream '{}' to {}? [y/N] ",
             escape(facts.stream),
             escape(&facts.target)
         );
         let answer = terminal::ask(&question)
             .await
-            .map_err(|error| format!("there is no terminal to ask at: {error}"))?;
+            .map_err(|error| format!("there is no terminal to ask on: {error}"))?;
         match answer.trim().to_ascii_lowercase().as_str() {
             "y" | "yes" => Ok(()),
             _ => Err("declined at the terminal".into()),
@@ -119,7 +119,7 @@ async fn run(words: &[String], facts: &Facts<'_>, limit: Duration) -> Result<(),
             // It may have ended just now.
             let _ = child.wait().await;
             Err(format!(
-                "approve command {program}: no decision within {}, and killed",
+                "approve command {program}: killed after {} without a decision",
                 duration::show(limit)
             ))
         }

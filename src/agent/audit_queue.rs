@@ -84,7 +84,7 @@ impl Queue {
     pub(super) fn flush(&mut self) {
         match self.try_flush() {
             Ok(()) if self.trouble.take().is_some() => {
-                log::warn!("audit-log {}: it is written again", self.name());
+                log::warn!("audit-log {}: writing again", self.name());
                 service_manager::trouble(None);
             }
             Ok(()) => {}

@@ -55,7 +55,7 @@ fn audit_log(path: &Path) -> Outcome {
     if path.parent() == Some(logs) && !logs.exists() {
         return Outcome::Warn(
             format!("there is no {LOGS} yet"),
-            "the unit that `iotstream agent --install` prints makes it".into(),
+            "the unit that `iotstream agent --install` prints creates it".into(),
         );
     }
     audit::check(path).into()
@@ -92,5 +92,5 @@ fn executable(words: &[String]) -> std::result::Result<(), String> {
         let path = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
         std::env::split_paths(&path).any(|directory| is_executable(&directory.join(program)))
     };
-    if found { Ok(()) } else { Err(format!("{program} is no program here")) }
+    if found { Ok(()) } else { Err(format!("there is no program {program}")) }
 }

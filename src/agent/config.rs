@@ -214,7 +214,7 @@ fn target(entry: TargetEntry, key: Option<&str>) -> std::result::Result<Target, 
         }
         if key == Some(name) {
             return Err(format!(
-                "pass-environment: {name} holds the device's key, which is the agent's alone"
+                "pass-environment: {name} holds the device's key, which only the agent may have"
             ));
         }
     }

@@ -33,8 +33,8 @@ pub fn usage_error(error: &clap::Error, program: &Command, words: &[OsString]) -
     }
     let tip = parts.find_map(|part| part.trim().strip_prefix("tip: ")).filter(|_| variables.is_empty());
     let hint = match tip {
-        Some(tip) => format!("{tip}; `{name} --help` shows all"),
-        None => format!("`{name} --help` shows how it is written"),
+        Some(tip) => format!("{tip}; `{name} --help` shows all options"),
+        None => format!("`{name} --help` shows the syntax"),
     };
     Some(Error::usage(problem, hint))
 }

@@ -91,7 +91,7 @@ fn may_begin(args: &cli::Bench, plans: &[(Direction, Plan)]) -> Result<bool> {
     prompt::consent(&format!("iotstream: {cost}: go on?"))?.ok_or_else(|| {
         Error::usage(
             format!("{cost}, and there is no terminal to ask on"),
-            "with --yes it runs without asking; --size sets how much it transfers",
+            "use --yes to run without asking; --size sets how much is transferred",
         )
     })
 }

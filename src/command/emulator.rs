@@ -58,7 +58,7 @@ fn x509_device(text: &str) -> Result<(String, Thumbprint)> {
 
 fn quota(text: &str) -> Result<Quota> {
     Quota::parse(text).map_err(|problem| {
-        Error::usage(format!("--quota: {problem}"), "give the service's own quota as 5/s,50")
+        Error::usage(format!("--quota: {problem}"), "write streams a second and streams at a time: 5/s,50")
     })
 }
 

@@ -34,7 +34,7 @@ fn add(args: &AddProfile) -> Result<()> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if name.is_empty() || name.starts_with('-') || !name.chars().all(allowed) {
         return Err(usage(
-            format!("'{name}' cannot be a profile's name"),
+            format!("'{name}' is not a valid profile name"),
             "use letters, digits, '-', '_' and '.'",
         ));
     }

@@ -18,8 +18,7 @@ const LONGEST: u64 = 64 * 1024;
 /// When there is none, or the user cancels.
 pub(super) fn secret(what: &str, is_complete: impl Fn(&str) -> bool) -> Result<Secret> {
     let text = if std::io::stdin().is_terminal() {
-        ask_secret(&format!("{what} (it is not shown): "), is_complete)
-            .map_err(Error::local_io("the terminal"))?
+        ask_secret(&format!("{what} (not shown): "), is_complete).map_err(Error::local_io("the terminal"))?
     } else {
         read()?
     };

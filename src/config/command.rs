@@ -34,7 +34,7 @@ impl CommandLine {
             runtime?.block_on(self.run(LIMIT))
         };
         std::thread::scope(|scope| scope.spawn(run).join())
-            .unwrap_or_else(|_| Err("running it is a bug".into()))
+            .unwrap_or_else(|_| Err("the thread that runs it has panicked".into()))
     }
 
     /// Runs the command and returns the secret it prints: the first line, because stores such as pass print notes below
@@ -81,7 +81,7 @@ impl CommandLine {
         let status = status.map_err(|error| Problem::because(format!("{program}: {error}"), error))?;
         if !status.success() && stdout.len() as u64 <= LONGEST {
             let problem = match said(&stderr) {
-                said if said.is_empty() => format!("{program} failed ({status}) and said nothing"),
+                said if said.is_empty() => format!("{program} failed ({status}) and printed no error"),
                 said => format!("{program} failed ({status}): {said}"),
             };
             return Err(problem.into());
@@ -89,7 +89,7 @@ impl CommandLine {
         if stdout.len() as u64 > LONGEST {
             return Err(format!("{program} prints more than {LONGEST} bytes").into());
         }
-        let text = content::text(&stdout).map_err(|_| format!("{program} prints no text"))?;
+        let text = content::text(&stdout).map_err(|_| format!("{program} does not print text"))?;
         Ok(Secret::new(text.expose().trim_matches(BLANK)))
     }
 }
@@ -136,8 +136,8 @@ mod tests {
         let failure = |line: &str| CommandLine::Shell(line.into()).output().unwrap_err().to_string();
         let said = failure("echo hunter2; echo no such >&2; echo entry >&2; exit 3");
         assert_eq!(said, "sh failed (exit status: 3): no such; entry");
-        assert!(failure("echo hunter2; exit 1").ends_with("said nothing"));
-        assert!(failure("printf 'hunter2\\377'") == "sh prints no text");
+        assert!(failure("echo hunter2; exit 1").ends_with("printed no error"));
+        assert!(failure("printf 'hunter2\\377'") == "sh does not print text");
         assert_eq!(failure("cat /dev/zero"), "sh prints more than 1048576 bytes");
         let absent = words(&["/nonexistent/pass"]).output().unwrap_err().to_string();
         assert!(absent.starts_with("/nonexistent/pass does not start: "), "{absent}");

@@ -94,7 +94,7 @@ pub fn read_toml<T: DeserializeOwned>(
     let unreadable = |error: io::Error| {
         let hint = match error.kind() {
             io::ErrorKind::PermissionDenied => {
-                "it and each directory above it must be readable by you".into()
+                "make it, and each directory above it, readable for you".into()
             }
             // A broken or circular link.
             _ if path.is_symlink() => format!("`ls -l {}` shows where the link leads", quoted(path)),

@@ -88,10 +88,10 @@ impl<'a> Source<'a> {
             (Some(hub), Some(command)) => Some(Self::Token { hub, command }),
             (None, None) => None,
             (Some(_), None) => {
-                return Err(wrong("it has a hub and no token-command", "the two go together, for Entra ID"));
+                return Err(wrong("it has hub but no token-command", "set both for Entra ID, or neither"));
             }
             (None, Some(_)) => {
-                return Err(wrong("it has a token-command and no hub", "the two go together, for Entra ID"));
+                return Err(wrong("it has token-command but no hub", "set both for Entra ID, or neither"));
             }
         };
         let mut sources = [
@@ -106,13 +106,13 @@ impl<'a> Source<'a> {
         .flatten();
         let source = sources.next().ok_or_else(|| match owner {
             Owner::Profile(_) => wrong(
-                "it has none",
-                "give it connection-string, or connection-string- with file, env, command or credential, or hub and token-command",
+                "none is set",
+                "set connection-string, one of connection-string-file, -env, -command and -credential, or hub and token-command",
             ),
             Owner::Agent(_) | Owner::Options => wrong(
-                "it has no connection-string",
-                "give it connection-string, or connection-string- with file, env or command, or give the service a \
-                 systemd credential named connection-string",
+                "no connection-string is set",
+                "set connection-string, or one of connection-string-file, -env and -command, or load a systemd \
+                 credential named connection-string",
             ),
         })?;
         match sources.next() {
@@ -203,7 +203,7 @@ impl<'a> Source<'a> {
                 return match std::env::var(variable) {
                     Ok(text) => Ok(Secret::new(text)),
                     Err(std::env::VarError::NotPresent) => Err(unusable("it is not set".into())),
-                    Err(std::env::VarError::NotUnicode(_)) => Err(unusable("it holds no text".into())),
+                    Err(std::env::VarError::NotUnicode(_)) => Err(unusable("it is not UTF-8".into())),
                 };
             }
             Self::Command(command) => return command.secret().map_err(unusable),
@@ -212,12 +212,12 @@ impl<'a> Source<'a> {
             Self::Credential(name) => {
                 let directory = std::env::var_os(CREDENTIALS_DIRECTORY).ok_or_else(|| {
                     let problem = format!(
-                        "{CREDENTIALS_DIRECTORY} is not set, as systemd sets it for a unit with LoadCredential="
+                        "{CREDENTIALS_DIRECTORY} is not set: systemd sets it for a unit with LoadCredential="
                     );
                     unusable(problem.into())
                 })?;
                 if Path::new(name).file_name() != Some(name.as_ref()) {
-                    return Err(unusable("its name is not a file's".into()));
+                    return Err(unusable("its name is not a file name".into()));
                 }
                 Path::new(&directory).join(name)
             }
@@ -256,11 +256,11 @@ mod tests {
         assert_eq!(key(profile, token), Ok("token-command"));
         assert_eq!(key(agent, systemd), Ok("connection-string-credential"));
         for (owner, keys, problem) in [
-            (profile, none, "profile 'p': it has none"),
+            (profile, none, "profile 'p': none is set"),
             (profile, two, "it has both connection-string and connection-string-env"),
             (profile, half, "no token-command"),
             (profile, other_half, "no hub"),
-            (agent, none, "/a.toml: it has no connection-string"),
+            (agent, none, "/a.toml: no connection-string is set"),
             (agent, two_of_agent, "it has both connection-string and the systemd credential 'c'"),
         ] {
             let said = key(owner, keys).unwrap_err();

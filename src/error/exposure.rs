@@ -41,22 +41,24 @@ impl Exposure {
         let path = quoted(&self.path);
         match self.how {
             How::Read(_) if self.path.with_file_name("..data").is_symlink() => {
-                format!("{path} is in a Kubernetes volume: give the volume defaultMode: 0400")
+                format!("{path} is in a Kubernetes volume: set defaultMode: 0400 on the volume")
             }
             How::Read(_) => format!("chmod 600 {path}"),
             How::Write(_) => format!("chmod go-w {path}"),
             How::Own { owner, us } => {
                 let of_link = if self.path.is_symlink() { "-h " } else { "" };
-                let chown = format!("if you trust its content, chown {of_link}{us} {path}");
+                let chown = format!("chown {of_link}{us} {path}");
                 match (us, self.path.is_dir()) {
                     // Not chown: the owner needs the directory, and only root could change it.
                     (0, true) => {
-                        format!("run this as uid {owner}, or keep the file in a directory of root's")
+                        format!("run this as uid {owner}, or move the file to a directory that root owns")
                     }
-                    (_, true) => "keep the file in a directory of your own, or of root's".into(),
+                    (_, true) => "move the file to a directory that you or root own".into(),
                     // An administrator may be looking at the files of a service's user.
-                    (0, false) => format!("run this as uid {owner}, or {chown}"),
-                    (_, false) => format!("make a copy of your own, or as root, {chown}"),
+                    (0, false) => format!("run this as uid {owner}, or if you trust its content, {chown}"),
+                    (_, false) => {
+                        format!("use a copy that you own, or if you trust its content, as root: {chown}")
+                    }
                 }
             }
         }

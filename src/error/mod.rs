@@ -56,11 +56,11 @@ pub enum Error {
         hint: Option<String>,
     },
     /// ssh turned a numeric name into an IPv4 address.
-    #[error("ssh has rewritten a numeric name into the address {name}, and the device's id is lost")]
+    #[error("ssh rewrote a numeric name as the address {name}, and the device's id is lost")]
     RewrittenName { name: String },
-    #[error("'{name}' may be any of {}: they differ only in case", candidates.join(", "))]
+    #[error("'{name}' matches {}, which differ only in case", candidates.join(", "))]
     AmbiguousName { name: String, candidates: Vec<String> },
-    #[error("'{name}' cannot be a device's name: {problem}")]
+    #[error("'{name}' is not a valid name: {problem}")]
     BadName { name: String, problem: String },
 
     /// A backend's own failure.
@@ -92,9 +92,9 @@ pub enum Error {
         problem: Problem,
         hint: Option<String>,
     },
-    /// A proxy asks for a login, or refuses the connection.
+    /// A proxy requires a login, or forbids the connection.
     #[error("proxy: {proxy}: {problem}")]
-    ProxyDenied { proxy: String, problem: String },
+    ProxyDenied { proxy: String, problem: String, hint: Option<String> },
     /// A proxy says when to try again.
     #[error("proxy: {proxy} refused the connection with {status}")]
     ProxyBusy { proxy: String, status: u16, after: Duration },
@@ -113,7 +113,7 @@ pub enum Error {
         problem: Problem,
     },
     /// A signal ended a stream early.
-    #[error("{signal} ended the stream before its end")]
+    #[error("{signal} ended the stream early")]
     Signalled { signal: &'static str },
     /// The other side closed a stream and gave a reason.
     #[error("the other side ended the stream: {}", escape(reason))]
@@ -128,7 +128,7 @@ pub enum Error {
         problem: Problem,
     },
     /// Nothing was received for too long.
-    #[error("the stream is dead: nothing was heard for {}", duration::show(*after))]
+    #[error("the stream is dead: nothing was received for {}", duration::show(*after))]
     Silent { after: Duration },
 
     #[error("{what}: {source}")]

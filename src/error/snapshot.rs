@@ -132,7 +132,11 @@ fn following(error: &Error) -> Vec<Error> {
             }]
         }
         Error::Untrusted { .. } => {
-            vec![Error::ProxyDenied { proxy: text("http://proxy:3128"), problem: text("what is wrong") }]
+            vec![Error::ProxyDenied {
+                proxy: text("http://proxy:3128"),
+                problem: text("what is wrong"),
+                hint: Some(text("what to do")),
+            }]
         }
         Error::ProxyDenied { .. } => vec![Error::ProxyBusy {
             proxy: text("http://proxy:3128"),
@@ -141,7 +145,7 @@ fn following(error: &Error) -> Vec<Error> {
         }],
         Error::ProxyBusy { .. } => vec![Error::Protocol {
             target: text("the gateway gateway.azure-devices.net:443"),
-            problem: text("it sent what no gateway may").into(),
+            problem: text("an example of a violation").into(),
         }],
         Error::Protocol { .. } => {
             vec![Error::Target { target: text("127.0.0.1:22"), problem: text("what is wrong").into() }]

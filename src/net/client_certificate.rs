@@ -25,7 +25,7 @@ pub enum Unusable {
 
 /// The supported keys, for errors.
 const USABLE: &str = "RSA of 2048 to 8192 bits, P-256, P-384 and Ed25519 can";
-const KEY: &str = "it holds the certificate's private key in PEM";
+const KEY: &str = "it must hold the certificate's private key in PEM";
 
 impl ClientCertificate {
     /// Pairs a certificate chain with the key in `key_file`: PKCS#8, EC or RSA. The chain may be in any order.
@@ -49,9 +49,9 @@ impl ClientCertificate {
         })?;
         // TLS sends the key's own certificate first; a file may have it anywhere.
         for index in 0..chain.len() {
-            if belongs(&chain[index], &*key)
-                .map_err(|problem| Unusable::Certificate(problem, "openssl x509 -text -in FILE shows it"))?
-            {
+            if belongs(&chain[index], &*key).map_err(|problem| {
+                Unusable::Certificate(problem, "see it with openssl x509 -text -in FILE")
+            })? {
                 chain[..=index].rotate_right(1);
                 return Ok(Self(Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key)))));
             }
@@ -69,10 +69,9 @@ fn private_key(file: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unusable> {
     let Some(found) = sections.into_iter().find(|section| section.label.ends_with("PRIVATE KEY")) else {
         let (problem, hint) = match content::kind(file) {
             Some("empty") => ("it is empty".into(), KEY),
-            Some(kind @ "a PKCS#12 file (.pfx, .p12)") => (
-                format!("it is {kind}"),
-                "openssl pkcs12 -in FILE -nocerts -nodes -out KEY takes the key out",
-            ),
+            Some(kind @ "a PKCS#12 file (.pfx, .p12)") => {
+                (format!("it is {kind}"), "extract the key: openssl pkcs12 -in FILE -nocerts -nodes -out KEY")
+            }
             Some(kind) => (format!("it is {kind}, and holds no private key"), KEY),
             None => ("it holds no private key in PEM (PKCS#8, EC or RSA)".into(), KEY),
         };
@@ -80,12 +79,12 @@ fn private_key(file: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unusable> {
     };
     if found.encrypted {
         return Err(Unusable::Key(
-            "the key is encrypted, and there is nobody to ask for its passphrase".into(),
-            "openssl pkey -in KEY -out PLAIN takes the passphrase off",
+            "the key is encrypted, and an agent cannot ask for its passphrase".into(),
+            "remove the passphrase: openssl pkey -in KEY -out PLAIN",
         ));
     }
     if found.label == "OPENSSH PRIVATE KEY" {
-        return Err(Unusable::Key("it is a private key of ssh, and no certificate's".into(), KEY));
+        return Err(Unusable::Key("it is an ssh private key, not a certificate's".into(), KEY));
     }
     Ok(found.der)
 }
@@ -154,10 +153,10 @@ mod tests {
             (other.serialize_pem(), "the key is not this certificate's"),
             ("x".into(), "it holds no private key in PEM (PKCS#8, EC or RSA)"),
             ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----".into(), "it is a public key, and holds no private key"),
-            (pem.replace("BEGIN P", "BEGIN ENCRYPTED P").replace("END P", "END ENCRYPTED P"), "the key is encrypted, and there is nobody to ask for its passphrase"),
+            (pem.replace("BEGIN P", "BEGIN ENCRYPTED P").replace("END P", "END ENCRYPTED P"), "the key is encrypted, and an agent cannot ask for its passphrase"),
             (
                 "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES\n\nAAAA\n-----END RSA PRIVATE KEY-----".into(),
-                "the key is encrypted, and there is nobody to ask for its passphrase",
+                "the key is encrypted, and an agent cannot ask for its passphrase",
             ),
             ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----".into(), "its private key is damaged, or neither PKCS#8 nor EC nor RSA"),
             (pem[..100].into(), "the private key in line 1 has no END"),

@@ -58,7 +58,10 @@ where
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, limit).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
-                return Error::protocol(party(phase, target), format!("it answers with over {limit} bytes"));
+                return Error::protocol(
+                    party(phase, target),
+                    format!("its answer is longer than {limit} bytes"),
+                );
             }
             Error::network(phase, target, Problem::of(error))
         })?;
@@ -134,11 +137,11 @@ pub(super) fn party(phase: Phase, target: &Endpoint) -> String {
 fn failure(phase: Phase, target: &Endpoint, error: hyper::Error) -> Error {
     if error.is_parse_too_large() {
         let problem =
-            format!("its answer begins with over {MAX_HEADERS} header lines, or {MAX_HEAD} bytes of them");
+            format!("its answer has more than {MAX_HEADERS} header lines, or {MAX_HEAD} bytes of them");
         return Error::protocol(party(phase, target), Problem::because(problem, error));
     }
     if error.is_parse() || error.is_parse_status() {
-        let problem = Problem::because("what it answers is not HTTP", error);
+        let problem = Problem::because("its answer is not HTTP", error);
         return Error::protocol(party(phase, target), problem);
     }
     let cause = std::error::Error::source(&error);

@@ -47,7 +47,8 @@ pub(super) fn sections(bytes: &[u8]) -> Result<Vec<Section>, String> {
     while let Some((before, after)) = rest.split_once("-----BEGIN ") {
         line += before.matches('\n').count();
         let cut = |label: &str, what: &str| format!("the {} in line {line} {what}", label.to_lowercase());
-        let (label, body) = after.split_once("-----").ok_or_else(|| cut("section", "has half a BEGIN"))?;
+        let (label, body) =
+            after.split_once("-----").ok_or_else(|| cut("section", "has an incomplete BEGIN"))?;
         let end = format!("-----END {label}-----");
         let (body, after) = body.split_once(&end).ok_or_else(|| cut(label, "has no END"))?;
         let encrypted = body.contains("Proc-Type:") || label.starts_with("ENCRYPTED");
@@ -120,7 +121,7 @@ mod tests {
         for (text, problem) in [
             (format!("x\n{}", &pem[..90]), "the certificate in line 2 has no END"),
             (pem.replacen("MIGF", "MIG", 1), "the certificate in line 1 is not base64"),
-            (format!("{pem}-----BEGIN CERT"), "the section in line 6 has half a BEGIN"),
+            (format!("{pem}-----BEGIN CERT"), "the section in line 6 has an incomplete BEGIN"),
         ] {
             assert_eq!(sections(text.as_bytes()).map(|found| found.len()).unwrap_err(), problem);
         }

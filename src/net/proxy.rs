@@ -86,7 +86,7 @@ impl Proxies {
         match probe.intercept(&Uri::from_static("https://h")) {
             None => Err("it is not a proxy's URL".into()),
             Some(found) if found.uri().scheme_str().is_some_and(|scheme| scheme.starts_with("socks4")) => {
-                Err("SOCKS 4 is not spoken here, only SOCKS 5".into())
+                Err("SOCKS 4 is not supported, only SOCKS 5".into())
             }
             Some(_) => Ok(Self(Some(Arc::new(Rules { matcher, exceptions })))),
         }
@@ -208,7 +208,8 @@ async fn ask(io: Carrier, proxy: &Endpoint, kind: &Kind, target: &Endpoint) -> R
         Kind::Http { authorization, .. } => tunnel(io, proxy, authorization.as_ref(), target).await,
         Kind::Socks(login) => {
             socks::connect(io, login.as_ref(), target).await.map_err(|refusal| match refusal {
-                Refusal::Denied(problem) => Error::ProxyDenied { proxy: proxy.to_string(), problem },
+                Refusal::Login(problem) => denied(proxy, problem, Some(LOGIN)),
+                Refusal::Forbidden => denied(proxy, forbidden(target), None),
                 Refusal::Failed(problem) => failed(problem.into()),
                 Refusal::Io(error) => failed(error.into()),
             })
@@ -236,12 +237,23 @@ async fn tunnel(
         return Ok(io);
     }
     // A TLS server does not speak first.
-    Err(Error::protocol(party(Phase::PROXY, proxy), "it sends data before it is asked for any"))
+    Err(Error::protocol(party(Phase::PROXY, proxy), "it sent data before the TLS handshake"))
+}
+
+/// How a login is written, for hints.
+const LOGIN: &str = "put the user name and password into the proxy's URL, http://USER:PASSWORD@HOST:PORT, in the profile or in HTTPS_PROXY";
+
+fn denied(proxy: &Endpoint, problem: String, hint: Option<&str>) -> Error {
+    let hint = hint.unwrap_or("change the proxy's rules, or use another proxy").to_owned();
+    Error::ProxyDenied { proxy: proxy.to_string(), problem, hint: Some(hint) }
+}
+
+fn forbidden(target: &Endpoint) -> String {
+    format!("it does not allow connections to {target}")
 }
 
 /// Whether a proxy's answer is a connection to `target`.
 fn check<B>(answer: &Response<B>, proxy: &Endpoint, had_login: bool, target: &Endpoint) -> Result<()> {
-    let denied = |problem: String| Err(Error::ProxyDenied { proxy: proxy.to_string(), problem });
     let status = answer.status();
     match status.as_u16() {
         200..=299 => Ok(()),
@@ -251,20 +263,23 @@ fn check<B>(answer: &Response<B>, proxy: &Endpoint, had_login: bool, target: &En
             let schemes = schemes.filter_map(|value| value.to_str().ok()?.split_whitespace().next());
             let schemes: Vec<&str> = schemes.collect();
             if !schemes.is_empty() && !schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case("basic")) {
-                return denied(format!("it wants {} and not Basic ({code})", schemes.join(" or ")));
+                let problem =
+                    format!("it requires {} and does not accept Basic ({code})", schemes.join(" or "));
+                return Err(denied(proxy, problem, Some("use another proxy: only Basic is supported")));
             }
-            denied(if had_login {
-                format!("it refuses the user name or the password ({code})")
+            let problem = if had_login {
+                "refuses the user name or password"
             } else {
-                format!("it wants a user name and a password ({code})")
-            })
+                "requires a user name and password"
+            };
+            Err(denied(proxy, format!("it {problem} ({code})"), Some(LOGIN)))
         }
         code @ (429 | 503) if answer.headers().contains_key(RETRY_AFTER) => Err(Error::ProxyBusy {
             proxy: proxy.to_string(),
             status: code,
             after: retry_after(answer.headers()).unwrap_or_default(),
         }),
-        403 => denied(format!("it does not let {target} through (403)")),
+        403 => Err(denied(proxy, format!("{} (403)", forbidden(target)), None)),
         code => Err(Error::network(Phase::PROXY, proxy, format!("it did not connect to {target} ({code})"))),
     }
 }
@@ -339,10 +354,10 @@ mod tests {
             let target = Endpoint::new("hub", 443);
             check(&answer.unwrap(), &Endpoint::new("p", 3128), had_login, &target).unwrap_err().to_string()
         };
-        assert!(said(407, "Basic realm=\"x\"", false).contains("wants a user name"));
+        assert!(said(407, "Basic realm=\"x\"", false).contains("requires a user name"));
         assert!(said(407, "basic", true).contains("refuses the user name"));
-        assert!(said(407, "Negotiate", true).contains("wants Negotiate and not Basic"));
-        assert!(said(403, "x", false).contains("does not let hub:443 through"));
+        assert!(said(407, "Negotiate", true).contains("requires Negotiate and does not accept Basic"));
+        assert!(said(403, "x", false).contains("does not allow connections to hub:443"));
         assert!(said(503, "x", false).contains("proxy: p:3128: it did not connect to hub:443 (503)"));
         let busy = Response::builder().status(503).header(RETRY_AFTER, "9").body(()).unwrap();
         let busy = check(&busy, &Endpoint::new("p", 3128), false, &Endpoint::new("hub", 443)).unwrap_err();

@@ -19,8 +19,10 @@ pub(super) struct Login {
 /// Why a proxy does not connect to the target.
 #[derive(Debug)]
 pub(super) enum Refusal {
-    /// The proxy requires a login, or another one, or forbids the connection.
-    Denied(String),
+    /// The proxy requires a login, or another one.
+    Login(String),
+    /// The proxy's rules forbid the connection.
+    Forbidden,
     Failed(String),
     Io(io::Error),
 }
@@ -48,29 +50,27 @@ fn refusal(error: Error, has_login: bool, target: &Endpoint) -> Refusal {
     match error {
         Error::Io(error) => Refusal::Io(error),
         Error::NoAcceptableAuthMethods if has_login => {
-            Refusal::Denied("it takes no user name with a password".into())
+            Refusal::Login("it does not accept a user name and password".into())
         }
         Error::NoAcceptableAuthMethods | Error::AuthorizationRequired => {
-            Refusal::Denied("it wants a user name and a password".into())
+            Refusal::Login("it requires a user name and password".into())
         }
-        Error::PasswordAuthFailure(_) => Refusal::Denied("it refuses the user name or the password".into()),
-        Error::ConnectionNotAllowedByRuleset => Refusal::Denied(format!("it does not let {target} through")),
+        Error::PasswordAuthFailure(_) => Refusal::Login("it refuses the user name or password".into()),
+        Error::ConnectionNotAllowedByRuleset => Refusal::Forbidden,
         Error::InvalidAuthValues(_) => {
             Refusal::Failed("SOCKS 5 takes a user name and a password of 1 to 255 bytes".into())
         }
         Error::InvalidTargetAddress(_) => {
             Refusal::Failed("the host name is too long for SOCKS 5, which takes 255 bytes".into())
         }
-        Error::GeneralSocksServerFailure => cannot_reach("it does not say why"),
-        Error::NetworkUnreachable => cannot_reach("no network there"),
-        Error::HostUnreachable => cannot_reach("no such host there, or it does not answer"),
+        Error::GeneralSocksServerFailure => cannot_reach("it gives no reason"),
+        Error::NetworkUnreachable => cannot_reach("network unreachable"),
+        Error::HostUnreachable => cannot_reach("host unreachable"),
         Error::ConnectionRefused => cannot_reach("connection refused"),
-        Error::TtlExpired => cannot_reach("too far away"),
-        Error::CommandNotSupported | Error::AddressTypeNotSupported => {
-            cannot_reach("it does not know the request")
-        }
+        Error::TtlExpired => cannot_reach("TTL expired"),
+        Error::CommandNotSupported | Error::AddressTypeNotSupported => cannot_reach("request not supported"),
         Error::InvalidResponseVersion => Refusal::Failed("it does not speak SOCKS 5".into()),
-        _ => Refusal::Failed("its answer is not one of SOCKS 5".into()),
+        _ => Refusal::Failed("its answer is not SOCKS 5".into()),
     }
 }
 
@@ -117,20 +117,21 @@ mod tests {
         let login = Login { user: "me".into(), password: Secret::new("pw") };
         let target = Endpoint::new("hub.x", 443);
         for (login, answers, why) in [
-            (None, &b"\x05\xff"[..], "wants a user name"),
-            (Some(&login), b"\x05\xff", "takes no user name"),
-            (Some(&login), b"\x05\x02\x01\x01", "refuses the user name or the password"),
-            (None, b"\x05\x00\x05\x02\x00\x01\0\0\0\0\0\0", "does not let hub.x:443 through"),
+            (None, &b"\x05\xff"[..], "requires a user name"),
+            (Some(&login), b"\x05\xff", "does not accept a user name"),
+            (Some(&login), b"\x05\x02\x01\x01", "refuses the user name or password"),
+            (None, b"\x05\x00\x05\x02\x00\x01\0\0\0\0\0\0", "forbidden"),
             (None, b"\x05\x00\x05\x05\x00\x01\0\0\0\0\0\0", "connection refused"),
-            (None, b"\x05\x00\x05\x01\x00\x01\0\0\0\0\0\0", "does not say why"),
-            (None, b"\x05\x00\x05\x09\x00\x01\0\0\0\0\0\0", "not one of SOCKS 5"),
+            (None, b"\x05\x00\x05\x01\x00\x01\0\0\0\0\0\0", "gives no reason"),
+            (None, b"\x05\x00\x05\x09\x00\x01\0\0\0\0\0\0", "is not SOCKS 5"),
             (None, b"HTTP/1.1 400", "does not speak SOCKS 5"),
-            (None, b"\x05\x00\x05\x00\x00\x07", "not one of SOCKS 5"),
+            (None, b"\x05\x00\x05\x00\x00\x07", "is not SOCKS 5"),
         ] {
             match talk(login, &target, answers).await.1 {
-                Err(Refusal::Denied(said) | Refusal::Failed(said)) => {
+                Err(Refusal::Login(said) | Refusal::Failed(said)) => {
                     assert!(said.contains(why), "{said}");
                 }
+                Err(Refusal::Forbidden) => assert_eq!(why, "forbidden"),
                 other => panic!("{why}: {other:?}"),
             }
         }

@@ -74,8 +74,9 @@ impl Tls {
             match tls {
                 Some(rustls::Error::InvalidCertificate(problem)) => {
                     let (problem, hint) = explain(problem);
-                    let hint = hint
-                        .unwrap_or_else(|| format!("openssl s_client -showcerts -connect {target} shows it"));
+                    let hint = hint.unwrap_or_else(|| {
+                        format!("see it with openssl s_client -showcerts -connect {target}")
+                    });
                     Error::Untrusted { target, problem: Problem::because(problem, error), hint: Some(hint) }
                 }
                 Some(rustls::Error::Other(other))
@@ -103,7 +104,7 @@ impl std::fmt::Debug for Tls {
 }
 
 const CERTIFICATES: &str =
-    "one or more certificates in PEM are needed, from BEGIN CERTIFICATE to END CERTIFICATE";
+    "it needs one or more certificates in PEM, from BEGIN CERTIFICATE to END CERTIFICATE";
 
 /// Reads the certificates in a file: PEM, or one in DER.
 ///
@@ -122,7 +123,7 @@ pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
             let tool = if kind.contains("12") { "pkcs12 -nokeys" } else { "pkcs7 -print_certs" };
             let form = if kind.contains('7') && bytes.first() == Some(&0x30) { " -inform der" } else { "" };
             let hint = format!(
-                "openssl {tool}{form} -in '{}' -out ca.pem takes its certificates out",
+                "extract its certificates: openssl {tool}{form} -in '{}' -out ca.pem",
                 path.display()
             );
             return Err(Error::file(path, format!("it is {kind}"), hint));

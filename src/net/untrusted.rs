@@ -14,27 +14,21 @@ pub(super) fn explain(error: &CertificateError) -> (String, Option<String>) {
         time.map_or_else(String::new, iso8601).replace(".000Z", "Z")
     };
     let hint = |time: &UnixTime, otherwise: &'static str| {
-        let wrong = "the clock here is wrong: it is before this program was made; set it";
+        let wrong = "set the clock here: it is earlier than the build of this program";
         if clock::is_past(*time) { wrong } else { otherwise }
     };
     let (problem, hint) = match error {
         CertificateError::UnknownIssuer => (
-            "its issuer is not known here".into(),
-            "a company proxy that opens TLS, or an emulator, needs its CA named: --ca-file, or ca-file in the profile",
+            "this machine does not know its issuer".into(),
+            "if you trust its issuer, as that of an emulator or of a company proxy, name the CA with --ca-file or ca-file",
         ),
         CertificateError::ExpiredContext { time, not_after } => (
             format!("it expired at {}, and the clock here says {}", date(not_after), date(time)),
-            hint(
-                time,
-                "set the clock here if it is ahead; if it is right, the server needs a new certificate",
-            ),
+            hint(time, "set the clock here if it is ahead; otherwise the server needs a new certificate"),
         ),
         CertificateError::NotValidYetContext { time, not_before } => (
             format!("it is valid from {}, and the clock here says {}", date(not_before), date(time)),
-            hint(
-                time,
-                "set the clock here if it is behind; if it is right, the server needs another certificate",
-            ),
+            hint(time, "set the clock here if it is behind; otherwise the server needs another certificate"),
         ),
         CertificateError::NotValidForNameContext { expected, presented } => {
             // rustls formats names as `DnsName("localhost")` and `IpAddress(::1)`.
@@ -47,17 +41,17 @@ pub(super) fn explain(error: &CertificateError) -> (String, Option<String>) {
             let names = if names.is_empty() { "no name".into() } else { names.join(", ") };
             (
                 format!("it is for {names} and not for {}", expected.to_str()),
-                "use a name that it is for (subjectAltName), or give the server another",
+                "use one of its names (subjectAltName), or give the server another certificate",
             )
         }
         CertificateError::Other(other) => match other.0.downcast_ref::<webpki::Error>() {
             Some(webpki::Error::UnsupportedCertVersion) => (
-                "it, or one on the way to its root, is of X.509's version 1, and 3 is needed".into(),
-                "make another: openssl x509 -req … -extfile FILE, with subjectAltName=DNS:HOST in FILE",
+                "it, or one that issued it, is of X.509 version 1, and version 3 is required".into(),
+                "make a new one: openssl x509 -req … -extfile FILE, with subjectAltName=DNS:HOST in FILE",
             ),
             Some(webpki::Error::CaUsedAsEndEntity) => (
-                "it is an authority's, and no server's".into(),
-                "the server needs one of its own, which the authority has signed (basicConstraints=CA:FALSE)",
+                "it is a CA's, not a server's".into(),
+                "give the server a certificate that this CA has signed (basicConstraints=CA:FALSE)",
             ),
             _ => return (plain(error), None),
         },
@@ -76,7 +70,7 @@ fn plain(error: &CertificateError) -> String {
         CertificateError::BadSignature => "its signature is wrong",
         CertificateError::BadEncoding => "it is damaged",
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            "it is not made for servers"
+            "it is not for servers"
         }
         // Its own Display shows what is inside as Debug does.
         CertificateError::Other(inner) => return inner.to_string(),
@@ -115,7 +109,7 @@ mod tests {
             (
                 CertificateError::NotValidYetContext { time: at(0), not_before: at(86_400) },
                 "it is valid from 1970-01-02T00:00:00Z, and the clock here says 1970-01-01T00:00:00Z",
-                "the clock here is wrong",
+                "set the clock here: it is earlier",
             ),
             (
                 CertificateError::NotValidForNameContext {
@@ -123,11 +117,11 @@ mod tests {
                     presented: vec!["DnsName(\"localhost\")".into(), "IpAddress(::1)".into()],
                 },
                 "it is for localhost, ::1 and not for h",
-                "use a name that it is for",
+                "use one of its names",
             ),
             (
                 CertificateError::Other(OtherError(Arc::new(webpki::Error::UnsupportedCertVersion))),
-                "version 1, and 3 is needed",
+                "version 1, and version 3 is required",
                 "openssl x509 -req",
             ),
         ] {

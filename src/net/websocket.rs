@@ -150,17 +150,17 @@ fn request(url: &WssUrl, key: &str, asked: &Upgrade) -> Result<Request<Empty<Byt
     }
     request
         .body(Empty::new())
-        .map_err(|_| Error::protocol(party(asked.phase, &url.endpoint), "its URL cannot be requested"))
+        .map_err(|_| Error::protocol(party(asked.phase, &url.endpoint), "its URL is invalid"))
 }
 
 /// Checks that a 101 accepts this request.
 fn check(headers: &HeaderMap, key: &str, asked: &Upgrade) -> std::result::Result<(), &'static str> {
     if !has_token(headers, &UPGRADE, "websocket") || !has_token(headers, &CONNECTION, "upgrade") {
-        Err("its answer to the upgrade is not one to a WebSocket")
+        Err("its answer does not upgrade to a WebSocket")
     } else if headers.get(SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes)
         != Some(derive_accept_key(key.as_bytes()).as_bytes())
     {
-        Err("its answer to the upgrade is not one to our key")
+        Err("its answer does not match the key of the request")
     } else if headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
         Err("it uses an extension that was not offered")
     } else if let Some(chosen) = headers.get(SEC_WEBSOCKET_PROTOCOL)

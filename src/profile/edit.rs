@@ -61,8 +61,8 @@ impl Editor {
     pub fn add(&mut self, new: &NewProfile<'_>) -> Result<()> {
         if self.has(new.name) {
             return Err(self.problem(
-                format!("it has a profile named '{}' already", new.name),
-                format!("`iotstream profile remove {}` removes it", new.name),
+                format!("it already has a profile named '{}'", new.name),
+                format!("remove it first with `iotstream profile remove {}`", new.name),
             ));
         }
         let first = self
@@ -87,7 +87,7 @@ impl Editor {
         });
         let Some(profiles) = profiles.as_table_mut() else {
             return Err(self.problem(
-                "its profiles are in one line, where none can be added".into(),
+                "its profiles are in one line, and none can be added there".into(),
                 "write each as a section, [profile.NAME]".into(),
             ));
         };

@@ -14,7 +14,7 @@ pub fn text(bytes: &[u8]) -> Result<Secret, String> {
         let units =
             Zeroizing::new(bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect::<Vec<_>>());
         let text = String::from_utf16(&units).ok().filter(|_| bytes.len().is_multiple_of(2));
-        text.map(Secret::new).ok_or_else(|| "it begins as UTF-16 and is not all of it".to_owned())
+        text.map(Secret::new).ok_or_else(|| "it begins as UTF-16 but is not valid UTF-16".to_owned())
     };
     match bytes {
         [0xff, 0xfe, rest @ ..] => wide(rest, u16::from_le_bytes),
@@ -27,9 +27,9 @@ pub fn text(bytes: &[u8]) -> Result<Secret, String> {
             match std::str::from_utf8(bytes) {
                 Ok(text) if !text.contains('\0') => Ok(Secret::new(text)),
                 _ => Err(match kind(bytes) {
-                    Some(_) if std::str::from_utf8(bytes).is_ok() => "it has zero bytes in it".into(),
-                    Some(kind) => format!("it is {kind} and no text"),
-                    None => "it is no text (UTF-8 or UTF-16)".into(),
+                    Some(_) if std::str::from_utf8(bytes).is_ok() => "it contains zero bytes".into(),
+                    Some(kind) => format!("it is {kind}, not text"),
+                    None => "it is not text (UTF-8 or UTF-16)".into(),
                 }),
             }
         }
@@ -165,10 +165,10 @@ mod tests {
             assert_eq!(text.expose().replace('ü', "u"), "Grun\r\n", "{bytes:?}");
         }
         for (bytes, problem) in [
-            (&b"gr\xfcn"[..], "it is no text (UTF-8 or UTF-16)"),
-            (b"\xff\xfea", "it begins as UTF-16 and is not all of it"),
-            (b"PK\x03\x04\xff", "it is a ZIP archive and no text"),
-            (b"\x30\x05\x02\x01\x03\x30\x00\xff", "it is a PKCS#12 file (.pfx, .p12) and no text"),
+            (&b"gr\xfcn"[..], "it is not text (UTF-8 or UTF-16)"),
+            (b"\xff\xfea", "it begins as UTF-16 but is not valid UTF-16"),
+            (b"PK\x03\x04\xff", "it is a ZIP archive, not text"),
+            (b"\x30\x05\x02\x01\x03\x30\x00\xff", "it is a PKCS#12 file (.pfx, .p12), not text"),
         ] {
             assert_eq!(text(bytes).unwrap_err(), problem);
         }

@@ -32,10 +32,10 @@ fn pattern_and_approval_decide_which_streams_are_accepted() {
             "hang",
             command("hang", "sleep 600 & wait"),
             vec!["hang"],
-            Some("no decision within 2s, and killed"),
+            Some("killed after 2s without a decision"),
         ),
         ("gone", "{ command = [\"/no/such/program\"] }".into(), vec!["gone"], Some("No such file")),
-        ("nobody", "\"ask\"".into(), vec!["nobody"], Some("no terminal to ask at")),
+        ("nobody", "\"ask\"".into(), vec!["nobody"], Some("no terminal to ask on")),
         // The first target that matches decides.
         ("plain*", "\"never\"".into(), vec!["plainer"], Some("approve = \"never\"")),
     ];
@@ -130,7 +130,7 @@ fn a_person_at_the_terminal_is_asked_and_only_yes_accepts() {
         let done = std::thread::scope(|scope| {
             let asking = scope.spawn(|| ask(&sandbox, &hub, stream, "let me in"));
             eventually(SOON, || {
-                let question = format!("let the stream '{shown}' in to builtin echo? [y/N]");
+                let question = format!("accept the stream '{shown}' to builtin echo? [y/N]");
                 if agent.stdout().contains(&question) { Ok(()) } else { Err(question) }
             });
             if let Some(answer) = answer {

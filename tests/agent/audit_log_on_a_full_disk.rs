@@ -71,7 +71,7 @@ fn a_full_disk_leaves_no_partial_line_and_the_lines_are_written_later() {
     ask();
     ask();
     fs::remove_file(&filler).unwrap();
-    agent.says("it is written again", 1, SOON);
+    agent.says("writing again", 1, SOON);
     let of = |stream: &str| {
         let text = fs::read_to_string(&log).unwrap();
         let all = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
@@ -107,7 +107,7 @@ fn an_agent_starts_and_reloads_without_its_audit_log_and_reports_it() {
     ask(&sandbox, &hub, "before", "x").succeeded();
 
     fs::create_dir(sandbox.path("later")).unwrap();
-    agent.says("it is written again", 1, SOON);
+    agent.says("writing again", 1, SOON);
     assert!(!status_with("in service").contains("audit-log"));
     eventually(SOON, || {
         let lines = events(&sandbox, "later/audit.log").len();
@@ -129,7 +129,7 @@ fn an_agent_starts_and_reloads_without_its_audit_log_and_reports_it() {
     });
     config(&sandbox, &hub, "audit.log");
     agent.signal(Signal::HUP);
-    agent.says("it is written again", 2, SOON);
+    agent.says("writing again", 2, SOON);
     drop(live);
     event(&sandbox, "live", "end");
 }

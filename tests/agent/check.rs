@@ -60,7 +60,9 @@ fn every_requirement_of_the_agent_is_checked() {
     );
     let done = check(&sandbox, &config(&hub, &bad), &[]);
     assert_eq!(done.status.code(), Some(69), "{}", done.stderr);
-    for part in ["pass  credential", "fail  target down", "hint: start it", "no-such-program is no program"] {
+    for part in
+        ["pass  credential", "fail  target down", "hint: start it", "there is no program no-such-program"]
+    {
         assert!(done.text().contains(part), "{part}: {}", done.text());
     }
 }

@@ -180,7 +180,7 @@ fn a_refusal_is_reported_and_its_retry_after_is_obeyed() {
     let refused =
         format!("hub: {} refused the agent's WebSocket with 503; trying again in 5.0 s", hub.name());
     agent.says(&refused, 1, SOON);
-    agent.says("it says when to try again: in 5 s", 1, SOON);
+    agent.says("try again in 5 s, as the server asks", 1, SOON);
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn bench_does_not_use_the_quota_without_consent() {
         let done = finish(&sandbox, &hub, "bench", args);
         assert_eq!((done.status.code(), done.text()), (Some(2), ""), "{}", done.stderr);
         let cost = format!("this run uses {uses} of the 300 MB that a hub's streams may carry a day");
-        assert!(done.stderr.contains(&cost) && done.stderr.contains("hint: with --yes"), "{}", done.stderr);
+        assert!(done.stderr.contains(&cost) && done.stderr.contains("hint: use --yes"), "{}", done.stderr);
     }
     for size in ["0", "10X", ""] {
         assert_eq!(

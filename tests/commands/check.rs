@@ -131,7 +131,7 @@ fn the_text_output_has_a_line_per_step_and_a_hint() {
     let waited: f64 = row.split_whitespace().next().unwrap().parse().expect(row);
     assert!(waited >= 1000.0, "the wait for the device is the device's: {text}");
     assert!(!text.contains("pass  hub"), "{text}");
-    assert!(done.text().contains("      hint: is `iotstream agent` running there?"), "{}", done.text());
+    assert!(done.text().contains("      hint: check that `iotstream agent` runs there;"), "{}", done.text());
     assert!(done.text().contains("skip  gateway"), "{}", done.text());
 }
 

@@ -97,9 +97,7 @@ fn a_missing_builtin_stream_gives_a_hint_with_the_configuration() {
     ] {
         let done = finish(&sandbox, &hub, name, args);
         assert_eq!(done.status.code(), Some(69), "{}", done.stderr);
-        let hint = format!(
-            "hint: its agent offers it when agent.toml has a [[target]] with stream = \"{builtin}\" and builtin = \"{builtin}\""
-        );
+        let hint = format!("hint: add a [[target]] with stream = \"{builtin}\" and builtin = \"{builtin}\"");
         assert!(done.stderr.contains(&hint), "{}", done.stderr);
     }
     let done = finish(&sandbox, &hub, "ping", &["--stream", "wrong"]);

@@ -68,7 +68,7 @@ fn asked(sandbox: &Sandbox) -> Terminal {
     let mut terminal = Terminal::open(sandbox);
     terminal.types(&format!("{} profile add new\n", env!("CARGO_BIN_EXE_iotstream")));
     eventually(LIMIT, || match terminal.text() {
-        text if text.contains("(it is not shown): ") => Ok(()),
+        text if text.contains("(not shown): ") => Ok(()),
         text => Err(format!("it asks: {text}")),
     });
     terminal
@@ -106,11 +106,11 @@ fn a_failed_change_leaves_the_file_as_it_is() {
     let before = fs::read(&file).unwrap();
     let device = STRING.replace("SharedAccessKeyName=service", "DeviceId=gw-07");
     for (args, input, exit, says) in [
-        (&["add", "factory"][..], STRING, CONFIG, "a profile named 'factory' already"),
+        (&["add", "factory"][..], STRING, CONFIG, "already has a profile named 'factory'"),
         (&["add", "new"], "", 2, "there is no connection string on stdin"),
         (&["add", "new"], KEY, CONFIG, "credential from stdin: "),
         (&["add", "new"], &device, CONFIG, "it is a device's connection string"),
-        (&["add", "a b"], STRING, 2, "'a b' cannot be a profile's name"),
+        (&["add", "a b"], STRING, 2, "'a b' is not a valid profile name"),
         (&["add", "new", "--hosts", "a b"], STRING, 2, "'a b' is not a pattern"),
         (&["add", "new", "--ca-file", "/nonexistent"], STRING, CONFIG, "/nonexistent"),
         (&["remove", "new"], "", CONFIG, "no profile named 'new'"),

@@ -28,8 +28,16 @@ fn a_wrong_clock_is_reported_instead_of_the_ca() {
     let device = device.to_str().unwrap();
     let agent = ["agent", "--check", "--connection-string-file", device, "--ca-file", ca.to_str().unwrap()];
     for (time, problem, hint) in [
-        ("1960-01-01 00:00:00", "the clock here says 1970-01-01T00:00:0", "the clock here is wrong"),
-        ("2019-06-01 00:00:00", "the clock here says 2019-06-01T", "the clock here is wrong"),
+        (
+            "1960-01-01 00:00:00",
+            "the clock here says 1970-01-01T00:00:0",
+            "set the clock here: it is earlier than the build",
+        ),
+        (
+            "2019-06-01 00:00:00",
+            "the clock here says 2019-06-01T",
+            "set the clock here: it is earlier than the build",
+        ),
         ("2095-06-01 00:00:00", "the clock here says 2095-06-01T", "set the clock here if it is ahead"),
     ] {
         for args in [&check[..], &agent] {

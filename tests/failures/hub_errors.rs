@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::{DENIED, PROTOCOL, TEMPORARY, UNAVAILABLE, fails, with_fault, with_profiles};
-use crate::support::{DEVICE, Hub, Sandbox, agent, closed_port};
+use crate::support::{DEVICE, Hub, LIMIT, Sandbox, Stdin, agent, closed_port, run};
 
 /// A hub that knows one device.
 fn hub(sandbox: &Sandbox) -> Hub {
@@ -101,4 +101,16 @@ fn a_hub_that_hangs_up_is_temporary() {
 #[test]
 fn a_hub_that_does_not_speak_http_is_a_protocol_error() {
     with_fault("hub=garbage", PROTOCOL, &["broke the protocol"]);
+}
+
+#[test]
+fn the_cause_behind_an_error_is_printed_with_vv_alone() {
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "hub=garbage"]);
+    for (verbose, is_told) in [("-v", false), ("-vv", true)] {
+        let done = run(hub.helper(&sandbox).args([verbose, DEVICE]), Stdin::Ends(b""), LIMIT);
+        assert_eq!(done.status.code(), Some(PROTOCOL), "{}", done.stderr);
+        assert_eq!(done.stderr.contains("iotstream: cause: invalid HTTP"), is_told, "{}", done.stderr);
+        assert!(hub.keys().iter().all(|key| !done.stderr.contains(key)), "{}", done.stderr);
+    }
 }

@@ -142,14 +142,14 @@ fn each_option_of_help_is_in_a_page_and_the_reverse() {
 
 #[test]
 fn each_exit_status_is_in_the_table() {
-    let source = include_str!("../../src/error/mod.rs");
+    let source = include_str!("../../src/error/exit.rs");
     let (_, statuses) = source.split_once("pub enum Exit {").expect("the exit statuses");
     let (statuses, _) = statuses.split_once("\n}").expect("their end");
     let number = |line: &str| line.trim().strip_suffix(',')?.split_once(" = ")?.1.parse::<u8>().ok();
     let statuses: BTreeSet<u8> = statuses.lines().filter_map(number).chain([0]).collect();
     let (_, table) = Page::read("iotstream.1").terms("EXIT STATUS").remove(0);
     let table: BTreeSet<u8> = table.iter().map(|term| term.parse().expect("an exit status")).collect();
-    assert_eq!(table, statuses, "left is the page, right is src/error/mod.rs");
+    assert_eq!(table, statuses, "left is the page, right is src/error/exit.rs");
 }
 
 #[test]

@@ -162,7 +162,7 @@ fn secrets_from_kubernetes_systemd_and_namespaces_work() {
     set_mode(&data.join("hub"), 0o444);
     let done = run(&mut as_other(&helper(&from_file)), Stdin::Ends(b""), LIMIT);
     refused(&done, "is accessible to other users (mode 0444)");
-    refused(&done, "give the volume defaultMode: 0400");
+    refused(&done, "set defaultMode: 0400 on the volume");
 }
 
 #[test]

@@ -143,15 +143,12 @@ fn a_missing_or_wrong_proxy_password_is_reported() {
     let (http, socks) = (Proxy::http(&sandbox), Proxy::socks(&sandbox));
     let (http, socks) = (format!("127.0.0.1:{}", http.port), format!("127.0.0.1:{}", socks.port));
     for (url, says) in [
-        (format!("http://{http}"), format!("proxy: {http}: it wants a user name and a password")),
-        (
-            format!("http://me:hunter2@{http}"),
-            format!("proxy: {http}: it refuses the user name or the password"),
-        ),
-        (format!("socks5://{socks}"), format!("proxy: {socks}: it wants a user name and a password")),
+        (format!("http://{http}"), format!("proxy: {http}: it requires a user name and password")),
+        (format!("http://me:hunter2@{http}"), format!("proxy: {http}: it refuses the user name or password")),
+        (format!("socks5://{socks}"), format!("proxy: {socks}: it requires a user name and password")),
         (
             format!("socks5://me:hunter2@{socks}"),
-            format!("proxy: {socks}: it refuses the user name or the password"),
+            format!("proxy: {socks}: it refuses the user name or password"),
         ),
     ] {
         fails(&helper(&sandbox, &hub, &url), DENIED, &says);

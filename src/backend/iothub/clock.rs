@@ -16,7 +16,7 @@ pub fn clock(here: SystemTime, hub: SystemTime) -> Outcome {
         _ if skew.is_too_far() => Err(crate::error::Error::from(Error::Skewed { skew })).into(),
         by if by >= WORTH_A_WARNING => Outcome::Warn(
             format!("{skew} the hub's"),
-            "at five minutes the hub refuses what is signed here: set it right".into(),
+            "set the clock: from five minutes on the hub refuses tokens signed here".into(),
         ),
         by if by.as_secs() > 1 => Outcome::Pass(format!("{skew} the hub's")),
         _ => Outcome::Pass("as the hub's, to the second".into()),

@@ -37,7 +37,7 @@ impl Skew {
 
     /// The hint of errors.
     pub fn hint(self) -> String {
-        format!("the clock here is {self} the hub's, which allows five minutes: set it right")
+        format!("the clock here is {self} the hub's, which allows five minutes: set the clock")
     }
 
     /// Whether the hub refuses tokens because of the skew.

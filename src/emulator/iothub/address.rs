@@ -56,7 +56,7 @@ pub(in crate::emulator) fn check_hostname(name: &str) -> Result<()> {
         Ok(_) => "it has a port".to_owned(),
         Err(problem) => problem.0,
     };
-    Err(Error::usage(format!("'{name}' cannot be a host name: {problem}"), "see --hostname"))
+    Err(Error::usage(format!("'{name}' is not a valid host name: {problem}"), "see --hostname"))
 }
 
 #[cfg(test)]
@@ -94,7 +94,7 @@ mod tests {
         assert!(check_hostname("hub.example").is_ok());
         for name in ["", "a b", "hub.example:443", "x/y"] {
             assert!(
-                check_hostname(name).unwrap_err().to_string().contains("cannot be a host name"),
+                check_hostname(name).unwrap_err().to_string().contains("is not a valid host name"),
                 "{name}"
             );
         }

@@ -28,7 +28,7 @@ impl Helper {
             word.ok_or_else(|| {
                 Error::usage(
                     format!("the path {} cannot be quoted for every shell", path.display()),
-                    "choose one without '\\', '!' and control characters",
+                    "choose a path without '\\', '!' and control characters",
                 )
             })
         };

@@ -92,8 +92,8 @@ impl SshDirectory {
                 Ok(format!("# `iotstream ssh-config --remove` takes this out.\nInclude \"{own}\"\n\n"))
             }
             None => Err(Error::usage(
-                format!("the path {} cannot stand in ssh's Include", own.display()),
-                "print the blocks with `iotstream ssh-config`, and put them where ssh finds them",
+                format!("the path {} cannot be written in ssh's Include", own.display()),
+                "print the blocks with `iotstream ssh-config`, and put them into a file that ssh reads",
             )),
         }
     }

@@ -82,7 +82,9 @@ impl Credential {
             (Key::Shared(key), Some(policy)) => Tokens::Key { policy, key },
             (Key::Shared(_), None) => return wrong("the connection string has no SharedAccessKeyName"),
             (Key::Signature(token), policy) => Tokens::Signature { policy, token },
-            (Key::Certificate, _) => return wrong("a service has no certificate, only devices do"),
+            (Key::Certificate, _) => {
+                return wrong("x509=true is for devices, and a profile needs a policy's key");
+            }
         };
         Ok(Self { hub: parsed.hub, gateway: parsed.gateway, tokens, source })
     }

@@ -15,7 +15,7 @@ pub(super) fn clock(lookup: &Lookup) -> Outcome {
         Some((here, hub)) => clock::clock(here, hub),
         None => Outcome::Warn(
             "the hub's answer has no date".into(),
-            "set the clock of this machine: the hub allows five minutes".into(),
+            "check the clock of this machine: the hub allows five minutes".into(),
         ),
     }
 }
@@ -32,7 +32,7 @@ pub(super) fn refused(error: &Error, credential: &str, reads_registry: bool) -> 
     }
     Outcome::Fail(
         format!("{credential} may read the registry, but not ask for streams: {error}"),
-        Some("the profile needs a policy with ServiceConnect, such as the hub's policy 'service'".into()),
+        Some("use a policy with ServiceConnect, such as the hub's policy 'service'".into()),
         error.exit(),
     )
 }
@@ -64,7 +64,7 @@ pub(super) fn device(error: &Error, request: &Request, lookup: &Lookup) -> Optio
             format!(
                 "{identity} is registered, enabled and connected to {hub}, but takes no streams{because}"
             ),
-            Some("another program is connected as this device: `iotstream agent` must be the one".into()),
+            Some("check which program is connected as this device: `iotstream agent` takes streams".into()),
         ),
         _ => (format!("{error}; {}", state(device)), error.hint()),
     };
@@ -162,6 +162,6 @@ mod tests {
             "{}",
             told(true)
         );
-        assert!(told(false).contains("was it regenerated?"), "{}", told(false));
+        assert!(told(false).contains("a current key"), "{}", told(false));
     }
 }

@@ -5,33 +5,36 @@ use crate::backend::iothub::proto::{Code, HubFailure, Identity, Refusal};
 use crate::backend::iothub::skew::Skew;
 use crate::error::{CAPTIVE_PORTAL, CAPTIVE_PORTAL_HINT};
 
+const KEEPS_TRYING: &str = "the agent keeps trying";
+const REDIRECTED: &str = "check for a proxy or a captive portal: a hub does not redirect";
+
 pub(super) fn hint(error: &Error) -> Option<String> {
     Some(match error {
         Error::Hub { failure, skew, identity, .. } => return hub_hint(failure, *skew, identity),
         Error::Listing { failure, .. } => return listing_hint(failure),
         Error::Rejected { stream, .. } => format!(
-            "its agent has no target for '{stream}', the target is down, or approval was refused: its log says which"
+            "see the agent's log for the reason: no target for '{stream}', the target is down, or approval was refused"
         ),
         Error::Gateway(Upgrade { status: CAPTIVE_PORTAL, .. })
         | Error::WebSocket(Upgrade { status: CAPTIVE_PORTAL, .. }) => CAPTIVE_PORTAL_HINT.into(),
         Error::Gateway(Upgrade { retry_after: Some(after), .. })
         | Error::WebSocket(Upgrade { retry_after: Some(after), .. }) => {
-            format!("it says when to try again: in {} s", after.as_secs())
+            format!("try again in {} s, as the server asks", after.as_secs())
         }
         Error::Gateway(Upgrade { status: 401 | 403, .. }) => {
-            "the token of a stream lives for a minute and is good for one use: try again".into()
+            "try again: a stream's token is valid for one minute and one use".into()
         }
-        Error::Gateway(_) => "try again; the stream is asked for anew each time".into(),
+        Error::Gateway(_) => "try again: each attempt asks for a new stream".into(),
         Error::WebSocket(Upgrade { status: 401 | 403, .. }) => {
-            "it has seen no key yet: do the hub's network rules let this address in?".into()
+            "check that the hub's network rules allow this address: no key has been sent yet".into()
         }
-        Error::WebSocket(Upgrade { status: 429 | 500..=599, .. }) => {
-            "the hub's own trouble: the agent goes on trying".into()
-        }
+        Error::WebSocket(Upgrade { status: 429 | 500..=599, .. }) => KEEPS_TRYING.into(),
+        Error::WebSocket(Upgrade { status: 300..=399, .. }) => REDIRECTED.into(),
         Error::WebSocket(_) => {
-            "is HostName a hub's? transport = \"mqtt\" needs no WebSocket, but a way out on 8883".into()
+            "check that HostName is a hub's; transport = \"mqtt\" needs no WebSocket, but outgoing connections on 8883".into()
         }
-        Error::Login { skew: Some(skew), .. } | Error::Skewed { skew } => skew.hint(),
+        Error::Skewed { .. } => "set the clock: the hub allows five minutes".into(),
+        Error::Login { skew: Some(skew), .. } => skew.hint(),
         Error::Login { refusal, .. } => login_hint(*refusal).into(),
     })
 }
@@ -43,47 +46,45 @@ fn hub_hint(failure: &HubFailure, skew: Option<Skew>, identity: &Identity) -> Op
     Some(match (failure.status, failure.code) {
         (_, Some(Code::DEVICE_NOT_ONLINE | Code::DEVICE_CLOSED)) => {
             format!(
-                "is `iotstream agent` running there? `--wait 2m` waits for it; `iotstream check {}` looks at every hop",
+                "check that `iotstream agent` runs there; `--wait 2m` waits for it; `iotstream check {}` tests every phase",
                 identity.device()
             )
         }
-        (_, Some(Code::DEVICE_NOT_FOUND | Code::MODULE_NOT_FOUND)) | (404, None) => {
-            "ids are case-sensitive, and ssh lower-cases %h: see --name in `iotstream --help`".into()
+        (_, Some(Code::DEVICE_NOT_FOUND | Code::MODULE_NOT_FOUND)) => {
+            "check the id: ids are case-sensitive, and ssh lower-cases %h: see --name in `iotstream --help`"
+                .into()
         }
-        (_, Some(Code::DEVICE_DISABLED)) => "it was disabled in the hub's registry".into(),
+        (_, Some(Code::DEVICE_DISABLED)) => "enable it in the hub's registry".into(),
         (_, Some(Code::QUOTA_EXCEEDED)) => {
-            "device streams carry 300 MB a day and hub in all; the count starts anew at 00:00 UTC".into()
+            "wait: all device streams of a hub carry 300 MB a day, and the count resets at 00:00 UTC".into()
         }
         (_, Some(Code::NOT_IN_TIER)) => {
-            "device streams need a hub of the Standard or Free tier, in a region that has the preview".into()
+            "use a hub of the Standard or Free tier, in a region that has the preview".into()
         }
         (_, Some(Code::HUB_NOT_FOUND)) => {
-            "is the HostName of the profile's connection string right, and does the hub still exist?".into()
+            "check the HostName of the profile's connection string, and that the hub still exists".into()
         }
-        (401 | 403, _) => {
-            "the profile needs the key of a policy with ServiceConnect, as it is now: was it regenerated?"
-                .into()
+        (401, _) => {
+            "check the credential: it needs a current key or token with the right ServiceConnect".into()
         }
         (429, _) => match failure.retry_after {
             Some(seconds) => format!(
-                "a hub opens 5 new streams a second and carries 50: try again in {} s, or use --wait",
+                "a hub opens 5 new streams a second and carries 50 at a time: try again in {} s, or use --wait",
                 seconds.max(1)
             ),
-            None => "a hub opens 5 new streams a second and carries 50: try again, or use --wait".into(),
+            None => {
+                "a hub opens 5 new streams a second and carries 50 at a time: try again, or use --wait".into()
+            }
         },
-        (504, _) => {
-            "the device is online but did not answer: is its agent busy, or waiting for somebody's approval?"
-                .into()
-        }
+        (_, Some(Code::GATEWAY_TIMEOUT)) => "check the agent: it may be busy, or wait for an approval".into(),
+        (403 | 404 | 504, None) => "check what answers there: the answer has no error code of a hub".into(),
         (CAPTIVE_PORTAL, _) => CAPTIVE_PORTAL_HINT.into(),
-        (300..=399, _) => {
-            "a hub redirects nobody: is a proxy or a captive portal answering in its place?".into()
-        }
+        (300..=399, _) => REDIRECTED.into(),
         (500..=599, _) => match failure.retry_after {
             Some(after) => {
-                format!("the hub's own trouble: it says to try again in {} s", after.max(1))
+                format!("try again in {} s, as the server asks", after.max(1))
             }
-            None => "the hub's own trouble: try again in a minute".into(),
+            None => "try again in a minute".into(),
         },
         _ => return None,
     })
@@ -91,10 +92,9 @@ fn hub_hint(failure: &HubFailure, skew: Option<Skew>, identity: &Identity) -> Op
 
 fn listing_hint(failure: &HubFailure) -> Option<String> {
     Some(match (failure.retry_after, failure.status) {
-        (Some(seconds), _) => format!("it says when to try again: in {seconds} s"),
+        (Some(seconds), _) => format!("try again in {seconds} s, as the server asks"),
         (None, 401 | 403) => {
-            "listing devices takes a policy with ServiceConnect or RegistryRead, and a clock that is right"
-                .into()
+            "listing devices needs a policy with ServiceConnect or RegistryRead, and a correct clock".into()
         }
         (None, CAPTIVE_PORTAL) => CAPTIVE_PORTAL_HINT.into(),
         (None, 429) => "a hub allows few queries a minute: try again later".into(),
@@ -104,16 +104,14 @@ fn listing_hint(failure: &HubFailure) -> Option<String> {
 
 fn login_hint(refusal: Refusal) -> &'static str {
     match refusal {
-        Refusal::NoMqtt311 => {
-            "device streams need a hub that speaks MQTT 3.1.1: one for MQTT 5 alone has none"
-        }
+        Refusal::NoMqtt311 => "use a hub that speaks MQTT 3.1.1: device streams need it",
         Refusal::UnknownId => "compare the DeviceId with the hub's registry: ids are case-sensitive",
-        Refusal::Unavailable => "the hub's own trouble: the agent goes on trying",
+        Refusal::Unavailable => KEEPS_TRYING,
         Refusal::BadCredential | Refusal::NotAuthorized => {
-            "is the key this device's own, is the device enabled, and is the clock right to five minutes?"
+            "check that the key is this device's, that the device is enabled, and that the clock is right to five minutes"
         }
         Refusal::NoStreams => {
-            "device streams need a hub that has the preview: `az iot hub devicestream show -n HUB` shows whether it has"
+            "use a hub that has the preview: `az iot hub devicestream show -n HUB` shows whether it does"
         }
     }
 }

@@ -146,10 +146,10 @@ fn refusal(hub: &str, identity: &Identity, failure: &HubFailure) -> String {
         (_, Some(Code::QUOTA_EXCEEDED)) => format!("the daily quota of {hub} is used up"),
         (_, Some(Code::NOT_IN_TIER)) => format!("{hub} has no device streams"),
         (_, Some(Code::HUB_NOT_FOUND)) => format!("there is no hub {hub}"),
-        (401 | 403, _) => format!("{hub} refuses the credential"),
+        (401, _) => format!("{hub} refuses the credential"),
         (429, _) => format!("{hub} throttles new streams"),
         (CAPTIVE_PORTAL, _) => return format!("a captive portal answers in place of {hub} (511)"),
-        (504, _) => format!("{identity} did not answer in time through {hub}"),
+        (_, Some(Code::GATEWAY_TIMEOUT)) => format!("{identity} did not answer in time through {hub}"),
         (status, _) => {
             says_status = true;
             let message = failure.message.as_ref().map(|message| format!(": {message}"));

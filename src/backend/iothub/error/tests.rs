@@ -56,6 +56,7 @@ fn hub_failures() -> Vec<Error> {
         (500, None),
         (503, None),
         (504, Some(Code::GATEWAY_TIMEOUT)),
+        (504, None),
         (511, None),
     ]
     .into_iter()
@@ -80,7 +81,7 @@ fn upgrades() -> Vec<Error> {
     };
     let gateway = [401, 403, 404, 409, 429, 500, 511, 200].map(|status| (status, None));
     let gateway = gateway.into_iter().chain([(429, Some(4))]);
-    let hub = [(401, None), (403, None), (404, None), (429, None), (503, Some(4))];
+    let hub = [(302, None), (401, None), (403, None), (404, None), (429, None), (503, Some(4))];
     gateway
         .map(|answer| Error::Gateway(upgrade("gateway.azure-devices.net:443", answer)))
         .chain(hub.map(|answer| Error::WebSocket(upgrade("contoso.azure-devices.net:443", answer))))

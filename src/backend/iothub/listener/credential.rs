@@ -73,12 +73,12 @@ impl DeviceCredential {
             }
             (Key::Certificate, None) => {
                 return Err(unusable(Malformed(
-                    "it says x509=true, which takes both certificate and private-key beside it".into(),
+                    "it says x509=true, which requires certificate and private-key".into(),
                 )));
             }
             (_, Some(_)) => {
                 return Err(unusable(Malformed(
-                    "it has a key of its own, and there is a certificate beside it: with one it says x509=true".into(),
+                    "it contains a key, but a certificate is configured too: use x509=true with a certificate".into(),
                 )));
             }
         };
@@ -144,7 +144,7 @@ fn read_client_certificate(
         Error::credential(
             format!("file {}", key.display()),
             error,
-            "it holds the certificate's private key in PEM",
+            "it must hold the certificate's private key in PEM",
         )
     };
     let file = config::read_secret_bytes(key).map_err(unreadable)?.leniently(key, warnings)?;

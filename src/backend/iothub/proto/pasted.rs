@@ -109,9 +109,9 @@ fn unquoted(line: &str) -> Secret {
 fn in_json(text: &str) -> Result<Secret, Malformed> {
     let value: serde_json::Value = serde_json::from_str(text).map_err(|error| {
         Malformed::new(if error.is_eof() {
-            "it begins as JSON and has no end"
+            "it begins as JSON but is incomplete"
         } else {
-            "it begins as JSON and is none"
+            "it begins as JSON but is not valid JSON"
         })
     })?;
     let mut found = Vec::new();
@@ -242,7 +242,7 @@ mod tests {
             ("https://contoso.azure-devices.net", "it is a URL, not a hub's connection string"),
             ("/etc/iotstream/dev.conn", "it is a file's path, not a hub's connection string"),
             ("{\"deviceId\": \"dev-1\"}", "it is JSON without a connection string"),
-            ("{\"connectionString\": \"HostName=h", "it begins as JSON and has no end"),
+            ("{\"connectionString\": \"HostName=h", "it begins as JSON but is incomplete"),
             (&format!("{s}\n{s}"), "there is more than one connection string: keep one"),
             (
                 &format!("[\"{s}\", \"{}\"]", s.replace("contoso", "fabrikam")),

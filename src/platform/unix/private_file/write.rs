@@ -130,7 +130,7 @@ pub struct Log {
 pub fn log_if_possible(path: &Path, even_if_exposed: bool) -> (Option<File>, Option<String>) {
     let about = |text: String| Some(format!("log file {}: {text}", path.display()));
     match open(path, even_if_exposed) {
-        Err(error) => (None, about(format!("it is not written: {error}"))),
+        Err(error) => (None, about(format!("not written: {error}"))),
         Ok(Log { file, exposures }) => (
             Some(file),
             exposures.first().and_then(|exposure| about(format!("{exposure}: {}", exposure.fix()))),
