@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 /// The largest payload in bytes that a gateway accepts in one frame. Microsoft's C sample has this constant, and was
-/// disconnected beyond it [S][I].
+/// disconnected beyond it \[S]\[I].
 pub const MAX_PAYLOAD: usize = 65_536;
 
 /// Room that [`seal`] needs in front of a payload.
@@ -14,7 +14,7 @@ pub(super) const HEADER_ROOM: usize = 14;
 const MAX_CONTROL: usize = 125;
 
 /// A WebSocket Close frame. Code 1000 and no code are a stream's normal end. A device received 1011 when the service's
-/// side had vanished [I].
+/// side had vanished \[I].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {
     /// The status code; `None` for a Close without a payload.
@@ -33,7 +33,7 @@ impl Close {
     /// The sender's target failed.
     pub const FAILURE: u16 = 1011;
 
-    /// The reason of a gateway's 1011 after the other side's connection was lost [I].
+    /// The reason of a gateway's 1011 after the other side's connection was lost \[I].
     pub const LOST: &str = "WS disconnected";
 
     /// A Close with a code and a reason.
@@ -130,7 +130,7 @@ pub(super) enum Piece {
 pub(super) struct Violation(pub(super) &'static str);
 
 /// Decodes a server's frames. Message boundaries, and whether messages are text or binary, have no meaning on a stream
-/// and are dropped [S].
+/// and are dropped \[S].
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     /// Payload bytes of the current data frame that are missing.

@@ -1,4 +1,4 @@
-//! The check of this machine's clock. A hub refuses tokens signed more than five minutes off its own clock [D].
+//! The check of this machine's clock. A hub refuses tokens signed more than five minutes off its own clock \[D].
 
 use std::time::{Duration, SystemTime};
 

@@ -11,7 +11,7 @@ pub mod skew;
 
 use self::proto::HubAddress;
 
-/// The new streams a second that a hub of the service accepts [D].
+/// The new streams a second that a hub of the service accepts \[D].
 const STREAMS_PER_SECOND: u32 = 5;
 const SERVICE_DOMAIN: &str = ".azure-devices.net";
 

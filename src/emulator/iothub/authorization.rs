@@ -14,7 +14,7 @@ pub(super) struct Scope {
 
 impl Hub {
     /// Checks an `Authorization` header for a policy that allows one of `permissions`. A device's token names no
-    /// policy, and is refused, as the service does [I].
+    /// policy, and is refused, as the service does \[I].
     ///
     /// # Errors
     /// The answer that tells the client why it may not.

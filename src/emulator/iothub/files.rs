@@ -177,7 +177,7 @@ impl Files {
     }
 }
 
-/// A new shared access key: 32 random bytes, as the service makes them [D].
+/// A new shared access key: 32 random bytes, as the service makes them \[D].
 ///
 /// # Errors
 /// The system has no randomness.

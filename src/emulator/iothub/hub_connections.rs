@@ -83,7 +83,7 @@ impl HubConnections {
         self.online.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Brings a device online. An older hub connection of the same identity ends: the hub has one for each [D].
+    /// Brings a device online. An older hub connection of the same identity ends: the hub has one for each \[D].
     /// `authority` is where the device is to reach the gateway.
     pub(super) fn connect(self: &Arc<Self>, identity: &Identity, authority: String) -> HubConnection {
         let (outbox, messages) = mpsc::channel(OUTBOX);

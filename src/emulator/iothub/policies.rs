@@ -1,4 +1,4 @@
-//! The shared access policies of a new hub, and what each allows [D].
+//! The shared access policies of a new hub, and what each allows \[D].
 
 /// The names of the policies.
 pub(super) const POLICIES: [&str; 5] =

@@ -1,5 +1,5 @@
 //! The hub's quota of streams (`--quota RATE/s,AT-ONCE`). The service lets in 5 new streams a second and 50 at a time
-//! [D]. Which code it gives is not known: 429001 for both is our choice, as a client may try again.
+//! \[D]. Which code it gives is not known: 429001 for both is our choice, as a client may try again.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

@@ -9,7 +9,7 @@ use crate::time::clock;
 
 type Object = Map<String, Value>;
 
-/// Limits of the desired and of the reported properties [D].
+/// Limits of the desired and of the reported properties \[D].
 const MAX_SIZE: usize = 32 << 10;
 const MAX_KEY: usize = 1 << 10;
 const MAX_STRING: usize = 4 << 10;
@@ -80,7 +80,7 @@ impl Twin {
     }
 
     /// Merges a service's change of tags and desired properties, or replaces them where `replace` is set. Anything else
-    /// that clients send is ignored [C]. Gives the changed desired properties and their version, if there are any.
+    /// that clients send is ignored \[C]. Gives the changed desired properties and their version, if there are any.
     ///
     /// # Errors
     /// Returns the problem of the change.
@@ -186,7 +186,7 @@ fn merge_plain(values: &mut Object, patch: Object) {
     merge(values, &mut Object::new(), patch, &Value::Null);
 }
 
-/// Checks the limits of a patch [D].
+/// Checks the limits of a patch \[D].
 fn check(object: &Object, depth: usize) -> Result<(), String> {
     if depth > MAX_DEPTH {
         return Err(format!("the properties are more than {MAX_DEPTH} objects deep"));

@@ -11,7 +11,7 @@ const BUFFER: usize = 16 << 10;
 /// The largest frame.
 const MAX_FRAME: usize = 1 << 20;
 
-/// Runs `serve` over the byte stream that a WebSocket carries, whatever the boundaries of its frames [D].
+/// Runs `serve` over the byte stream that a WebSocket carries, whatever the boundaries of its frames \[D].
 pub(in crate::emulator) async fn serve<S, F>(io: S, serve: impl FnOnce(DuplexStream) -> F)
 where
     S: AsyncRead + AsyncWrite,

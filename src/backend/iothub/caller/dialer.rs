@@ -15,7 +15,7 @@ use crate::state::gateways;
 use crate::state::rate::Turn;
 use crate::time::phase::Phases;
 
-/// The bytes that all device streams of a hub together may carry a day [D].
+/// The bytes that all device streams of a hub together may carry a day \[D].
 const DAILY_QUOTA: u64 = 300_000_000;
 
 /// Opens a stream to a device or module through a hub.

@@ -19,13 +19,13 @@ use crate::secret::Secret;
 use crate::state::rate::Turn;
 use crate::time::phase::Phases;
 
-/// The time limit of the hub beyond its waits for the device, as in C# [S].
+/// The time limit of the hub beyond its waits for the device, as in C# \[S].
 const HUB_SLACK: Duration = Duration::from_secs(15);
 
-/// The assumed duration of each wait that is left to the hub: C#'s 60 s [S].
+/// The assumed duration of each wait that is left to the hub: C#'s 60 s \[S].
 const HUB_DEFAULT: Duration = Duration::from_secs(60);
 
-/// The longest answer in bytes. The result is in its headers [S].
+/// The longest answer in bytes. The result is in its headers \[S].
 const ANSWER_LIMIT: usize = 64 * 1024;
 
 /// A request for a stream, with a token for one attempt.
@@ -35,7 +35,7 @@ pub struct Request {
     pub hub: HubAddress,
     /// The `GatewayHostName` to connect to in place of the hub.
     pub gateway: Option<HubAddress>,
-    /// The value of the `Authorization` header: a token without another scheme [S][M].
+    /// The value of the `Authorization` header: a token without another scheme \[S]\[M].
     pub authorization: Secret,
     /// The stream.
     pub initiate: Initiate,

@@ -16,12 +16,12 @@ pub enum Key {
 
 /// A parsed connection string:
 /// `HostName=…;SharedAccessKeyName=…;SharedAccessKey=…` of a policy, or
-/// `HostName=…;DeviceId=…[;ModuleId=…];SharedAccessKey=…` of a device [S].
+/// `HostName=…;DeviceId=…[;ModuleId=…];SharedAccessKey=…` of a device \[S].
 #[derive(Clone, Debug)]
 pub struct ConnectionString {
     /// `HostName`.
     pub hub: HubAddress,
-    /// `GatewayHostName`: the host to connect to. The hub remains the audience of tokens [S].
+    /// `GatewayHostName`: the host to connect to. The hub remains the audience of tokens \[S].
     pub gateway: Option<HubAddress>,
     /// The policy of the key; `None` for a device.
     pub policy: Option<String>,
@@ -48,7 +48,7 @@ impl ConnectionString {
         pasted::unwrap(text, |text| Self::parse_plain(text).is_ok())
     }
 
-    /// Splits at `;`, then at the first `=`, because base64 keys end in `=` [S]. Ignores empty pairs, surrounding white
+    /// Splits at `;`, then at the first `=`, because base64 keys end in `=` \[S]. Ignores empty pairs, surrounding white
     /// space and the case of names.
     fn parse_plain(text: &str) -> Result<Self, Malformed> {
         let mut fields: [(&str, Option<&str>); 8] = [

@@ -7,16 +7,16 @@ use hyper::HeaderMap;
 use super::{HubFailure, Identity, Malformed, encode};
 use crate::secret::Secret;
 
-/// The version of the last C# preview [S]. Other clients use other versions, and a profile may override it.
+/// The version of the last C# preview \[S]. Other clients use other versions, and a profile may override it.
 pub const DEFAULT_API_VERSION: &str = "2020-09-30";
 
-/// The names of the headers of a stream's request and answer [S].
+/// The names of the headers of a stream's request and answer \[S].
 pub mod headers {
-    /// Decimal seconds that the hub waits for an offline device [S].
+    /// Decimal seconds that the hub waits for an offline device \[S].
     pub const CONNECT_TIMEOUT: &str = "iothub-streaming-connect-timeout-in-seconds";
-    /// Decimal seconds that the hub waits for the device's answer [S].
+    /// Decimal seconds that the hub waits for the device's answer \[S].
     pub const RESPONSE_TIMEOUT: &str = "iothub-streaming-response-timeout-in-seconds";
-    /// `True` or `False`, capitalized: Node and the C test compare the exact string [S].
+    /// `True` or `False`, capitalized: Node and the C test compare the exact string \[S].
     pub const IS_ACCEPTED: &str = "iothub-streaming-is-accepted";
     /// The stream's URL at the gateway.
     pub const URL: &str = "iothub-streaming-url";
@@ -24,7 +24,7 @@ pub mod headers {
     pub const AUTH_TOKEN: &str = "iothub-streaming-auth-token";
 }
 
-/// A request for a stream. It has no body [M].
+/// A request for a stream. It has no body \[M].
 #[derive(Clone, Debug)]
 pub struct Initiate {
     /// The device or module.
@@ -40,13 +40,13 @@ pub struct Initiate {
 }
 
 impl Initiate {
-    /// `/twins/{id}[/modules/{id}]/streams/{name}?api-version={V}` [S].
+    /// `/twins/{id}[/modules/{id}]/streams/{name}?api-version={V}` \[S].
     pub fn path(&self) -> String {
         let twin = self.identity.twin();
         format!("{twin}/streams/{}?api-version={}", encode(&self.stream), encode(&self.api_version))
     }
 
-    /// The timeout headers with a value above zero, as in C# [S].
+    /// The timeout headers with a value above zero, as in C# \[S].
     pub fn timeouts(&self) -> impl Iterator<Item = (&'static str, String)> {
         [(headers::CONNECT_TIMEOUT, self.connect_timeout), (headers::RESPONSE_TIMEOUT, self.response_timeout)]
             .into_iter()
@@ -65,14 +65,14 @@ pub enum Answer {
         /// The bearer token for the gateway.
         token: Secret,
     },
-    /// The device rejected: status 200 with `False` [S].
+    /// The device rejected: status 200 with `False` \[S].
     Rejected,
     /// The hub answered with an error.
     Failed(HubFailure),
 }
 
 impl Answer {
-    /// Parses an answer. The result of a success is in the headers only [S].
+    /// Parses an answer. The result of a success is in the headers only \[S].
     ///
     /// # Errors
     /// Returns [`Malformed`] for a success with a missing or invalid header.
@@ -125,7 +125,7 @@ mod tests {
         Answer::parse(status, &map.collect(), b"")
     }
 
-    /// The request line and headers of Microsoft's Node client [M].
+    /// The request line and headers of Microsoft's Node client \[M].
     #[test]
     fn sends_the_node_clients_request() {
         let request = initiate("dev-1", None);

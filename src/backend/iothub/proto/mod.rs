@@ -1,6 +1,6 @@
 //! The protocol of IoT Hub's device streams as pure functions, without sockets, clock or environment. Marks in comments
-//! name the source of a fact: [S] SDK source, [D] official documentation, [I] an issue or trace by a user or staff,
-//! [M] captured from Microsoft's clients, [~] inferred.
+//! name the source of a fact: \[S] SDK source, \[D] official documentation, \[I] an issue or trace by a user or staff,
+//! \[M] captured from Microsoft's clients, \[~] inferred.
 
 mod connection_string;
 mod failure;

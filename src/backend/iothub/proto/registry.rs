@@ -7,22 +7,22 @@ use crate::backend::registry::{Device, State};
 
 /// The query for all devices, as a request's body.
 pub const ALL_DEVICES: &str = r#"{"query":"SELECT * FROM devices"}"#;
-/// The header with the largest number of devices in a page [D].
+/// The header with the largest number of devices in a page \[D].
 pub const MAX_ITEM_COUNT: &str = "x-ms-max-item-count";
-/// The header with the token of the next page, in an answer and the next request [D].
+/// The header with the token of the next page, in an answer and the next request \[D].
 pub const CONTINUATION: &str = "x-ms-continuation";
 
-/// The service's "never" [D].
+/// The service's "never" \[D].
 const NEVER: &str = "0001-01-01T00:00:00";
 /// The longest accepted time, in characters.
 const LONGEST_TIME: usize = 40;
 
-/// The path of an identity's twin, which needs ServiceConnect: `/twins/{id}[/modules/{id}]?api-version={V}` [D].
+/// The path of an identity's twin, which needs ServiceConnect: `/twins/{id}[/modules/{id}]?api-version={V}` \[D].
 pub fn twin_path(identity: &Identity, api_version: &str) -> String {
     format!("{}?api-version={}", identity.twin(), encode(api_version))
 }
 
-/// The path of a device in the registry, which needs RegistryRead: `/devices/{id}?api-version={V}` [D].
+/// The path of a device in the registry, which needs RegistryRead: `/devices/{id}?api-version={V}` \[D].
 pub fn device_path(identity: &Identity, api_version: &str) -> String {
     format!("/devices/{}?api-version={}", encode(identity.device()), encode(api_version))
 }

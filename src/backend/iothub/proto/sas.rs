@@ -18,12 +18,12 @@ const SCHEME: &str = "SharedAccessSignature ";
 pub struct Resource(String);
 
 impl Resource {
-    /// The whole hub, for service calls: `sr={hub}`, the host without its port [D][M].
+    /// The whole hub, for service calls: `sr={hub}`, the host without its port \[D]\[M].
     pub fn hub(hub: &HubAddress) -> Self {
         Self(encode(&hub.name).to_string())
     }
 
-    /// One device or module: `sr={hub}%2Fdevices%2F{id}[%2Fmodules%2F{id}]`, encoded as in Python's SDK [M].
+    /// One device or module: `sr={hub}%2Fdevices%2F{id}[%2Fmodules%2F{id}]`, encoded as in Python's SDK \[M].
     pub fn identity(hub: &HubAddress, identity: &Identity) -> Self {
         let mut uri = format!("{}/devices/{}", hub.name, identity.device());
         if let Some(module) = identity.module() {
@@ -33,7 +33,7 @@ impl Resource {
     }
 }
 
-/// A parsed shared access signature. Its fields may have any order [S][M].
+/// A parsed shared access signature. Its fields may have any order \[S]\[M].
 #[derive(Clone)]
 pub struct SasToken {
     text: Secret,
@@ -112,7 +112,7 @@ impl SasToken {
     }
 
     /// Whether `key` made this signature. Verifies `sr` as received, because clients encode it differently and sign what
-    /// they send [S][M].
+    /// they send \[S]\[M].
     pub fn is_signed_by(&self, key: &Secret) -> bool {
         mac(&self.resource, self.expiry, key).is_ok_and(|mac| mac.verify_slice(&self.signature).is_ok())
     }
@@ -144,7 +144,7 @@ impl fmt::Debug for SasToken {
     }
 }
 
-/// HMAC-SHA256 over `SR "\n" SE`, without a line feed at the end [D][S].
+/// HMAC-SHA256 over `SR "\n" SE`, without a line feed at the end \[D]\[S].
 fn mac(resource: &str, expiry: UnixSeconds, key: &Secret) -> Result<Hmac<Sha256>, Malformed> {
     let key = BASE64
         .decode(key.expose().as_bytes())
@@ -164,7 +164,7 @@ mod tests {
 
     const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
 
-    /// Tokens of Microsoft's clients [M]: Node service client, C device SDK (twice), Python device SDK.
+    /// Tokens of Microsoft's clients \[M]: Node service client, C device SDK (twice), Python device SDK.
     const VECTORS: [(&str, u64, &str); 4] = [
         ("127.0.0.1", 1_795_396_174, "9PDZJwm9mWGCdHfzMt6xcZNWYXv8lmpzqup6h2Ofs3A="),
         ("127.0.0.1/devices/dev-1", 1_795_395_873, "MVrrSJOGOLUoAWHpIPYXAMTYkElciY/dkTQrdY4NGFc="),
