@@ -14,11 +14,11 @@ use sha2::{Digest, Sha256};
 
 /// The SHA-256 of a certificate. The service takes SHA-1 too \[D]; this emulator does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Thumbprint([u8; 32]);
+pub(crate) struct Thumbprint([u8; 32]);
 
 impl Thumbprint {
     /// Reads 64 hexadecimal digits, with or without the colons that openssl writes.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let digits = text.trim().replace(':', "").to_ascii_lowercase();
         HEXLOWER.decode(digits.as_bytes()).ok()?.try_into().ok().map(Self)
     }

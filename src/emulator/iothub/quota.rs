@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 /// How many new streams a second the hub lets in, and how many at a time.
 #[derive(Debug)]
-pub struct Quota {
+pub(crate) struct Quota {
     pub(super) rate: u32,
     pub(super) at_once: usize,
     /// When the next stream is due at an even rate: at most a second ahead.
@@ -20,7 +20,7 @@ impl Quota {
     ///
     /// # Errors
     /// How a quota is written.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let parsed = || {
             let (rate, at_once) = text.split_once(',')?;
             let rate = rate.trim().strip_suffix("/s")?.parse().ok().filter(|rate| *rate > 0)?;

@@ -30,7 +30,7 @@ const ANSWER_LIMIT: usize = 64 * 1024;
 
 /// A request for a stream, with a token for one attempt.
 #[derive(Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// The hub.
     pub hub: HubAddress,
     /// The `GatewayHostName` to connect to in place of the hub.
@@ -48,7 +48,7 @@ pub struct Request {
 ///
 /// # Errors
 /// Returns an error with the phase that failed and the answer of the hub, the device or the gateway.
-pub async fn open(
+pub(crate) async fn open(
     network: &Network,
     request: &Request,
     guess: Option<&Endpoint>,

@@ -41,7 +41,7 @@ const EMPTY_PAGES: u32 = 100;
 
 /// A hub's device registry.
 #[derive(Debug)]
-pub struct HubRegistry {
+pub(crate) struct HubRegistry {
     network: Network,
     credential: Credential,
     api_version: String,
@@ -52,7 +52,7 @@ impl HubRegistry {
     ///
     /// # Errors
     /// Returns an error if the credential cannot be read.
-    pub fn new(access: &Access<'_>) -> Result<Self> {
+    pub(crate) fn new(access: &Access<'_>) -> Result<Self> {
         let api_version = access.profile.api_version.as_deref().unwrap_or(DEFAULT_API_VERSION);
         Ok(Self {
             network: access.network.clone(),

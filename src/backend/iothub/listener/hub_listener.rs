@@ -20,7 +20,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Listens for offers to one device.
 #[derive(Clone, Debug)]
-pub struct HubListener {
+pub(crate) struct HubListener {
     pub(super) credential: DeviceCredential,
     pub(super) transport: Transport,
     pub(super) mqtt_port: u16,

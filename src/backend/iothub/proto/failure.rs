@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::time::backoff::retry_after;
 
 /// The header with the name of the error \[S].
-pub const ERROR_CODE: &str = "iothub-errorcode";
+pub(crate) const ERROR_CODE: &str = "iothub-errorcode";
 
 /// The characters kept of a hub's error text.
 const MAX_MESSAGE: usize = 300;

@@ -5,16 +5,16 @@ use std::fmt;
 use super::{HubAddress, Identity, encode};
 
 /// The path of MQTT over a WebSocket, on port 443 \[D].
-pub const WEBSOCKET_PATH: &str = "/$iothub/websocket";
+pub(crate) const WEBSOCKET_PATH: &str = "/$iothub/websocket";
 /// The subprotocol of MQTT over a WebSocket. Servers ignore its case \[S].
-pub const WEBSOCKET_SUBPROTOCOL: &str = "mqtt";
+pub(crate) const WEBSOCKET_SUBPROTOCOL: &str = "mqtt";
 
 /// The api-version of the last SDKs with device streams (C 1.9, C# 2020-10) \[S].
 const API_VERSION: &str = "2020-09-30";
 
 /// The client id and user name of an MQTT CONNECT. The password is a token, or absent with a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Login {
+pub(crate) struct Login {
     /// The client id.
     pub client_id: String,
     /// The user name.
@@ -24,7 +24,7 @@ pub struct Login {
 impl Login {
     /// The user name is `{hub}/{clientId}/?api-version={V}&DeviceClientType={product}`, with the hub's name without port
     /// \[S]\[M].
-    pub fn new(hub: &HubAddress, identity: &Identity, product: &str) -> Self {
+    pub(crate) fn new(hub: &HubAddress, identity: &Identity, product: &str) -> Self {
         let client_id = identity.client_id();
         let username = format!(
             "{}/{client_id}/?api-version={API_VERSION}&DeviceClientType={}",

@@ -12,16 +12,18 @@ mod pasted;
 mod registry;
 mod sas;
 
-pub use crate::text::percent::encode;
-pub use crate::time::clock::UnixSeconds;
-pub use connection_string::{ConnectionString, Key};
-pub use failure::{Code, ERROR_CODE, HubFailure};
-pub use initiate::{Answer, DEFAULT_API_VERSION, Initiate, headers};
-pub use login::{Login, Refusal, WEBSOCKET_PATH, WEBSOCKET_SUBPROTOCOL};
-pub use names::{HubAddress, Identity};
-pub use offer::{BadOffer, Decision, Offer, SUBSCRIPTIONS, parse_decision};
-pub use registry::{ALL_DEVICES, CONTINUATION, MAX_ITEM_COUNT, device_path, devices_page, twin, twin_path};
-pub use sas::{Resource, SasToken};
+pub(crate) use crate::text::percent::encode;
+pub(crate) use crate::time::clock::UnixSeconds;
+pub(crate) use connection_string::{ConnectionString, Key};
+pub(crate) use failure::{Code, ERROR_CODE, HubFailure};
+pub(crate) use initiate::{Answer, DEFAULT_API_VERSION, Initiate, headers};
+pub(crate) use login::{Login, Refusal, WEBSOCKET_PATH, WEBSOCKET_SUBPROTOCOL};
+pub(crate) use names::{HubAddress, Identity};
+pub(crate) use offer::{BadOffer, Decision, Offer, SUBSCRIPTIONS, parse_decision};
+pub(crate) use registry::{
+    ALL_DEVICES, CONTINUATION, MAX_ITEM_COUNT, device_path, devices_page, twin, twin_path,
+};
+pub(crate) use sas::{Resource, SasToken};
 
 /// The problem of a malformed text. Never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use crate::text::percent::encode;
 
 /// A hub's host name and optional port. Only an emulator has one: the service uses 443 and 8883.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct HubAddress {
+pub(crate) struct HubAddress {
     /// The host name, which is the audience of tokens and the first part of MQTT user names.
     pub name: String,
     /// The HTTPS port.
@@ -19,7 +19,7 @@ impl HubAddress {
     ///
     /// # Errors
     /// Returns [`Malformed`] if the host is neither `[a-zA-Z0-9_\-.]+` \[S] nor an IPv6 literal, or the port is invalid.
-    pub fn parse(text: &str) -> Result<Self, Malformed> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Malformed> {
         let (name, port) = if let Some(rest) = text.strip_prefix('[') {
             let (name, after) = rest.split_once(']').ok_or_else(|| Malformed::new("HostName lacks a ']'"))?;
             if name.parse::<std::net::Ipv6Addr>().is_err() {

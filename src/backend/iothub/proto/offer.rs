@@ -8,7 +8,7 @@ use super::{Malformed, encode};
 use crate::secret::Secret;
 
 /// The filters of a device's subscription, at QoS 0. The hub never uses the second, but every SDK subscribes to it \[S].
-pub const SUBSCRIPTIONS: [&str; 2] = ["$iothub/streams/POST/#", "$iothub/streams/res/#"];
+pub(crate) const SUBSCRIPTIONS: [&str; 2] = ["$iothub/streams/POST/#", "$iothub/streams/res/#"];
 
 const OFFER_PREFIX: &str = "$iothub/streams/POST/";
 const ANSWER_PREFIX: &str = "$iothub/streams/res/";
@@ -18,7 +18,7 @@ const MAX_REQUEST_ID: usize = 128;
 
 /// An offer of a stream: `$iothub/streams/POST/{name}/?$rid={rid}&$url={pct(wss URL)}&$auth={token}` \[I].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
+pub(crate) struct Offer {
     /// Opaque. Traces show small decimal counters \[I].
     pub request_id: String,
     /// The stream's name.
@@ -31,7 +31,7 @@ pub struct Offer {
 
 /// An unusable offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadOffer {
+pub(crate) struct BadOffer {
     /// The stream's name, as far as it can be parsed.
     pub stream: String,
     /// The problem.
@@ -42,7 +42,7 @@ pub struct BadOffer {
 
 impl BadOffer {
     /// The topic that rejects the offer, if it can be answered, so that the caller does not wait for a timeout.
-    pub fn rejection(&self) -> Option<String> {
+    pub(crate) fn rejection(&self) -> Option<String> {
         self.request_id.as_deref().map(|rid| answer(Decision::Reject, rid))
     }
 }
@@ -53,7 +53,7 @@ impl Offer {
     ///
     /// # Errors
     /// Returns [`BadOffer`] with the missing, duplicate or malformed property.
-    pub fn parse(topic: &str) -> Option<Result<Self, BadOffer>> {
+    pub(crate) fn parse(topic: &str) -> Option<Result<Self, BadOffer>> {
         let rest = topic.strip_prefix(OFFER_PREFIX)?;
         let (stream, properties) = rest.split_once("/?").unwrap_or((rest, ""));
         let offer = Properties::read(properties).and_then(|properties| properties.offer(stream));
@@ -65,20 +65,20 @@ impl Offer {
     }
 
     /// This offer as an unusable one.
-    pub fn bad(&self, problem: String) -> BadOffer {
+    pub(crate) fn bad(&self, problem: String) -> BadOffer {
         let request_id = Some(self.request_id.clone());
         BadOffer { stream: self.stream.clone(), problem: Malformed(problem), request_id }
     }
 
     /// The hub's topic. Only the URL is encoded, in upper-case hex \[I]. The C# SDK requires exactly five parts between
     /// slashes, so neither name, token nor id may contain one \[S].
-    pub fn topic(&self) -> String {
+    pub(crate) fn topic(&self) -> String {
         let Self { request_id, stream, url, token } = self;
         format!("{OFFER_PREFIX}{stream}/?$rid={request_id}&$url={}&$auth={}", encode(url), token.expose())
     }
 
     /// The topic of the device's answer to this offer.
-    pub fn answer(&self, decision: Decision) -> String {
+    pub(crate) fn answer(&self, decision: Decision) -> String {
         answer(decision, &self.request_id)
     }
 }
@@ -153,7 +153,7 @@ fn present<'a>(value: Option<&'a str>, name: &str) -> Result<&'a str, String> {
 
 /// A device's answer: 200 accepts, 400 rejects \[S]\[M].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     Accept,
     Reject,
 }
@@ -168,7 +168,7 @@ impl fmt::Display for Decision {
 }
 
 /// Parses the topic of a device's answer into decision and request id; `None` if it is not an answer.
-pub fn parse_decision(topic: &str) -> Option<(Decision, &str)> {
+pub(crate) fn parse_decision(topic: &str) -> Option<(Decision, &str)> {
     let (status, properties) = topic.strip_prefix(ANSWER_PREFIX)?.split_once("/?")?;
     let decision = match status {
         "200" => Decision::Accept,
