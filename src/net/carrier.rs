@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::line;
-use super::tls_stream::TlsStream;
+use super::tls_stream::{TlsStream, carrier};
 use crate::tunnel::{Keepalive, Line, Remote};
 
 /// A connection on which a server or, through a proxy, the far end of a tunnel speaks.
@@ -23,22 +23,22 @@ impl Carrier {
     fn tcp(&self) -> &TcpStream {
         match self {
             Self::Tcp(io) => io,
-            Self::Tls(io) => io.carrier(),
+            Self::Tls(io) => carrier(io),
         }
     }
 }
 
 impl Remote for TlsStream<Carrier> {
     fn line(&self) -> Option<Line> {
-        line::line(self.carrier().tcp())
+        line::line(carrier(self).tcp())
     }
 
     fn probe(&self, keepalive: Keepalive) {
-        line::probe(self.carrier().tcp(), keepalive);
+        line::probe(carrier(self).tcp(), keepalive);
     }
 
     fn reset_on_drop(&self, reset: bool) {
-        line::reset_on_drop(self.carrier().tcp(), reset);
+        line::reset_on_drop(carrier(self).tcp(), reset);
     }
 }
 
