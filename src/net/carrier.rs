@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::tls_stream::TlsStream;
+use super::tls_stream::{TlsStream, carrier};
 use crate::platform::{TcpInfo, tcp};
 use crate::tunnel::{Keepalive, Remote};
 
@@ -24,22 +24,22 @@ impl Carrier {
     fn tcp(&self) -> &TcpStream {
         match self {
             Self::Tcp(io) => io,
-            Self::Tls(io) => io.carrier(),
+            Self::Tls(io) => carrier(io),
         }
     }
 }
 
 impl Remote for TlsStream<Carrier> {
     fn tcp_info(&self) -> Option<TcpInfo> {
-        tcp::info(self.carrier().tcp())
+        tcp::info(carrier(self).tcp())
     }
 
     fn probe(&self, keepalive: Keepalive) {
-        tcp::probe(self.carrier().tcp(), keepalive.ping, keepalive.dead.saturating_sub(keepalive.ping));
+        tcp::probe(carrier(self).tcp(), keepalive.ping, keepalive.dead.saturating_sub(keepalive.ping));
     }
 
     fn reset_on_drop(&self, reset: bool) {
-        tcp::reset_on_close(self.carrier().tcp(), reset);
+        tcp::reset_on_close(carrier(self).tcp(), reset);
     }
 }
 

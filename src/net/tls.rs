@@ -8,7 +8,7 @@ use rustls::{ClientConfig, InvalidMessage, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::pem::{Section, sections};
-use super::tls_stream::TlsStream;
+use super::tls_stream::{self, TlsStream};
 use super::trust::{NoRoots, Trust};
 use super::untrusted::explain;
 use super::{ClientCertificate, Endpoint};
@@ -69,7 +69,7 @@ impl Tls {
             let problem = Problem::because("this host name cannot be in a certificate", error);
             Error::network(Phase::TLS, endpoint, problem)
         })?;
-        TlsStream::connect(self.0.clone(), name, io).await.map_err(|error| {
+        tls_stream::connect(self.0.clone(), name, io).await.map_err(|error| {
             let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
             match tls {
                 Some(rustls::Error::InvalidCertificate(problem)) => {
