@@ -16,34 +16,34 @@ pub mod connect;
 pub mod agent;
 
 /// The measurements of `ping` and `bench`.
-pub mod measure;
+mod measure;
 
 /// A local IoT Hub.
-pub mod emulator;
+mod emulator;
 
 /// How a stream is asked for and offered: one folder for each service.
-pub mod backend;
+mod backend;
 
 /// The findings of a check.
-pub mod check;
+mod check;
 
 /// OpenSSH: the client's configuration, and the in-band error.
-pub mod ssh;
+mod ssh;
 
 /// The profile file, and the mapping of host names to devices.
 pub mod profile;
 
 /// The parts that both configuration files share: TOML with line numbers, sources of secrets.
-pub mod config;
+mod config;
 
 /// The user's state directory.
-pub mod state;
+mod state;
 
 /// DNS, TCP, proxies, TLS, HTTP and WebSocket upgrades.
-pub mod net;
+mod net;
 
 /// The pumps between a byte stream and a WebSocket.
-pub mod tunnel;
+mod tunnel;
 
 /// The log: stderr, a file, the system's log.
 pub mod logging;
@@ -58,7 +58,7 @@ pub mod error;
 pub mod time;
 
 /// Durations, sizes, patterns, encodings.
-pub mod text;
+mod text;
 
 /// Secret text.
-pub mod secret;
+mod secret;

@@ -75,7 +75,8 @@ pub struct Options {
     pub stderr: LevelFilter,
     /// The log file.
     pub file: Option<PathBuf>,
-    /// An agent warns about a log file that other users can change, and writes it. Other commands refuse it.
+    /// An agent warns about a log file that other users can change, and writes it. Other commands warn and do
+    /// not write it.
     pub is_agent: bool,
 }
 

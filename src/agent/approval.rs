@@ -94,7 +94,7 @@ async fn run(words: &[String], facts: &Facts<'_>, limit: Duration) -> Result<(),
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(facts.environment());
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-    // What the program starts ends with it.
+    // Processes that the program starts end with it.
     Group::create(&mut command);
     let mut child = command.spawn().map_err(failed)?;
     let mut unfinished = KillOnDrop(Group::of(&child));

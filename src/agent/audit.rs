@@ -87,7 +87,7 @@ impl AuditRecord {
         self.id
     }
 
-    /// What the stream has carried.
+    /// The stream's byte counts.
     pub(super) fn meter(&self) -> &Meter {
         &self.meter
     }

@@ -10,7 +10,7 @@ use crate::error::escape;
 use crate::platform::private_file::{is_deleted, open_log};
 use crate::platform::stdio::{is_writable_now, stdout_file};
 
-/// What a writable pipe takes without blocking, in bytes.
+/// Bytes that a writable pipe accepts without blocking.
 const PIPE_WRITE: usize = 4096;
 
 /// How far back the start of an incomplete line is searched for.

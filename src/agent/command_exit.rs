@@ -103,7 +103,7 @@ impl Process {
     }
 }
 
-/// What the program has done with its stdin and stdout.
+/// The state of the program's stdin and stdout.
 #[derive(Debug, Default)]
 struct Activity {
     has_written: AtomicBool,

@@ -17,7 +17,7 @@ use crate::secret::Secret;
 use crate::text::pattern;
 use crate::tunnel::Keepalive;
 
-/// The default limit of streams: twice what an IoT Hub carries at a time [D].
+/// The default limit of streams: twice what an IoT Hub carries at a time \[D].
 const MAX_SESSIONS: usize = 100;
 /// The default time limit of an approval, below a caller's response timeout.
 const APPROVE_TIMEOUT: Duration = Duration::from_secs(20);

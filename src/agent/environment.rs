@@ -12,7 +12,7 @@ const KEPT: [&str; 7] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ
 /// The PATH of a program if the agent has none.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What is known about an offered stream.
+/// The facts about an offered stream.
 #[derive(Debug)]
 pub(super) struct Facts<'a> {
     /// The stream's number in the audit log.

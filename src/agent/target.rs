@@ -71,7 +71,7 @@ impl Address {
     /// Parses `host:port`, or a path that begins with a slash.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns the problem.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.starts_with('/') {
             return Ok(Self::Unix(text.into()));
@@ -158,7 +158,7 @@ fn start(words: &[String], facts: &Facts<'_>) -> io::Result<Connection> {
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(facts.environment());
     command.stderr(Stdio::piped()).kill_on_drop(true);
-    // What a script has started ends with it.
+    // Processes that a script starts end with it.
     Group::create(&mut command);
     let ours = attach_stdio(&mut command, RECEIVE_BUFFER.into())?;
     let mut child = command.spawn()?;

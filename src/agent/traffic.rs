@@ -18,12 +18,12 @@ const TURNS_A_SECOND: u64 = 8;
 /// A turn of fewer bytes is not worth its system call.
 const SMALLEST_TURN: u64 = 256;
 
-/// What streams may carry. Both directions count, as in a hub's quota [D].
+/// What streams may carry. Both directions count, as in a hub's quota \[D].
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Allowance {
     /// Bytes a second.
     pub(super) bandwidth: Option<NonZeroU64>,
-    /// Bytes a day. The day begins at 00:00 UTC, like the hub's [D].
+    /// Bytes a day. The day begins at 00:00 UTC, like the hub's \[D].
     pub(super) daily_bytes: Option<u64>,
 }
 

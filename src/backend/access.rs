@@ -5,7 +5,7 @@ use crate::profile::{Profile, Profiles};
 
 /// A profile, and the network to reach its service.
 #[derive(Clone, Debug)]
-pub struct Access<'a> {
+pub(crate) struct Access<'a> {
     /// The profile file.
     pub profiles: &'a Profiles,
     /// The profile's name.

@@ -18,7 +18,7 @@ use crate::secret::Secret;
 ///
 /// # Errors
 /// Returns an error if the credential cannot be read, or the device id is invalid.
-pub fn dialer(access: &Access<'_>, request: Request) -> Result<Arc<dyn Dialer>> {
+pub(crate) fn dialer(access: &Access<'_>, request: Request) -> Result<Arc<dyn Dialer>> {
     Ok(Arc::new(caller::HubDialer::new(access, request)?))
 }
 
@@ -26,12 +26,12 @@ pub fn dialer(access: &Access<'_>, request: Request) -> Result<Arc<dyn Dialer>> 
 ///
 /// # Errors
 /// Returns an error if the credential cannot be read, or the service has no registry.
-pub fn registry(access: &Access<'_>) -> Result<Box<dyn Registry>> {
+pub(crate) fn registry(access: &Access<'_>) -> Result<Box<dyn Registry>> {
     Ok(Box::new(caller::HubRegistry::new(access)?))
 }
 
 /// Whether `text` contains one complete connection string of any backend.
-pub fn is_connection_string(text: &str) -> bool {
+pub(crate) fn is_connection_string(text: &str) -> bool {
     caller::is_connection_string(text)
 }
 
@@ -39,13 +39,13 @@ pub fn is_connection_string(text: &str) -> bool {
 ///
 /// # Errors
 /// Returns [`crate::error::Error::Credential`] without a usable one. The error does not contain `text`.
-pub fn recognise(source: &str, text: &Secret) -> Result<Pasted> {
+pub(crate) fn recognise(source: &str, text: &Secret) -> Result<Pasted> {
     caller::recognise(source, text)
 }
 
 /// The defaults of a profile's keys.
 #[derive(Clone, Copy, Debug)]
-pub struct Defaults {
+pub(crate) struct Defaults {
     /// The version of the REST API.
     pub api_version: &'static str,
     /// The limit of new streams a second, in words, because it depends on the service.
@@ -53,7 +53,7 @@ pub struct Defaults {
 }
 
 /// The defaults of a profile's keys.
-pub fn defaults() -> Defaults {
+pub(crate) fn defaults() -> Defaults {
     Defaults {
         api_version: iothub::proto::DEFAULT_API_VERSION,
         streams_per_second: "5 at a hub of the service, no limit elsewhere",
@@ -64,6 +64,6 @@ pub fn defaults() -> Defaults {
 ///
 /// # Errors
 /// Returns an error if the credential is invalid. The error does not contain it.
-pub fn listener(settings: &DeviceSettings, warnings: &mut Vec<Exposure>) -> Result<Arc<dyn Listener>> {
+pub(crate) fn listener(settings: &DeviceSettings, warnings: &mut Vec<Exposure>) -> Result<Arc<dyn Listener>> {
     Ok(Arc::new(HubListener::new(settings, warnings)?))
 }

@@ -11,7 +11,7 @@ use crate::time::phase::Phases;
 
 /// A request for a stream.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// The device id, which the backend checks.
     pub device: String,
     /// The module id.

@@ -9,7 +9,7 @@ use crate::net::WebSocket;
 use crate::tunnel::Remote;
 
 /// A future behind a trait object.
-pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub(crate) type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// An established WebSocket to the other end of a stream.
 pub struct Joined {

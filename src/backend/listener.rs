@@ -39,7 +39,7 @@ impl dyn Listener {
 }
 
 /// Rereads the configuration, for a corrected credential. May block.
-pub type Reread = Arc<dyn Fn() -> Result<Arc<dyn Listener>> + Send + Sync>;
+pub(crate) type Reread = Arc<dyn Fn() -> Result<Arc<dyn Listener>> + Send + Sync>;
 
 /// The agent's end of a listener.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ pub enum Event {
     Unusable {
         /// The stream's name.
         stream: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
 }

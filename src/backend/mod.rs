@@ -3,7 +3,7 @@
 mod access;
 mod choose;
 mod dialer;
-pub mod iothub;
+pub(crate) mod iothub;
 mod joined;
 mod listener;
 mod pasted;
@@ -12,11 +12,13 @@ mod settings;
 #[cfg(test)]
 pub(crate) mod stand_in;
 
-pub use access::Access;
-pub use choose::{Defaults, defaults, dialer, is_connection_string, listener, recognise, registry};
-pub use dialer::{Checked, Dialer, Request};
-pub use joined::{Joined, Pending};
-pub use listener::{Cause, Event, Listener, Offer, Offers, Order, Orders, Rejection, Reply, Reread, Source};
-pub use pasted::Pasted;
-pub use registry::{Device, Progress, Registry, State};
-pub use settings::{DeviceSettings, Transport};
+pub(crate) use access::Access;
+pub(crate) use choose::{defaults, dialer, is_connection_string, listener, recognise, registry};
+pub(crate) use dialer::{Checked, Dialer, Request};
+pub(crate) use joined::{Joined, Pending};
+pub(crate) use listener::{
+    Cause, Event, Listener, Offer, Offers, Order, Orders, Rejection, Reply, Reread, Source,
+};
+pub(crate) use pasted::Pasted;
+pub(crate) use registry::{Device, Progress, Registry, State};
+pub(crate) use settings::{DeviceSettings, Transport};

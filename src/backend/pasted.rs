@@ -4,7 +4,7 @@ use crate::secret::Secret;
 
 /// A connection string for a profile, and its properties.
 #[derive(Clone, Debug)]
-pub struct Pasted {
+pub(crate) struct Pasted {
     /// The connection string without the text around it.
     pub connection_string: Secret,
     /// The service, as `HOST` or `HOST:PORT`.

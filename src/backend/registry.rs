@@ -7,7 +7,7 @@ use super::joined::Pending;
 use crate::error::Result;
 
 /// A service's device registry.
-pub trait Registry: Debug + Send + Sync {
+pub(crate) trait Registry: Debug + Send + Sync {
     /// Lists all devices. Calls `progress` after each step.
     ///
     /// # Errors
@@ -20,7 +20,7 @@ pub trait Registry: Debug + Send + Sync {
 
 /// A registered device.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device {
+pub(crate) struct Device {
     /// The device id.
     pub id: String,
     /// Whether it can be reached.
@@ -31,7 +31,7 @@ pub struct Device {
 
 /// Whether a device can be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// Connected.
     Online,
     /// Not connected.
@@ -42,7 +42,7 @@ pub enum State {
 
 impl State {
     /// The name in output.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             State::Online => "online",
             State::Offline => "offline",
@@ -53,7 +53,7 @@ impl State {
 
 /// The progress of a listing.
 #[derive(Clone, Copy, Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// The devices listed so far.
     pub devices: usize,
     /// The pause before the next attempt at a throttling service.

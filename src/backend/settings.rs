@@ -9,7 +9,7 @@ use crate::secret::Secret;
 
 /// A device's credential and connection settings. `None` is the backend's default.
 #[derive(Clone, Debug)]
-pub struct DeviceSettings {
+pub(crate) struct DeviceSettings {
     /// The device's connection string.
     pub connection_string: Secret,
     /// The source of the connection string, for messages.
@@ -30,7 +30,7 @@ pub struct DeviceSettings {
 
 impl DeviceSettings {
     /// The settings with this connection string and defaults.
-    pub fn new(source: impl Into<String>, connection_string: Secret) -> Self {
+    pub(crate) fn new(source: impl Into<String>, connection_string: Secret) -> Self {
         Self {
             connection_string,
             source: source.into(),
@@ -47,7 +47,7 @@ impl DeviceSettings {
 /// The transport of a device's connection to its service.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
-pub enum Transport {
+pub(crate) enum Transport {
     /// A WebSocket on port 443, which company networks allow.
     #[default]
     WebSocket,

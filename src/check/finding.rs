@@ -9,7 +9,7 @@ use crate::error::{Error, Exit, Result, escape};
 use crate::text::duration::show_measured;
 
 /// The steps from resolving a service's name to a joined stream, in order.
-pub const STEPS: [&str; 7] = ["dns", "tcp", "tls", "clock", "credential", "device", "gateway"];
+pub(crate) const STEPS: [&str; 7] = ["dns", "tcp", "tls", "clock", "credential", "device", "gateway"];
 
 /// The result of one step.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Finding {
 }
 
 /// Adds the `steps` without a finding as skipped.
-pub fn skip_rest(findings: &mut Vec<Finding>, steps: &[&str]) {
+pub(crate) fn skip_rest(findings: &mut Vec<Finding>, steps: &[&str]) {
     for step in steps {
         if !findings.iter().any(|finding| finding.what == *step) {
             findings.push(Finding::skipped(step));
@@ -114,7 +114,7 @@ pub fn skip_rest(findings: &mut Vec<Finding>, steps: &[&str]) {
 }
 
 /// The exit status of the first failure, if any.
-pub fn exit(findings: &[Finding]) -> Option<Exit> {
+pub(crate) fn exit(findings: &[Finding]) -> Option<Exit> {
     findings.iter().find_map(|finding| match finding.outcome {
         Outcome::Fail(_, _, exit) => Some(exit),
         _ => None,

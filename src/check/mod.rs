@@ -3,5 +3,5 @@
 mod finding;
 mod target;
 
-pub use finding::{Finding, Outcome, STEPS, exit, skip_rest};
-pub use target::target;
+pub(crate) use finding::{Finding, Outcome, STEPS, exit, skip_rest};
+pub(crate) use target::target;

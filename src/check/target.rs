@@ -36,7 +36,7 @@ const BRIDGE: Settings = Settings {
 /// Checks the target of a joined stream by its first line, and ends the stream. `early` are the bytes that have arrived.
 ///
 /// Not cancel-safe: dropping the future drops the stream.
-pub async fn target(io: impl Remote, early: &[u8], stream: &str) -> Outcome {
+pub(crate) async fn target(io: impl Remote, early: &[u8], stream: &str) -> Outcome {
     let (ours, theirs) = tokio::io::duplex(4096);
     let meter = Meter::default();
     let controls = Controls { hangup: pending(), gone: pending() };

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_a_host_stays() {
+    fn keeps_host_names() {
         for line in [
             "iotstream",
             "iotstream --config",

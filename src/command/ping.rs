@@ -59,7 +59,7 @@ async fn ping(args: &cli::Ping, plan: &Plan) -> Result<ExitCode> {
     Ok(if answered { ExitCode::SUCCESS } else { Exit::Other.into() })
 }
 
-/// What is printed, and when.
+/// The output.
 struct Report<'a> {
     args: &'a cli::Ping,
     device: String,

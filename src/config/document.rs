@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 /// # Errors
 /// Returns [`Error::File`] with the problem and its line number, without the line itself, and with `hint` unless the
 /// problem is an unknown key.
-pub fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str, hint: &str) -> Result<T> {
+pub(crate) fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str, hint: &str) -> Result<T> {
     toml::from_str(text).map_err(|error| {
         let message = error.message().lines().next().unwrap_or_default();
         let (problem, hint) = unknown_key(message).unwrap_or_else(|| (message.to_owned(), hint.to_owned()));

@@ -2,15 +2,15 @@
 
 mod command;
 mod document;
-pub mod network;
+pub(crate) mod network;
 mod permissions;
 mod source;
 mod token;
 mod values;
 
-pub use document::parse_toml;
-pub use permissions::{Guarded, has_password, read_secret, read_secret_bytes, read_toml};
+pub(crate) use document::parse_toml;
+pub(crate) use permissions::{has_password, read_secret_bytes, read_toml};
 pub(crate) use source::systemd_credential;
-pub use source::{Keys, Owner, Source};
+pub(crate) use source::{Keys, Owner, Source};
 pub(crate) use token::{Cache, Token};
-pub use values::{CommandLine, Seconds, SecretText};
+pub(crate) use values::{CommandLine, Seconds, SecretText};

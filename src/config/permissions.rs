@@ -15,7 +15,7 @@ use crate::text::content;
 
 /// The content of a file, and how other users can access it.
 #[derive(Debug)]
-pub struct Guarded<T> {
+pub(crate) struct Guarded<T> {
     /// The content.
     pub content: T,
     /// Each access that other users have and should not.
@@ -27,7 +27,7 @@ impl<T> Guarded<T> {
     ///
     /// # Errors
     /// Returns [`Error::Permissions`] with the first exposure.
-    pub fn strictly(self) -> Result<T> {
+    pub(crate) fn strictly(self) -> Result<T> {
         match self.exposures.into_iter().next() {
             Some(exposure) => Err(Error::Permissions(exposure)),
             None => Ok(self.content),
@@ -39,7 +39,7 @@ impl<T> Guarded<T> {
     ///
     /// # Errors
     /// Returns [`Error::Permissions`] with the first refused exposure.
-    pub fn leniently(self, path: &Path, warnings: &mut Vec<Exposure>) -> Result<T> {
+    pub(crate) fn leniently(self, path: &Path, warnings: &mut Vec<Exposure>) -> Result<T> {
         let directory = path.parent().and_then(|parent| parent.canonicalize().ok());
         let was_refused = |exposure: &Exposure| match exposure.how {
             How::Read(_) => true,
@@ -66,7 +66,7 @@ impl<T> Guarded<T> {
 ///
 /// # Errors
 /// Returns an error if the file cannot be read.
-pub fn read_secret_bytes(path: &Path) -> io::Result<Guarded<Zeroizing<Vec<u8>>>> {
+pub(crate) fn read_secret_bytes(path: &Path) -> io::Result<Guarded<Zeroizing<Vec<u8>>>> {
     let read = private_file::read(path)?;
     let exposures = read.secret_exposures().cloned().collect();
     Ok(Guarded { content: read.bytes, exposures })
@@ -76,7 +76,7 @@ pub fn read_secret_bytes(path: &Path) -> io::Result<Guarded<Zeroizing<Vec<u8>>>>
 ///
 /// # Errors
 /// Returns an error if the file cannot be read or is not text.
-pub fn read_secret(path: &Path) -> io::Result<Guarded<Secret>> {
+pub(crate) fn read_secret(path: &Path) -> io::Result<Guarded<Secret>> {
     let Guarded { content: bytes, exposures } = read_secret_bytes(path)?;
     Ok(Guarded { content: content::text(&bytes).map_err(io::Error::other)?, exposures })
 }
@@ -86,7 +86,7 @@ pub fn read_secret(path: &Path) -> io::Result<Guarded<Secret>> {
 ///
 /// # Errors
 /// Returns [`Error::File`] if the file cannot be read or is invalid, with the line and `hint`.
-pub fn read_toml<T: DeserializeOwned>(
+pub(crate) fn read_toml<T: DeserializeOwned>(
     path: &Path,
     hint: &str,
     holds_secret: impl FnOnce(&T) -> bool,
@@ -125,7 +125,7 @@ fn shows_secret(text: &str) -> bool {
 }
 
 /// Whether `text` contains a URL with a password.
-pub fn has_password(text: &str) -> bool {
+pub(crate) fn has_password(text: &str) -> bool {
     text.split("://").skip(1).any(|rest| {
         let authority = rest.split(['/', '?', '#', '"', '\'', ' ']).next().unwrap_or_default();
         let login = authority.rsplit_once('@').map(|(login, _)| login);

@@ -14,7 +14,7 @@ const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
 /// The keys that name the source of a credential.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Keys<'a> {
+pub(crate) struct Keys<'a> {
     pub connection_string: Option<&'a Secret>,
     pub connection_string_file: Option<&'a Path>,
     pub connection_string_env: Option<&'a str>,
@@ -29,7 +29,7 @@ pub struct Keys<'a> {
 
 /// The owner of the keys, for messages.
 #[derive(Clone, Copy, Debug)]
-pub enum Owner<'a> {
+pub(crate) enum Owner<'a> {
     /// A profile, by its name.
     Profile(&'a str),
     /// The agent's configuration file.
@@ -56,7 +56,7 @@ impl fmt::Display for Owner<'_> {
 
 /// The source of a credential.
 #[derive(Debug)]
-pub enum Source<'a> {
+pub(crate) enum Source<'a> {
     /// The configuration file itself.
     Inline(&'a Secret),
     /// Another file.
@@ -81,7 +81,11 @@ impl<'a> Source<'a> {
     ///
     /// # Errors
     /// Returns [`Error::Credential`] if the keys name no source, several, or an incomplete one.
-    pub fn of<'b>(owner: impl Into<Owner<'b>>, keys: impl Into<Keys<'a>>, directory: &Path) -> Result<Self> {
+    pub(crate) fn of<'b>(
+        owner: impl Into<Owner<'b>>,
+        keys: impl Into<Keys<'a>>,
+        directory: &Path,
+    ) -> Result<Self> {
         let (owner, keys) = (owner.into(), keys.into());
         let wrong = |problem: &str, hint: &str| Error::credential(owner.to_string(), problem, hint);
         let token = match (keys.hub, keys.token_command) {
@@ -125,7 +129,7 @@ impl<'a> Source<'a> {
     }
 
     /// The key of this source in a profile.
-    pub fn key(&self) -> &'static str {
+    pub(crate) fn key(&self) -> &'static str {
         match self {
             Self::Inline(_) => "connection-string",
             Self::File(_) => "connection-string-file",

@@ -36,7 +36,7 @@ pub struct Caller {
     pub(super) input: Input,
     pub(super) output: Output,
     pub(super) signals: HelperSignals,
-    /// What the caller has said first.
+    /// The caller's first bytes.
     pub(super) opening: Vec<u8>,
     ended: bool,
     /// An ssh that may hand the session over to a child process.

@@ -27,7 +27,7 @@ const THROTTLED: Duration = Duration::from_secs(9);
 const WAIT_NOTICE: Duration = Duration::from_secs(3);
 
 /// Opens the stream for a user who has waited since `started`. Retries while the device is offline, for the plan's wait, or
-/// the service throttles, for at least [`THROTTLED`].
+/// the service throttles, for at least nine seconds.
 ///
 /// Cancel-safe: dropping the future abandons the stream.
 ///

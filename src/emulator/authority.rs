@@ -65,7 +65,7 @@ impl Authority {
         params
     }
 
-    /// A TLS server for `names`, which are DNS names and IP addresses. It speaks TLS 1.2 and 1.3 [D].
+    /// A TLS server for `names`, which are DNS names and IP addresses. It speaks TLS 1.2 and 1.3 \[D].
     ///
     /// # Errors
     /// A name cannot stand in a certificate, or the authority's files are invalid.

@@ -1,4 +1,4 @@
-//! Client certificates, which are known by their thumbprints and not by who signed them [D].
+//! Client certificates, which are known by their thumbprints and not by who signed them \[D].
 
 use std::fmt;
 
@@ -12,13 +12,13 @@ use rustls::{
 };
 use sha2::{Digest, Sha256};
 
-/// The SHA-256 of a certificate. The service takes SHA-1 too [D]; this emulator does not.
+/// The SHA-256 of a certificate. The service takes SHA-1 too \[D]; this emulator does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Thumbprint([u8; 32]);
+pub(crate) struct Thumbprint([u8; 32]);
 
 impl Thumbprint {
     /// Reads 64 hexadecimal digits, with or without the colons that openssl writes.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let digits = text.trim().replace(':', "").to_ascii_lowercase();
         HEXLOWER.decode(digits.as_bytes()).ok()?.try_into().ok().map(Self)
     }
@@ -94,7 +94,7 @@ impl ClientCertVerifier for AnyClient {
     }
 }
 
-/// The key of a certificate of any version: the service's tutorials make certificates of version 1 [D].
+/// The key of a certificate of any version: the service's tutorials make certificates of version 1 \[D].
 fn public_key(certificate: &CertificateDer<'_>) -> Result<SubjectPublicKeyInfoDer<'static>, Error> {
     let anchor = webpki::anchor_from_trusted_cert(certificate).map_err(|_| CertificateError::BadEncoding)?;
     Ok(webpki::spki_for_anchor(&anchor))

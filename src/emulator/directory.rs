@@ -26,7 +26,7 @@ impl Directory {
         Ok(Self { path: path.map_err(Error::local_io("emulator's directory"))? })
     }
 
-    /// Makes a folder in it where there is none, closed to other users.
+    /// Creates a missing folder in it, private to its owner.
     ///
     /// # Errors
     /// It cannot be made.

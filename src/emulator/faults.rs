@@ -20,7 +20,7 @@ const MAX_FRAMES: usize = 16 << 20;
 
 /// The faults to make; the default makes none.
 #[derive(Debug, Default)]
-pub struct Faults {
+pub(crate) struct Faults {
     /// One-way delay of every HTTP answer, gateway handshake and relayed frame.
     pub(super) latency: Duration,
     /// The clock of every answer and of every check of a token.
@@ -97,7 +97,7 @@ impl Faults {
     ///
     /// # Errors
     /// Which fault is wrong, and the list of the known ones.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut faults = Self::default();
         let mut seen: Vec<&str> = Vec::new();
         for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {

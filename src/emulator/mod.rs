@@ -26,9 +26,9 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::error::{Error, Result};
 
-pub use client_certificate::Thumbprint;
-pub use faults::Faults;
-pub use iothub::Quota;
+pub(crate) use client_certificate::Thumbprint;
+pub(crate) use faults::Faults;
+pub(crate) use iothub::Quota;
 
 use authority::Authority;
 use directory::Directory;
@@ -36,9 +36,9 @@ use hostnames::Hostnames;
 use iothub::{Address, Hub};
 use server::Http;
 
-/// What an emulator is made from.
+/// The settings of an emulator.
 #[derive(Debug, Default)]
-pub struct Options {
+pub(crate) struct Options {
     /// Where keys, certificates and connection strings are kept; made if it is missing.
     pub dir: PathBuf,
     /// Devices and modules to register, as `DEVICE` or `DEVICE/MODULE`, besides those that the directory has.
@@ -54,7 +54,7 @@ pub struct Options {
 }
 
 /// An emulator that is ready to run. Clients may connect at once: the ports are bound.
-pub struct Emulator {
+pub(crate) struct Emulator {
     https: TcpListener,
     mqtts: TcpListener,
     https_address: SocketAddr,
@@ -70,7 +70,7 @@ impl Emulator {
     /// # Errors
     /// The directory or a file in it cannot be used, a host name is invalid, an id cannot be registered, or the
     /// computer's clock is out of HTTP's range.
-    pub fn open(https: TcpListener, mqtts: TcpListener, options: Options) -> Result<Self> {
+    pub(crate) fn open(https: TcpListener, mqtts: TcpListener, options: Options) -> Result<Self> {
         clock::check(SystemTime::now())?;
         options.hostnames.iter().try_for_each(|name| iothub::check_hostname(name))?;
         let address_of =
@@ -94,17 +94,17 @@ impl Emulator {
     }
 
     /// The address of REST, the gateway, and MQTT over WebSocket.
-    pub fn https_address(&self) -> SocketAddr {
+    pub(crate) fn https_address(&self) -> SocketAddr {
         self.https_address
     }
 
     /// The address of MQTT over TLS.
-    pub fn mqtts_address(&self) -> SocketAddr {
+    pub(crate) fn mqtts_address(&self) -> SocketAddr {
         self.mqtts_address
     }
 
     /// Serves until `shutdown` resolves; then every connection is dropped.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+    pub(crate) async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self { https, mqtts, acceptor, http, hub, .. } = self;
         let mqtt_hub = Arc::clone(&hub);
         let serving = async {

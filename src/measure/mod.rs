@@ -6,7 +6,7 @@ mod stream;
 mod summary;
 mod transfer;
 
-pub use round_trips::{Event, Pace, round_trips};
-pub use stream::MeasuredStream;
-pub use summary::Summary;
-pub use transfer::{Transfer, download, upload};
+pub(crate) use round_trips::{Event, Pace, round_trips};
+pub(crate) use stream::MeasuredStream;
+pub(crate) use summary::Summary;
+pub(crate) use transfer::{Transfer, download, upload};

@@ -13,7 +13,7 @@ use crate::error::Result;
 
 /// The timing and size of probes.
 #[derive(Clone, Debug)]
-pub struct Pace {
+pub(crate) struct Pace {
     /// The number of probes; `None` is no limit.
     pub count: Option<u64>,
     /// The time between probes; zero sends each when the previous one is answered.
@@ -26,7 +26,7 @@ pub struct Pace {
 
 /// An event of a probe, with its number from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// It was sent.
     Sent(u64),
     /// Its answer arrived after this time.
@@ -63,7 +63,7 @@ struct Out {
 ///
 /// # Errors
 /// Returns [`crate::error::Error::Target`] if the answer differs from the probe, and the errors of `note`.
-pub async fn round_trips(
+pub(crate) async fn round_trips(
     stream: &str,
     mut read: impl AsyncRead + Unpin,
     mut write: impl AsyncWrite + Unpin,

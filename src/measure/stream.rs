@@ -21,7 +21,7 @@ const END_LIMIT: Duration = Duration::from_millis(500);
 
 /// A stream under measurement.
 #[derive(Debug)]
-pub struct MeasuredStream {
+pub(crate) struct MeasuredStream {
     /// The bytes from the device.
     pub read: ReadHalf<DuplexStream>,
     /// The bytes to the device.
@@ -33,7 +33,7 @@ pub struct MeasuredStream {
 
 impl MeasuredStream {
     /// Starts the bridge of a joined stream in the current runtime.
-    pub fn start(joined: Joined, keepalive: Option<Keepalive>) -> Self {
+    pub(crate) fn start(joined: Joined, keepalive: Option<Keepalive>) -> Self {
         let settings = Settings {
             keepalive,
             linger: Some(Duration::from_secs(1)),
@@ -63,12 +63,12 @@ impl MeasuredStream {
     }
 
     /// Bytes carried so far, in both directions.
-    pub fn carried(&self) -> u64 {
+    pub(crate) fn carried(&self) -> u64 {
         self.meter.sent() + self.meter.received()
     }
 
     /// Ends the stream in order, within about a second.
-    pub async fn end(self) {
+    pub(crate) async fn end(self) {
         let Self { read, write, hangup, mut bridge, .. } = self;
         drop((read, write));
         if timeout(END_LIMIT, &mut bridge).await.is_err() {
@@ -78,7 +78,7 @@ impl MeasuredStream {
     }
 
     /// The error of a stream that ended before the measurement.
-    pub async fn broken(self) -> Error {
+    pub(crate) async fn broken(self) -> Error {
         match self.bridge.await {
             Ok(end) => end.error().unwrap_or_else(|| Error::Cut {
                 problem: "the device ended it before the measurement did".into(),

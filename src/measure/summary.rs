@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Statistics of measured times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// The shortest.
     pub min: Duration,
     /// The median.
@@ -17,7 +17,7 @@ pub struct Summary {
 
 impl Summary {
     /// Summarizes `times` in any order; `None` if there are none.
-    pub fn of(mut times: Vec<Duration>) -> Option<Self> {
+    pub(crate) fn of(mut times: Vec<Duration>) -> Option<Self> {
         times.sort_unstable();
         let (&min, &max) = (times.first()?, times.last()?);
         // The nearest-rank method yields a measured time.

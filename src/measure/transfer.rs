@@ -17,7 +17,7 @@ const LONGEST_COUNT: u64 = 32;
 
 /// The progress of a transfer. It stays valid when the transfer is interrupted.
 #[derive(Debug)]
-pub struct Transfer {
+pub(crate) struct Transfer {
     since: Instant,
     bytes: Cell<u64>,
     took: Cell<Duration>,
@@ -31,17 +31,17 @@ impl Default for Transfer {
 
 impl Transfer {
     /// Bytes known to have arrived.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes.get()
     }
 
     /// The time from the start until the last of them was known to have arrived.
-    pub fn took(&self) -> Duration {
+    pub(crate) fn took(&self) -> Duration {
         self.took.get()
     }
 
     /// Bits per second so far; zero before the first byte.
-    pub fn rate(&self) -> f64 {
+    pub(crate) fn rate(&self) -> f64 {
         let seconds = self.took().as_secs_f64();
         if seconds > 0.0 { self.bytes() as f64 * 8.0 / seconds } else { 0.0 }
     }
@@ -59,7 +59,7 @@ impl Transfer {
 ///
 /// # Errors
 /// Returns [`crate::error::Error::Target`] if the peer is not a discard target.
-pub async fn upload(
+pub(crate) async fn upload(
     stream: &str,
     read: impl AsyncRead + Unpin,
     mut write: impl AsyncWrite + Unpin,
@@ -114,7 +114,7 @@ async fn counts(stream: &str, read: impl AsyncRead + Unpin, size: u64, transfer:
 ///
 /// # Errors
 /// Returns [`crate::error::Error::Target`] if the peer is not a source target.
-pub async fn download(
+pub(crate) async fn download(
     stream: &str,
     mut read: impl AsyncRead + Unpin,
     mut write: impl AsyncWrite + Unpin,

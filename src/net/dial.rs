@@ -24,7 +24,7 @@ const PHASE_LIMIT: Duration = Duration::from_secs(10);
 const HEAD_START: Duration = Duration::from_millis(250);
 
 /// An established connection with TLS.
-pub type Stream = TlsStream<Carrier>;
+pub(crate) type Stream = TlsStream<Carrier>;
 
 /// How this machine reaches servers: its TLS settings and proxies.
 #[derive(Clone, Debug)]

@@ -49,7 +49,7 @@ pub struct WssUrl {
 }
 
 impl WssUrl {
-    /// Parses a stream's URL as the hub sent it. Host, port, path and query are opaque [S].
+    /// Parses a stream's URL as the hub sent it. Host, port, path and query are opaque \[S].
     ///
     /// # Errors
     /// Returns [`crate::error::Error::Protocol`] if the URL is invalid.

@@ -18,7 +18,7 @@ use crate::time::phase::Phase;
 
 /// A response, read to its end.
 #[derive(Debug)]
-pub struct Reply {
+pub(crate) struct Reply {
     /// The status code.
     pub status: u16,
     /// The headers.
@@ -29,7 +29,7 @@ pub struct Reply {
 
 impl Reply {
     /// The server's time, from the `Date` header.
-    pub fn date(&self) -> Option<SystemTime> {
+    pub(crate) fn date(&self) -> Option<SystemTime> {
         httpdate::parse_http_date(self.headers.get(DATE)?.to_str().ok()?).ok()
     }
 }
@@ -40,7 +40,7 @@ impl Reply {
 ///
 /// # Errors
 /// Returns [`Error::Protocol`] if the response is not HTTP or too long, and [`Error::Network`] if none arrives.
-pub async fn exchange<S>(
+pub(crate) async fn exchange<S>(
     io: S,
     phase: Phase,
     target: &Endpoint,

@@ -15,10 +15,10 @@ mod trust;
 mod untrusted;
 mod websocket;
 
-pub use client_certificate::{ClientCertificate, Unusable};
-pub use dial::{Network, Stream};
-pub use endpoint::{Endpoint, WssUrl};
-pub use http::{Reply, exchange};
-pub use proxy::{FORM as PROXY_FORM, Proxies};
-pub use tls::{Tls, read_certificates};
-pub use websocket::{Opened, Refusal, Upgrade, WebSocket, open_over};
+pub(crate) use client_certificate::{ClientCertificate, Unusable};
+pub(crate) use dial::{Network, Stream};
+pub(crate) use endpoint::{Endpoint, WssUrl};
+pub(crate) use http::{Reply, exchange};
+pub(crate) use proxy::{FORM as PROXY_FORM, Proxies};
+pub(crate) use tls::{Tls, read_certificates};
+pub(crate) use websocket::{Opened, Refusal, Upgrade, WebSocket, open_over};

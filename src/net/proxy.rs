@@ -157,7 +157,7 @@ impl fmt::Debug for Proxies {
 }
 
 /// The accepted forms of a proxy's URL, for hints.
-pub const FORM: &str = "write http://USER:PASSWORD@HOST:PORT, https://… or socks5://…, with special characters of the \
+pub(crate) const FORM: &str = "write http://USER:PASSWORD@HOST:PORT, https://… or socks5://…, with special characters of the \
                         login percent-encoded, or none";
 
 /// A proxy that applies to a server.

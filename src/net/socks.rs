@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_socks_cannot_say_is_not_sent() {
+    async fn names_that_do_not_fit_socks_are_not_sent() {
         let long = "x".repeat(256);
         let login = Login { user: "me".into(), password: Secret::new(long.as_str()) };
         for (login, host, why) in
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_follows_the_answer_belongs_to_the_connection() {
+    async fn bytes_behind_the_answer_belong_to_the_connection() {
         let (ours, mut proxy) = tokio::io::duplex(4096);
         proxy.write_all(b"\x05\x00\x05\x00\x00\x03\x01x\x00\x50early").await.unwrap();
         let mut connection = connect(ours, None, &Endpoint::new("hub.x", 443)).await.unwrap();

@@ -110,7 +110,7 @@ const CERTIFICATES: &str =
 ///
 /// # Errors
 /// Returns [`Error::File`] if the file cannot be read or contains no certificates. The error says what it contains.
-pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+pub(crate) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let wrong = |problem: Problem| Error::file(path, problem, CERTIFICATES);
     let bytes = read_plain(path).map_err(|error| wrong(error.into()))?;
     let is_certificate = |section: &Section| {

@@ -59,7 +59,7 @@ pub struct Refusal {
 }
 
 /// A WebSocket, or the server's refusal.
-pub type Opened<S> = std::result::Result<WebSocket<S>, Refusal>;
+pub(crate) type Opened<S> = std::result::Result<WebSocket<S>, Refusal>;
 
 impl Network {
     /// Connects to the server of `url` and opens a WebSocket.
@@ -81,7 +81,7 @@ impl Network {
 /// # Errors
 /// Returns an error if the server breaks the protocol, closes the connection or does not answer in time. A refusal is
 /// not an error.
-pub async fn open_over(
+pub(crate) async fn open_over(
     stream: Stream,
     url: &WssUrl,
     asked: &Upgrade,

@@ -1,4 +1,4 @@
-//! What stands in for `linux` on the other systems: the same functions, which do nothing.
+//! The functions of `linux` for other systems, without effect.
 
 pub(crate) mod file {
     use std::fs::File;

@@ -1,4 +1,4 @@
-//! What a system does for a TCP connection beyond carrying bytes, and what it tells about one.
+//! TCP options and the state of a TCP connection.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ const UNSENT_LIMIT: u32 = 32 * 1024;
 /// default.
 const LOOPBACK_SEGMENT: u32 = 1460;
 
-/// Sets what ssh would set on a socket of its own.
+/// Sets the options that ssh sets on its sockets.
 pub(crate) fn set_interactive(stream: &TcpStream) {
     let socket = SockRef::from(stream);
     // Each is an improvement: a connection without it is better than none.

@@ -1,4 +1,4 @@
-//! What a system tells about a TCP connection.
+//! The state of a TCP connection.
 
 use std::time::Duration;
 

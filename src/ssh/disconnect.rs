@@ -15,19 +15,19 @@ const BLOCK: usize = 8;
 const IDENTIFICATION: &[u8] = b"SSH-";
 
 /// Whether `opening`, the first bytes on stdin, comes from an ssh client.
-pub fn is_ssh(opening: &[u8]) -> bool {
+pub(crate) fn is_ssh(opening: &[u8]) -> bool {
     opening.starts_with(IDENTIFICATION)
 }
 
 /// Whether `opening` is too short to tell.
-pub fn is_beginning(opening: &[u8]) -> bool {
+pub(crate) fn is_beginning(opening: &[u8]) -> bool {
     opening.len() < IDENTIFICATION.len() && IDENTIFICATION.starts_with(opening)
 }
 
 /// An identification line and one unencrypted SSH_MSG_DISCONNECT (RFC 4253, sections 4.2, 6 and 11.1).
 ///
 /// Send it to an ssh client only, and only before any byte from the device.
-pub fn message(error: &Error) -> Vec<u8> {
+pub(crate) fn message(error: &Error) -> Vec<u8> {
     let text = text(error);
     let mut payload = vec![SSH_MSG_DISCONNECT];
     payload.extend_from_slice(&reason(error).to_be_bytes());

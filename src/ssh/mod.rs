@@ -1,4 +1,4 @@
 //! OpenSSH: the in-band error, and the client's configuration.
 
-pub mod config;
-pub mod disconnect;
+pub(crate) mod config;
+pub(crate) mod disconnect;

@@ -16,7 +16,7 @@ fn file(profiles: &Path, profile: &str) -> String {
 }
 
 /// The last listed device ids of `profile` in the file `profiles`; none if they were never listed.
-pub fn known(profiles: &Path, profile: &str) -> Vec<String> {
+pub(crate) fn known(profiles: &Path, profile: &str) -> Vec<String> {
     let text = directory::read(&file(profiles, profile)).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
@@ -25,7 +25,7 @@ pub fn known(profiles: &Path, profile: &str) -> Vec<String> {
 ///
 /// # Errors
 /// Returns an error if the state directory cannot be written.
-pub fn keep<'a>(
+pub(crate) fn keep<'a>(
     profiles: &Path,
     profile: &str,
     ids: impl Iterator<Item = &'a str>,

@@ -9,13 +9,13 @@ fn file(service: &str) -> String {
 }
 
 /// The last gateway of `service`, as a guess at the next one.
-pub fn known(service: &str) -> Option<Endpoint> {
+pub(crate) fn known(service: &str) -> Option<Endpoint> {
     let text = directory::read(&file(service))?;
     WssUrl::parse(&format!("wss://{}", text.trim())).ok().map(|url| url.endpoint)
 }
 
 /// Stores a gateway for [`known`].
-pub fn keep(service: &str, gateway: &Endpoint) {
+pub(crate) fn keep(service: &str, gateway: &Endpoint) {
     // A failure only slows the next connection down.
     if let Err(error) = directory::write(&file(service), &format!("{gateway}\n")) {
         log::debug!("cannot store the gateway: {error}");

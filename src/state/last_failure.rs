@@ -14,7 +14,7 @@ const FILE: &str = "last-failure";
 const LONGEST: usize = 8 * 1024;
 
 /// Records a failed connection to `host`. The record contains no secret, because no error does.
-pub fn keep(host: Option<&str>, error: &Error, phases: &Phases) {
+pub(crate) fn keep(host: Option<&str>, error: &Error, phases: &Phases) {
     let mut text = format!("time: {}\n", iso8601(SystemTime::now()));
     if let Some(host) = host {
         let _ = writeln!(text, "host: {}", escape(host));
@@ -42,6 +42,6 @@ pub fn keep(host: Option<&str>, error: &Error, phases: &Phases) {
 }
 
 /// The record of the last failure, if there is one.
-pub fn last() -> Option<String> {
+pub(crate) fn last() -> Option<String> {
     directory::read(FILE)
 }

@@ -17,7 +17,7 @@ use crate::text::percent::encode;
 const AT_ONCE: usize = 5;
 
 /// The longest wait of a start for its turn.
-pub const LONGEST: Duration = Duration::from_secs(4);
+pub(crate) const LONGEST: Duration = Duration::from_secs(4);
 
 /// The longest wait for the file's lock.
 const LOCK_LIMIT: Duration = Duration::from_millis(200);

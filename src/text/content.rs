@@ -9,7 +9,7 @@ use crate::secret::Secret;
 ///
 /// # Errors
 /// Returns the kind of content if it is not text, and never the bytes.
-pub fn text(bytes: &[u8]) -> Result<Secret, String> {
+pub(crate) fn text(bytes: &[u8]) -> Result<Secret, String> {
     let wide = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         let units =
             Zeroizing::new(bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect::<Vec<_>>());
@@ -37,7 +37,7 @@ pub fn text(bytes: &[u8]) -> Result<Secret, String> {
 }
 
 /// The name of the content of `bytes`, if it is of a kind that users often mistake for another.
-pub fn kind(bytes: &[u8]) -> Option<&'static str> {
+pub(crate) fn kind(bytes: &[u8]) -> Option<&'static str> {
     if let Some(kind) = der_kind(bytes) {
         return Some(kind);
     }
@@ -80,7 +80,7 @@ pub fn kind(bytes: &[u8]) -> Option<&'static str> {
 }
 
 /// White space and invisible characters.
-pub const BLANK: fn(char) -> bool =
+pub(crate) const BLANK: fn(char) -> bool =
     |c| c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\0');
 
 /// Whether a text is a key as hubs generate them: 32 or 64 bytes in base64.
@@ -118,7 +118,7 @@ fn sequence(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 /// The DER element at the start of `bytes`.
-pub fn first_element(bytes: &[u8]) -> Option<&[u8]> {
+pub(crate) fn first_element(bytes: &[u8]) -> Option<&[u8]> {
     let (length, start) = length(bytes)?;
     bytes.get(..start.checked_add(length)?)
 }

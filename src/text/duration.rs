@@ -9,7 +9,7 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 ///
 /// # Errors
 /// Returns a text about the invalid input, without its location.
-pub fn parse(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || format!("'{text}' is not a duration: write 90, 90s, 1m30s or 2h");
     let mut total = Duration::ZERO;
     let mut rest = text;
@@ -39,7 +39,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
 }
 
 /// Formats a duration for [`parse`], exact to the millisecond.
-pub fn show(duration: Duration) -> String {
+pub(crate) fn show(duration: Duration) -> String {
     let millis = duration.subsec_millis();
     let mut seconds = duration.as_secs();
     let mut text = String::new();
@@ -56,12 +56,12 @@ pub fn show(duration: Duration) -> String {
 }
 
 /// Milliseconds, rounded to the microsecond.
-pub fn milliseconds(duration: Duration) -> f64 {
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// Formats a measured time in milliseconds with three significant digits: `0.123 ms`, `41.2 ms`.
-pub fn show_measured(duration: Duration) -> String {
+pub(crate) fn show_measured(duration: Duration) -> String {
     let millis = milliseconds(duration);
     let decimals = match millis {
         ..1.0 => 3,

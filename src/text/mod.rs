@@ -1,7 +1,7 @@
 //! Text formats: durations, sizes, patterns, percent-encoding, and the content of files and pastes.
 
-pub mod content;
-pub mod duration;
-pub mod pattern;
-pub mod percent;
-pub mod size;
+pub(crate) mod content;
+pub(crate) mod duration;
+pub(crate) mod pattern;
+pub(crate) mod percent;
+pub(crate) mod size;

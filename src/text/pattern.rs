@@ -1,7 +1,7 @@
 //! Patterns of names with `*` and `?`, as in ssh.
 
 /// Whether `pattern` matches the whole of `name`. `*` matches any text, `?` any one character.
-pub fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let name: Vec<char> = name.chars().collect();
     let (mut p, mut n) = (0, 0);

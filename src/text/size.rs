@@ -6,7 +6,7 @@ const UNITS: [(u64, char); 3] = [(1_000_000_000, 'G'), (1_000_000, 'M'), (1_000,
 ///
 /// # Errors
 /// Returns a text about the invalid input, without its location.
-pub fn parse(text: &str) -> Result<u64, String> {
+pub(crate) fn parse(text: &str) -> Result<u64, String> {
     let last = text.chars().last().map(|last| last.to_ascii_uppercase());
     let unit = UNITS.iter().find(|(_, letter)| Some(*letter) == last);
     let (digits, factor) = unit.map_or((text, 1), |(factor, _)| (&text[..text.len() - 1], *factor));
@@ -19,7 +19,7 @@ pub fn parse(text: &str) -> Result<u64, String> {
 }
 
 /// Formats a number of bytes: `9.5 MB`.
-pub fn show(bytes: u64) -> String {
+pub(crate) fn show(bytes: u64) -> String {
     let Some((factor, letter)) = UNITS.iter().find(|(factor, _)| bytes >= *factor) else {
         return format!("{bytes} bytes");
     };

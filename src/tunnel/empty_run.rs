@@ -1,5 +1,5 @@
 //! Runs of empty messages. Microsoft's C# proxies, and others derived from them, send the result of each socket read
-//! without checking its length. When the socket has ended, they send empty messages endlessly and never close [S][M].
+//! without checking its length. When the socket has ended, they send empty messages endlessly and never close \[S]\[M].
 
 use std::time::Duration;
 

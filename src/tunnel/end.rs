@@ -8,7 +8,7 @@ use crate::error::{Error, Problem};
 
 /// Why a stream ended.
 #[derive(Debug)]
-pub enum End {
+pub(crate) enum End {
     /// Both directions ended in order, the local side's first.
     Local,
     /// The peer closed first, and all its data was delivered. With a normal Close, all local data was sent too.
@@ -34,7 +34,7 @@ pub enum End {
 
 impl End {
     /// The error to report; `None` for an orderly end.
-    pub fn error(self) -> Option<Error> {
+    pub(crate) fn error(self) -> Option<Error> {
         let cut = |problem: Problem| Some(Error::Cut { problem });
         match self {
             End::Local | End::PeerEmptied | End::HungUp { .. } => None,

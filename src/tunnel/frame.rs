@@ -4,8 +4,8 @@
 use std::ops::Range;
 
 /// The largest payload in bytes that a gateway accepts in one frame. Microsoft's C sample has this constant, and was
-/// disconnected beyond it [S][I].
-pub const MAX_PAYLOAD: usize = 65_536;
+/// disconnected beyond it \[S]\[I].
+pub(crate) const MAX_PAYLOAD: usize = 65_536;
 
 /// Room that [`seal`] needs in front of a payload.
 pub(super) const HEADER_ROOM: usize = 14;
@@ -14,9 +14,9 @@ pub(super) const HEADER_ROOM: usize = 14;
 const MAX_CONTROL: usize = 125;
 
 /// A WebSocket Close frame. Code 1000 and no code are a stream's normal end. A device received 1011 when the service's
-/// side had vanished [I].
+/// side had vanished \[I].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Close {
+pub(crate) struct Close {
     /// The status code; `None` for a Close without a payload.
     pub code: Option<u16>,
     /// The reason, which may be empty.
@@ -25,24 +25,24 @@ pub struct Close {
 
 impl Close {
     /// The sender has no more data.
-    pub const NORMAL: u16 = 1000;
+    pub(crate) const NORMAL: u16 = 1000;
     /// The sender leaves before the stream's end.
-    pub const GOING_AWAY: u16 = 1001;
+    pub(crate) const GOING_AWAY: u16 = 1001;
     /// The receiver broke the protocol.
-    pub const PROTOCOL: u16 = 1002;
+    pub(crate) const PROTOCOL: u16 = 1002;
     /// The sender's target failed.
-    pub const FAILURE: u16 = 1011;
+    pub(crate) const FAILURE: u16 = 1011;
 
-    /// The reason of a gateway's 1011 after the other side's connection was lost [I].
-    pub const LOST: &str = "WS disconnected";
+    /// The reason of a gateway's 1011 after the other side's connection was lost \[I].
+    pub(crate) const LOST: &str = "WS disconnected";
 
     /// A Close with a code and a reason.
-    pub fn new(code: u16, reason: impl Into<String>) -> Self {
+    pub(crate) fn new(code: u16, reason: impl Into<String>) -> Self {
         Self { code: Some(code), reason: reason.into() }
     }
 
     /// Whether this is a stream's normal end.
-    pub fn is_normal(&self) -> bool {
+    pub(crate) fn is_normal(&self) -> bool {
         matches!(self.code, None | Some(Self::NORMAL))
     }
 
@@ -130,7 +130,7 @@ pub(super) enum Piece {
 pub(super) struct Violation(pub(super) &'static str);
 
 /// Decodes a server's frames. Message boundaries, and whether messages are text or binary, have no meaning on a stream
-/// and are dropped [S].
+/// and are dropped \[S].
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     /// Payload bytes of the current data frame that are missing.

@@ -4,19 +4,19 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Counts payload bytes, without the overhead of frames and TLS.
 #[derive(Debug, Default)]
-pub struct Meter {
+pub(crate) struct Meter {
     sent: AtomicU64,
     received: AtomicU64,
 }
 
 impl Meter {
     /// Bytes read from the local side and sent.
-    pub fn sent(&self) -> u64 {
+    pub(crate) fn sent(&self) -> u64 {
         self.sent.load(Relaxed)
     }
 
     /// Bytes received and written to the local side.
-    pub fn received(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.received.load(Relaxed)
     }
 

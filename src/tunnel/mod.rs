@@ -14,9 +14,9 @@ mod remote;
 mod settings;
 mod watch;
 
-pub use bridge::{Controls, bridge};
-pub use end::End;
-pub use frame::{Close, MAX_PAYLOAD};
-pub use meter::Meter;
-pub use remote::{Keepalive, Remote};
-pub use settings::Settings;
+pub(crate) use bridge::{Controls, bridge};
+pub(crate) use end::End;
+pub(crate) use frame::Close;
+pub(crate) use meter::Meter;
+pub(crate) use remote::{Keepalive, Remote};
+pub(crate) use settings::Settings;

@@ -8,7 +8,7 @@ use super::remote::Keepalive;
 
 /// The settings of a bridge.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// When to ping a silent peer and when to give it up. `None` disables both.
     pub keepalive: Option<Keepalive>,
     /// After the local side's end: how long the peer may be silent before the bridge ends. `None`: while the peer is alive.

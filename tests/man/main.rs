@@ -1,5 +1,7 @@
 //! The manual pages in `man/` agree with the program: with its options, keys, exit statuses and messages.
 
+#![allow(unreachable_pub, reason = "no other crate can name the items of a test")]
+
 mod command;
 mod keys;
 mod page;

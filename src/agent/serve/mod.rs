@@ -71,7 +71,7 @@ pub async fn serve(
     mut orders: mpsc::Receiver<Order>,
 ) -> Result<()> {
     let offers = config.listener.clone().listen(network, reread.clone())?;
-    // Turns a full audit log into an error instead of a signal that ends the process.
+    // A file at its size limit is then an error of the audit log, and not a signal that ends the process.
     signals::survive_file_size_limit();
     let agent = Agent::new(config, offers, reread);
     let audit = agent.shared.audit.clone();

@@ -1,4 +1,4 @@
-//! The check of this machine's clock. A hub refuses tokens signed more than five minutes off its own clock [D].
+//! The check of this machine's clock. A hub refuses tokens signed more than five minutes off its own clock \[D].
 
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +10,7 @@ use crate::check::Outcome;
 const WORTH_A_WARNING: Duration = Duration::from_secs(60);
 
 /// Compares the clock `here` with the hub's, which has a resolution of one second.
-pub fn clock(here: SystemTime, hub: SystemTime) -> Outcome {
+pub(crate) fn clock(here: SystemTime, hub: SystemTime) -> Outcome {
     let skew = Skew::measured(here, hub);
     match skew.amount() {
         _ if skew.is_too_far() => Err(crate::error::Error::from(Error::Skewed { skew })).into(),

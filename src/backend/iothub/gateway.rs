@@ -10,7 +10,7 @@ use crate::net::{Network, Opened, Stream, Upgrade, WebSocket, WssUrl, open_over}
 use crate::secret::Secret;
 use crate::time::phase::Phases;
 
-/// Joins the stream at `url`. The token is valid for one use [S].
+/// Joins the stream at `url`. The token is valid for one use \[S].
 ///
 /// Not cancel-safe: dropping the future drops the connection.
 ///

@@ -1,17 +1,17 @@
 //! Azure IoT Hub device streams.
 
-pub mod caller;
-pub mod clock;
-pub mod error;
+pub(crate) mod caller;
+pub(crate) mod clock;
+pub(crate) mod error;
 pub(crate) mod gateway;
-pub mod listener;
+pub(crate) mod listener;
 pub(crate) mod phase;
-pub mod proto;
-pub mod skew;
+pub(crate) mod proto;
+pub(crate) mod skew;
 
 use self::proto::HubAddress;
 
-/// The new streams a second that a hub of the service accepts [D].
+/// The new streams a second that a hub of the service accepts \[D].
 const STREAMS_PER_SECOND: u32 = 5;
 const SERVICE_DOMAIN: &str = ".azure-devices.net";
 

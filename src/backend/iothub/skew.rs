@@ -13,7 +13,7 @@ pub enum Skew {
 }
 
 impl Skew {
-    /// The largest skew with which the hub accepts tokens [D].
+    /// The largest skew with which the hub accepts tokens \[D].
     const LIMIT: Duration = Duration::from_secs(5 * 60);
 
     /// The skew of the clock `here`.

@@ -3,7 +3,7 @@
 use crate::emulator::client_certificate::Thumbprint;
 use crate::secret::Secret;
 
-/// What an identity is registered with, under the registry's own names for it [D].
+/// The authentication of an identity, under the registry's names \[D].
 #[derive(Clone, Debug)]
 pub(super) enum Authentication {
     /// Tokens that this key signs.

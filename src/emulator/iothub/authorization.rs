@@ -5,7 +5,7 @@ use super::policies::Permission;
 use crate::backend::iothub::proto::{Code, HubFailure, SasToken};
 use crate::time::clock;
 
-/// What a token's resource covers.
+/// The scope of a token's resource.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Scope {
     /// `{id}` or `{id}/modules/{id}` after `{hub}/devices/`; `None` for the whole hub.
@@ -14,7 +14,7 @@ pub(super) struct Scope {
 
 impl Hub {
     /// Checks an `Authorization` header for a policy that allows one of `permissions`. A device's token names no
-    /// policy, and is refused, as the service does [I].
+    /// policy, and is refused, as the service does \[I].
     ///
     /// # Errors
     /// The answer that tells the client why it may not.
@@ -50,7 +50,7 @@ impl Hub {
         Ok(())
     }
 
-    /// What a decoded `sr=` covers of this hub; `None` when it is for another hub.
+    /// The scope of a decoded `sr=`; `None` for another hub.
     pub(super) fn scope(&self, uri: &str) -> Option<Scope> {
         let (host, path) = uri.split_once('/').map_or((uri, None), |(host, path)| (host, Some(path)));
         self.address.matches(host).then(|| Scope {

@@ -17,7 +17,7 @@ use crate::emulator::directory::Directory;
 use crate::error::{Error, Problem, Result};
 use crate::secret::Secret;
 
-/// What a `.sha256` file says for [`Authentication::CertificateAuthority`].
+/// The content of a `.sha256` file for [`Authentication::CertificateAuthority`].
 const AUTHORITY: &str = "certificateAuthority";
 
 /// The hub's files, all of which their owner alone can read.
@@ -177,7 +177,7 @@ impl Files {
     }
 }
 
-/// A new shared access key: 32 random bytes, as the service makes them [D].
+/// A new shared access key: 32 random bytes, as the service makes them \[D].
 ///
 /// # Errors
 /// The system has no randomness.

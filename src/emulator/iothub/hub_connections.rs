@@ -83,7 +83,7 @@ impl HubConnections {
         self.online.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Brings a device online. An older hub connection of the same identity ends: the hub has one for each [D].
+    /// Brings a device online. An older hub connection of the same identity ends: the hub has one for each \[D].
     /// `authority` is where the device is to reach the gateway.
     pub(super) fn connect(self: &Arc<Self>, identity: &Identity, authority: String) -> HubConnection {
         let (outbox, messages) = mpsc::channel(OUTBOX);
@@ -222,7 +222,7 @@ impl Drop for PendingOffer {
     fn drop(&mut self) {
         self.answer.close();
         if let Some(entry) = self.connections.lock().get_mut(&self.identity) {
-            // A newer offer may have the same id by now: only the sender of this one is closed.
+            // A newer offer may have the same id, so this removes only the closed sender.
             if entry.pending.get(&self.request_id).is_some_and(oneshot::Sender::is_closed) {
                 entry.pending.remove(&self.request_id);
             }

@@ -10,9 +10,9 @@ use super::hub_connections::OfferError;
 use crate::backend::iothub::proto::{Code, Decision, HubFailure, Identity, Offer};
 use crate::secret::Secret;
 
-/// How long the hub waits for an answer where the request does not say [~]: the default of the clients [S].
+/// How long the hub waits for an answer where the request does not say \[~]: the default of the clients \[S].
 const RESPONSE: Duration = Duration::from_secs(60);
-/// The longest wait for the connection and for the answer, as for direct methods [~].
+/// The longest wait for the connection and for the answer, as for direct methods \[~].
 const LONGEST: Duration = Duration::from_secs(300);
 
 /// A user's request for a stream.

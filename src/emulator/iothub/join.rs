@@ -13,7 +13,7 @@ use crate::emulator::faults::GatewayFault;
 use crate::emulator::server::{Reply, empty};
 use crate::emulator::websocket::handshake::{self, Refused};
 
-/// The largest frame that the service takes: more was seen to cut the connection [S][I].
+/// The largest frame that the service takes: more was seen to cut the connection \[S]\[I].
 const MAX_FRAME: usize = 65_536;
 
 impl Hub {

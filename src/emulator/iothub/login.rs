@@ -12,7 +12,7 @@ use crate::time::clock;
 #[derive(Debug)]
 pub(super) struct Login {
     pub(super) identity: Identity,
-    /// When its token expires and the hub ends its hub connection [D]; a certificate has no such time.
+    /// When its token expires and the hub ends its hub connection \[D]; a certificate has no such time.
     pub(super) expiry: Option<UnixSeconds>,
     /// The hub as the device names it.
     pub(super) hub: String,
@@ -82,7 +82,7 @@ impl Hub {
         Ok(Login { identity, expiry, hub: hub.to_owned() })
     }
 
-    /// Checks the token of an identity whose key is `own_key`, and gives its expiry.
+    /// Checks the token of an identity with the key `own_key`. Returns its expiry.
     fn check_token(
         &self,
         identity: &Identity,
@@ -123,7 +123,7 @@ impl Hub {
     }
 }
 
-/// `{device}` or `{device}/{module}` [S].
+/// `{device}` or `{device}/{module}` \[S].
 fn parse_client_id(text: &str) -> Option<Identity> {
     match text.split_once('/') {
         None => Identity::new(text, None).ok(),
@@ -131,7 +131,7 @@ fn parse_client_id(text: &str) -> Option<Identity> {
     }
 }
 
-/// `{hub}/{clientId}/?api-version=…` [S] into hub and client id; older clients leave out the `?` [~].
+/// `{hub}/{clientId}/?api-version=…` \[S] into hub and client id; older clients leave out the `?` \[~].
 fn parse_username(text: &str) -> Option<(&str, &str)> {
     let (hub, rest) = text.split_once('/')?;
     let (client_id, query) = rest.rsplit_once('/')?;

@@ -26,4 +26,4 @@ mod twin;
 pub(super) use address::{Address, check_hostname};
 pub(super) use hub::Hub;
 pub(super) use mqtt::serve_tls;
-pub use quota::Quota;
+pub(crate) use quota::Quota;

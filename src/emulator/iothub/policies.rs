@@ -1,10 +1,10 @@
-//! The shared access policies of a new hub, and what each allows [D].
+//! The shared access policies of a new hub, and what each allows \[D].
 
 /// The names of the policies.
 pub(super) const POLICIES: [&str; 5] =
     ["service", "device", "registryRead", "registryReadWrite", "iothubowner"];
 
-/// What a policy can allow.
+/// The rights of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Permission {
     ServiceConnect,

@@ -1,5 +1,5 @@
 //! The hub's quota of streams (`--quota RATE/s,AT-ONCE`). The service lets in 5 new streams a second and 50 at a time
-//! [D]. Which code it gives is not known: 429001 for both is our choice, as a client may try again.
+//! \[D]. Which code it gives is not known: 429001 for both is our choice, as a client may try again.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 /// How many new streams a second the hub lets in, and how many at a time.
 #[derive(Debug)]
-pub struct Quota {
+pub(crate) struct Quota {
     pub(super) rate: u32,
     pub(super) at_once: usize,
     /// When the next stream is due at an even rate: at most a second ahead.
@@ -20,7 +20,7 @@ impl Quota {
     ///
     /// # Errors
     /// How a quota is written.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let parsed = || {
             let (rate, at_once) = text.split_once(',')?;
             let rate = rate.trim().strip_suffix("/s")?.parse().ok().filter(|rate| *rate > 0)?;

@@ -2,7 +2,7 @@
 
 use data_encoding::HEXLOWER;
 
-/// 32 hexadecimal digits, the form of the service's ids of streams and of tracking [I].
+/// 32 hexadecimal digits, the form of the service's ids of streams and of tracking \[I].
 ///
 /// # Errors
 /// The system has no randomness.

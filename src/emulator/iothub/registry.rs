@@ -29,7 +29,7 @@ impl Registration {
     }
 }
 
-/// The registry. What it changes, it writes to its files.
+/// The registry. It writes changes to its files.
 #[derive(Debug)]
 pub(super) struct Registry {
     files: Files,

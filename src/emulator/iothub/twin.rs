@@ -9,7 +9,7 @@ use crate::time::clock;
 
 type Object = Map<String, Value>;
 
-/// Limits of the desired and of the reported properties [D].
+/// Limits of the desired and of the reported properties \[D].
 const MAX_SIZE: usize = 32 << 10;
 const MAX_KEY: usize = 1 << 10;
 const MAX_STRING: usize = 4 << 10;
@@ -69,7 +69,7 @@ impl Twin {
     /// Merges what a device reports, and gives the new version of the reported properties.
     ///
     /// # Errors
-    /// What is wrong with the report; the twin is unchanged.
+    /// Returns the problem of the report. The twin is unchanged.
     pub(super) fn report(&mut self, patch: &[u8], now: SystemTime) -> Result<u64, String> {
         let Ok(Value::Object(patch)) = serde_json::from_slice(patch) else {
             return Err("the body is not a JSON object".into());
@@ -80,10 +80,10 @@ impl Twin {
     }
 
     /// Merges a service's change of tags and desired properties, or replaces them where `replace` is set. Anything else
-    /// that clients send is ignored [C]. Gives the changed desired properties and their version, if there are any.
+    /// that clients send is ignored \[C]. Gives the changed desired properties and their version, if there are any.
     ///
     /// # Errors
-    /// What is wrong with the change.
+    /// Returns the problem of the change.
     pub(super) fn update(
         &mut self,
         mut change: Value,
@@ -186,7 +186,7 @@ fn merge_plain(values: &mut Object, patch: Object) {
     merge(values, &mut Object::new(), patch, &Value::Null);
 }
 
-/// Checks the limits of a patch [D].
+/// Checks the limits of a patch \[D].
 fn check(object: &Object, depth: usize) -> Result<(), String> {
     if depth > MAX_DEPTH {
         return Err(format!("the properties are more than {MAX_DEPTH} objects deep"));

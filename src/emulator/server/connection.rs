@@ -13,7 +13,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::linger::{Linger, linger};
 
-/// What a client gets for [`super::Reply::Garbage`].
+/// The bytes of [`super::Reply::Garbage`].
 const GARBAGE: &[u8] = b"\x15\x03\x03\x00\x02\x02\x46 no HTTP here\r\n\r\n";
 
 /// A connection whose next answer can be replaced by bytes that are not HTTP.

@@ -1,4 +1,4 @@
-//! A TLS port: accepts connections and serves each in a task of its own.
+//! A TLS port: accepts connections and serves each in a separate task.
 
 use std::sync::Arc;
 use std::time::Duration;

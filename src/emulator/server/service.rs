@@ -1,4 +1,4 @@
-//! What a service of the emulator adds to its HTTPS port.
+//! A service of the emulator on its HTTPS port.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(in crate::emulator) type Answering = Pin<Box<dyn Future<Output = Reply> + Se
 /// An HTTP answer, whole.
 pub(in crate::emulator) type Answer = Response<Full<Bytes>>;
 
-/// What is known of the client that sends a request.
+/// The client of a request.
 #[derive(Clone, Debug)]
 pub(in crate::emulator) struct Client {
     /// The `Host` header, if it can stand in a URL: where the client reached the emulator.

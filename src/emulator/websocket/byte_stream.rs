@@ -6,12 +6,12 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::frames::{Broken, Frame, FrameReader, write_close, write_data, write_pong};
 
-/// What is buffered between the WebSocket and the byte stream.
+/// The buffer in bytes between the WebSocket and the byte stream.
 const BUFFER: usize = 16 << 10;
 /// The largest frame.
 const MAX_FRAME: usize = 1 << 20;
 
-/// Runs `serve` over the byte stream that a WebSocket carries, whatever the boundaries of its frames [D].
+/// Runs `serve` over the byte stream that a WebSocket carries, whatever the boundaries of its frames \[D].
 pub(in crate::emulator) async fn serve<S, F>(io: S, serve: impl FnOnce(DuplexStream) -> F)
 where
     S: AsyncRead + AsyncWrite,

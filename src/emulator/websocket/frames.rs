@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
-/// What is read at once.
+/// Bytes read at a time.
 const BLOCK: usize = 64 << 10;
 /// With less room than this, a new block is allocated: payloads are slices of their block and keep it alive.
 const MIN_ROOM: usize = 8 << 10;
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_rfc_forbids_is_refused() {
+    async fn refuses_frames_that_the_rfc_forbids() {
         let mask = [0, 0, 0, 0];
         for (head, code) in [
             (&[0x82, 0x86][..], CloseCode::Size),

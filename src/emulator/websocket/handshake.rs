@@ -29,7 +29,7 @@ impl Refused {
     }
 }
 
-/// The 101 for an opening handshake. It declines extensions by leaving them out [M].
+/// The 101 for an opening handshake. It declines extensions by leaving them out \[M].
 ///
 /// # Errors
 /// The request is not an opening handshake.

@@ -36,7 +36,7 @@ type Traffic<'a> = WriteTraffic<'a, ClientConnectionData>;
 /// A client's TLS connection over `S`.
 pub struct TlsStream<S> {
     io: S,
-    session: UnbufferedClientConnection,
+    tls: UnbufferedClientConnection,
     incoming: Queue,
     outgoing: Queue,
     /// Decrypted bytes that nobody has read yet.
@@ -69,10 +69,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         name: ServerName<'static>,
         io: S,
     ) -> io::Result<Self> {
-        let session = UnbufferedClientConnection::new(config, name).map_err(invalid)?;
+        let tls = UnbufferedClientConnection::new(config, name).map_err(invalid)?;
         let mut stream = Self {
             io,
-            session,
+            tls,
             incoming: Queue::new(),
             outgoing: Queue::new(),
             plaintext: Vec::new(),
@@ -116,7 +116,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
             return Err(invalid(failure.clone()));
         }
         loop {
-            let status = self.session.process_tls_records(self.incoming.filled());
+            let status = self.tls.process_tls_records(self.incoming.filled());
             let mut taken = status.discard;
             let step = match status.state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -166,7 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     fn queue_alert(&mut self) {
         // Called once: a second call would process the invalid record again.
         if let Ok(ConnectionState::EncodeTlsData(mut alert)) =
-            self.session.process_tls_records(self.incoming.filled()).state
+            self.tls.process_tls_records(self.incoming.filled()).state
         {
             let written = alert.encode(self.outgoing.room(RECORD)).unwrap_or(0);
             self.outgoing.add(written);

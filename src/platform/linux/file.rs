@@ -1,4 +1,4 @@
-//! What the kernel knows of a file beyond its mode.
+//! Properties of a file beyond its mode.
 
 use std::fs::{self, File};
 use std::io;

@@ -19,7 +19,7 @@ use tokio::process::{Child, Command};
 pub(crate) struct Group(Pid);
 
 impl Group {
-    /// Has `command` start a group of its own.
+    /// Starts `command` in a new process group.
     pub(crate) fn create(command: &mut Command) {
         command.process_group(0);
     }

@@ -1,4 +1,4 @@
-//! What a Unix process asks of the system for itself.
+//! The settings of this process.
 
 use rustix::process::{Resource, Rlimit, geteuid, setrlimit};
 

@@ -69,7 +69,7 @@ pub(crate) struct ServiceSignals {
     interrupt: Signal,
 }
 
-/// What a signal asks of a service.
+/// The meaning of a signal to a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ServiceSignal {
     /// SIGHUP: read the configuration again.
@@ -112,7 +112,7 @@ pub(crate) struct HelperSignals {
     parent: Option<Pid>,
 }
 
-/// What a signal asks of a helper.
+/// The meaning of a signal to a helper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HelperSignal {
     Hangup,

@@ -12,7 +12,7 @@ const SERVER_ALIVE_INTERVAL: u32 = 30;
 
 /// The program of a ProxyCommand.
 #[derive(Debug)]
-pub struct Helper {
+pub(crate) struct Helper {
     program: String,
     config: Option<String>,
 }
@@ -22,7 +22,7 @@ impl Helper {
     ///
     /// # Errors
     /// Returns [`Error::Usage`] if a path cannot be quoted for every shell.
-    pub fn new(program: &Path, config: Option<&Path>) -> Result<Self> {
+    pub(crate) fn new(program: &Path, config: Option<&Path>) -> Result<Self> {
         let word = |option: &str, path: &Path| {
             let word = path.to_str().and_then(|path| quoted(&format!("{option}{path}")));
             word.ok_or_else(|| {
@@ -41,7 +41,7 @@ impl Helper {
     }
 
     /// The ProxyCommand with one more option, such as `--proxy=none`; `None` if the option cannot be quoted for every shell.
-    pub fn command(&self, option: &str) -> Option<String> {
+    pub(crate) fn command(&self, option: &str) -> Option<String> {
         let config = self.config.iter().cloned();
         let option = quoted(option)?;
         // ssh does not quote its tokens. `--` is for names that look like an option or a command.
@@ -71,7 +71,7 @@ fn quoted(word: &str) -> Option<String> {
 ///
 /// # Errors
 /// Returns the errors of `devices`.
-pub fn blocks(
+pub(crate) fn blocks(
     profiles: &Profiles,
     helper: &Helper,
     mut devices: impl FnMut(&str, &Profile) -> Result<Vec<String>>,

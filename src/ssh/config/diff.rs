@@ -3,7 +3,7 @@
 use diffy::DiffOptions;
 
 /// A unified diff; empty where nothing changes. `None` is a file that does not exist.
-pub fn unified(path: &str, before: Option<&str>, after: Option<&str>) -> String {
+pub(crate) fn unified(path: &str, before: Option<&str>, after: Option<&str>) -> String {
     if before == after {
         return String::new();
     }

@@ -12,13 +12,13 @@ const BACKUP: &str = "config.iotstream-backup";
 
 /// A user's `~/.ssh`.
 #[derive(Debug)]
-pub struct SshDirectory {
+pub(crate) struct SshDirectory {
     directory: PathBuf,
 }
 
 /// A change of a file.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Change {
+pub(crate) struct Change {
     /// The file.
     pub path: PathBuf,
     /// The content before; `None` for a missing file.
@@ -28,7 +28,7 @@ pub struct Change {
 }
 
 impl SshDirectory {
-    pub fn new(directory: PathBuf) -> Self {
+    pub(crate) fn new(directory: PathBuf) -> Self {
         Self { directory }
     }
 
@@ -36,10 +36,10 @@ impl SshDirectory {
     ///
     /// # Errors
     /// Returns an error if a file cannot be read, or the directory's path is not valid in an Include.
-    pub fn write(&self, blocks: &str) -> Result<Vec<Change>> {
+    pub(crate) fn write(&self, blocks: &str) -> Result<Vec<Change>> {
         let include = self.include()?;
         let own =
-            format!("# Kept by `iotstream ssh-config --write`: what is changed here is lost.\n\n{blocks}");
+            format!("# Written by `iotstream ssh-config --write`, which overwrites changes.\n\n{blocks}");
         let config = read(&self.directory.join("config"))?;
         let mut changes = vec![self.change(OWN, Some(own.into_bytes()))?];
         if !config.as_deref().is_some_and(includes) {
@@ -58,7 +58,7 @@ impl SshDirectory {
     ///
     /// # Errors
     /// Returns an error if a file cannot be read.
-    pub fn remove(&self) -> Result<Vec<Change>> {
+    pub(crate) fn remove(&self) -> Result<Vec<Change>> {
         let mut changes = Vec::new();
         let (config, backup) = (read(&self.directory.join("config"))?, read(&self.directory.join(BACKUP))?);
         if let Some(config) = &config
@@ -104,7 +104,7 @@ impl Change {
     ///
     /// # Errors
     /// Returns an error if the file cannot be written.
-    pub fn make(&self) -> Result<()> {
+    pub(crate) fn make(&self) -> Result<()> {
         let make = || match &self.after {
             Some(after) => replace(&self.path, after, Access::Unchanged),
             None => Ok(fs::remove_file(&self.path)?),

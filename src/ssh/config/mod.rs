@@ -4,6 +4,6 @@ mod blocks;
 mod diff;
 mod include;
 
-pub use blocks::{Helper, blocks};
-pub use diff::unified;
-pub use include::{Change, SshDirectory};
+pub(crate) use blocks::{Helper, blocks};
+pub(crate) use diff::unified;
+pub(crate) use include::{Change, SshDirectory};

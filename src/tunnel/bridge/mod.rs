@@ -37,7 +37,7 @@ const ACKNOWLEDGE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Futures that end a running bridge. Both are polled until they resolve.
 #[derive(Debug)]
-pub struct Controls<H, G> {
+pub(crate) struct Controls<H, G> {
     /// Ends the stream within a second. Sends this Close if the local side has not ended.
     pub hangup: H,
     /// Resolves when the local side has ended and accepts no more data. The bridge sends the data it has read and ends the
@@ -49,7 +49,7 @@ pub struct Controls<H, G> {
 /// that arrived behind the upgrade's response.
 ///
 /// Not cancel-safe: dropping the future drops bytes in transit. To end early, resolve `hangup`.
-pub async fn bridge<R, W, S>(
+pub(crate) async fn bridge<R, W, S>(
     local: (R, W),
     remote: S,
     early: &[u8],

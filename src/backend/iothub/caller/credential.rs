@@ -16,7 +16,7 @@ const TOKEN_LIFE: Duration = Duration::from_secs(5 * 60);
 
 /// A credential for a hub's service side.
 #[derive(Debug)]
-pub struct Credential {
+pub(super) struct Credential {
     /// The hub.
     pub hub: HubAddress,
     /// The `GatewayHostName` to connect to in place of the hub.
@@ -39,7 +39,7 @@ impl Credential {
     ///
     /// # Errors
     /// Returns an error if the source cannot be read or is invalid. The error does not contain the credential.
-    pub fn of(access: &Access<'_>) -> Result<Self> {
+    pub(super) fn of(access: &Access<'_>) -> Result<Self> {
         let Access { profiles, name, profile, .. } = *access;
         let origin = Source::of(name, profile, profiles.directory())?;
         let source = origin.describe(name);
@@ -63,7 +63,7 @@ impl Credential {
     ///
     /// # Errors
     /// Returns [`Error::Credential`] if it is invalid or a device's. The error does not contain it.
-    pub fn from_connection_string(source: String, text: &Secret) -> Result<Self> {
+    pub(super) fn from_connection_string(source: String, text: &Secret) -> Result<Self> {
         let unusable = |problem: Malformed| {
             Error::credential(
                 &*source,
@@ -90,7 +90,7 @@ impl Credential {
     }
 
     /// The policy of the key or token, if it is named.
-    pub fn policy(&self) -> Option<&str> {
+    pub(super) fn policy(&self) -> Option<&str> {
         match &self.tokens {
             Tokens::Key { policy, .. } => Some(policy),
             Tokens::Signature { policy, token } => policy.as_deref().or(token.policy()),
@@ -99,7 +99,7 @@ impl Credential {
     }
 
     /// A description without secrets.
-    pub fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         self.policy().map_or_else(|| "a token".into(), |policy| format!("policy {policy}"))
     }
 
@@ -107,7 +107,7 @@ impl Credential {
     ///
     /// # Errors
     /// Returns [`Error::Credential`] if the key cannot sign, a given token has expired, or the token command fails.
-    pub fn authorization(&self, now: SystemTime) -> Result<Secret> {
+    pub(super) fn authorization(&self, now: SystemTime) -> Result<Secret> {
         let unusable = |problem: String, hint: &str| Error::credential(&*self.source, problem, hint);
         match &self.tokens {
             Tokens::Key { policy, key } => {

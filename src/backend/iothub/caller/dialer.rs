@@ -15,12 +15,12 @@ use crate::state::gateways;
 use crate::state::rate::Turn;
 use crate::time::phase::Phases;
 
-/// The bytes that all device streams of a hub together may carry a day [D].
+/// The bytes that all device streams of a hub together may carry a day \[D].
 const DAILY_QUOTA: u64 = 300_000_000;
 
 /// Opens a stream to a device or module through a hub.
 #[derive(Debug)]
-pub struct HubDialer {
+pub(crate) struct HubDialer {
     network: Network,
     credential: Arc<Credential>,
     initiate: Initiate,
@@ -31,7 +31,7 @@ impl HubDialer {
     ///
     /// # Errors
     /// Returns an error if an id is invalid, or the credential cannot be read.
-    pub fn new(access: &Access<'_>, request: backend::Request) -> Result<Self> {
+    pub(crate) fn new(access: &Access<'_>, request: backend::Request) -> Result<Self> {
         let identity = identity(&request.device, request.module.as_deref())?;
         let credential = Arc::new(Credential::of(access)?);
         let api_version = access.profile.api_version.clone();

@@ -16,7 +16,7 @@ use crate::time::phase::Phases;
 /// The time limit of a request.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// The longest answer in bytes. A twin has up to 72 KB [D].
+/// The longest answer in bytes. A twin has up to 72 KB \[D].
 const TWIN_LIMIT: usize = 128 * 1024;
 
 /// The result of a lookup.

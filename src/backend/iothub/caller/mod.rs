@@ -10,7 +10,6 @@ mod pasted;
 mod registry;
 mod rest;
 
-pub use dialer::HubDialer;
-pub use open::{Request, open};
-pub use pasted::{is_connection_string, recognise};
-pub use registry::HubRegistry;
+pub(crate) use dialer::HubDialer;
+pub(crate) use pasted::{is_connection_string, recognise};
+pub(crate) use registry::HubRegistry;

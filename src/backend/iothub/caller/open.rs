@@ -19,23 +19,23 @@ use crate::secret::Secret;
 use crate::state::rate::Turn;
 use crate::time::phase::Phases;
 
-/// The time limit of the hub beyond its waits for the device, as in C# [S].
+/// The time limit of the hub beyond its waits for the device, as in C# \[S].
 const HUB_SLACK: Duration = Duration::from_secs(15);
 
-/// The assumed duration of each wait that is left to the hub: C#'s 60 s [S].
+/// The assumed duration of each wait that is left to the hub: C#'s 60 s \[S].
 const HUB_DEFAULT: Duration = Duration::from_secs(60);
 
-/// The longest answer in bytes. The result is in its headers [S].
+/// The longest answer in bytes. The result is in its headers \[S].
 const ANSWER_LIMIT: usize = 64 * 1024;
 
 /// A request for a stream, with a token for one attempt.
 #[derive(Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// The hub.
     pub hub: HubAddress,
     /// The `GatewayHostName` to connect to in place of the hub.
     pub gateway: Option<HubAddress>,
-    /// The value of the `Authorization` header: a token without another scheme [S][M].
+    /// The value of the `Authorization` header: a token without another scheme \[S]\[M].
     pub authorization: Secret,
     /// The stream.
     pub initiate: Initiate,
@@ -48,7 +48,7 @@ pub struct Request {
 ///
 /// # Errors
 /// Returns an error with the phase that failed and the answer of the hub, the device or the gateway.
-pub async fn open(
+pub(crate) async fn open(
     network: &Network,
     request: &Request,
     guess: Option<&Endpoint>,

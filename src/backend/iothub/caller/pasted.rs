@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::secret::Secret;
 
 /// Whether `text` contains one complete connection string, of a policy or a device.
-pub fn is_connection_string(text: &str) -> bool {
+pub(crate) fn is_connection_string(text: &str) -> bool {
     ConnectionString::parse(text).is_ok()
 }
 
@@ -15,7 +15,7 @@ pub fn is_connection_string(text: &str) -> bool {
 ///
 /// # Errors
 /// Returns [`crate::error::Error::Credential`] without a usable one. The error does not contain `text`.
-pub fn recognise(source: &str, text: &Secret) -> Result<Pasted> {
+pub(crate) fn recognise(source: &str, text: &Secret) -> Result<Pasted> {
     // The credential's error describes text that is not a connection string.
     let connection_string = ConnectionString::plain(text.expose()).unwrap_or_else(|_| text.clone());
     let credential = Credential::from_connection_string(source.into(), &connection_string)?;

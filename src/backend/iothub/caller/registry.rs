@@ -22,7 +22,7 @@ use crate::time::phase::Phases;
 /// Devices in a page: the largest number, because hubs allow few queries a minute.
 const PAGE: usize = 1000;
 
-/// The longest page in bytes. A twin has up to 72 KB [D].
+/// The longest page in bytes. A twin has up to 72 KB \[D].
 const PAGE_LIMIT: usize = PAGE * 72 * 1024;
 
 /// The time limit of a page.
@@ -33,7 +33,7 @@ const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// The most devices of a hub [D].
+/// The most devices of a hub \[D].
 const MOST_DEVICES: usize = 1_000_000;
 
 /// The limit of consecutive pages without a new device.
@@ -41,7 +41,7 @@ const EMPTY_PAGES: u32 = 100;
 
 /// A hub's device registry.
 #[derive(Debug)]
-pub struct HubRegistry {
+pub(crate) struct HubRegistry {
     network: Network,
     credential: Credential,
     api_version: String,
@@ -52,7 +52,7 @@ impl HubRegistry {
     ///
     /// # Errors
     /// Returns an error if the credential cannot be read.
-    pub fn new(access: &Access<'_>) -> Result<Self> {
+    pub(crate) fn new(access: &Access<'_>) -> Result<Self> {
         let api_version = access.profile.api_version.as_deref().unwrap_or(DEFAULT_API_VERSION);
         Ok(Self {
             network: access.network.clone(),

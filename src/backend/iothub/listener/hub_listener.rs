@@ -10,17 +10,17 @@ use crate::net::Endpoint;
 
 /// The port of MQTT over TLS.
 const MQTT_PORT: u16 = 8883;
-/// The life of a signed token, as in every SDK [S].
+/// The life of a signed token, as in every SDK \[S].
 const TOKEN_LIFE: Duration = Duration::from_secs(3600);
-/// The keepalive in CONNECT. The hub drops a client after one and a half times this silence [D].
+/// The keepalive in CONNECT. The hub drops a client after one and a half times this silence \[D].
 const KEEPALIVE: Duration = Duration::from_secs(60);
-/// The longest keepalive that the hub accepts [D].
+/// The longest keepalive that the hub accepts \[D].
 const MAX_KEEPALIVE: Duration = Duration::from_secs(1767);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Listens for offers to one device.
 #[derive(Clone, Debug)]
-pub struct HubListener {
+pub(crate) struct HubListener {
     pub(super) credential: DeviceCredential,
     pub(super) transport: Transport,
     pub(super) mqtt_port: u16,

@@ -13,7 +13,7 @@ use super::hub_listener::HubListener;
 use super::login::lost;
 use super::reply::HubReply;
 use crate::backend::iothub::proto::{BadOffer, Offer};
-use crate::backend::listener::{self, Event};
+use crate::backend::{self, Event};
 use crate::error::Result;
 use crate::net::Network;
 
@@ -139,10 +139,9 @@ fn event(
     });
     match reply {
         // The hub's request ids are small counters that support cannot look up, and it does not name the requester.
-        Ok((stream, reply)) => (
-            Event::Offer(listener::Offer { stream, id: None, requester: None, reply: Box::new(reply) }),
-            None,
-        ),
+        Ok((stream, reply)) => {
+            (Event::Offer(backend::Offer { stream, id: None, requester: None, reply: Box::new(reply) }), None)
+        }
         Err(bad) => {
             let problem = format!("{}: {}", device.credential.hub, bad.problem);
             let rejection = bad.rejection();

@@ -17,13 +17,13 @@ mod task;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::backend::joined::Pending;
-use crate::backend::listener::{Listener, Offers, Reread};
+use crate::backend::Pending;
+use crate::backend::{Listener, Offers, Reread};
 use crate::check::Finding;
 use crate::error::Result;
 use crate::net::Network;
 
-pub use hub_listener::HubListener;
+pub(crate) use hub_listener::HubListener;
 
 impl Listener for HubListener {
     fn device(&self) -> String {

@@ -34,7 +34,7 @@ pub(super) struct OverWebSocket {
 }
 
 impl OverWebSocket {
-    /// Carries MQTT as the WebSocket's byte stream [S], in a task that ends with either side.
+    /// Carries MQTT as the WebSocket's byte stream \[S], in a task that ends with either side.
     pub(super) fn new(websocket: WebSocket<Stream>) -> Self {
         let (io, theirs) = tokio::io::duplex(BUFFER);
         let (tell, end) = oneshot::channel();

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The part of a token's life after which it is renewed, as in .NET and Java [S], and after which it is renewed even with
+/// The part of a token's life after which it is renewed, as in .NET and Java \[S], and after which it is renewed even with
 /// an open offer.
 const RENEW_AT: f64 = 0.85;
 const RENEW_BY: f64 = 0.95;
 
-/// How long open offers may delay a change of the configuration: as long as a hub waits for an answer [~].
+/// How long open offers may delay a change of the configuration: as long as a hub waits for an answer \[~].
 const ANSWER_LIMIT: Duration = Duration::from_secs(300);
 
 /// When to renew a hub connection.

@@ -6,8 +6,8 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::backend::iothub::gateway::join;
 use crate::backend::iothub::proto::{BadOffer, Decision, Offer};
-use crate::backend::joined::{Joined, Pending};
-use crate::backend::listener::{Rejection, Reply};
+use crate::backend::{Joined, Pending};
+use crate::backend::{Rejection, Reply};
 use crate::error::Result;
 use crate::net::{Network, WssUrl};
 use crate::time::phase::Phases;

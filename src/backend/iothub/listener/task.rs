@@ -16,9 +16,9 @@ use super::in_service::{InService, Next};
 use super::login::log_in;
 use super::renewal::Renewal;
 use super::retry::Retry;
+use crate::backend::Pending;
 use crate::backend::iothub::error::Error as HubError;
-use crate::backend::joined::Pending;
-use crate::backend::listener::{Event, Listener, Order, Orders, Reread, Source};
+use crate::backend::{Event, Listener, Order, Orders, Reread, Source};
 use crate::error::{Error, Exit, Result};
 use crate::net::Network;
 

@@ -11,8 +11,8 @@ use super::task::{Continuation, Task};
 use super::*;
 use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::proto::Refusal;
-use crate::backend::listener::{Cause, Event, Order, Rejection};
 use crate::backend::settings::DeviceSettings;
+use crate::backend::{Cause, Event, Order, Rejection};
 use crate::net::{Network, Proxies, Tls};
 use crate::secret::Secret;
 

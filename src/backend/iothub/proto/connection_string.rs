@@ -5,7 +5,7 @@ use crate::secret::Secret;
 
 /// The credential in a connection string.
 #[derive(Clone, Debug)]
-pub enum Key {
+pub(crate) enum Key {
     /// A key that signs tokens; base64.
     Shared(Secret),
     /// A token signed elsewhere, used until it expires.
@@ -16,12 +16,12 @@ pub enum Key {
 
 /// A parsed connection string:
 /// `HostName=…;SharedAccessKeyName=…;SharedAccessKey=…` of a policy, or
-/// `HostName=…;DeviceId=…[;ModuleId=…];SharedAccessKey=…` of a device [S].
+/// `HostName=…;DeviceId=…[;ModuleId=…];SharedAccessKey=…` of a device \[S].
 #[derive(Clone, Debug)]
-pub struct ConnectionString {
+pub(crate) struct ConnectionString {
     /// `HostName`.
     pub hub: HubAddress,
-    /// `GatewayHostName`: the host to connect to. The hub remains the audience of tokens [S].
+    /// `GatewayHostName`: the host to connect to. The hub remains the audience of tokens \[S].
     pub gateway: Option<HubAddress>,
     /// The policy of the key; `None` for a device.
     pub policy: Option<String>,
@@ -36,7 +36,7 @@ impl ConnectionString {
     ///
     /// # Errors
     /// Returns which part is missing, duplicate, unknown or malformed, and never its value.
-    pub fn parse(text: &str) -> Result<Self, Malformed> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Malformed> {
         Self::parse_plain(Self::plain(text)?.expose())
     }
 
@@ -44,11 +44,11 @@ impl ConnectionString {
     ///
     /// # Errors
     /// Returns the kind of other content.
-    pub fn plain(text: &str) -> Result<Secret, Malformed> {
+    pub(crate) fn plain(text: &str) -> Result<Secret, Malformed> {
         pasted::unwrap(text, |text| Self::parse_plain(text).is_ok())
     }
 
-    /// Splits at `;`, then at the first `=`, because base64 keys end in `=` [S]. Ignores empty pairs, surrounding white
+    /// Splits at `;`, then at the first `=`, because base64 keys end in `=` \[S]. Ignores empty pairs, surrounding white
     /// space and the case of names.
     fn parse_plain(text: &str) -> Result<Self, Malformed> {
         let mut fields: [(&str, Option<&str>); 8] = [

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::time::backoff::retry_after;
 
-/// The header with the name of the error [S].
-pub const ERROR_CODE: &str = "iothub-errorcode";
+/// The header with the name of the error \[S].
+pub(crate) const ERROR_CODE: &str = "iothub-errorcode";
 
 /// The characters kept of a hub's error text.
 const MAX_MESSAGE: usize = 300;
@@ -28,7 +28,7 @@ pub struct HubFailure {
     pub retry_after: Option<u32>,
 }
 
-/// A hub's error code. Its first three digits are the HTTP status [D].
+/// A hub's error code. Its first three digits are the HTTP status \[D].
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Code(pub u32);
 
@@ -42,13 +42,13 @@ impl Code {
     pub const DEVICE_DISABLED: Code = Code(403_012);
     pub const DEVICE_NOT_FOUND: Code = Code(404_001);
     pub const MODULE_NOT_FOUND: Code = Code(404_010);
-    /// Offline, or online and not subscribed to streams [D].
+    /// Offline, or online and not subscribed to streams \[D].
     pub const DEVICE_NOT_ONLINE: Code = Code(404_103);
     pub const DEVICE_CLOSED: Code = Code(404_104);
     pub const THROTTLED: Code = Code(429_001);
     pub const GATEWAY_TIMEOUT: Code = Code(504_101);
 
-    /// The symbolic name, as in the header [`ERROR_CODE`] [S].
+    /// The symbolic name, as in the header [`ERROR_CODE`] \[S].
     pub fn name(self) -> Option<&'static str> {
         NAMES.iter().find(|(number, _)| *number == self.0).map(|(_, name)| *name)
     }
@@ -64,7 +64,7 @@ impl std::fmt::Debug for Code {
     }
 }
 
-/// The documented error codes [D] and C#'s ErrorCode [S].
+/// The documented error codes \[D] and C#'s ErrorCode \[S].
 const NAMES: [(u32, &str); 24] = [
     (400_001, "InvalidProtocolVersion"),
     (400_004, "ArgumentInvalid"),
@@ -115,8 +115,8 @@ impl HubFailure {
 
     /// Parses both forms of the body, and mixtures of them.
     ///
-    /// Newer: `{"Message":"{\"errorCode\":401002,\"trackingId\":…,\"message\":…}","ExceptionMessage":""}` [I].
-    /// Older: `{"Message":"ErrorCode:DeviceNotFound;…","ExceptionMessage":"Tracking ID:…"}` [I][S].
+    /// Newer: `{"Message":"{\"errorCode\":401002,\"trackingId\":…,\"message\":…}","ExceptionMessage":""}` \[I].
+    /// Older: `{"Message":"ErrorCode:DeviceNotFound;…","ExceptionMessage":"Tracking ID:…"}` \[I]\[S].
     fn parse(status: u16, error_code_header: Option<&str>, retry_after: Option<u32>, body: &[u8]) -> Self {
         let mut failure = Self { status, retry_after, ..Self::default() };
         let outer: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -159,7 +159,7 @@ impl HubFailure {
     }
 
     /// The newer form of the body, for the emulator. `time` is in ISO 8601. `waited` is how long the hub waited before it
-    /// gave up [I].
+    /// gave up \[I].
     pub fn body(&self, time: &str, waited: Option<Duration>) -> String {
         let mut inner = json!({
             "errorCode": self.code.map_or(u32::from(self.status) * 1000, |code| code.0),
@@ -185,9 +185,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// azure-iot-sdk-csharp#2433, CreateStream, 2022-06-14 [I].
+    /// azure-iot-sdk-csharp#2433, CreateStream, 2022-06-14 \[I].
     const NEWER: &str = r#"{"Message":"{\"errorCode\":401002,\"trackingId\":\"5c1a35e1b22a4ab09ac2d5e2b8d6b4e1-G:0-TimeStamp:06/14/2022 08:24:33\",\"message\":\"Unauthorized\",\"timestampUtc\":\"2022-06-14T08:24:33.8005084Z\"}","ExceptionMessage":""}"#;
-    /// azure-iot-sdk-java#1108 [I].
+    /// azure-iot-sdk-java#1108 \[I].
     const OLDER: &str = r#"{"Message":"ErrorCode:DeviceNotFound;E2E Device dev-1 not registered","ExceptionMessage":"Tracking ID:5c1a35e1b22a4ab09ac2d5e2b8d6b4e1-G:20-TimeStamp:02/05/2021 10:03:38"}"#;
 
     #[test]

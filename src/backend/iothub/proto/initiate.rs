@@ -7,26 +7,26 @@ use hyper::HeaderMap;
 use super::{HubFailure, Identity, Malformed, encode};
 use crate::secret::Secret;
 
-/// The version of the last C# preview [S]. Other clients use other versions, and a profile may override it.
-pub const DEFAULT_API_VERSION: &str = "2020-09-30";
+/// The version of the last C# preview \[S]. Other clients use other versions, and a profile may override it.
+pub(crate) const DEFAULT_API_VERSION: &str = "2020-09-30";
 
-/// The names of the headers of a stream's request and answer [S].
-pub mod headers {
-    /// Decimal seconds that the hub waits for an offline device [S].
-    pub const CONNECT_TIMEOUT: &str = "iothub-streaming-connect-timeout-in-seconds";
-    /// Decimal seconds that the hub waits for the device's answer [S].
-    pub const RESPONSE_TIMEOUT: &str = "iothub-streaming-response-timeout-in-seconds";
-    /// `True` or `False`, capitalized: Node and the C test compare the exact string [S].
-    pub const IS_ACCEPTED: &str = "iothub-streaming-is-accepted";
+/// The names of the headers of a stream's request and answer \[S].
+pub(crate) mod headers {
+    /// Decimal seconds that the hub waits for an offline device \[S].
+    pub(crate) const CONNECT_TIMEOUT: &str = "iothub-streaming-connect-timeout-in-seconds";
+    /// Decimal seconds that the hub waits for the device's answer \[S].
+    pub(crate) const RESPONSE_TIMEOUT: &str = "iothub-streaming-response-timeout-in-seconds";
+    /// `True` or `False`, capitalized: Node and the C test compare the exact string \[S].
+    pub(crate) const IS_ACCEPTED: &str = "iothub-streaming-is-accepted";
     /// The stream's URL at the gateway.
-    pub const URL: &str = "iothub-streaming-url";
+    pub(crate) const URL: &str = "iothub-streaming-url";
     /// The token for the gateway.
-    pub const AUTH_TOKEN: &str = "iothub-streaming-auth-token";
+    pub(crate) const AUTH_TOKEN: &str = "iothub-streaming-auth-token";
 }
 
-/// A request for a stream. It has no body [M].
+/// A request for a stream. It has no body \[M].
 #[derive(Clone, Debug)]
-pub struct Initiate {
+pub(crate) struct Initiate {
     /// The device or module.
     pub identity: Identity,
     /// The stream's name.
@@ -40,14 +40,14 @@ pub struct Initiate {
 }
 
 impl Initiate {
-    /// `/twins/{id}[/modules/{id}]/streams/{name}?api-version={V}` [S].
-    pub fn path(&self) -> String {
+    /// `/twins/{id}[/modules/{id}]/streams/{name}?api-version={V}` \[S].
+    pub(crate) fn path(&self) -> String {
         let twin = self.identity.twin();
         format!("{twin}/streams/{}?api-version={}", encode(&self.stream), encode(&self.api_version))
     }
 
-    /// The timeout headers with a value above zero, as in C# [S].
-    pub fn timeouts(&self) -> impl Iterator<Item = (&'static str, String)> {
+    /// The timeout headers with a value above zero, as in C# \[S].
+    pub(crate) fn timeouts(&self) -> impl Iterator<Item = (&'static str, String)> {
         [(headers::CONNECT_TIMEOUT, self.connect_timeout), (headers::RESPONSE_TIMEOUT, self.response_timeout)]
             .into_iter()
             .filter(|(_, timeout)| !timeout.is_zero())
@@ -57,7 +57,7 @@ impl Initiate {
 
 /// The hub's answer to [`Initiate`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// The device accepted.
     Accepted {
         /// The stream's URL at the gateway.
@@ -65,18 +65,18 @@ pub enum Answer {
         /// The bearer token for the gateway.
         token: Secret,
     },
-    /// The device rejected: status 200 with `False` [S].
+    /// The device rejected: status 200 with `False` \[S].
     Rejected,
     /// The hub answered with an error.
     Failed(HubFailure),
 }
 
 impl Answer {
-    /// Parses an answer. The result of a success is in the headers only [S].
+    /// Parses an answer. The result of a success is in the headers only \[S].
     ///
     /// # Errors
     /// Returns [`Malformed`] for a success with a missing or invalid header.
-    pub fn parse(status: u16, headers: &HeaderMap, body: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn parse(status: u16, headers: &HeaderMap, body: &[u8]) -> Result<Self, Malformed> {
         let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
         // C# also accepts 202 [S].
         if !matches!(status, 200 | 202) {
@@ -125,7 +125,7 @@ mod tests {
         Answer::parse(status, &map.collect(), b"")
     }
 
-    /// The request line and headers of Microsoft's Node client [M].
+    /// The request line and headers of Microsoft's Node client \[M].
     #[test]
     fn sends_the_node_clients_request() {
         let request = initiate("dev-1", None);

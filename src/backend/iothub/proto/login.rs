@@ -4,17 +4,17 @@ use std::fmt;
 
 use super::{HubAddress, Identity, encode};
 
-/// The path of MQTT over a WebSocket, on port 443 [D].
-pub const WEBSOCKET_PATH: &str = "/$iothub/websocket";
-/// The subprotocol of MQTT over a WebSocket. Servers ignore its case [S].
-pub const WEBSOCKET_SUBPROTOCOL: &str = "mqtt";
+/// The path of MQTT over a WebSocket, on port 443 \[D].
+pub(crate) const WEBSOCKET_PATH: &str = "/$iothub/websocket";
+/// The subprotocol of MQTT over a WebSocket. Servers ignore its case \[S].
+pub(crate) const WEBSOCKET_SUBPROTOCOL: &str = "mqtt";
 
-/// The api-version of the last SDKs with device streams (C 1.9, C# 2020-10) [S].
+/// The api-version of the last SDKs with device streams (C 1.9, C# 2020-10) \[S].
 const API_VERSION: &str = "2020-09-30";
 
 /// The client id and user name of an MQTT CONNECT. The password is a token, or absent with a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Login {
+pub(crate) struct Login {
     /// The client id.
     pub client_id: String,
     /// The user name.
@@ -23,8 +23,8 @@ pub struct Login {
 
 impl Login {
     /// The user name is `{hub}/{clientId}/?api-version={V}&DeviceClientType={product}`, with the hub's name without port
-    /// [S][M].
-    pub fn new(hub: &HubAddress, identity: &Identity, product: &str) -> Self {
+    /// \[S]\[M].
+    pub(crate) fn new(hub: &HubAddress, identity: &Identity, product: &str) -> Self {
         let client_id = identity.client_id();
         let username = format!(
             "{}/{client_id}/?api-version={API_VERSION}&DeviceClientType={}",
@@ -69,7 +69,7 @@ impl fmt::Display for Refusal {
 mod tests {
     use super::*;
 
-    /// The C SDK's CONNECT was `dev-1` and `127.0.0.1/dev-1/?api-version=2020-09-30&DeviceClientType=…` [M].
+    /// The C SDK's CONNECT was `dev-1` and `127.0.0.1/dev-1/?api-version=2020-09-30&DeviceClientType=…` \[M].
     #[test]
     fn sends_the_c_sdks_client_id_and_user_name() {
         let hub = HubAddress::parse("127.0.0.1:8443").unwrap();

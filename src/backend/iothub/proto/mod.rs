@@ -1,6 +1,6 @@
 //! The protocol of IoT Hub's device streams as pure functions, without sockets, clock or environment. Marks in comments
-//! name the source of a fact: [S] SDK source, [D] official documentation, [I] an issue or trace by a user or staff,
-//! [M] captured from Microsoft's clients, [~] inferred.
+//! name the source of a fact: \[S] SDK source, \[D] official documentation, \[I] an issue or trace by a user or staff,
+//! \[M] captured from Microsoft's clients, \[~] inferred.
 
 mod connection_string;
 mod failure;
@@ -12,18 +12,20 @@ mod pasted;
 mod registry;
 mod sas;
 
-pub use crate::text::percent::encode;
-pub use crate::time::clock::UnixSeconds;
-pub use connection_string::{ConnectionString, Key};
-pub use failure::{Code, ERROR_CODE, HubFailure};
-pub use initiate::{Answer, DEFAULT_API_VERSION, Initiate, headers};
-pub use login::{Login, Refusal, WEBSOCKET_PATH, WEBSOCKET_SUBPROTOCOL};
-pub use names::{HubAddress, Identity};
-pub use offer::{BadOffer, Decision, Offer, SUBSCRIPTIONS, parse_decision};
-pub use registry::{ALL_DEVICES, CONTINUATION, MAX_ITEM_COUNT, device_path, devices_page, twin, twin_path};
-pub use sas::{Resource, SasToken};
+pub(crate) use crate::text::percent::encode;
+pub(crate) use crate::time::clock::UnixSeconds;
+pub(crate) use connection_string::{ConnectionString, Key};
+pub(crate) use failure::{Code, ERROR_CODE, HubFailure};
+pub(crate) use initiate::{Answer, DEFAULT_API_VERSION, Initiate, headers};
+pub(crate) use login::{Login, Refusal, WEBSOCKET_PATH, WEBSOCKET_SUBPROTOCOL};
+pub(crate) use names::{HubAddress, Identity};
+pub(crate) use offer::{BadOffer, Decision, Offer, SUBSCRIPTIONS, parse_decision};
+pub(crate) use registry::{
+    ALL_DEVICES, CONTINUATION, MAX_ITEM_COUNT, device_path, devices_page, twin, twin_path,
+};
+pub(crate) use sas::{Resource, SasToken};
 
-/// What is wrong with a malformed text. Never contains a secret.
+/// The problem of a malformed text. Never contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed(pub String);
 

@@ -7,7 +7,7 @@ use crate::text::percent::encode;
 
 /// A hub's host name and optional port. Only an emulator has one: the service uses 443 and 8883.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct HubAddress {
+pub(crate) struct HubAddress {
     /// The host name, which is the audience of tokens and the first part of MQTT user names.
     pub name: String,
     /// The HTTPS port.
@@ -18,8 +18,8 @@ impl HubAddress {
     /// Parses `HOST`, `HOST:PORT` or `[IPV6]:PORT`.
     ///
     /// # Errors
-    /// Returns [`Malformed`] if the host is neither `[a-zA-Z0-9_\-.]+` [S] nor an IPv6 literal, or the port is invalid.
-    pub fn parse(text: &str) -> Result<Self, Malformed> {
+    /// Returns [`Malformed`] if the host is neither `[a-zA-Z0-9_\-.]+` \[S] nor an IPv6 literal, or the port is invalid.
+    pub(crate) fn parse(text: &str) -> Result<Self, Malformed> {
         let (name, port) = if let Some(rest) = text.strip_prefix('[') {
             let (name, after) = rest.split_once(']').ok_or_else(|| Malformed::new("HostName lacks a ']'"))?;
             if name.parse::<std::net::Ipv6Addr>().is_err() {
@@ -78,7 +78,7 @@ impl Identity {
     /// Checks the ids.
     ///
     /// # Errors
-    /// Returns [`Malformed`] if an id is not 1 to 128 of the characters that a hub allows [S].
+    /// Returns [`Malformed`] if an id is not 1 to 128 of the characters that a hub allows \[S].
     pub fn new(device: &str, module: Option<&str>) -> Result<Self, Malformed> {
         check_id("device", device)?;
         module.map(|id| check_id("module", id)).transpose()?;
@@ -95,7 +95,7 @@ impl Identity {
         self.module.as_deref()
     }
 
-    /// The path in the REST API: `/twins/{id}[/modules/{id}]` [S].
+    /// The path in the REST API: `/twins/{id}[/modules/{id}]` \[S].
     pub(crate) fn twin(&self) -> String {
         let mut twin = format!("/twins/{}", encode(&self.device));
         if let Some(module) = &self.module {
@@ -104,7 +104,7 @@ impl Identity {
         twin
     }
 
-    /// The MQTT client id: `{device}` or `{device}/{module}` [S].
+    /// The MQTT client id: `{device}` or `{device}/{module}` \[S].
     pub fn client_id(&self) -> String {
         self.module.as_ref().map_or_else(|| self.device.clone(), |module| format!("{}/{module}", self.device))
     }
@@ -119,7 +119,7 @@ impl fmt::Display for Identity {
     }
 }
 
-/// `^[A-Za-z0-9\-:.+%_#*?!(),=@;$']{1,128}$` [S]; case matters.
+/// `^[A-Za-z0-9\-:.+%_#*?!(),=@;$']{1,128}$` \[S]; case matters.
 fn check_id(kind: &str, id: &str) -> Result<(), Malformed> {
     if !(1..=128).contains(&id.len()) {
         return Err(Malformed::new(format!(

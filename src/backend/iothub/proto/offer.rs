@@ -1,4 +1,4 @@
-//! Offers to a device and its answers. Both are MQTT topics with empty payloads [S][I].
+//! Offers to a device and its answers. Both are MQTT topics with empty payloads \[S]\[I].
 
 use std::fmt;
 
@@ -7,19 +7,19 @@ use percent_encoding::percent_decode_str;
 use super::{Malformed, encode};
 use crate::secret::Secret;
 
-/// The filters of a device's subscription, at QoS 0. The hub never uses the second, but every SDK subscribes to it [S].
-pub const SUBSCRIPTIONS: [&str; 2] = ["$iothub/streams/POST/#", "$iothub/streams/res/#"];
+/// The filters of a device's subscription, at QoS 0. The hub never uses the second, but every SDK subscribes to it \[S].
+pub(crate) const SUBSCRIPTIONS: [&str; 2] = ["$iothub/streams/POST/#", "$iothub/streams/res/#"];
 
 const OFFER_PREFIX: &str = "$iothub/streams/POST/";
 const ANSWER_PREFIX: &str = "$iothub/streams/res/";
 
-/// The longest accepted request id. The C SDK keeps 6 characters [S], but the id is opaque and may be longer.
+/// The longest accepted request id. The C SDK keeps 6 characters \[S], but the id is opaque and may be longer.
 const MAX_REQUEST_ID: usize = 128;
 
-/// An offer of a stream: `$iothub/streams/POST/{name}/?$rid={rid}&$url={pct(wss URL)}&$auth={token}` [I].
+/// An offer of a stream: `$iothub/streams/POST/{name}/?$rid={rid}&$url={pct(wss URL)}&$auth={token}` \[I].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Offer {
-    /// Opaque. Traces show small decimal counters [I].
+pub(crate) struct Offer {
+    /// Opaque. Traces show small decimal counters \[I].
     pub request_id: String,
     /// The stream's name.
     pub stream: String,
@@ -31,10 +31,10 @@ pub struct Offer {
 
 /// An unusable offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BadOffer {
+pub(crate) struct BadOffer {
     /// The stream's name, as far as it can be parsed.
     pub stream: String,
-    /// What is wrong.
+    /// The problem.
     pub problem: Malformed,
     /// Set if the offer can be answered.
     request_id: Option<String>,
@@ -42,18 +42,18 @@ pub struct BadOffer {
 
 impl BadOffer {
     /// The topic that rejects the offer, if it can be answered, so that the caller does not wait for a timeout.
-    pub fn rejection(&self) -> Option<String> {
+    pub(crate) fn rejection(&self) -> Option<String> {
         self.request_id.as_deref().map(|rid| answer(Decision::Reject, rid))
     }
 }
 
 impl Offer {
     /// Parses the topic of a PUBLISH; `None` if it is not an offer. Ignores other properties: early previews sent `$ip`
-    /// [S].
+    /// \[S].
     ///
     /// # Errors
     /// Returns [`BadOffer`] with the missing, duplicate or malformed property.
-    pub fn parse(topic: &str) -> Option<Result<Self, BadOffer>> {
+    pub(crate) fn parse(topic: &str) -> Option<Result<Self, BadOffer>> {
         let rest = topic.strip_prefix(OFFER_PREFIX)?;
         let (stream, properties) = rest.split_once("/?").unwrap_or((rest, ""));
         let offer = Properties::read(properties).and_then(|properties| properties.offer(stream));
@@ -65,20 +65,20 @@ impl Offer {
     }
 
     /// This offer as an unusable one.
-    pub fn bad(&self, problem: String) -> BadOffer {
+    pub(crate) fn bad(&self, problem: String) -> BadOffer {
         let request_id = Some(self.request_id.clone());
         BadOffer { stream: self.stream.clone(), problem: Malformed(problem), request_id }
     }
 
-    /// The hub's topic. Only the URL is encoded, in upper-case hex [I]. The C# SDK requires exactly five parts between
-    /// slashes, so neither name, token nor id may contain one [S].
-    pub fn topic(&self) -> String {
+    /// The hub's topic. Only the URL is encoded, in upper-case hex \[I]. The C# SDK requires exactly five parts between
+    /// slashes, so neither name, token nor id may contain one \[S].
+    pub(crate) fn topic(&self) -> String {
         let Self { request_id, stream, url, token } = self;
         format!("{OFFER_PREFIX}{stream}/?$rid={request_id}&$url={}&$auth={}", encode(url), token.expose())
     }
 
     /// The topic of the device's answer to this offer.
-    pub fn answer(&self, decision: Decision) -> String {
+    pub(crate) fn answer(&self, decision: Decision) -> String {
         answer(decision, &self.request_id)
     }
 }
@@ -151,9 +151,9 @@ fn present<'a>(value: Option<&'a str>, name: &str) -> Result<&'a str, String> {
     value.filter(|value| !value.is_empty()).ok_or_else(|| format!("has no {name}"))
 }
 
-/// A device's answer: 200 accepts, 400 rejects [S][M].
+/// A device's answer: 200 accepts, 400 rejects \[S]\[M].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     Accept,
     Reject,
 }
@@ -168,7 +168,7 @@ impl fmt::Display for Decision {
 }
 
 /// Parses the topic of a device's answer into decision and request id; `None` if it is not an answer.
-pub fn parse_decision(topic: &str) -> Option<(Decision, &str)> {
+pub(crate) fn parse_decision(topic: &str) -> Option<(Decision, &str)> {
     let (status, properties) = topic.strip_prefix(ANSWER_PREFIX)?.split_once("/?")?;
     let decision = match status {
         "200" => Decision::Accept,
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A trace of the real service, 2019-02, token shortened (azure-iot-sdk-c#820) [I].
+    /// A trace of the real service, 2019-02, token shortened (azure-iot-sdk-c#820) \[I].
     const TRACE: &str = "$iothub/streams/POST/TestStream/?$rid=1&$url=wss%3A%2F%2Feastus2euap.eastus2euap-001.streams.azure-devices.net%3A443%2Fbridges%2FIoTHubDeviceStreams%2Fdevice1%2F37114208d0e448989afe1ea20300cd0e&$auth=eyJ0eX";
 
     #[test]

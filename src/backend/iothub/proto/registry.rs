@@ -6,24 +6,24 @@ use super::{Identity, Malformed, encode};
 use crate::backend::registry::{Device, State};
 
 /// The query for all devices, as a request's body.
-pub const ALL_DEVICES: &str = r#"{"query":"SELECT * FROM devices"}"#;
-/// The header with the largest number of devices in a page [D].
-pub const MAX_ITEM_COUNT: &str = "x-ms-max-item-count";
-/// The header with the token of the next page, in an answer and the next request [D].
-pub const CONTINUATION: &str = "x-ms-continuation";
+pub(crate) const ALL_DEVICES: &str = r#"{"query":"SELECT * FROM devices"}"#;
+/// The header with the largest number of devices in a page \[D].
+pub(crate) const MAX_ITEM_COUNT: &str = "x-ms-max-item-count";
+/// The header with the token of the next page, in an answer and the next request \[D].
+pub(crate) const CONTINUATION: &str = "x-ms-continuation";
 
-/// The service's "never" [D].
+/// The service's "never" \[D].
 const NEVER: &str = "0001-01-01T00:00:00";
 /// The longest accepted time, in characters.
 const LONGEST_TIME: usize = 40;
 
-/// The path of an identity's twin, which needs ServiceConnect: `/twins/{id}[/modules/{id}]?api-version={V}` [D].
-pub fn twin_path(identity: &Identity, api_version: &str) -> String {
+/// The path of an identity's twin, which needs ServiceConnect: `/twins/{id}[/modules/{id}]?api-version={V}` \[D].
+pub(crate) fn twin_path(identity: &Identity, api_version: &str) -> String {
     format!("{}?api-version={}", identity.twin(), encode(api_version))
 }
 
-/// The path of a device in the registry, which needs RegistryRead: `/devices/{id}?api-version={V}` [D].
-pub fn device_path(identity: &Identity, api_version: &str) -> String {
+/// The path of a device in the registry, which needs RegistryRead: `/devices/{id}?api-version={V}` \[D].
+pub(crate) fn device_path(identity: &Identity, api_version: &str) -> String {
     format!("/devices/{}?api-version={}", encode(identity.device()), encode(api_version))
 }
 
@@ -59,7 +59,7 @@ impl TryFrom<Twin> for Device {
 ///
 /// # Errors
 /// Returns [`Malformed`] if `body` is not a twin.
-pub fn twin(body: &[u8]) -> Result<Device, Malformed> {
+pub(crate) fn twin(body: &[u8]) -> Result<Device, Malformed> {
     let twin: Twin = serde_json::from_slice(body).map_err(|_| Malformed::new("the answer is no twin"))?;
     twin.try_into()
 }
@@ -68,7 +68,7 @@ pub fn twin(body: &[u8]) -> Result<Device, Malformed> {
 ///
 /// # Errors
 /// Returns [`Malformed`] if `body` is not a page, or an id is invalid.
-pub fn devices_page(body: &[u8]) -> Result<Vec<Device>, Malformed> {
+pub(crate) fn devices_page(body: &[u8]) -> Result<Vec<Device>, Malformed> {
     let twins: Vec<Twin> =
         serde_json::from_slice(body).map_err(|_| Malformed::new("the answer is no list of devices"))?;
     twins.into_iter().map(Device::try_from).collect()

@@ -15,16 +15,16 @@ const SCHEME: &str = "SharedAccessSignature ";
 
 /// The resource of a token, encoded as in `sr=`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resource(String);
+pub(crate) struct Resource(String);
 
 impl Resource {
-    /// The whole hub, for service calls: `sr={hub}`, the host without its port [D][M].
-    pub fn hub(hub: &HubAddress) -> Self {
+    /// The whole hub, for service calls: `sr={hub}`, the host without its port \[D]\[M].
+    pub(crate) fn hub(hub: &HubAddress) -> Self {
         Self(encode(&hub.name).to_string())
     }
 
-    /// One device or module: `sr={hub}%2Fdevices%2F{id}[%2Fmodules%2F{id}]`, encoded as in Python's SDK [M].
-    pub fn identity(hub: &HubAddress, identity: &Identity) -> Self {
+    /// One device or module: `sr={hub}%2Fdevices%2F{id}[%2Fmodules%2F{id}]`, encoded as in Python's SDK \[M].
+    pub(crate) fn identity(hub: &HubAddress, identity: &Identity) -> Self {
         let mut uri = format!("{}/devices/{}", hub.name, identity.device());
         if let Some(module) = identity.module() {
             uri += &format!("/modules/{module}");
@@ -33,9 +33,9 @@ impl Resource {
     }
 }
 
-/// A parsed shared access signature. Its fields may have any order [S][M].
+/// A parsed shared access signature. Its fields may have any order \[S]\[M].
 #[derive(Clone)]
-pub struct SasToken {
+pub(crate) struct SasToken {
     text: Secret,
     resource: String,
     signature: Vec<u8>,
@@ -48,7 +48,7 @@ impl SasToken {
     ///
     /// # Errors
     /// Returns [`Malformed`] if `key` is not base64.
-    pub fn sign(
+    pub(crate) fn sign(
         resource: &Resource,
         expiry: UnixSeconds,
         key: &Secret,
@@ -73,7 +73,7 @@ impl SasToken {
     ///
     /// # Errors
     /// Returns [`Malformed`] if the scheme or a field is missing, duplicate or malformed.
-    pub fn parse(text: &str) -> Result<Self, Malformed> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Malformed> {
         let wrong = |problem: &str| Malformed::new(format!("the shared access signature {problem}"));
         let fields =
             text.strip_prefix(SCHEME).ok_or_else(|| wrong("does not begin with 'SharedAccessSignature '"))?;
@@ -112,28 +112,28 @@ impl SasToken {
     }
 
     /// Whether `key` made this signature. Verifies `sr` as received, because clients encode it differently and sign what
-    /// they send [S][M].
-    pub fn is_signed_by(&self, key: &Secret) -> bool {
+    /// they send \[S]\[M].
+    pub(crate) fn is_signed_by(&self, key: &Secret) -> bool {
         mac(&self.resource, self.expiry, key).is_ok_and(|mac| mac.verify_slice(&self.signature).is_ok())
     }
 
     /// The decoded resource: `{hub}` or `{hub}/devices/{id}`.
-    pub fn uri(&self) -> String {
+    pub(crate) fn uri(&self) -> String {
         percent_decode_str(&self.resource).decode_utf8_lossy().into_owned()
     }
 
     /// When the token expires.
-    pub fn expiry(&self) -> UnixSeconds {
+    pub(crate) fn expiry(&self) -> UnixSeconds {
         self.expiry
     }
 
     /// The policy of the key, if any.
-    pub fn policy(&self) -> Option<&str> {
+    pub(crate) fn policy(&self) -> Option<&str> {
         self.policy.as_deref()
     }
 
     /// The token for an `Authorization` header or an MQTT password.
-    pub fn text(&self) -> &Secret {
+    pub(crate) fn text(&self) -> &Secret {
         &self.text
     }
 }
@@ -144,7 +144,7 @@ impl fmt::Debug for SasToken {
     }
 }
 
-/// HMAC-SHA256 over `SR "\n" SE`, without a line feed at the end [D][S].
+/// HMAC-SHA256 over `SR "\n" SE`, without a line feed at the end \[D]\[S].
 fn mac(resource: &str, expiry: UnixSeconds, key: &Secret) -> Result<Hmac<Sha256>, Malformed> {
     let key = BASE64
         .decode(key.expose().as_bytes())
@@ -164,7 +164,7 @@ mod tests {
 
     const KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZg==";
 
-    /// Tokens of Microsoft's clients [M]: Node service client, C device SDK (twice), Python device SDK.
+    /// Tokens of Microsoft's clients \[M]: Node service client, C device SDK (twice), Python device SDK.
     const VECTORS: [(&str, u64, &str); 4] = [
         ("127.0.0.1", 1_795_396_174, "9PDZJwm9mWGCdHfzMt6xcZNWYXv8lmpzqup6h2Ofs3A="),
         ("127.0.0.1/devices/dev-1", 1_795_395_873, "MVrrSJOGOLUoAWHpIPYXAMTYkElciY/dkTQrdY4NGFc="),

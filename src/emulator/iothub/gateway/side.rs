@@ -11,7 +11,7 @@ pub(in crate::emulator) enum Side {
 }
 
 impl Side {
-    /// The side's name in its path: `device` was seen [I], `service` is its likely counterpart [~].
+    /// The side's name in its path: `device` was seen \[I], `service` is its likely counterpart \[~].
     pub(super) fn name(self) -> &'static str {
         match self {
             Side::Device => "device",
@@ -20,7 +20,7 @@ impl Side {
     }
 }
 
-/// The path of one side's URL; opaque to clients, and of the form seen in May 2019 [I].
+/// The path of one side's URL; opaque to clients, and of the form seen in May 2019 \[I].
 pub(in crate::emulator) fn path(hub: &str, identity: &Identity, stream: &str, side: Side) -> String {
     format!("/bridges/ih/{}/d/{}/sid/{stream}/r/{}", encode(hub), encode(identity.device()), side.name())
 }

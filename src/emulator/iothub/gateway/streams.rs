@@ -12,7 +12,7 @@ use super::token::Tokens;
 use crate::emulator::iothub::random_id::random_id;
 use crate::secret::Secret;
 
-/// From the request until both sides have joined [D].
+/// From the request until both sides have joined \[D].
 const JOIN: Duration = Duration::from_secs(60);
 /// How often expired streams are looked for.
 const SWEEP: Duration = Duration::from_secs(1);

@@ -12,7 +12,7 @@ use crate::emulator::iothub::random_id::random_id;
 use crate::secret::Secret;
 use crate::time::clock;
 
-/// The life of a token [I][~].
+/// The life of a token \[I]\[~].
 const LIFE: Duration = Duration::from_secs(60);
 
 /// Makes and reads tokens, with a key that is new at each start. `Debug` shows no key.
@@ -27,7 +27,7 @@ impl Tokens {
         Ok(Self(Hmac::<Sha256>::new_from_slice(&key[..]).expect("HMAC takes keys of any length")))
     }
 
-    /// A token for one side of a stream: a JWT as the service's [I], with claims of our choice.
+    /// A token for one side of a stream: a JWT as the service's \[I], with claims of our choice.
     pub(super) fn make(&self, stream: &str, side: Side, now: SystemTime) -> Result<Secret, getrandom::Error> {
         let expiry = clock::unix_seconds(now).0 + LIFE.as_secs();
         let header = BASE64URL_NOPAD.encode(br#"{"typ":"JWT","alg":"HS256"}"#);

@@ -17,14 +17,14 @@ use crate::emulator::iothub::hub_connections::{HubConnection, Message};
 use crate::emulator::iothub::login::{Login, Refusal};
 use crate::time::clock;
 
-/// A message to the hub is 256 KB at most [D].
+/// A message to the hub is 256 KB at most \[D].
 const MAX_PACKET: u32 = 256 << 10;
-/// The longest keepalive the hub knows [D].
+/// The longest keepalive the hub knows \[D].
 const MAX_KEEPALIVE: Duration = Duration::from_secs(1767);
 /// How long a client may take for its login.
 const LOGIN: Duration = Duration::from_secs(30);
 
-/// A device's requests to its twin, and where the answers and the changes of it go [D][S].
+/// A device's requests to its twin, and where the answers and the changes of it go \[D]\[S].
 const TWIN_GET: &str = "$iothub/twin/GET/";
 const TWIN_REPORT: &str = "$iothub/twin/PATCH/properties/reported/";
 const TWIN_ANSWERS: &str = "$iothub/twin/res/#";

@@ -14,7 +14,7 @@ use crate::emulator::client_certificate::Thumbprint;
 use crate::emulator::iothub::hub::Hub;
 use crate::emulator::iothub::hub_connections::{HubConnection, Message};
 
-/// What is read at once.
+/// Bytes read at a time.
 const BLOCK: usize = 8 << 10;
 /// How long a client may leave unread what it is sent.
 const WRITE: Duration = Duration::from_secs(30);

@@ -46,7 +46,7 @@ impl Hub {
 }
 
 /// The subprotocol to answer with: `mqtt` as the client wrote it, because clients compare the answer with their offer
-/// [S]; none where none was offered. The error says why, when only others were offered.
+/// \[S]; none where none was offered. The error says why, when only others were offered.
 fn subprotocol(headers: &HeaderMap) -> Result<Option<HeaderValue>, &'static str> {
     let mut offered = tokens(headers, SEC_WEBSOCKET_PROTOCOL.as_str()).peekable();
     if offered.peek().is_none() {

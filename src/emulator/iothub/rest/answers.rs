@@ -29,7 +29,7 @@ impl Hub {
         self.failure(failure, None)
     }
 
-    /// An error answer, in the newer of its two forms [I]. `waited` is how long the hub waited for the device.
+    /// An error answer, in the newer of its two forms \[I]. `waited` is how long the hub waited for the device.
     pub(super) fn failure(&self, mut failure: HubFailure, waited: Option<Duration>) -> Answer {
         let now = self.faults.clock.now();
         let id = random_id().unwrap_or_default();

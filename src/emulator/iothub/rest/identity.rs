@@ -6,7 +6,7 @@ use crate::backend::iothub::proto::Identity;
 use crate::emulator::iothub::hub::Hub;
 
 impl Hub {
-    /// The identity that a path names; `None` when the id is invalid. Clients encode ids or send them raw [S]; a raw id
+    /// The identity that a path names; `None` when the id is invalid. Clients encode ids or send them raw \[S]; a raw id
     /// may look encoded.
     pub(super) fn identity(&self, device: &str, module: Option<&str>) -> Option<Identity> {
         let decoded = Identity::new(&decode(device), module.map(decode).as_deref()).ok();

@@ -14,7 +14,7 @@ const MAX_PAGE: usize = 1000;
 const PAGE: usize = 100;
 const MAX_ITEM_COUNT: &str = "x-ms-max-item-count";
 const CONTINUATION: HeaderName = HeaderName::from_static("x-ms-continuation");
-/// Without it, .NET's client does not read the answer to a query [C].
+/// Without it, .NET's client does not read the answer to a query \[C].
 const ITEM_TYPE: HeaderName = HeaderName::from_static("x-ms-item-type");
 
 impl Hub {

@@ -1,6 +1,6 @@
 //! The paths of the REST API, and the methods that each takes.
 
-/// What a path is for. Its segments are not decoded.
+/// The purpose of a path. Its segments are not decoded.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route<'a> {
     Stream {

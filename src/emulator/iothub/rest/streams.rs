@@ -96,7 +96,7 @@ impl Hub {
     }
 }
 
-/// Decimal seconds, fractions included [S]; `Err` when it is something else.
+/// Decimal seconds, fractions included \[S]; `Err` when it is something else.
 fn timeout_header(headers: &HeaderMap, name: &str) -> Result<Option<Duration>, ()> {
     let Some(value) = headers.get(name) else { return Ok(None) };
     let seconds = value.to_str().ok().and_then(|text| text.trim().parse::<f64>().ok()).ok_or(())?;

@@ -47,7 +47,7 @@ impl Access {
 /// Creates the directory at `path` and those above it, where they are missing.
 ///
 /// # Errors
-/// What the file system refuses.
+/// Returns the error of the file system.
 pub fn create_directories(path: &Path, access: Access) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(access.directory_mode()).create(path)
 }
@@ -55,7 +55,7 @@ pub fn create_directories(path: &Path, access: Access) -> io::Result<()> {
 /// A temporary file that is to replace the one at `path`, in the same directory.
 ///
 /// # Errors
-/// What the file system refuses.
+/// Returns the error of the file system.
 pub fn replacement(path: &Path, access: Access) -> io::Result<NamedTempFile> {
     let mode = Permissions::from_mode(access.file_mode(path)?);
     let directory = path.parent().unwrap_or(Path::new("/"));

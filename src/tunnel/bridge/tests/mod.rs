@@ -90,7 +90,7 @@ async fn receive(gateway: &mut WebSocketStream<DuplexStream>) -> (Vec<u8>, Optio
     while let Some(Ok(message)) = gateway.next().await {
         match message {
             Message::Binary(bytes) => {
-                assert!(bytes.len() <= crate::tunnel::MAX_PAYLOAD, "{} bytes in a frame", bytes.len());
+                assert!(bytes.len() <= crate::tunnel::frame::MAX_PAYLOAD, "{} bytes in a frame", bytes.len());
                 data.extend_from_slice(&bytes);
             }
             Message::Close(frame) => close = frame,

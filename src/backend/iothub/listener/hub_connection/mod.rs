@@ -197,7 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HubConnection<S> {
         }
     }
 
-    /// Publishes an answer at QoS 0, with an empty payload [S].
+    /// Publishes an answer at QoS 0, with an empty payload \[S].
     ///
     /// Not cancel-safe.
     ///

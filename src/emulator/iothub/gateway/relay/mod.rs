@@ -1,7 +1,7 @@
 //! The relay: one side of a stream, from its upgrade to its end.
 //!
-//! How the service ends a stream is known only in part: it ends the other side too [D], and was seen to send the side
-//! that is left 1011 `WS disconnected` [I]. The rest is our choice, the gentlest one. What a side sent before its end
+//! How the service ends a stream is known only in part: it ends the other side too \[D], and was seen to send the side
+//! that is left 1011 `WS disconnected` \[I]. The rest is our choice, the gentlest one. What a side sent before its end
 //! is delivered first. Its Close is passed on unchanged, and what the other side sends is delivered until that side
 //! closes too, however long it takes, as long as both connections live. The end of one connection ends the other. A
 //! user's side may read what is left at its own pace. A device that takes nothing while its user is gone is

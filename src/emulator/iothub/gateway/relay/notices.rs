@@ -1,4 +1,4 @@
-//! What the reader of a side tells the writer of the same side.
+//! The notices from the reader of a side to its writer.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +13,7 @@ pub(super) struct Notices {
     changed: Notify,
 }
 
-/// What the writer is to do, or to know.
+/// A notice to the writer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Notice {
     /// The payload of the latest Ping: only that needs an answer (RFC 6455, 5.5.3), so a flood takes no memory.

@@ -18,7 +18,7 @@ const DATA: [u8; 9] = [0x82, 0x83, 0, 0, 0, 0, b'a', b'b', b'c'];
 const CLOSE: [u8; 6] = [0x88, 0x80, 0, 0, 0, 0];
 const EMPTY: [u8; 6] = [0x82, 0x80, 0, 0, 0, 0];
 const PING: [u8; 6] = [0x89, 0x80, 0, 0, 0, 0];
-/// What a server writes for them.
+/// The frames of a server.
 const DATA_OUT: [u8; 5] = [0x82, 3, b'a', b'b', b'c'];
 const CLOSE_OUT: [u8; 4] = [0x88, 2, 0x03, 0xe8];
 const LOST_OUT: &[u8] = b"\x88\x11\x03\xf3WS disconnected";
