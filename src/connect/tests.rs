@@ -63,7 +63,7 @@ async fn ssh_is_told_in_band_why_the_agent_rejects_a_stream() {
         String::from_utf8_lossy(&told).into_owned()
     })
     .await;
-    assert_eq!(exit, format!("{:?}", ExitCode::from(Exit::Unavailable as u8)));
+    assert_eq!(exit, format!("{:?}", ExitCode::from(Exit::Unavailable)));
     assert!(told.starts_with("SSH-2.0-iotstream\r\n"), "{told}");
     assert!(told.contains("dev-1 rejected the stream: no target has that name"), "{told}");
 }

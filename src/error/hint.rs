@@ -40,9 +40,7 @@ impl Error {
             | Error::File { hint, .. }
             | Error::Credential { hint, .. }
             | Error::Untrusted { hint, .. }
-            | Error::ProxyDenied { hint, .. } => {
-                return hint.clone();
-            }
+            | Error::ProxyDenied { hint, .. } => return hint.clone(),
             Error::Permissions(exposure) => exposure.fix(),
             Error::NoProfile { .. } => {
                 "create one with `iotstream profile add NAME`, with the connection string on stdin, or name another with --config".into()

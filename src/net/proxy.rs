@@ -208,8 +208,11 @@ async fn ask(io: Carrier, proxy: &Endpoint, kind: &Kind, target: &Endpoint) -> R
         Kind::Http { authorization, .. } => tunnel(io, proxy, authorization.as_ref(), target).await,
         Kind::Socks(login) => {
             socks::connect(io, login.as_ref(), target).await.map_err(|refusal| match refusal {
-                Refusal::Login(problem) => denied(proxy, problem, Some(LOGIN)),
-                Refusal::Forbidden => denied(proxy, forbidden(target), None),
+                Refusal::NoPasswords => {
+                    denied(proxy, "it does not accept a user name and password".into(), METHODS)
+                }
+                Refusal::Login(problem) => denied(proxy, problem, LOGIN),
+                Refusal::Forbidden => denied(proxy, forbidden(target), RULES),
                 Refusal::Failed(problem) => failed(problem.into()),
                 Refusal::Io(error) => failed(error.into()),
             })
@@ -242,10 +245,11 @@ async fn tunnel(
 
 /// How a login is written, for hints.
 const LOGIN: &str = "put the user name and password into the proxy's URL, http://USER:PASSWORD@HOST:PORT, in the profile or in HTTPS_PROXY";
+const METHODS: &str = "use another proxy: only logins with a user name and password are supported";
+const RULES: &str = "change the proxy's rules, or use another proxy";
 
-fn denied(proxy: &Endpoint, problem: String, hint: Option<&str>) -> Error {
-    let hint = hint.unwrap_or("change the proxy's rules, or use another proxy").to_owned();
-    Error::ProxyDenied { proxy: proxy.to_string(), problem, hint: Some(hint) }
+fn denied(proxy: &Endpoint, problem: String, hint: &str) -> Error {
+    Error::ProxyDenied { proxy: proxy.to_string(), problem, hint: Some(hint.into()) }
 }
 
 fn forbidden(target: &Endpoint) -> String {
@@ -265,21 +269,21 @@ fn check<B>(answer: &Response<B>, proxy: &Endpoint, had_login: bool, target: &En
             if !schemes.is_empty() && !schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case("basic")) {
                 let problem =
                     format!("it requires {} and does not accept Basic ({code})", schemes.join(" or "));
-                return Err(denied(proxy, problem, Some("use another proxy: only Basic is supported")));
+                return Err(denied(proxy, problem, METHODS));
             }
             let problem = if had_login {
                 "refuses the user name or password"
             } else {
                 "requires a user name and password"
             };
-            Err(denied(proxy, format!("it {problem} ({code})"), Some(LOGIN)))
+            Err(denied(proxy, format!("it {problem} ({code})"), LOGIN))
         }
         code @ (429 | 503) if answer.headers().contains_key(RETRY_AFTER) => Err(Error::ProxyBusy {
             proxy: proxy.to_string(),
             status: code,
             after: retry_after(answer.headers()).unwrap_or_default(),
         }),
-        403 => Err(denied(proxy, format!("{} (403)", forbidden(target)), None)),
+        403 => Err(denied(proxy, format!("{} (403)", forbidden(target)), RULES)),
         code => Err(Error::network(Phase::PROXY, proxy, format!("it did not connect to {target} ({code})"))),
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Login {
 pub(super) enum Refusal {
     /// The proxy requires a login, or another one.
     Login(String),
+    /// The proxy does not accept a login with a password.
+    NoPasswords,
     /// The proxy's rules forbid the connection.
     Forbidden,
     Failed(String),
@@ -49,9 +51,7 @@ fn refusal(error: Error, has_login: bool, target: &Endpoint) -> Refusal {
     let cannot_reach = |why| Refusal::Failed(format!("it cannot reach {target}: {why}"));
     match error {
         Error::Io(error) => Refusal::Io(error),
-        Error::NoAcceptableAuthMethods if has_login => {
-            Refusal::Login("it does not accept a user name and password".into())
-        }
+        Error::NoAcceptableAuthMethods if has_login => Refusal::NoPasswords,
         Error::NoAcceptableAuthMethods | Error::AuthorizationRequired => {
             Refusal::Login("it requires a user name and password".into())
         }
@@ -118,7 +118,7 @@ mod tests {
         let target = Endpoint::new("hub.x", 443);
         for (login, answers, why) in [
             (None, &b"\x05\xff"[..], "requires a user name"),
-            (Some(&login), b"\x05\xff", "does not accept a user name"),
+            (Some(&login), b"\x05\xff", "no passwords"),
             (Some(&login), b"\x05\x02\x01\x01", "refuses the user name or password"),
             (None, b"\x05\x00\x05\x02\x00\x01\0\0\0\0\0\0", "forbidden"),
             (None, b"\x05\x00\x05\x05\x00\x01\0\0\0\0\0\0", "connection refused"),
@@ -131,6 +131,7 @@ mod tests {
                 Err(Refusal::Login(said) | Refusal::Failed(said)) => {
                     assert!(said.contains(why), "{said}");
                 }
+                Err(Refusal::NoPasswords) => assert_eq!(why, "no passwords"),
                 Err(Refusal::Forbidden) => assert_eq!(why, "forbidden"),
                 other => panic!("{why}: {other:?}"),
             }

@@ -20,7 +20,7 @@ pub(super) fn explain(error: &CertificateError) -> (String, Option<String>) {
     let (problem, hint) = match error {
         CertificateError::UnknownIssuer => (
             "this machine does not know its issuer".into(),
-            "if you trust its issuer, as that of an emulator or of a company proxy, name the CA with --ca-file or ca-file",
+            "if you trust the issuer, name its CA with --ca-file or ca-file: an emulator or a company proxy has its own",
         ),
         CertificateError::ExpiredContext { time, not_after } => (
             format!("it expired at {}, and the clock here says {}", date(not_after), date(time)),
