@@ -13,8 +13,8 @@ use crate::tunnel::buffer::Buffer;
 const PAYLOAD: usize = 64;
 const _: () = assert!(PAYLOAD >= HEADER_ROOM);
 
-/// The size of a full frame with its room: the payload is below [`super::MAX_PAYLOAD`], and the frame fills whole TLS
-/// records.
+/// The size of a full frame with its room: the payload is below [`super::frame::MAX_PAYLOAD`], and the frame fills whole
+/// TLS records.
 const FRAME: usize = 65_536;
 
 /// The largest payload on a slow connection. Small frames delay the next keystroke less.
