@@ -7,6 +7,7 @@ pub(crate) mod gateway;
 pub(crate) mod listener;
 pub(crate) mod phase;
 pub(crate) mod proto;
+mod rest;
 pub(crate) mod skew;
 
 use self::proto::HubAddress;

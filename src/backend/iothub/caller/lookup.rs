@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http_body_util::Full;
 
 use super::open::Request;
-use super::rest::{answer, authorized, bug, endpoint, failure, malformed};
 use crate::backend::Device;
 use crate::backend::iothub::proto::{HubFailure, device_path, twin, twin_path};
+use crate::backend::iothub::rest::{answer, authorized, bug, endpoint, failure, malformed};
 use crate::error::Result;
 use crate::net::{Network, Reply};
 use crate::time::phase::Phases;

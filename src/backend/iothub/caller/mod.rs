@@ -8,7 +8,6 @@ mod lookup;
 mod open;
 mod pasted;
 mod registry;
-mod rest;
 
 pub(crate) use dialer::HubDialer;
 pub(crate) use pasted::{is_connection_string, recognise};

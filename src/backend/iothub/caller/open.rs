@@ -7,11 +7,11 @@ use http_body_util::Full;
 use hyper::header::CONTENT_LENGTH;
 use tokio::task::JoinSet;
 
-use super::rest::{answer, authorized, bug, endpoint, malformed};
 use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::gateway::{join, join_over};
 use crate::backend::iothub::phase;
 use crate::backend::iothub::proto::{Answer, HubAddress, Initiate, Malformed};
+use crate::backend::iothub::rest::{answer, authorized, bug, endpoint, malformed};
 use crate::backend::iothub::skew::Skew;
 use crate::error::{Error, Result};
 use crate::net::{Endpoint, Network, Stream, WebSocket, WssUrl};

@@ -9,11 +9,11 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use tokio::time::sleep;
 
 use super::credential::Credential;
-use super::rest::{answer, authorized, bug, endpoint, failure, malformed};
 use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::proto::{
     ALL_DEVICES, CONTINUATION, DEFAULT_API_VERSION, MAX_ITEM_COUNT, devices_page, encode,
 };
+use crate::backend::iothub::rest::{answer, authorized, bug, endpoint, failure, malformed};
 use crate::backend::{Access, Device, Pending, Progress, Registry};
 use crate::error::{Error, Result};
 use crate::net::{Endpoint, Network, Reply};

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::hub_listener::HubListener;
 use crate::backend::iothub::phase::HUB;
+use crate::backend::iothub::rest::bug;
 use crate::error::{Error, Result};
 use crate::net::{Network, exchange};
 use crate::time::phase::Phases;
@@ -24,7 +25,7 @@ const TIME_LENGTH: usize = 64 * 1024;
 pub(super) async fn clock(device: &HubListener, network: &Network) -> Result<SystemTime> {
     let endpoint = device.https();
     let request = hyper::Request::get("/").header(HOST, endpoint.authority()).body(Full::<Bytes>::default());
-    let request = request.map_err(|error| Error::Bug(format!("a request cannot be made: {error}")))?;
+    let request = request.map_err(bug)?;
     let asking = async {
         let stream = network.connect(&endpoint, &mut Phases::default()).await?;
         exchange(stream, HUB, &endpoint, request, TIME_LENGTH).await

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::credential::DeviceCredential;
+use crate::backend::iothub::rest::endpoint;
 use crate::backend::settings::{DeviceSettings, Transport};
 use crate::error::Exposure;
 use crate::error::Result;
@@ -47,7 +48,6 @@ impl HubListener {
 
     /// The HTTPS port of the hub, or of its `GatewayHostName`.
     pub(super) fn https(&self) -> Endpoint {
-        let address = self.credential.gateway.as_ref().unwrap_or(&self.credential.hub);
-        Endpoint::new(&*address.name, address.port.unwrap_or(443))
+        endpoint(&self.credential.hub, self.credential.gateway.as_ref())
     }
 }

@@ -11,11 +11,10 @@ use super::hub_listener::HubListener;
 use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::phase::HUB;
 use crate::backend::iothub::proto::{Login, Refusal};
+use crate::backend::iothub::rest::PRODUCT;
 use crate::backend::iothub::skew::Skew;
 use crate::error::{Error, Problem, Result};
 use crate::net::Network;
-
-const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
 
 /// Logs in and subscribes over `io`.
 ///

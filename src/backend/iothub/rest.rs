@@ -14,8 +14,8 @@ use crate::error::{Error, Problem, Result};
 use crate::net::{Endpoint, Reply, Stream, exchange};
 use crate::secret::Secret;
 
-/// The value of the `User-Agent` header.
-const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
+/// How we name ourselves to a hub: in the `User-Agent` header, and in the login of a device.
+pub(crate) const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
 
 /// The server for requests to the hub.
 pub(crate) fn endpoint(hub: &HubAddress, gateway: Option<&HubAddress>) -> Endpoint {
