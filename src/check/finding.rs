@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Exit, Result, escape};
 use crate::text::duration::show_measured;
+use crate::time::phase::Timing;
 
 /// The steps from resolving a service's name to a joined stream, in order.
 pub(crate) const STEPS: [&str; 7] = ["dns", "tcp", "tls", "clock", "credential", "device", "gateway"];
@@ -66,6 +67,14 @@ impl<E: Borrow<Error>> From<std::result::Result<String, E>> for Outcome {
                 Outcome::Fail(error.to_string(), error.hint(), error.exit())
             }
         }
+    }
+}
+
+impl From<&Timing> for Finding {
+    /// The finding of a phase of the set-up that is done.
+    fn from(timing: &Timing) -> Self {
+        let outcome = Outcome::Pass(timing.target.clone());
+        Self { what: timing.phase.to_string(), outcome, took: timing.took }
     }
 }
 

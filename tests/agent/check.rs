@@ -102,6 +102,15 @@ fn the_failed_check_is_distinguished_from_the_skipped_ones() {
     ];
     assert_eq!(statuses(&done), expected(&found));
 
+    let behind_a_proxy = config(&hub, target).replacen(
+        "connection-string-file",
+        &format!("proxy = \"http://127.0.0.1:{}\"\nconnection-string-file", closed_port()),
+        1,
+    );
+    let done = check(&sandbox, &behind_a_proxy, &["--json"]);
+    let found = [("dns", "pass"), ("proxy", "fail"), ("tcp", "skip"), ("tls", "skip"), ("clock", "skip")];
+    assert_eq!(statuses(&done)[1..6], expected(&found), "{}", done.text());
+
     let done = check(&sandbox, "nonsense", &["--json"]);
     assert_eq!(done.status.code(), Some(78), "{}", done.text());
     assert_eq!(statuses(&done)[..2], expected(&[("configuration", "fail"), ("dns", "skip")]));

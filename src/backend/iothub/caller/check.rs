@@ -10,7 +10,7 @@ use crate::backend::iothub::phase::{DEVICE, HUB};
 use crate::check::{Finding, Outcome, STEPS, skip_rest};
 use crate::error::{Error, Result};
 use crate::net::Network;
-use crate::time::phase::{Phase, Phases, Timing};
+use crate::time::phase::{Phase, Phases};
 
 /// Checks whether the stream of `request` opens. `credential` is the credential's description.
 pub(super) async fn check(
@@ -26,7 +26,7 @@ pub(super) async fn check(
     let mut phases = Phases::default();
     let since = Instant::now();
     let found = lookup(network, &request, &mut phases).await;
-    let mut findings: Vec<Finding> = phases.iter().map(passed).collect();
+    let mut findings: Vec<Finding> = phases.iter().map(Finding::from).collect();
     let lookup = match found {
         Ok(lookup) => lookup,
         Err(error) => {
@@ -75,8 +75,8 @@ async fn stream(
     // The failed phase gets the finding of its failure.
     findings.extend(from_the_hub.filter(|timing| Some(timing.phase) != at).map(
         |timing| match timing.phase {
-            DEVICE => Finding { outcome: explain::accepted(request, lookup), ..passed(timing) },
-            _ => passed(timing),
+            DEVICE => Finding { outcome: explain::accepted(request, lookup), ..timing.into() },
+            _ => timing.into(),
         },
     ));
     match opened {
@@ -95,11 +95,6 @@ async fn stream(
 fn failed(mut findings: Vec<Finding>) -> Checked {
     skip_rest(&mut findings, &STEPS);
     Checked { findings, stream: None }
-}
-
-fn passed(timing: &Timing) -> Finding {
-    let outcome = Outcome::Pass(timing.target.clone());
-    Finding { what: timing.phase.to_string(), outcome, took: timing.took }
 }
 
 /// The finding of an error in a set-up that began at `since`, after the phases `done`.

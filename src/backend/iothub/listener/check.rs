@@ -7,7 +7,7 @@ use super::dial::dial;
 use super::hub_listener::HubListener;
 use super::login::log_in;
 use crate::backend::iothub::clock::clock as compare;
-use crate::check::{Finding, Outcome};
+use crate::check::{Finding, skip_rest};
 use crate::error::Result;
 use crate::net::Network;
 use crate::time::phase::{Phase, Phases};
@@ -15,9 +15,14 @@ use crate::time::phase::{Phase, Phases};
 /// Checks each step up to the login. This briefly disconnects a running agent, because a hub accepts one hub connection of
 /// each device.
 pub(super) async fn check(device: &HubListener, network: &Network) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    if !reach(device, network, &mut findings).await {
-        findings.extend(["clock", "credential"].map(Finding::skipped));
+    let mut phases = Phases::default();
+    let since = Instant::now();
+    let connected = network.connect(&device.https(), &mut phases).await;
+    let mut findings: Vec<Finding> = phases.iter().map(Finding::from).collect();
+    if let Err(error) = connected {
+        let phase = error.phase().unwrap_or(Phase::TLS);
+        findings.push(Finding::new(phase.name(), since, Err(error)));
+        skip_rest(&mut findings, &["dns", "tcp", "tls", "clock", "credential"]);
         return findings;
     }
     let since = Instant::now();
@@ -29,24 +34,6 @@ pub(super) async fn check(device: &HubListener, network: &Network) -> Vec<Findin
     let since = Instant::now();
     findings.push(Finding::new("credential", since, credential(device, network).await));
     findings
-}
-
-/// Whether the hub can be reached. Adds a finding for each phase.
-async fn reach(device: &HubListener, network: &Network, findings: &mut Vec<Finding>) -> bool {
-    let mut phases = Phases::default();
-    let since = Instant::now();
-    let connected = network.connect(&device.https(), &mut phases).await;
-    for timing in phases.iter() {
-        let outcome = Outcome::Pass(timing.target.clone());
-        findings.push(Finding { what: timing.phase.to_string(), outcome, took: timing.took });
-    }
-    let Err(error) = connected else { return true };
-    let phase = error.phase().unwrap_or(Phase::TLS);
-    findings.push(Finding::new(phase.name(), since, Err(error)));
-    let later =
-        [Phase::DNS, Phase::TCP, Phase::TLS].into_iter().skip_while(|earlier| *earlier != phase).skip(1);
-    findings.extend(later.map(|phase| Finding::skipped(phase.name())));
-    false
 }
 
 async fn credential(device: &HubListener, network: &Network) -> Result<String> {
