@@ -23,15 +23,8 @@ const MOST: u64 = 16 << 10;
 /// The characters shown of another server's line.
 const SHOWN: usize = 60;
 
-const BRIDGE: Settings = Settings {
-    keepalive: None,
-    linger: Some(Duration::from_secs(1)),
-    drain: Some(Duration::ZERO),
-    rest: Some(Duration::from_secs(1)),
-    half_close: true,
-    failed: |_| Close::new(Close::GOING_AWAY, "the check has ended"),
-    reset: true,
-};
+const BRIDGE: Settings =
+    Settings { failed: |_| Close::new(Close::GOING_AWAY, "the check has ended"), ..Settings::BRIEF };
 
 /// Checks the target of a joined stream by its first line, and ends the stream. `early` are the bytes that have arrived.
 ///

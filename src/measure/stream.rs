@@ -36,13 +36,8 @@ impl MeasuredStream {
     pub(crate) fn start(joined: Joined, keepalive: Option<Keepalive>) -> Self {
         let settings = Settings {
             keepalive,
-            linger: Some(Duration::from_secs(1)),
-            drain: Some(Duration::ZERO),
-            rest: Some(Duration::from_secs(1)),
-            // The measurement ends with the peer.
-            half_close: true,
             failed: |_| Close::new(Close::GOING_AWAY, "the measurement has ended"),
-            reset: true,
+            ..Settings::BRIEF
         };
         let (ours, theirs) = tokio::io::duplex(BETWEEN);
         let (hangup, hung_up) = oneshot::channel();

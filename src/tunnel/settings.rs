@@ -28,3 +28,16 @@ pub(crate) struct Settings {
     /// read everything.
     pub reset: bool,
 }
+
+impl Settings {
+    /// The settings of a stream that carries no session: each side gets a second to end, and no ping is sent.
+    pub(crate) const BRIEF: Self = Self {
+        keepalive: None,
+        linger: Some(Duration::from_secs(1)),
+        drain: Some(Duration::ZERO),
+        rest: Some(Duration::from_secs(1)),
+        half_close: true,
+        failed: |_| Close::new(Close::GOING_AWAY, ""),
+        reset: true,
+    };
+}

@@ -4,7 +4,6 @@ use std::future::pending;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::oneshot;
@@ -12,17 +11,8 @@ use tokio::sync::oneshot;
 use crate::net::{Stream, WebSocket};
 use crate::tunnel::{self, Close, Controls, End, Meter, Settings};
 
-/// Without keepalive, because MQTT has one.
-const BRIDGE: Settings = Settings {
-    keepalive: None,
-    linger: Some(Duration::from_secs(1)),
-    drain: Some(Duration::ZERO),
-    rest: Some(Duration::from_secs(1)),
-    half_close: true,
-    failed: |_| Close::new(Close::GOING_AWAY, ""),
-    // A reset could lose the last answers.
-    reset: false,
-};
+/// Without keepalive, because MQTT has one, and without a reset, which could lose the last answers.
+const BRIDGE: Settings = Settings { reset: false, ..Settings::BRIEF };
 
 /// The buffer in bytes between MQTT and the WebSocket.
 const BUFFER: usize = 16 * 1024;
