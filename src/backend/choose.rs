@@ -10,8 +10,7 @@ use super::listener::Listener;
 use super::pasted::Pasted;
 use super::registry::Registry;
 use super::settings::DeviceSettings;
-use crate::error::Exposure;
-use crate::error::Result;
+use crate::error::{Exposure, Result};
 use crate::secret::Secret;
 
 /// The dialer for `request` at a profile's service.

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::CommandLine;
 use super::permissions::{Guarded, read_secret};
-use crate::error::Exposure;
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, Exposure, Problem, Result};
 use crate::secret::Secret;
 
 /// The variable with the directory of a systemd unit's credentials.

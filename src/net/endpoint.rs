@@ -49,15 +49,7 @@ pub struct WssUrl {
 }
 
 impl WssUrl {
-    /// Parses a stream's URL as the hub sent it. Host, port, path and query are opaque \[S].
-    ///
-    /// # Errors
-    /// Returns [`crate::error::Error::Protocol`] if the URL is invalid.
-    pub fn of_stream(text: &str) -> crate::error::Result<Self> {
-        Self::parse(text).map_err(|problem| crate::error::Error::protocol("the hub", problem))
-    }
-
-    /// Parses a URL.
+    /// Parses a stream's URL. Host, port, path and query are opaque \[S].
     ///
     /// # Errors
     /// Returns what is wrong, without the URL: its query may contain a secret.

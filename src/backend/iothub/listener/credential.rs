@@ -7,8 +7,7 @@ use crate::backend::iothub::proto::{
     ConnectionString, HubAddress, Identity, Key, Malformed, Resource, SasToken, UnixSeconds,
 };
 use crate::config;
-use crate::error::Exposure;
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, Exposure, Problem, Result};
 use crate::net::{ClientCertificate, Unusable, read_certificates};
 use crate::secret::Secret;
 use crate::time::clock::unix_seconds;

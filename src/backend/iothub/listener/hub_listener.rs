@@ -5,8 +5,7 @@ use std::time::Duration;
 use super::credential::DeviceCredential;
 use crate::backend::iothub::rest::endpoint;
 use crate::backend::settings::{DeviceSettings, Transport};
-use crate::error::Exposure;
-use crate::error::Result;
+use crate::error::{Exposure, Result};
 use crate::net::Endpoint;
 
 /// The port of MQTT over TLS.
