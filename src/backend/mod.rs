@@ -11,6 +11,7 @@ pub(crate) mod malformed;
 mod pasted;
 pub(crate) mod pasted_text;
 mod registry;
+pub(crate) mod relay;
 
 mod settings;
 #[cfg(test)]
