@@ -86,6 +86,7 @@ pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
         drain: None,
         rest: Some(REST),
         half_close: true,
+        going_away_is_end: joined.going_away_is_end,
         failed: |error| Close::new(Close::FAILURE, format!("the target failed: {error}")),
         reset: true,
     };
@@ -179,8 +180,11 @@ fn reason(end: &End, limit: Option<&String>) -> String {
         (End::HungUp { .. }, Some(limit)) => limit.clone(),
         (End::HungUp { .. }, None) => "it was hung up".into(),
         (End::Local, _) => "the target ended".into(),
-        (End::Peer(close), _) if close.is_normal() => "the user ended".into(),
-        (End::Peer(close), _) => match close.code {
+        (End::Peer(Close { code: Some(Close::GOING_AWAY), reason }), _) if !reason.is_empty() => {
+            format!("the user ended: {reason}")
+        }
+        (End::Peer(_), _) => "the user ended".into(),
+        (End::PeerFailed(close), _) => match close.code {
             Some(code) => format!("it was closed with {code} {}", close.reason),
             None => "it was closed".into(),
         },

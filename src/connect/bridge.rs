@@ -36,6 +36,7 @@ impl Stream<'_> {
             drain: Some(Duration::ZERO),
             rest: None,
             half_close: false,
+            going_away_is_end: false,
             failed: |_| Close::new(Close::GOING_AWAY, "the user's side has gone"),
             reset: true,
         };

@@ -46,6 +46,11 @@ impl Close {
         matches!(self.code, None | Some(Self::NORMAL))
     }
 
+    /// Whether this ends a stream in order. Code 1001 is an end only to a receiver for which it means that the sender left.
+    pub(super) fn is_end(&self, going_away_is_end: bool) -> bool {
+        self.is_normal() || (going_away_is_end && self.code == Some(Self::GOING_AWAY))
+    }
+
     /// The frame's payload, with a long reason cut to fit.
     pub(super) fn payload(&self) -> Vec<u8> {
         let Some(code) = self.code else { return Vec::new() };

@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     /// Shut down the local writer at the peer's end, while the local side may still send. Otherwise the local side sees
     /// the end when the caller drops the writer.
     pub half_close: bool,
+    /// A Close with code 1001 is an end in order, and not a failure of the peer.
+    pub going_away_is_end: bool,
     /// The Close to send after an error of the local side.
     pub failed: fn(&io::Error) -> Close,
     /// Reset the connection if the bridge is dropped or its process killed. An orderly close would wait until the peer has
@@ -37,6 +39,7 @@ impl Settings {
         drain: Some(Duration::ZERO),
         rest: Some(Duration::from_secs(1)),
         half_close: true,
+        going_away_is_end: false,
         failed: |_| Close::new(Close::GOING_AWAY, ""),
         reset: true,
     };

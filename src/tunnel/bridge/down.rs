@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::super::incoming::{Batch, Down, Incoming};
 use super::super::meter::Meter;
 use super::super::pump_state::{PumpState, TURN};
+use super::super::settings::Settings;
 use super::super::watch::LOOK;
 
 /// The pause between reads of a peer that keeps sending after its end.
@@ -24,7 +25,7 @@ pub(super) async fn down<S, W>(
     incoming: &mut Incoming<S>,
     local: &mut W,
     state: &PumpState,
-    half_close: bool,
+    settings: &Settings,
     meter: &Meter,
 ) -> Down
 where
@@ -49,8 +50,7 @@ where
         }
         drop(buffer);
         if let Some(end) = last {
-            let is_over = matches!(end, Down::Closed(_) | Down::Emptied);
-            if !is_over || !half_close {
+            if !end.is_over() || !settings.half_close {
                 return end;
             }
             return match local.shutdown().await {

@@ -21,10 +21,10 @@ pub(super) fn first_cause(
         // A read error explains more than the write error that follows it.
         (Some(Up::LocalFailed(error)), _) | (_, Some(Down::LocalFailed(error))) => End::LocalFailed(error),
         (up, down) if hung_up => {
-            let is_over = matches!(down, Some(Down::Closed(close)) if close.is_normal());
+            let is_over = matches!(down, Some(Down::Closed(_)));
             End::HungUp { whole: is_over && matches!(up, Some(Up::Eof)) }
         }
-        (_, Some(Down::Closed(close))) if !close.is_normal() => End::Peer(close),
+        (_, Some(Down::Failed(close))) => End::PeerFailed(close),
         (Some(Up::Eof), Some(Down::Closed(_) | Down::Emptied | Down::Lingered)) if !peer_was_first => {
             End::Local
         }

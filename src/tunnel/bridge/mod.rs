@@ -71,7 +71,7 @@ where
     let end = run(local, early, &remote, &mut frames, settings, meter, controls).await;
     match &end {
         End::Cut(_) | End::Silent(_) | End::Abandoned => {}
-        End::Local | End::Peer(_) | End::PeerEmptied => {
+        End::Local | End::Peer(_) | End::PeerFailed(_) | End::PeerEmptied => {
             // Sends TLS's close_notify.
             let _ = timeout(HANGUP / 2, frames.shutdown()).await;
             if still_sends(&remote).await {
@@ -130,9 +130,9 @@ where
     let (report, mut reported) = oneshot::channel();
     let mut up = pin!(up(local.0, frames, &state, settings, meter));
     let mut down = pin!(async {
-        let mut incoming = Incoming::new(Cursor::new(early).chain(remote));
-        let end = down(&mut incoming, &mut local.1, &state, settings.half_close, meter).await;
-        let is_over = matches!(end, Down::Closed(_) | Down::Emptied);
+        let mut incoming = Incoming::new(Cursor::new(early).chain(remote), settings.going_away_is_end);
+        let end = down(&mut incoming, &mut local.1, &state, settings, meter).await;
+        let is_over = end.is_over();
         let _ = report.send(end);
         if is_over { read_past_end(&mut incoming, &state).await } else { pending().await }
     });
@@ -165,7 +165,7 @@ where
             Ok(end) = &mut reported, if downward.is_none() => {
                 match &end {
                     // The peer's failure ends both directions.
-                    Down::Closed(close) if !close.is_normal() => {
+                    Down::Failed(_) => {
                         state.order(|orders| orders.end_soon(Duration::ZERO, None));
                         sooner(&mut limit, 2 * HANGUP);
                     }

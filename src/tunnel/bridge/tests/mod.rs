@@ -21,6 +21,7 @@ const PATIENT: Settings = Settings {
     drain: None,
     rest: Some(Duration::from_secs(4)),
     half_close: true,
+    going_away_is_end: false,
     failed: |error| Close { code: Some(Close::FAILURE), reason: error.to_string() },
     reset: true,
 };
@@ -90,6 +91,7 @@ async fn receive(gateway: &mut WebSocketStream<DuplexStream>) -> (Vec<u8>, Optio
     while let Some(Ok(message)) = gateway.next().await {
         match message {
             Message::Binary(bytes) => {
+                assert!(!bytes.is_empty(), "an empty message");
                 assert!(bytes.len() <= crate::tunnel::frame::MAX_PAYLOAD, "{} bytes in a frame", bytes.len());
                 data.extend_from_slice(&bytes);
             }
