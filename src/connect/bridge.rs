@@ -14,7 +14,7 @@ use crate::error::{Error, Exit, Result};
 use crate::logging;
 use crate::state::last_failure;
 use crate::time::phase::Phases;
-use crate::tunnel::{self, Close, Controls, End, Keepalive, Meter, Settings};
+use crate::tunnel::{self, Close, Controls, Direction, End, Keepalive, Meter, Settings};
 
 /// An open stream, its settings and counters.
 pub(super) struct Stream<'a> {
@@ -36,6 +36,7 @@ impl Stream<'_> {
             drain: Some(Duration::ZERO),
             rest: None,
             half_close: false,
+            direction: Some(Direction::Up),
             going_away_is_end: false,
             failed: |_| Close::new(Close::GOING_AWAY, "the user's side has gone"),
             reset: true,

@@ -21,6 +21,8 @@ pub(crate) enum End {
     LocalFailed(io::Error),
     /// The connection ended without a Close, within a message, or before all data was sent.
     Cut(io::Error),
+    /// The peer's Close shows that data was lost. The text says what.
+    Incomplete(String),
     /// The peer broke the protocol.
     Violation(&'static str),
     /// The peer acknowledged nothing, or answered no ping, for this long.
@@ -48,6 +50,7 @@ impl End {
                 Some(Error::LocalIo { what: "the local side of the stream".into(), source })
             }
             End::Cut(error) => cut(error.into()),
+            End::Incomplete(problem) => cut(problem.into()),
             End::Abandoned => cut("its connection ended before all was taken".into()),
             End::Violation(what) => Some(Error::protocol("the gateway", format!("it sent {what}"))),
             End::Silent(after) => Some(Error::Silent { after }),

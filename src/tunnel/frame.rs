@@ -30,7 +30,7 @@ impl Close {
     pub(crate) const GOING_AWAY: u16 = 1001;
     /// The receiver broke the protocol.
     pub(crate) const PROTOCOL: u16 = 1002;
-    /// The sender's target failed.
+    /// The sender or its target failed.
     pub(crate) const FAILURE: u16 = 1011;
 
     /// The reason of a gateway's 1011 after the other side's connection was lost \[I].

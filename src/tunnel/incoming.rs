@@ -20,6 +20,8 @@ pub(super) enum Down {
     Closed(Close),
     /// The peer sent a Close with the code of a failure.
     Failed(Close),
+    /// The peer sent a Close, and data is missing. The text says what.
+    Incomplete(String),
     /// A run of empty messages.
     Emptied,
     /// The peer neither sent nor closed in time after our Close.

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::byte_count::{ByteCount, Direction};
 use super::frame::Close;
 use super::remote::Keepalive;
 
@@ -22,6 +23,9 @@ pub(crate) struct Settings {
     /// Shut down the local writer at the peer's end, while the local side may still send. Otherwise the local side sees
     /// the end when the caller drops the writer.
     pub half_close: bool,
+    /// The direction of what the local side sends. Our normal Close then counts its bytes, and the peer's count of the other
+    /// direction is checked. `None`: the WebSocket carries no stream.
+    pub direction: Option<Direction>,
     /// A Close with code 1001 is an end in order, and not a failure of the peer.
     pub going_away_is_end: bool,
     /// The Close to send after an error of the local side.
@@ -39,8 +43,15 @@ impl Settings {
         drain: Some(Duration::ZERO),
         rest: Some(Duration::from_secs(1)),
         half_close: true,
+        direction: None,
         going_away_is_end: false,
         failed: |_| Close::new(Close::GOING_AWAY, ""),
         reset: true,
     };
+
+    /// The Close that ends our direction in order, after `sent` bytes.
+    pub(super) fn normal_close(&self, sent: u64) -> Close {
+        let count = self.direction.map(|direction| ByteCount { direction, bytes: sent }.to_string());
+        Close::new(Close::NORMAL, count.unwrap_or_default())
+    }
 }

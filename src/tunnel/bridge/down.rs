@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::super::byte_count::ByteCount;
 use super::super::incoming::{Batch, Down, Incoming};
 use super::super::meter::Meter;
 use super::super::pump_state::{PumpState, TURN};
@@ -50,6 +51,7 @@ where
         }
         drop(buffer);
         if let Some(end) = last {
+            let end = counted(end, settings, meter.received());
             if !end.is_over() || !settings.half_close {
                 return end;
             }
@@ -66,6 +68,22 @@ where
             yield_now().await;
         }
     }
+}
+
+/// Compares the byte count in a Close with the `received` bytes, and removes it.
+fn counted(mut end: Down, settings: &Settings, received: u64) -> Down {
+    if let (Some(ours), Down::Closed(close) | Down::Failed(close)) = (settings.direction, &mut end)
+        && let Some(ByteCount { direction, bytes }) = ByteCount::of(close)
+    {
+        if direction == ours {
+            return Down::Incomplete("our own Close came back before the other side's".into());
+        }
+        if bytes != received {
+            return Down::Incomplete(format!("{received} of {bytes} bytes arrived"));
+        }
+        close.reason.clear();
+    }
+    end
 }
 
 /// Writes all of `data`, and tells the watch if the local side accepts none of it for [`LOOK`]. `look` is reused between

@@ -24,6 +24,7 @@ pub(super) fn first_cause(
             let is_over = matches!(down, Some(Down::Closed(_)));
             End::HungUp { whole: is_over && matches!(up, Some(Up::Eof)) }
         }
+        (_, Some(Down::Incomplete(problem))) => End::Incomplete(problem),
         (_, Some(Down::Failed(close))) => End::PeerFailed(close),
         (Some(Up::Eof), Some(Down::Closed(_) | Down::Emptied | Down::Lingered)) if !peer_was_first => {
             End::Local

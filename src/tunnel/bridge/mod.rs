@@ -79,7 +79,7 @@ where
             }
             remote.lock().reset_on_drop(false);
         }
-        End::LocalFailed(_) | End::Violation(_) | End::HungUp { .. } => {
+        End::LocalFailed(_) | End::Incomplete(_) | End::Violation(_) | End::HungUp { .. } => {
             let _ = timeout(HANGUP, shut_down_and_drain(&mut frames, &remote)).await;
             let is_delivered = remote.lock().tcp_info().is_none_or(|tcp| !tcp.queued);
             remote.lock().reset_on_drop(settings.reset && !is_delivered);
@@ -181,6 +181,11 @@ where
                     }
                     Down::Violation(what) => {
                         state.order(|orders| orders.close = Some(Close::new(Close::PROTOCOL, *what)));
+                        sooner(&mut limit, HANGUP);
+                    }
+                    // The peer is told that the stream has failed, unless our Close has said that our direction ended.
+                    Down::Incomplete(problem) => {
+                        state.order(|orders| orders.close = Some(Close::new(Close::FAILURE, problem)));
                         sooner(&mut limit, HANGUP);
                     }
                     // The connection is lost in both directions.

@@ -36,14 +36,17 @@ where
     R: AsyncRead + Unpin,
     S: AsyncWrite + Unpin,
 {
-    let normal = Close::new(Close::NORMAL, "");
+    let normal = || settings.normal_close(meter.sent());
+    let hangup = || {
+        let ordered = state.lock().orders.hangup.take();
+        ordered.filter(|close| !close.is_normal()).unwrap_or_else(normal)
+    };
     let (mut drain, mut end_by, mut payloads) = (None, None, 0);
     loop {
         let now = Instant::now();
         if end_by.is_some_and(|end_by| end_by <= now) {
             // `select!` prefers data: with a local side that always has some, it never reaches the timer.
-            let close = state.lock().orders.hangup.take().unwrap_or(normal);
-            return ended(frames, &close, Up::Drained).await;
+            return ended(frames, &hangup(), Up::Drained).await;
         }
         let deadline = drain.map(|patience| now + patience).into_iter().chain(end_by).min();
         let step = tokio::select! {
@@ -64,7 +67,7 @@ where
                 sent
             }
             payload = frames.payload(&mut local) => match payload {
-                Ok(None) => return ended(frames, &normal, Up::Eof).await,
+                Ok(None) => return ended(frames, &normal(), Up::Eof).await,
                 Ok(Some(payload)) => {
                     let count = payload.len();
                     state.sent(Sent::Data);
@@ -84,8 +87,7 @@ where
                 }
             },
             () = sleep_until(deadline.unwrap_or(now)), if deadline.is_some() => {
-                let close = state.lock().orders.hangup.take().unwrap_or(normal);
-                return ended(frames, &close, Up::Drained).await;
+                return ended(frames, &hangup(), Up::Drained).await;
             }
         };
         if let Err(error) = step {

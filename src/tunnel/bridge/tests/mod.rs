@@ -1,12 +1,13 @@
 //! The bridge against tungstenite, over pipes of several sizes.
 
 mod closing;
+mod counts;
 mod data;
 mod liveness;
 
 use super::*;
 use crate::platform::TcpInfo;
-use crate::tunnel::Keepalive;
+use crate::tunnel::{Direction, Keepalive};
 
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use tokio_tungstenite::WebSocketStream;
@@ -21,6 +22,7 @@ const PATIENT: Settings = Settings {
     drain: None,
     rest: Some(Duration::from_secs(4)),
     half_close: true,
+    direction: Some(Direction::Down),
     going_away_is_end: false,
     failed: |error| Close { code: Some(Close::FAILURE), reason: error.to_string() },
     reset: true,
