@@ -86,6 +86,7 @@ pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
         drain: None,
         rest: Some(REST),
         half_close: true,
+        hold_close: false,
         direction: Some(Direction::Down),
         going_away_is_end: joined.going_away_is_end,
         failed: |error| Close::new(Close::FAILURE, format!("the target failed: {error}")),

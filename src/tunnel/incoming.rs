@@ -24,6 +24,8 @@ pub(super) enum Down {
     Incomplete(String),
     /// A run of empty messages.
     Emptied,
+    /// The peer's connection ended between two messages, while our Close was held back.
+    Disconnected,
     /// The peer neither sent nor closed in time after our Close.
     Lingered,
     LocalFailed(io::Error),
@@ -48,6 +50,8 @@ pub(super) struct Incoming<S> {
     /// A run of empty messages ended the stream.
     emptied: bool,
     going_away_is_end: bool,
+    /// The connection has ended between two messages.
+    disconnected: bool,
     /// A Close has arrived. Later bytes are discarded (RFC 6455, section 1.4).
     closed: bool,
 }
@@ -70,6 +74,7 @@ impl<S: AsyncRead + Unpin> Incoming<S> {
             empty_run: EmptyRun::default(),
             emptied: false,
             going_away_is_end,
+            disconnected: false,
             closed: false,
         }
     }
@@ -84,8 +89,8 @@ impl<S: AsyncRead + Unpin> Incoming<S> {
         let held = self.rest.len();
         let (mut buffer, count) = Buffer::read(&mut self.remote, held..INCOMING).await?;
         if count == 0 {
-            let where_to =
-                if held > 0 || self.decoder.is_within_message() { " within a message" } else { "" };
+            self.disconnected = self.rest.is_empty() && !self.decoder.is_within_message();
+            let where_to = if self.disconnected { "" } else { " within a message" };
             let problem = format!("it was closed{where_to} without a Close");
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem));
         }
@@ -96,6 +101,11 @@ impl<S: AsyncRead + Unpin> Incoming<S> {
         buffer[..held].copy_from_slice(&self.rest);
         let decoded = self.decode(&mut buffer[..held + count], state);
         Ok((buffer, decoded))
+    }
+
+    /// Whether the connection has ended, and neither TLS nor a message was cut.
+    pub(super) fn is_disconnected(&self) -> bool {
+        self.disconnected
     }
 
     /// Like [`Self::next`], but breaks when the peer lingers too long after the end of the upward pump. Cancel-safe.

@@ -23,6 +23,9 @@ pub(crate) struct Settings {
     /// Shut down the local writer at the peer's end, while the local side may still send. Otherwise the local side sees
     /// the end when the caller drops the writer.
     pub half_close: bool,
+    /// Hold our Close back after the local side's end, until the peer's: the peer answers a Close at once and then cannot
+    /// send. The end of its connection is then also an end in order, if TLS has ended too and no frame or message is cut.
+    pub hold_close: bool,
     /// The direction of what the local side sends. Our normal Close then counts its bytes, and the peer's count of the other
     /// direction is checked. `None`: the WebSocket carries no stream.
     pub direction: Option<Direction>,
@@ -43,6 +46,7 @@ impl Settings {
         drain: Some(Duration::ZERO),
         rest: Some(Duration::from_secs(1)),
         half_close: true,
+        hold_close: false,
         direction: None,
         going_away_is_end: false,
         failed: |_| Close::new(Close::GOING_AWAY, ""),

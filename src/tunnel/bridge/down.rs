@@ -39,7 +39,10 @@ where
         state.reading();
         let (buffer, Batch { data, last }) = match incoming.next_or_linger(state).await {
             ControlFlow::Continue(Ok(taken)) => taken,
-            ControlFlow::Continue(Err(error)) => return Down::RemoteFailed(error),
+            ControlFlow::Continue(Err(error)) => {
+                let is_end = settings.hold_close && incoming.is_disconnected() && state.lock().upward_ended;
+                return if is_end { Down::Disconnected } else { Down::RemoteFailed(error) };
+            }
             ControlFlow::Break(()) => return Down::Lingered,
         };
         if !data.is_empty() {

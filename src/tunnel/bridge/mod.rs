@@ -170,8 +170,8 @@ where
                         sooner(&mut limit, 2 * HANGUP);
                     }
                     Down::Closed(_) | Down::Emptied => {
-                        peer_was_first = upward.is_none();
-                        state.peer_ended();
+                        peer_was_first = !state.lock().upward_ended;
+                        state.closing();
                         state.order(|orders| orders.drain = orders.drain.or(settings.drain));
                     }
                     // The Close with the reason gets a time limit: the peer may not read.
@@ -190,12 +190,18 @@ where
                     }
                     // The connection is lost in both directions.
                     Down::RemoteFailed(_) => sooner(&mut limit, Duration::ZERO),
-                    Down::Lingered => {}
+                    // A Close that is held back is sent now.
+                    Down::Lingered | Down::Disconnected => {
+                        state.closing();
+                        state.order(|_| {});
+                        sooner(&mut limit, HANGUP);
+                    }
                 }
                 downward = Some(end);
             }
             end = &mut up, if upward.is_none() => {
                 state.upward_ended(settings.linger);
+                state.closing();
                 if matches!(end, Up::LocalFailed(_)) {
                     sooner(&mut limit, 2 * HANGUP);
                 }

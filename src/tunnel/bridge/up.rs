@@ -60,14 +60,18 @@ where
                 if let Some(close) = close {
                     return ended(frames, &close, Up::Drained).await;
                 }
-                let sent = frames.control(ping, pong.as_deref()).await;
-                if ping && sent.is_ok() {
-                    state.sent(Sent::Ping);
-                }
-                sent
+                control(frames, state, ping, pong).await
             }
             payload = frames.payload(&mut local) => match payload {
-                Ok(None) => return ended(frames, &normal(), Up::Eof).await,
+                Ok(None) => {
+                    let ordered = if settings.hold_close {
+                        state.upward_ended(settings.linger);
+                        hold(frames, state).await
+                    } else {
+                        None
+                    };
+                    return ended(frames, &ordered.unwrap_or_else(normal), Up::Eof).await;
+                }
                 Ok(Some(payload)) => {
                     let count = payload.len();
                     state.sent(Sent::Data);
@@ -93,6 +97,39 @@ where
         if let Err(error) = step {
             return Up::RemoteFailed(error);
         }
+    }
+}
+
+/// Sends the ordered ping and pong.
+async fn control<S: AsyncWrite + Unpin>(
+    frames: &mut Frames<S>,
+    state: &PumpState,
+    ping: bool,
+    pong: Option<Vec<u8>>,
+) -> io::Result<()> {
+    frames.control(ping, pong.as_deref()).await?;
+    if ping {
+        state.sent(Sent::Ping);
+    }
+    Ok(())
+}
+
+/// Sends pings and pongs after the local side's end, until the peer or the bridge ends the stream. Returns the Close that
+/// the bridge orders.
+async fn hold<S: AsyncWrite + Unpin>(frames: &mut Frames<S>, state: &PumpState) -> Option<Close> {
+    loop {
+        let (ping, pong) = {
+            let mut state = state.lock();
+            let is_peer_closing = state.peer.is_closing;
+            let orders = &mut state.orders;
+            if is_peer_closing || orders.drain.is_some() || orders.close.is_some() {
+                return orders.close.take();
+            }
+            (std::mem::take(&mut orders.ping), orders.pong.take())
+        };
+        // The downward pump reports a lost connection.
+        control(frames, state, ping, pong).await.ok()?;
+        state.attention.notified().await;
     }
 }
 

@@ -3,6 +3,7 @@
 mod closing;
 mod counts;
 mod data;
+mod held_close;
 mod liveness;
 
 use super::*;
@@ -22,6 +23,7 @@ const PATIENT: Settings = Settings {
     drain: None,
     rest: Some(Duration::from_secs(4)),
     half_close: true,
+    hold_close: false,
     direction: Some(Direction::Down),
     going_away_is_end: false,
     failed: |error| Close { code: Some(Close::FAILURE), reason: error.to_string() },
