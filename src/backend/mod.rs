@@ -14,6 +14,7 @@ mod registry;
 pub(crate) mod relay;
 
 mod settings;
+pub(crate) mod skew;
 #[cfg(test)]
 pub(crate) mod stand_in;
 
