@@ -18,7 +18,7 @@ pub(crate) mod skew;
 #[cfg(test)]
 pub(crate) mod stand_in;
 
-pub(crate) use access::Access;
+pub(crate) use access::{Access, Stored};
 pub(crate) use choose::{defaults, dialer, is_connection_string, listener, recognise, registry};
 pub(crate) use dialer::{Checked, Dialer, Request};
 pub(crate) use joined::{Joined, Pending};
