@@ -20,7 +20,7 @@ use crate::secret::Secret;
 /// # Errors
 /// Returns an error if the credential cannot be read, or the device id is invalid.
 pub(crate) fn dialer(access: &Access<'_>, request: Request) -> Result<Arc<dyn Dialer>> {
-    Ok(Arc::new(caller::HubDialer::new(access, request)?))
+    Ok(Arc::new(caller::HubDialer::new(access, access.stored()?, request)?))
 }
 
 /// The device registry of a profile's service.
@@ -28,7 +28,7 @@ pub(crate) fn dialer(access: &Access<'_>, request: Request) -> Result<Arc<dyn Di
 /// # Errors
 /// Returns an error if the credential cannot be read, or the service has no registry.
 pub(crate) fn registry(access: &Access<'_>) -> Result<Box<dyn Registry>> {
-    Ok(Box::new(caller::HubRegistry::new(access)?))
+    Ok(Box::new(caller::HubRegistry::new(access, access.stored()?)?))
 }
 
 /// Whether `text` contains one complete connection string of any backend.

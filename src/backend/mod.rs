@@ -14,10 +14,11 @@ mod registry;
 pub(crate) mod relay;
 
 mod settings;
+pub(crate) mod skew;
 #[cfg(test)]
 pub(crate) mod stand_in;
 
-pub(crate) use access::Access;
+pub(crate) use access::{Access, Stored};
 pub(crate) use choose::{
     defaults, dialer, is_connection_string, is_relay, listener, recognise, registry, relay_listener,
 };

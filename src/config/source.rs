@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::CommandLine;
+use super::command::FAILED;
 use super::permissions::{Guarded, read_secret};
 use crate::error::{Error, Exposure, Problem, Result};
 use crate::secret::Secret;
@@ -224,9 +225,7 @@ impl<'a> Source<'a> {
     ) -> Result<Secret> {
         let unusable = |problem: Problem| {
             let hint = match self {
-                Self::Command(_) | Self::Token { .. } => {
-                    "run the command in a terminal to see what it does; it gets no stdin here".into()
-                }
+                Self::Command(_) | Self::Token { .. } => FAILED.into(),
                 Self::Credential(_) if matches!(owner, Owner::Agent(_) | Owner::AgentRelay(_)) => {
                     "LoadCredential= of the service's unit names it".into()
                 }

@@ -1,13 +1,13 @@
 //! A listener's credential: a rule's key, a given token, or a command that prints tokens.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::backend::relay::proto::{
     ConnectionString, Entity, Key, Malformed, Namespace, SUFFIX, SasToken, UnixSeconds, resource,
 };
 use crate::backend::settings::RelayAccess;
-use crate::config::{CommandLine, Token};
+use crate::config::TokenCommand;
 use crate::error::{Error, Problem, Result};
 use crate::secret::Secret;
 use crate::time::clock::{iso8601, unix_seconds};
@@ -38,14 +38,7 @@ enum Authentication {
     /// A token made elsewhere.
     Signature(SasToken),
     /// Prints tokens.
-    Command(Arc<Printed>),
-}
-
-/// A command, and the last token that it printed.
-#[derive(Debug)]
-struct Printed {
-    command: CommandLine,
-    held: Mutex<Option<ListenToken>>,
+    Command(Arc<TokenCommand>),
 }
 
 /// A token for the control channel.
@@ -54,8 +47,6 @@ pub(super) struct ListenToken {
     pub(super) text: Secret,
     /// When to replace it; `None` if it cannot be replaced.
     pub(super) renew_at: Option<SystemTime>,
-    /// When it expires, if the command says so.
-    until: Option<SystemTime>,
 }
 
 impl ListenCredential {
@@ -78,8 +69,8 @@ impl ListenCredential {
             RelayAccess::Tokens { namespace, suffix, command } => {
                 let suffix = suffix.as_deref().unwrap_or(SUFFIX);
                 let namespace = Namespace::named(namespace, "relay", suffix).map_err(unusable)?;
-                let printed = Printed { command: command.clone(), held: Mutex::default() };
-                (namespace, None, Authentication::Command(Arc::new(printed)))
+                let command = Arc::new(TokenCommand::new(source, command));
+                (namespace, None, Authentication::Command(command))
             }
         };
         let entity = match (named, own) {
@@ -104,12 +95,10 @@ impl ListenCredential {
     /// # Errors
     /// Returns [`Error::Credential`] if a given token has expired, or the command fails.
     pub(super) async fn token(&self, life: Duration) -> Result<ListenToken> {
-        if let Authentication::Command(printed) = &self.authentication
-            && let Some(token) = printed.held().filter(ListenToken::is_alive)
-        {
-            return Ok(token);
+        match &self.authentication {
+            Authentication::Command(command) => printed(command, false).await,
+            Authentication::Rule { .. } | Authentication::Signature(_) => self.new_token(life).await,
         }
-        self.new_token(life).await
     }
 
     /// A token that replaces the previous one.
@@ -124,21 +113,13 @@ impl ListenCredential {
                 let resource = resource(&self.namespace, Some(&self.entity));
                 let token = SasToken::sign(&resource, expiry, name, key);
                 let renew_at = (UNIX_EPOCH + Duration::from_secs(begin)).checked_add(life.mul_f64(RENEW_AT));
-                Ok(ListenToken { text: token.text().clone(), renew_at, until: None })
+                Ok(ListenToken { text: token.text().clone(), renew_at })
             }
             Authentication::Signature(token) => {
                 self.check()?;
-                Ok(ListenToken { text: token.text().clone(), renew_at: None, until: None })
+                Ok(ListenToken { text: token.text().clone(), renew_at: None })
             }
-            Authentication::Command(printed) => {
-                let printed = printed.clone();
-                let printing = tokio::task::spawn_blocking(move || printed.print()).await;
-                let token = printing.unwrap_or_else(|panicked| Err(panicked.to_string().into()));
-                token.map_err(|problem| {
-                    let hint = "run the command in a terminal to see what it does; it gets no stdin here";
-                    Error::credential(&*self.source, problem, hint)
-                })
-            }
+            Authentication::Command(command) => printed(command, true).await,
         }
     }
 
@@ -171,8 +152,8 @@ impl ListenCredential {
 
     /// Forgets a printed token that the service refuses.
     pub(super) fn forget(&self) {
-        if let Authentication::Command(printed) = &self.authentication {
-            *printed.held.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Authentication::Command(command) = &self.authentication {
+            command.forget();
         }
     }
 
@@ -186,27 +167,20 @@ impl ListenCredential {
     }
 }
 
-impl ListenToken {
-    fn is_alive(&self) -> bool {
-        self.until.is_some_and(|until| SystemTime::now() < until)
-    }
-}
-
-impl Printed {
-    fn held(&self) -> Option<ListenToken> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Runs the command. Blocks.
-    fn print(&self) -> std::result::Result<ListenToken, Problem> {
+/// Runs a command, if its last token is over or to be renewed.
+async fn printed(command: &Arc<TokenCommand>, renews: bool) -> Result<ListenToken> {
+    let command = command.clone();
+    let printing = move || {
         let now = SystemTime::now();
-        let Token { text, until } = Token::parse(&self.command.output()?, now)?;
-        let left = until.duration_since(now).unwrap_or_default();
+        if renews {
+            command.renew(now)?;
+        }
+        let text = command.token(now)?;
+        let left = command.until().and_then(|until| until.duration_since(now).ok()).unwrap_or_default();
         let renew_at = now.checked_add(left.mul_f64(RENEW_AT).max(BETWEEN_COMMANDS));
-        let token = ListenToken { text, renew_at, until: Some(until) };
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(token.clone());
-        Ok(token)
-    }
+        Ok(ListenToken { text, renew_at })
+    };
+    tokio::task::spawn_blocking(printing).await.unwrap_or_else(|panic| Err(Error::Bug(panic.to_string())))
 }
 
 fn date(time: UnixSeconds) -> String {

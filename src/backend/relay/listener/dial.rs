@@ -42,7 +42,7 @@ pub(super) async fn connect(device: &Arc<RelayListener>, network: &Network) -> R
     let token = credential.token(device.token_life).await?;
     let path = path(&credential.entity, None, Action::Listen, device.id());
     let url = WssUrl { endpoint: credential.namespace.server(), path };
-    let asked = Upgrade { phase: RELAY, headers: headers(&token)? };
+    let asked = Upgrade { phase: RELAY, headers: headers(&token)?, limit: LIMIT };
     let mut phases = Phases::default();
     let opened = timeout(LIMIT, network.open(&url, &asked, &mut phases))
         .await

@@ -1,10 +1,11 @@
 //! The errors of a listener.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::channel::{LONGEST_MESSAGE, Lost};
 use super::credential::ListenCredential;
 use super::phase::{GATEWAY, RELAY};
+use crate::backend::skew::Skew;
 use crate::error::{CAPTIVE_PORTAL, CAPTIVE_PORTAL_HINT, Exit, Fault, Problem, Retry};
 use crate::net::Refusal;
 use crate::text::duration;
@@ -26,7 +27,12 @@ pub(super) enum Error {
         /// The reason phrase, with the service's tracking id \[P].
         reason: String,
         retry_after: Option<Duration>,
+        /// Set if the local clock is too far off.
+        skew: Option<Skew>,
     },
+    /// The local clock is too far from the service's.
+    #[error("the clock here is {skew} the relay's")]
+    Skewed { skew: Skew },
     /// The service closed the control channel.
     #[error("{namespace} closed the control channel of '{entity}' with {}", code.map_or("no code".into(), |code| answer(code, reason)))]
     Closed { namespace: String, entity: String, code: Option<u16>, reason: String },
@@ -44,6 +50,7 @@ impl Error {
             status: refusal.status,
             reason: short(&refusal.reason),
             retry_after: retry_after(&refusal.headers),
+            skew: refusal.date().and_then(|date| Skew::between(SystemTime::now(), date)),
         }
     }
 
@@ -108,17 +115,21 @@ impl Fault for Error {
                 _ => Exit::Protocol,
             },
             Self::Closed { .. } => Exit::Temporary,
+            Self::Skewed { .. } => Exit::Denied,
         }
     }
 
     fn hint(&self) -> Option<String> {
         const TRIES: &str = "the agent keeps trying";
         let hint = match self {
+            Self::Refused { status: 401 | 403, skew: Some(skew), .. } | Self::Skewed { skew } => {
+                return Some(skew.hint("relay"));
+            }
             Self::Refused { status: 401, reason, .. } if is_firewall(reason) => {
                 "add this address to the namespace's IP firewall"
             }
             Self::Refused { status: 401 | 403, .. } => {
-                "check the key or the role: it needs Listen on this hybrid connection; check also this machine's clock"
+                "check the key or the role: it needs Listen on this hybrid connection"
             }
             Self::Refused { status: 404, .. } => {
                 "check the name, or create it: az relay hyco create --namespace-name NAMESPACE --name ENTITY"
@@ -140,7 +151,7 @@ impl Fault for Error {
     fn retry(&self) -> Option<Retry> {
         let status = match self {
             Self::Refused { status, .. } | Self::Gateway { status, .. } => *status,
-            Self::Closed { .. } => return None,
+            Self::Closed { .. } | Self::Skewed { .. } => return None,
         };
         let is_worth_it = matches!(status, 429 | 500..=599);
         is_worth_it.then(|| Retry { is_throttled: status == 429, after: self.retry_after() })
@@ -149,14 +160,14 @@ impl Fault for Error {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused { retry_after, .. } => *retry_after,
-            Self::Closed { .. } | Self::Gateway { .. } => None,
+            Self::Closed { .. } | Self::Gateway { .. } | Self::Skewed { .. } => None,
         }
     }
 
     fn phase(&self) -> Phase {
         match self {
             Self::Gateway { .. } => GATEWAY,
-            Self::Refused { .. } | Self::Closed { .. } => RELAY,
+            Self::Refused { .. } | Self::Closed { .. } | Self::Skewed { .. } => RELAY,
         }
     }
 

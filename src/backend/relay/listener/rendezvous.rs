@@ -80,7 +80,7 @@ impl Rendezvous {
 
     async fn dial(&self, network: &Network, url: &WssUrl) -> Result<Opened<Stream>> {
         let subprotocol = self.subprotocol.clone().map(|name| (SEC_WEBSOCKET_PROTOCOL, name));
-        let asked = Upgrade { phase: GATEWAY, headers: HeaderMap::from_iter(subprotocol) };
+        let asked = Upgrade { phase: GATEWAY, headers: HeaderMap::from_iter(subprotocol), limit: DIAL_LIMIT };
         let mut phases = Phases::default();
         timeout(DIAL_LIMIT, network.open(url, &asked, &mut phases))
             .await

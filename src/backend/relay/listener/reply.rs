@@ -31,7 +31,8 @@ impl Reply for RelayReply {
                 match rendezvous.join(&network).await {
                     Ok(websocket) => {
                         start.approve();
-                        return Ok(websocket.into());
+                        // A sender that leaves closes with 1001 \[P].
+                        return Ok(Joined { going_away_is_end: true, ..websocket.into() });
                     }
                     // An approval may take longer than a try lives.
                     Err(error) => {

@@ -64,7 +64,7 @@ mod tests {
 
     fn refused(status: u16, retry_after: Option<Duration>) -> Error {
         let (namespace, entity, reason) = ("ns".into(), "e".into(), String::new());
-        RelayError::Refused { namespace, entity, status, reason, retry_after }.into()
+        RelayError::Refused { namespace, entity, status, reason, retry_after, skew: None }.into()
     }
 
     fn waits(retry: &mut Retry, count: usize) -> Vec<Duration> {
