@@ -46,3 +46,6 @@ impl Listener for RelayListener {
         Box::pin(check::check(self, network))
     }
 }
+
+#[cfg(test)]
+mod tests;
