@@ -1,3 +1,6 @@
 //! Azure Relay Hybrid Connections.
 
+pub(crate) mod caller;
+pub(crate) mod error;
+mod phase;
 pub(crate) mod proto;
