@@ -1,3 +1,4 @@
 //! Azure Relay Hybrid Connections.
 
+pub(crate) mod arc;
 pub(crate) mod proto;
