@@ -17,7 +17,7 @@ use super::target::{Connection, Target};
 use super::traffic::{Charged, Traffic};
 use crate::backend::{Cause, Offer, Rejection};
 use crate::text::duration;
-use crate::tunnel::{self, Close, Controls, End, Meter, Settings};
+use crate::tunnel::{self, Close, Controls, Direction, End, Meter, Settings};
 
 /// The time limit for the target to accept the last bytes after the user's end.
 const REST: Duration = Duration::from_secs(2);
@@ -86,6 +86,9 @@ pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
         drain: None,
         rest: Some(REST),
         half_close: true,
+        hold_close: false,
+        direction: Some(Direction::Down),
+        going_away_is_end: joined.going_away_is_end,
         failed: |error| Close::new(Close::FAILURE, format!("the target failed: {error}")),
         reset: true,
     };
@@ -179,14 +182,18 @@ fn reason(end: &End, limit: Option<&String>) -> String {
         (End::HungUp { .. }, Some(limit)) => limit.clone(),
         (End::HungUp { .. }, None) => "it was hung up".into(),
         (End::Local, _) => "the target ended".into(),
-        (End::Peer(close), _) if close.is_normal() => "the user ended".into(),
-        (End::Peer(close), _) => match close.code {
+        (End::Peer(Close { code: Some(Close::GOING_AWAY), reason }), _) if !reason.is_empty() => {
+            format!("the user ended: {reason}")
+        }
+        (End::Peer(_), _) => "the user ended".into(),
+        (End::PeerFailed(close), _) => match close.code {
             Some(code) => format!("it was closed with {code} {}", close.reason),
             None => "it was closed".into(),
         },
         (End::PeerEmptied, _) => "the user ended: its proxy sends nothing but empty messages".into(),
         (End::LocalFailed(error), _) => format!("the target failed: {error}"),
         (End::Cut(error), _) => format!("the connection to the gateway was lost: {error}"),
+        (End::Incomplete(problem), _) => format!("the stream was cut: {problem}"),
         (End::Violation(what), _) => format!("the gateway broke the protocol: {what}"),
         (End::Silent(after), _) => {
             format!("the gateway was silent for {}", duration::show(Duration::from_secs(after.as_secs())))

@@ -127,7 +127,7 @@ impl Reply for MemoryReply {
 
 fn joined() -> (Joined, DuplexStream) {
     let (end, gateway) = duplex(1 << 16);
-    (Joined { io: Box::new(end), early: Bytes::new() }, gateway)
+    (Joined { io: Box::new(end), early: Bytes::new(), going_away_is_end: false }, gateway)
 }
 
 /// Unmasks each frame of a client's and passes it on, up to the end.

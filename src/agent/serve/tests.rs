@@ -44,7 +44,9 @@ impl Reply for Answer {
     fn accept(self: Box<Self>) -> Pending<'static, Result<Joined>> {
         let (io, gateway) = tokio::io::duplex(4096);
         self.0.send(Ok(gateway)).unwrap();
-        Box::pin(async { Ok(Joined { io: Box::new(io), early: bytes::Bytes::new() }) })
+        Box::pin(async {
+            Ok(Joined { io: Box::new(io), early: bytes::Bytes::new(), going_away_is_end: false })
+        })
     }
 
     fn reject(self: Box<Self>, rejection: &Rejection) {

@@ -1,5 +1,6 @@
 //! Azure Relay Hybrid Connections.
 
+pub(crate) mod arc;
 pub(crate) mod caller;
 pub(crate) mod error;
 mod phase;
