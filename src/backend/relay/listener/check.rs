@@ -8,8 +8,8 @@ use hyper::header::HOST;
 use tokio::time::timeout;
 
 use super::error::Error as RelayError;
-use super::phase::RELAY;
 use super::relay_listener::RelayListener;
+use crate::backend::relay::phase::RELAY;
 use crate::backend::skew::Skew;
 use crate::check::{Finding, Outcome, skip_rest};
 use crate::error::{Error, Result};

@@ -7,7 +7,6 @@ mod dial;
 mod dials;
 mod error;
 mod offers;
-mod phase;
 mod relay_listener;
 mod rendezvous;
 mod reply;
