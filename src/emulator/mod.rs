@@ -1,7 +1,7 @@
 //! Services of Azure in one process, for tests, demonstrations and rehearsals.
 //!
 //! One port is HTTPS, where each service adds its routes; the other is MQTT over TLS. What any service needs is in this
-//! folder: the server, WebSocket, the pipe that relays, faults, certificates, and the directory that is kept.
+//! folder: the server, WebSocket, the forwarding between two sides, faults, certificates, and the directory that is kept.
 //! `iothub` is IoT Hub.
 
 mod authority;
@@ -9,9 +9,9 @@ mod client_certificate;
 mod clock;
 mod directory;
 mod faults;
+mod forward;
 mod hostnames;
 mod iothub;
-mod pipe;
 mod server;
 mod websocket;
 
