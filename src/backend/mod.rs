@@ -1,13 +1,18 @@
 //! How streams are requested and offered. No other room depends on the service.
 
 mod access;
+pub(crate) mod address;
 mod choose;
 mod dialer;
 pub(crate) mod iothub;
 mod joined;
 mod listener;
+pub(crate) mod malformed;
 mod pasted;
+pub(crate) mod pasted_text;
 mod registry;
+pub(crate) mod relay;
+
 mod settings;
 #[cfg(test)]
 pub(crate) mod stand_in;

@@ -93,7 +93,7 @@ fn service(profiles: &Profiles, name: &str, profile: &Profile) -> String {
     match Source::of(name, profile, profiles.directory()) {
         Ok(Source::Inline(text)) => backend::recognise("", text)
             .map_or_else(|_| "(no connection string)".into(), |pasted| pasted.service),
-        Ok(Source::Token { hub, .. }) => hub.to_owned(),
+        Ok(Source::Token { service, .. }) => service.to_owned(),
         Ok(source) => format!("({})", source.key()),
         Err(_) => "(no credential)".into(),
     }

@@ -20,10 +20,12 @@ pub(crate) struct Keys<'a> {
     pub connection_string_command: Option<&'a CommandLine>,
     /// The name of a file in systemd's `$CREDENTIALS_DIRECTORY`.
     pub connection_string_credential: Option<&'a str>,
-    /// The hub of `token_command`'s tokens.
-    pub hub: Option<&'a str>,
+    /// The services of `token_command`'s tokens, by their keys.
+    pub services: [(&'static str, Option<&'a str>); 3],
     /// Prints an Entra ID token.
     pub token_command: Option<&'a CommandLine>,
+    /// Whether `token_command` may be for a management service beside another source.
+    pub is_managed: bool,
 }
 
 /// The owner of the keys, for messages.
@@ -66,10 +68,12 @@ pub(crate) enum Source<'a> {
     Command(&'a CommandLine),
     /// A file in systemd's `$CREDENTIALS_DIRECTORY`.
     Credential(&'a str),
-    /// Entra ID tokens for a hub.
+    /// Entra ID tokens for a service.
     Token {
-        /// The hub's host name.
-        hub: &'a str,
+        /// The key that names the service.
+        key: &'static str,
+        /// The service.
+        service: &'a str,
         /// Prints a token.
         command: &'a CommandLine,
     },
@@ -87,16 +91,26 @@ impl<'a> Source<'a> {
     ) -> Result<Self> {
         let (owner, keys) = (owner.into(), keys.into());
         let wrong = |problem: &str, hint: &str| Error::credential(owner.to_string(), problem, hint);
-        let token = match (keys.hub, keys.token_command) {
-            (Some(hub), Some(command)) => Some(Self::Token { hub, command }),
+        let services = keys.services.iter().filter_map(|(key, service)| Some((*key, (*service)?)));
+        let mut services: Vec<(&'static str, &str)> = services.collect();
+        let token = match (services.pop(), keys.token_command) {
+            (Some((key, service)), Some(command)) => Some(Self::Token { key, service, command }),
             (None, None) => None,
-            (Some(_), None) => {
-                return Err(wrong("it has hub but no token-command", "set both for Entra ID, or neither"));
+            (None, Some(_)) if keys.is_managed => None,
+            (Some((key, _)), None) => {
+                let problem = format!("it has {key} but no token-command");
+                return Err(wrong(&problem, "set both for Entra ID, or neither"));
             }
             (None, Some(_)) => {
-                return Err(wrong("it has token-command but no hub", "set both for Entra ID, or neither"));
+                let names: Vec<&str> =
+                    keys.services.iter().map(|(key, _)| *key).filter(|key| !key.is_empty()).collect();
+                let problem = format!("it has token-command but no {}", names.join(", "));
+                return Err(wrong(&problem, "set both for Entra ID, or neither"));
             }
         };
+        if let (Some((other, _)), Some(Self::Token { key, .. })) = (services.pop(), &token) {
+            return Err(wrong(&format!("it has both {other} and {key}"), "keep one of them"));
+        }
         let mut sources = [
             keys.connection_string.map(Self::Inline),
             keys.connection_string_file.map(|path| Self::File(directory.join(path))),
@@ -110,7 +124,7 @@ impl<'a> Source<'a> {
         let source = sources.next().ok_or_else(|| match owner {
             Owner::Profile(_) => wrong(
                 "none is set",
-                "set connection-string, one of connection-string-file, -env, -command and -credential, or hub and token-command",
+                "set connection-string, one of connection-string-file, -env, -command and -credential, or token-command with hub, relay or arc",
             ),
             Owner::Agent(_) | Owner::Options => wrong(
                 "no connection-string is set",
@@ -245,9 +259,14 @@ mod tests {
         let none = Keys::default();
         let one = Keys { connection_string: Some(&secret), ..none };
         let two = Keys { connection_string_env: Some("X"), ..one };
-        let half = Keys { hub: Some("h"), ..none };
+        let services = [("hub", Some("h")), ("relay", None), ("arc", None)];
+        let half = Keys { services, ..none };
         let other_half = Keys { token_command: Some(&command), ..none };
-        let token = Keys { hub: Some("h"), ..other_half };
+        let token = Keys { services, ..other_half };
+        let several =
+            Keys { services: [("hub", Some("h")), ("relay", Some("r")), ("arc", None)], ..other_half };
+        let unnamed = Keys { services: [("hub", None), ("relay", None), ("arc", None)], ..other_half };
+        let managed = Keys { is_managed: true, token_command: Some(&command), ..one };
         let systemd = Keys { connection_string_credential: Some("c"), ..none };
         let two_of_agent = Keys { connection_string_credential: Some("c"), ..one };
         let (profile, agent) = (Owner::Profile("p"), Owner::Agent(Path::new("/a.toml")));
@@ -257,12 +276,14 @@ mod tests {
         };
         assert_eq!(key(profile, one), Ok("connection-string"));
         assert_eq!(key(profile, token), Ok("token-command"));
+        assert_eq!(key(profile, managed), Ok("connection-string"));
         assert_eq!(key(agent, systemd), Ok("connection-string-credential"));
         for (owner, keys, problem) in [
             (profile, none, "profile 'p': none is set"),
             (profile, two, "it has both connection-string and connection-string-env"),
             (profile, half, "no token-command"),
-            (profile, other_half, "no hub"),
+            (profile, unnamed, "it has token-command but no hub, relay, arc"),
+            (profile, several, "it has both hub and relay"),
             (agent, none, "/a.toml: no connection-string is set"),
             (agent, two_of_agent, "it has both connection-string and the systemd credential 'c'"),
         ] {

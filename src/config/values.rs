@@ -10,6 +10,14 @@ use serde::{Deserialize, Deserializer};
 use crate::secret::Secret;
 use crate::text::duration;
 
+/// The preamble of another program, which both ends of a stream exchange before its bytes.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Preamble {
+    /// azbridge's, which names a port.
+    Azbridge,
+}
+
 /// A command to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandLine {

@@ -47,6 +47,14 @@ impl Network {
         network
     }
 
+    /// The same network for servers that want the key exchange with secp384r1.
+    ///
+    /// # Errors
+    /// Returns the error of [`Tls::preferring_p384`].
+    pub fn preferring_p384(&self) -> Result<Self> {
+        Ok(Self { tls: self.tls.preferring_p384()?, proxies: self.proxies.clone() })
+    }
+
     /// Connects to `endpoint` with TLS, through a proxy if one applies, and records the time of each phase.
     ///
     /// Not cancel-safe: dropping the future drops the connection.

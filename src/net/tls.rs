@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::kx_group;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, InvalidMessage, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,7 +22,10 @@ use crate::time::phase::Phase;
 
 /// A TLS client's configuration.
 #[derive(Clone)]
-pub struct Tls(Arc<ClientConfig>);
+pub struct Tls {
+    config: Arc<ClientConfig>,
+    trust: Arc<Trust>,
+}
 
 impl Tls {
     /// Trusts the system's roots and those in `ca_file`.
@@ -38,21 +43,36 @@ impl Tls {
             }
             None => Error::Bug(error.to_string()),
         })?;
+        Self::with(provider, Arc::new(trust))
+    }
+
+    fn with(provider: Arc<CryptoProvider>, trust: Arc<Trust>) -> Result<Self> {
         let config = ClientConfig::builder_with_details(provider, Arc::new(Clock))
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::Bug(error.to_string()))?
             .dangerous() // Any custom verifier is set through this method; this one verifies.
-            .with_custom_certificate_verifier(Arc::new(trust))
+            .with_custom_certificate_verifier(trust.clone())
             .with_no_client_auth();
-        Ok(Self(Arc::new(config)))
+        Ok(Self { config: Arc::new(config), trust })
+    }
+
+    /// Settings for servers that want the key exchange with secp384r1: any other costs another round trip. They show no
+    /// client certificate, and share no sessions with these.
+    ///
+    /// # Errors
+    /// Returns [`Error::Bug`] if the settings contradict each other.
+    pub fn preferring_p384(&self) -> Result<Self> {
+        let mut provider = CryptoProvider::clone(self.config.crypto_provider());
+        provider.kx_groups = vec![kx_group::SECP384R1, kx_group::X25519, kx_group::SECP256R1];
+        Self::with(Arc::new(provider), self.trust.clone())
     }
 
     /// The same settings with `certificate` for servers that request one.
     #[must_use]
     pub fn with_certificate(&self, certificate: &ClientCertificate) -> Self {
-        let mut config = ClientConfig::clone(&self.0);
+        let mut config = ClientConfig::clone(&self.config);
         config.client_auth_cert_resolver = certificate.0.clone();
-        Self(Arc::new(config))
+        Self { config: Arc::new(config), trust: self.trust.clone() }
     }
 
     /// Makes the handshake with `endpoint` over `io`.
@@ -69,7 +89,7 @@ impl Tls {
             let problem = Problem::because("this host name cannot be in a certificate", error);
             Error::network(Phase::TLS, endpoint, problem)
         })?;
-        tls_stream::connect(self.0.clone(), name, io).await.map_err(|error| {
+        tls_stream::connect(self.config.clone(), name, io).await.map_err(|error| {
             let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
             match tls {
                 Some(rustls::Error::InvalidCertificate(problem)) => {

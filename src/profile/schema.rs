@@ -8,7 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::config::{CommandLine, Keys, Seconds, SecretText, has_password};
+use crate::config::{CommandLine, Keys, Preamble, Seconds, SecretText, has_password};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -40,8 +40,28 @@ pub struct Profile {
     pub connection_string_credential: Option<String>,
     /// The hub of `token_command`'s tokens.
     pub hub: Option<String>,
+    /// The namespace of `token_command`'s tokens: a name, or `HOST[:PORT]`.
+    pub relay: Option<String>,
+    /// The resource id of an Arc machine, with `{device}` in it.
+    pub arc: Option<String>,
     /// Prints an Entra ID token.
     pub token_command: Option<CommandLine>,
+    /// Prints an Entra ID token for Azure Resource Manager, where `token_command` prints another.
+    pub arm_token_command: Option<CommandLine>,
+    /// The hybrid connection of a device, with `{device}` in it or shared.
+    pub entity: Option<String>,
+    /// The resource id of the namespace, whose hybrid connections are the devices.
+    pub resource: Option<String>,
+    /// Azure Resource Manager in another cloud, as `HOST[:PORT]`.
+    pub arm_endpoint: Option<String>,
+    /// The suffix of namespaces in another cloud.
+    pub relay_suffix: Option<String>,
+    /// Whether the stream's name is the last part of the path.
+    pub stream_in_path: Option<bool>,
+    /// The preamble of another program's listener.
+    pub preamble: Option<Preamble>,
+    /// Whether the peer can still send after our Close.
+    pub half_close: Option<bool>,
     /// Patterns of the host names that use this profile.
     #[serde(default, deserialize_with = "patterns")]
     pub hosts: Vec<String>,
@@ -82,8 +102,13 @@ impl<'a> From<&'a Profile> for Keys<'a> {
             connection_string_env: profile.connection_string_env.as_deref(),
             connection_string_command: profile.connection_string_command.as_ref(),
             connection_string_credential: profile.connection_string_credential.as_deref(),
-            hub: profile.hub.as_deref(),
+            services: [
+                ("hub", profile.hub.as_deref()),
+                ("relay", profile.relay.as_deref()),
+                ("arc", profile.arc.as_deref()),
+            ],
             token_command: profile.token_command.as_ref(),
+            is_managed: profile.resource.is_some(),
         }
     }
 }

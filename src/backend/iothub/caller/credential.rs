@@ -43,7 +43,7 @@ impl Credential {
         let Access { profiles, name, profile, .. } = *access;
         let origin = Source::of(name, profile, profiles.directory())?;
         let source = origin.describe(name);
-        let Source::Token { hub, command } = origin else {
+        let Source::Token { service: hub, command, .. } = origin else {
             let text = origin.read(name)?;
             return Self::from_connection_string(source, &text);
         };
@@ -127,7 +127,8 @@ impl Credential {
             Tokens::Signature { token, .. } => Ok(token.text().clone()),
             Tokens::Bearer { profile, hub, command, cache } => {
                 let token = cache.token(now, || {
-                    let printed = Source::Token { hub, command }.read(profile.as_str())?;
+                    let printed =
+                        Source::Token { key: "hub", service: hub, command }.read(profile.as_str())?;
                     Token::parse(&printed, now).map_err(|problem| {
                         unusable(problem, "az account get-access-token prints what is needed")
                     })

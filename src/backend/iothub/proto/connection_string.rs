@@ -1,6 +1,7 @@
 //! Connection strings of policies and devices.
 
 use super::{HubAddress, Identity, Malformed, SasToken, pasted};
+use crate::backend::pasted_text::connection_string;
 use crate::secret::Secret;
 
 /// The credential in a connection string.
@@ -45,7 +46,7 @@ impl ConnectionString {
     /// # Errors
     /// Returns the kind of other content.
     pub(crate) fn plain(text: &str) -> Result<Secret, Malformed> {
-        pasted::unwrap(text, |text| Self::parse_plain(text).is_ok())
+        connection_string(text, &pasted::FORM, |text| Self::parse_plain(text).is_ok())
     }
 
     /// Splits at `;`, then at the first `=`, because base64 keys end in `=` \[S]. Ignores empty pairs, surrounding white

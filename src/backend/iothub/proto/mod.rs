@@ -12,6 +12,7 @@ mod pasted;
 mod registry;
 mod sas;
 
+pub(crate) use crate::backend::malformed::Malformed;
 pub(crate) use crate::text::percent::encode;
 pub(crate) use crate::time::clock::UnixSeconds;
 pub(crate) use connection_string::{ConnectionString, Key};
@@ -24,21 +25,3 @@ pub(crate) use registry::{
     ALL_DEVICES, CONTINUATION, MAX_ITEM_COUNT, device_path, devices_page, twin, twin_path,
 };
 pub(crate) use sas::{Resource, SasToken};
-
-/// The problem of a malformed text. Never contains a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Malformed(pub String);
-
-impl Malformed {
-    fn new(problem: impl Into<String>) -> Self {
-        Self(problem.into())
-    }
-}
-
-impl std::fmt::Display for Malformed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Malformed {}

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Malformed;
+use crate::backend::address;
 use crate::text::percent::encode;
 
 /// A hub's host name and optional port. Only an emulator has one: the service uses 443 and 8883.
@@ -20,50 +21,14 @@ impl HubAddress {
     /// # Errors
     /// Returns [`Malformed`] if the host is neither `[a-zA-Z0-9_\-.]+` \[S] nor an IPv6 literal, or the port is invalid.
     pub(crate) fn parse(text: &str) -> Result<Self, Malformed> {
-        let (name, port) = if let Some(rest) = text.strip_prefix('[') {
-            let (name, after) = rest.split_once(']').ok_or_else(|| Malformed::new("HostName lacks a ']'"))?;
-            if name.parse::<std::net::Ipv6Addr>().is_err() {
-                return Err(Malformed::new("HostName has no IPv6 address between its brackets"));
-            }
-            match after {
-                "" => (name, None),
-                _ => (
-                    name,
-                    Some(
-                        after
-                            .strip_prefix(':')
-                            .ok_or_else(|| Malformed::new("HostName has text after ']'"))?,
-                    ),
-                ),
-            }
-        } else {
-            let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
-            let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-            if name.is_empty() || name.len() > 253 || !name.bytes().all(allowed) {
-                return Err(Malformed::new(
-                    "HostName is not a host name: letters, digits, '-', '_' and '.' make one",
-                ));
-            }
-            (name, port)
-        };
-        let port = port
-            .map(|port| match port.parse() {
-                Ok(number @ 1u16..) if port.bytes().all(|b| b.is_ascii_digit()) => Ok(number),
-                _ => Err(Malformed::new("HostName has a ':' but no port number after it")),
-            })
-            .transpose()?;
-        Ok(Self { name: name.to_owned(), port })
+        let (name, port) = address::parse(text, "HostName")?;
+        Ok(Self { name, port })
     }
 }
 
 impl fmt::Display for HubAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.name.contains(':') {
-            write!(f, "[{}]", self.name)?;
-        } else {
-            f.write_str(&self.name)?;
-        }
-        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+        address::write(f, &self.name, self.port)
     }
 }
 

@@ -1,0 +1,3 @@
+//! Azure Relay Hybrid Connections.
+
+pub(crate) mod proto;
