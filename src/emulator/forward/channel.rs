@@ -35,19 +35,21 @@ pub(in crate::emulator) struct Settings {
 
 impl Channel {
     /// The channels of the device's side and the user's side, which the log names `device` and `user`.
-    pub(in crate::emulator) fn pair(device: String, user: String, settings: &Settings) -> [Self; 2] {
+    pub(in crate::emulator) fn pair(device: String, user: String, settings: &Settings) -> [Box<Self>; 2] {
         let Settings { latency, window, cut, rules } = settings;
         let (cut, activity) = (Cut::after(*cut), Activity::new(rules.idle));
         let (to_user, from_device) = pipe(*latency, *window);
         let (to_device, from_user) = pipe(*latency, *window);
-        let channel = |name, is_patient, to_peer, from_peer| Self {
-            name,
-            is_patient,
-            to_peer,
-            from_peer,
-            cut: cut.clone(),
-            activity: activity.clone(),
-            rules: rules.clone(),
+        let channel = |name, is_patient, to_peer, from_peer| {
+            Box::new(Self {
+                name,
+                is_patient,
+                to_peer,
+                from_peer,
+                cut: cut.clone(),
+                activity: activity.clone(),
+                rules: rules.clone(),
+            })
         };
         [channel(device, false, to_user, from_user), channel(user, true, to_device, from_device)]
     }

@@ -55,9 +55,9 @@ enum End {
 /// Gives back a connection that has not ended, and how long it may linger.
 pub(super) async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
     io: S,
-    channel: Channel,
+    channel: Box<Channel>,
 ) -> Option<(S, Linger)> {
-    let Channel { name, is_patient, to_peer, from_peer, cut, activity, rules } = channel;
+    let Channel { name, is_patient, to_peer, from_peer, cut, activity, rules } = *channel;
     let (reader, mut writer) = tokio::io::split(io);
     let mut frames = FrameReader::new(reader, rules.size);
     let notices = Notices::default();

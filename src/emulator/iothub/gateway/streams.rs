@@ -48,7 +48,7 @@ struct Stream {
 /// Where a side of a stream stands.
 #[derive(Debug)]
 enum State {
-    NotJoined(Channel),
+    NotJoined(Box<Channel>),
     Joined,
     Left,
 }
@@ -125,7 +125,7 @@ impl Streams {
         path: &str,
         token: Option<&str>,
         now: SystemTime,
-    ) -> Result<(Channel, Joined), JoinError> {
+    ) -> Result<(Box<Channel>, Joined), JoinError> {
         let (id, side) = parse_path(path).ok_or(JoinError::NotFound)?;
         let claims = token.and_then(|token| self.tokens.claims(token, now)).ok_or(JoinError::Unauthorized)?;
         if claims["sid"] != id {
