@@ -8,6 +8,7 @@ mod control;
 mod entity;
 mod listener_id;
 mod namespace;
+pub(crate) mod preamble;
 mod rendezvous;
 mod request;
 mod sas;
