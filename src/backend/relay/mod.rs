@@ -4,4 +4,5 @@ pub(crate) mod arc;
 pub(crate) mod caller;
 pub(crate) mod error;
 mod phase;
+pub(crate) mod preamble;
 pub(crate) mod proto;
