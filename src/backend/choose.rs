@@ -11,7 +11,8 @@ use super::listener::Listener;
 use super::pasted::Pasted;
 use super::registry::Registry;
 use super::relay;
-use super::settings::DeviceSettings;
+use super::relay::listener::RelayListener;
+use super::settings::{DeviceSettings, RelaySettings};
 use crate::config::Source;
 use crate::error::{Error, Exposure, Result};
 use crate::profile::Profile;
@@ -168,7 +169,20 @@ pub(crate) fn backend_keys(profile: &Profile, source: &Source<'_>) -> BackendKey
     }
 }
 
-/// The listener of a device. Tolerated exposures of its credential's files are added to `warnings`.
+/// Whether `text` is a connection string of Azure Relay and not of an IoT Hub.
+pub(crate) fn is_relay(text: &Secret) -> bool {
+    relay::proto::is_relay(text.expose())
+}
+
+/// The listener of a device at Azure Relay.
+///
+/// # Errors
+/// Returns an error if the credential is invalid. The error does not contain it.
+pub(crate) fn relay_listener(settings: &RelaySettings) -> Result<Arc<dyn Listener>> {
+    Ok(Arc::new(RelayListener::new(settings)?))
+}
+
+/// The listener of a device at an IoT Hub. Tolerated exposures of its credential's files are added to `warnings`.
 ///
 /// # Errors
 /// Returns an error if the credential is invalid. The error does not contain it.

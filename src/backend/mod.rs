@@ -21,7 +21,8 @@ pub(crate) mod stand_in;
 
 pub(crate) use access::{Access, Stored};
 pub(crate) use choose::{
-    BackendKeys, backend_keys, dialer, is_connection_string, listener, recognise, registry,
+    BackendKeys, backend_keys, dialer, is_connection_string, is_relay, listener, recognise, registry,
+    relay_listener,
 };
 pub(crate) use dialer::{Checked, Dialer, Request};
 pub(crate) use joined::{Joined, Pending};
@@ -30,4 +31,4 @@ pub(crate) use listener::{
 };
 pub(crate) use pasted::Pasted;
 pub(crate) use registry::{Activity, Device, Progress, Registry, State};
-pub(crate) use settings::{DeviceSettings, Transport};
+pub(crate) use settings::{DeviceSettings, RelayAccess, RelaySettings, Transport};

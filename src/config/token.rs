@@ -1,6 +1,6 @@
 //! Entra ID tokens that a command prints.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
@@ -81,12 +81,34 @@ impl TokenCommand {
     /// # Errors
     /// Returns [`Error::Credential`] if the command fails or prints no token. The error does not contain its output.
     pub(crate) fn token(&self, now: SystemTime) -> Result<Secret> {
-        self.cache.token(now, || {
-            let printed =
-                self.command.output().map_err(|problem| Error::credential(&*self.source, problem, FAILED))?;
-            Token::parse(&printed, now).map_err(|problem| {
-                Error::credential(&*self.source, problem, "az account get-access-token prints what is needed")
-            })
+        self.cache.token(now, || self.print(now))
+    }
+
+    /// Replaces a token that is still valid. Blocks while the command runs.
+    ///
+    /// # Errors
+    /// Returns the error of [`Self::token`], and keeps the token.
+    pub(crate) fn renew(&self, now: SystemTime) -> Result<()> {
+        let token = self.print(now)?;
+        *self.cache.held() = Some(token);
+        Ok(())
+    }
+
+    /// Forgets a token that the service refuses.
+    pub(crate) fn forget(&self) {
+        *self.cache.held() = None;
+    }
+
+    /// When the last token must be replaced.
+    pub(crate) fn until(&self) -> Option<SystemTime> {
+        self.cache.held().as_ref().map(|token| token.until)
+    }
+
+    fn print(&self, now: SystemTime) -> Result<Token> {
+        let printed =
+            self.command.output().map_err(|problem| Error::credential(&*self.source, problem, FAILED))?;
+        Token::parse(&printed, now).map_err(|problem| {
+            Error::credential(&*self.source, problem, "az account get-access-token prints what is needed")
         })
     }
 }
@@ -102,11 +124,15 @@ impl Cache {
         now: SystemTime,
         get: impl FnOnce() -> std::result::Result<Token, E>,
     ) -> std::result::Result<Secret, E> {
-        let mut held = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut held = self.held();
         match &*held {
             Some(token) if now < token.until => Ok(token.text.clone()),
             _ => Ok(held.insert(get()?).text.clone()),
         }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Token>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod arc;
 pub(crate) mod caller;
 pub(crate) mod error;
+pub(crate) mod listener;
 mod phase;
 pub(crate) mod preamble;
 pub(crate) mod proto;
