@@ -7,7 +7,7 @@ use super::options::Options;
 use crate::backend::{self, Access, Dialer, Request};
 use crate::config::Seconds;
 use crate::error::Result;
-use crate::profile::Name;
+use crate::profile::{Name, Port};
 use crate::state::device_ids;
 use crate::state::rate::Rate;
 use crate::tunnel::Keepalive;
@@ -59,10 +59,13 @@ impl Plan {
             option.or(file.map(|seconds| seconds.0)).unwrap_or(default)
         };
         let stream = options.stream.clone().or(destination.stream);
+        let port = options.port.unwrap_or(22);
+        let is_named = stream.is_some() || profile.ports.contains_key(&Port(port));
         let request = Request {
             device: destination.device,
             module: options.module.clone().or(destination.module),
-            stream: stream.unwrap_or_else(|| profile.stream(options.port.unwrap_or(22))),
+            stream: stream.unwrap_or_else(|| profile.stream(port)),
+            port: (!is_named).then_some(port),
             connect_timeout: or(options.connect_timeout, profile.connect_timeout, CONNECT_TIMEOUT),
             response_timeout: or(options.response_timeout, profile.response_timeout, RESPONSE_TIMEOUT),
         };
@@ -75,7 +78,7 @@ impl Plan {
             wait: or(options.wait, profile.wait, Duration::ZERO),
             rate: per_second.and_then(|rate| Rate::of(&dialer.service(), rate)),
             keepalive: options.keepalive.map_or(Some(Keepalive::DEFAULT), Keepalive::every),
-            half_close: true,
+            half_close: profile.half_close.unwrap_or(true),
             dialer,
         })
     }

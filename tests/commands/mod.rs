@@ -7,4 +7,7 @@ mod devices;
 mod measuring;
 mod ping;
 mod profile;
+mod relay_check;
+mod relay_devices;
+mod relay_profile;
 mod ssh_config;

@@ -5,4 +5,5 @@ pub(crate) mod caller;
 pub(crate) mod error;
 pub(crate) mod listener;
 mod phase;
+pub(crate) mod preamble;
 pub(crate) mod proto;

@@ -9,6 +9,7 @@ mod entity;
 mod hybrid_connections;
 mod listener_id;
 mod namespace;
+pub(crate) mod preamble;
 mod refusal;
 mod rendezvous;
 mod request;
