@@ -9,7 +9,9 @@ use super::iothub::{self, caller};
 use super::listener::Listener;
 use super::pasted::Pasted;
 use super::registry::Registry;
-use super::settings::DeviceSettings;
+use super::relay;
+use super::relay::listener::RelayListener;
+use super::settings::{DeviceSettings, RelaySettings};
 use crate::error::{Exposure, Result};
 use crate::secret::Secret;
 
@@ -18,7 +20,7 @@ use crate::secret::Secret;
 /// # Errors
 /// Returns an error if the credential cannot be read, or the device id is invalid.
 pub(crate) fn dialer(access: &Access<'_>, request: Request) -> Result<Arc<dyn Dialer>> {
-    Ok(Arc::new(caller::HubDialer::new(access, request)?))
+    Ok(Arc::new(caller::HubDialer::new(access, access.stored()?, request)?))
 }
 
 /// The device registry of a profile's service.
@@ -26,7 +28,7 @@ pub(crate) fn dialer(access: &Access<'_>, request: Request) -> Result<Arc<dyn Di
 /// # Errors
 /// Returns an error if the credential cannot be read, or the service has no registry.
 pub(crate) fn registry(access: &Access<'_>) -> Result<Box<dyn Registry>> {
-    Ok(Box::new(caller::HubRegistry::new(access)?))
+    Ok(Box::new(caller::HubRegistry::new(access, access.stored()?)?))
 }
 
 /// Whether `text` contains one complete connection string of any backend.
@@ -59,7 +61,20 @@ pub(crate) fn defaults() -> Defaults {
     }
 }
 
-/// The listener of a device. Tolerated exposures of its credential's files are added to `warnings`.
+/// Whether `text` is a connection string of Azure Relay and not of an IoT Hub.
+pub(crate) fn is_relay(text: &Secret) -> bool {
+    relay::proto::is_relay(text.expose())
+}
+
+/// The listener of a device at Azure Relay.
+///
+/// # Errors
+/// Returns an error if the credential is invalid. The error does not contain it.
+pub(crate) fn relay_listener(settings: &RelaySettings) -> Result<Arc<dyn Listener>> {
+    Ok(Arc::new(RelayListener::new(settings)?))
+}
+
+/// The listener of a device at an IoT Hub. Tolerated exposures of its credential's files are added to `warnings`.
 ///
 /// # Errors
 /// Returns an error if the credential is invalid. The error does not contain it.

@@ -1,3 +1,4 @@
 //! Azure Relay Hybrid Connections.
 
+pub(crate) mod listener;
 pub(crate) mod proto;
