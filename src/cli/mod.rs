@@ -232,6 +232,12 @@ pub struct Emulator {
     /// Register a device, or DEVICE/MODULE, that authenticates with the certificate of this SHA-256 thumbprint
     #[arg(long = "x509-device", value_name = "ID=THUMBPRINT")]
     pub x509_devices: Vec<String>,
+    /// Serve this hybrid connection of Azure Relay
+    #[arg(long = "relay-entity", value_name = "NAME", num_args = 1..)]
+    pub relay_entities: Vec<String>,
+    /// Serve a hybrid connection that senders connect to without a token
+    #[arg(long = "relay-anonymous", value_name = "NAME", num_args = 1..)]
+    pub relay_anonymous: Vec<String>,
     /// Another name for the TLS certificate; the connection strings have the first one
     #[arg(long = "hostname", value_name = "NAME")]
     pub hostnames: Vec<String>,

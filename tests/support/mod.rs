@@ -12,6 +12,7 @@ mod procfs;
 mod programs;
 mod proxy;
 mod relay;
+pub mod relay_client;
 mod run;
 mod sandbox;
 pub mod sas;
