@@ -146,15 +146,6 @@ impl Process {
         drop(self.stdin.take());
     }
 
-    /// Waits until it has closed its stdout.
-    #[track_caller]
-    pub fn closes_stdout(&self, limit: Duration) {
-        eventually(limit, || {
-            let open = self.stdout.take().pipe.is_some();
-            if open { Err(format!("{} closes its stdout", self.name)) } else { Ok(()) }
-        });
-    }
-
     /// SIGKILL, and waits for the end.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -49,6 +49,8 @@ class Program:
     async def wait_ready(self) -> "Program":
         async with asyncio.timeout(ONE_STEP):
             ready = (await self.process.stdout.readline()).decode()
+            if not ready:
+                await self.reading
         assert ready.startswith("ready"), f"{self.name} said {ready!r} and {self.lines}"
         return self
 
@@ -132,13 +134,12 @@ INJECTED = {
 
 
 def emulator_arguments(arguments: tuple[object, ...]) -> list[object]:
-    given: list[object] = []
-    for at, argument in enumerate(arguments):
-        if argument == "--skew":
-            given += ["--inject", f"relay-skew={arguments[at + 1]}s"]
-        elif injected := INJECTED.get(argument):
-            given += ["--inject", injected]
-    return given
+    faults = [
+        f"relay-skew={arguments[at + 1]}s" if argument == "--skew" else INJECTED.get(argument)
+        for at, argument in enumerate(arguments)
+    ]
+    faults = [fault for fault in faults if fault]
+    return ["--inject", ",".join(faults)] if faults else []
 
 
 @asynccontextmanager
