@@ -6,3 +6,5 @@ use crate::time::phase::Phase;
 pub(crate) const RELAY: Phase = Phase::named("relay");
 /// The listener's part of it: finding it, and its answer.
 pub(crate) const DEVICE: Phase = Phase::named("device");
+/// A listener's WebSocket upgrade at the gateway where it meets a sender.
+pub(crate) const GATEWAY: Phase = Phase::named("gateway");

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::channel::{LONGEST_MESSAGE, Lost};
 use super::credential::ListenCredential;
-use super::phase::{GATEWAY, RELAY};
+use crate::backend::relay::phase::{GATEWAY, RELAY};
 use crate::backend::skew::Skew;
 use crate::error::{CAPTIVE_PORTAL, CAPTIVE_PORTAL_HINT, Exit, Fault, Problem, Retry};
 use crate::net::Refusal;

@@ -7,7 +7,6 @@ mod dial;
 mod dials;
 mod error;
 mod offers;
-mod phase;
 mod relay_listener;
 mod rendezvous;
 mod reply;
@@ -46,3 +45,6 @@ impl Listener for RelayListener {
         Box::pin(check::check(self, network))
     }
 }
+
+#[cfg(test)]
+mod tests;

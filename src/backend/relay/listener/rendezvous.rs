@@ -7,7 +7,7 @@ use hyper::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use tokio::time::{Instant, timeout};
 
 use super::error::Error as RelayError;
-use super::phase::GATEWAY;
+use crate::backend::relay::phase::GATEWAY;
 use crate::backend::relay::proto::{self, Accept};
 use crate::error::{Error, Result};
 use crate::net::{Network, Opened, Stream, Upgrade, WebSocket, WssUrl};

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 use super::dials::Dials;
 use super::rendezvous::{LIFE, Rendezvous};
 use super::starts::OpenStart;
+use crate::backend::relay::proto::REJECTION;
 use crate::backend::{Cause, Joined, Pending, Rejection, Reply};
 use crate::error::{Result, escape};
 use crate::net::Network;
@@ -72,12 +73,9 @@ pub(super) fn status(cause: Cause) -> u16 {
     }
 }
 
-/// The status for a sender that means another device.
-pub(super) const OTHER_DEVICE: u16 = 409;
-
 /// Rejects a try in the background. Our senders recognise the text by its beginning.
 pub(super) fn reject(dials: &Dials, network: Network, rendezvous: Rendezvous, status: u16, reason: &str) {
-    let text = format!("iotstream: {}", escape(reason));
+    let text = format!("{REJECTION}{}", escape(reason));
     let rejecting = async move {
         // The gateway would refuse it.
         if rendezvous.arrived.elapsed() < LIFE

@@ -181,3 +181,83 @@ impl Drop for OpenStart {
         self.close();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::WssUrl;
+
+    fn at(gateway: &str) -> Rendezvous {
+        Rendezvous::of_request(WssUrl::parse(&format!("wss://{gateway}/x?secret")).unwrap())
+    }
+
+    fn start(id: &str) -> Option<Start> {
+        Start::of(id, "ssh", "")
+    }
+
+    /// The gateway of the newest try.
+    fn newest(open: &mut OpenStart) -> String {
+        format!("{:?}", open.newest())
+    }
+
+    #[test]
+    fn the_service_s_suffix_is_not_part_of_the_id() {
+        assert_eq!(start("A-b_G0_G1"), start("a-b"));
+        assert_ne!(start("a"), Start::of("a", "tcp-80", ""));
+        assert_ne!(start("a"), Start::of("a", "ssh", "gw"));
+        assert_eq!(start(""), None);
+        assert_eq!(start(&"x".repeat(LONGEST_ID + 1)), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_newest_try_gets_the_decision() {
+        let starts = Starts::default();
+        let Try::New(mut open) = starts.begin(start("a"), at("g0")) else { panic!("not new") };
+        assert!(newest(&mut open).contains("g0"));
+        assert!(!open.newer(Duration::from_secs(1)).await);
+        assert!(matches!(starts.begin(start("a"), at("g1")), Try::Replaced));
+        assert!(open.newer(Duration::from_secs(1)).await && newest(&mut open).contains("g1"));
+        assert!(format!("{:?}", open.reject(&Rejection::new(Cause::Approval, "no"))).contains("g1"));
+        // The same answer for a minute.
+        for _ in 0..2 {
+            tokio::time::advance(REMEMBERED / 3).await;
+            match starts.begin(start("a"), at("g2")) {
+                Try::Rejected(rejection, rendezvous) => {
+                    assert_eq!(rejection.reason, "no");
+                    assert!(format!("{rendezvous:?}").contains("g2"));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        tokio::time::advance(REMEMBERED / 3).await;
+        assert!(matches!(starts.begin(start("a"), at("g3")), Try::New(_)));
+    }
+
+    #[test]
+    fn an_approval_opens_few_more_streams() {
+        let starts = Starts::default();
+        let Try::New(open) = starts.begin(start("a"), at("g0")) else { panic!("not new") };
+        open.approve();
+        drop(open);
+        for _ in 0..SPARE {
+            let Try::Approved(open) = starts.begin(start("a"), at("g1")) else { panic!("not approved") };
+            open.approve();
+        }
+        assert!(matches!(starts.begin(start("a"), at("g2")), Try::New(_)));
+    }
+
+    #[test]
+    fn only_a_decision_is_remembered() {
+        let starts = Starts::default();
+        for cause in [Cause::Limit, Cause::Target] {
+            let Try::New(open) = starts.begin(start("a"), at("g0")) else { panic!("not new") };
+            open.reject(&Rejection::new(cause, "full"));
+        }
+        for id in 0..3 * MOST {
+            let Try::New(open) = starts.begin(start(&id.to_string()), at("g0")) else { panic!("not new") };
+            open.reject(&Rejection::new(Cause::Approval, "no"));
+        }
+        let state = starts.lock();
+        assert_eq!((state.open.len(), state.decided.len()), (0, MOST));
+    }
+}
