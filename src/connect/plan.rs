@@ -75,7 +75,7 @@ impl Plan {
             wait: or(options.wait, profile.wait, Duration::ZERO),
             rate: per_second.and_then(|rate| Rate::of(&dialer.service(), rate)),
             keepalive: options.keepalive.map_or(Some(Keepalive::DEFAULT), Keepalive::every),
-            half_close: true,
+            half_close: profile.half_close.unwrap_or(true),
             dialer,
         })
     }

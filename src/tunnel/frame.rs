@@ -10,6 +10,9 @@ pub(crate) const MAX_PAYLOAD: usize = 65_536;
 /// Room that [`seal`] needs in front of a payload.
 pub(super) const HEADER_ROOM: usize = 14;
 
+/// The bit of a message's last frame.
+const FINAL: u8 = 0x80;
+
 /// The longest payload of a control frame in bytes (RFC 6455, section 5.5).
 const MAX_CONTROL: usize = 125;
 
@@ -74,7 +77,6 @@ pub(super) enum Opcode {
 /// Masks `buffer[payload]` in place and writes the header in front of it. Returns the range of the whole frame. `payload`
 /// must start at least [`HEADER_ROOM`] bytes into the buffer.
 pub(super) fn seal(buffer: &mut [u8], payload: Range<usize>, opcode: Opcode, key: [u8; 4]) -> Range<usize> {
-    const FINAL: u8 = 0x80;
     const MASKED: u8 = 0x80;
     let length = payload.len();
     debug_assert!(payload.start >= HEADER_ROOM && length <= MAX_PAYLOAD);
@@ -152,6 +154,19 @@ impl Decoder {
         self.remaining > 0 || self.fragmented
     }
 
+    /// Whether payload of the current data frame is missing.
+    pub(super) fn is_within_frame(&self) -> bool {
+        self.remaining > 0
+    }
+
+    /// The header with which another decoder decodes the rest of the current message, if it is unfinished.
+    pub(super) fn rest_of_message(&self) -> Option<[u8; 10]> {
+        let mut header =
+            [Opcode::Binary as u8 | if self.fragmented { 0 } else { FINAL }, 127, 0, 0, 0, 0, 0, 0, 0, 0];
+        header[2..].copy_from_slice(&self.remaining.to_be_bytes());
+        self.is_within_message().then_some(header)
+    }
+
     /// Decodes the next piece of `input`. Returns the number of bytes used and the piece, if any. `(0, None)` asks for more
     /// input: a header and a control frame are at most 129 bytes.
     pub(super) fn next(&mut self, input: &[u8]) -> Result<(usize, Option<Piece>), Violation> {
@@ -161,7 +176,7 @@ impl Decoder {
             return Ok((here, (here > 0).then_some(Piece::Data(0..here))));
         }
         let Some((header, length)) = parse_header(input)? else { return Ok((0, None)) };
-        let final_frame = input[0] & 0x80 != 0;
+        let final_frame = input[0] & FINAL != 0;
         match input[0] & 0x0f {
             opcode @ 0..=2 => {
                 if (opcode == 0) != self.fragmented {

@@ -27,7 +27,7 @@ pub(super) struct Payload {
 }
 
 impl Payload {
-    fn of(bytes: &[u8]) -> Self {
+    pub(super) fn of(bytes: &[u8]) -> Self {
         let mut buffer = Buffer::take();
         buffer[PAYLOAD..][..bytes.len()].copy_from_slice(bytes);
         Self { buffer, count: bytes.len() }

@@ -5,4 +5,7 @@ pub(crate) mod caller;
 pub(crate) mod error;
 pub(crate) mod listener;
 mod phase;
+mod preamble;
 pub(crate) mod proto;
+
+pub(crate) use preamble::{Proposal, Refused, hear, propose};

@@ -10,6 +10,7 @@ mod hybrid_connections;
 mod listener_id;
 mod namespace;
 mod refusal;
+pub(crate) mod preamble;
 mod rendezvous;
 mod request;
 mod sas;
