@@ -3,8 +3,8 @@
 //! An emulator and a client by the same author can agree on the same mistake. Here each has an independent peer: the
 //! Python device and the Python service use the emulator, and the client and the agent use the Python hub.
 
-mod peers;
-mod python;
+pub mod peers;
+pub mod python;
 
 use std::fs;
 use std::path::PathBuf;
