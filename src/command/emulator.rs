@@ -20,6 +20,8 @@ pub(super) fn run(args: &cli::Emulator) -> Result<ExitCode> {
         dir: args.dir.clone(),
         devices: args.devices.clone(),
         x509_devices: args.x509_devices.iter().map(|text| x509_device(text)).collect::<Result<_>>()?,
+        relay_entities: args.relay_entities.clone(),
+        relay_anonymous: args.relay_anonymous.clone(),
         hostnames: args.hostnames.clone(),
         quota: args.quota.as_deref().map(quota).transpose()?,
         faults: faults(args.inject.as_deref().unwrap_or_default())?,

@@ -65,11 +65,12 @@ impl Authority {
         params
     }
 
-    /// A TLS server for `names`, which are DNS names and IP addresses. It speaks TLS 1.2 and 1.3 \[D].
+    /// A TLS server for `names`, which are DNS names and IP addresses. It speaks TLS 1.2 and 1.3 \[D]; with `p384_only`,
+    /// the key exchange with secp384r1 alone.
     ///
     /// # Errors
     /// A name cannot stand in a certificate, or the authority's files are invalid.
-    pub(super) fn server(&self, names: &[String]) -> anyhow::Result<Arc<ServerConfig>> {
+    pub(super) fn server(&self, names: &[String], p384_only: bool) -> anyhow::Result<Arc<ServerConfig>> {
         let issuer = Issuer::new(Self::params(), KeyPair::from_pem(self.key.expose())?);
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
@@ -91,7 +92,11 @@ impl Authority {
         let leaf = params.signed_by(&key, &issuer)?;
         let chain = vec![leaf.der().clone(), CertificateDer::from_pem_slice(self.certificate.as_bytes())?];
         let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut provider = rustls::crypto::ring::default_provider();
+        if p384_only {
+            provider.kx_groups = vec![rustls::crypto::ring::kx_group::SECP384R1];
+        }
+        let provider = Arc::new(provider);
         let config = ServerConfig::builder_with_details(provider.clone(), Arc::new(Clock))
             .with_safe_default_protocol_versions()?
             .with_client_cert_verifier(Arc::new(AnyClient::new(&provider)))
@@ -144,8 +149,8 @@ mod tests {
     fn an_authority_signs_after_a_restart() {
         let authority = Authority::generate().unwrap();
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-        assert!(authority.server(&names).is_ok());
-        assert!(authority.server(&["ä".to_owned()]).is_err());
+        assert!(authority.server(&names, false).is_ok());
+        assert!(authority.server(&["ä".to_owned()], false).is_err());
         assert!(!format!("{authority:?}").contains("PRIVATE"));
     }
 }

@@ -10,7 +10,7 @@ use crate::platform::private_file::{Access, create_directories, replacement};
 use crate::secret::Secret;
 
 /// The directory. Files are named by their path in it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Directory {
     path: PathBuf,
 }

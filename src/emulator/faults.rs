@@ -3,12 +3,13 @@
 //! `KIND=VALUE@N` makes the fault the first N times only, to show the recovery; `latency`, `clock`, `frames` and
 //! `retry-after` are settings and take no count.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use hyper::StatusCode;
 
 use super::clock::Clock;
+use super::fault::Fault;
+use super::relay;
 use crate::text::duration;
 
 /// The faults that `--inject` knows, for its usage error.
@@ -43,6 +44,8 @@ pub(crate) struct Faults {
     pub(super) plain_url: Fault<()>,
     /// The same for the user's side alone.
     pub(super) plain_service_url: Fault<()>,
+    /// Those of the relay.
+    pub(super) relay: relay::Faults,
 }
 
 /// How the gateway fails a handshake.
@@ -66,32 +69,6 @@ pub(super) enum HubFault {
     Drop,
 }
 
-/// A fault to make: never, a number of times, or always.
-#[derive(Debug)]
-pub(super) struct Fault<T> {
-    value: Option<T>,
-    left: Option<AtomicU32>,
-}
-
-impl<T> Default for Fault<T> {
-    fn default() -> Self {
-        Self { value: None, left: None }
-    }
-}
-
-impl<T: Copy> Fault<T> {
-    /// The fault to make this time, if one is left. Each call counts as one time.
-    pub(super) fn take(&self) -> Option<T> {
-        let value = self.value?;
-        match &self.left {
-            None => Some(value),
-            Some(left) => {
-                left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok().then_some(value)
-            }
-        }
-    }
-}
-
 impl Faults {
     /// Reads the value of `--inject`.
     ///
@@ -101,8 +78,12 @@ impl Faults {
         let mut faults = Self::default();
         let mut seen: Vec<&str> = Vec::new();
         for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
-            let wrong =
-                || format!("'{item}' is not a fault: there are {KNOWN}; KIND=VALUE@N makes it N times");
+            let wrong = || {
+                format!(
+                    "'{item}' is not a fault: there are {KNOWN}, {}; KIND=VALUE@N makes it N times",
+                    relay::KNOWN_FAULTS
+                )
+            };
             let (kind, value) = item.split_once('=').ok_or_else(wrong)?;
             let (value, count) = match value.split_once('@') {
                 None => (value, None),
@@ -112,9 +93,8 @@ impl Faults {
                 return Err(format!("the fault '{kind}' is given twice"));
             }
             seen.push(kind);
-            let left = count.map(AtomicU32::new);
             match (kind, value) {
-                ("latency" | "clock" | "frames" | "retry-after", _) if left.is_some() => return Err(wrong()),
+                ("latency" | "clock" | "frames" | "retry-after", _) if count.is_some() => return Err(wrong()),
                 ("latency", _) => faults.latency = duration::parse(value).map_err(|_| wrong())?,
                 ("clock", _) => faults.clock = Clock::parse(value).ok_or_else(wrong)?,
                 ("frames", _) => {
@@ -123,19 +103,17 @@ impl Faults {
                 }
                 ("retry-after", _) => faults.retry_after = Some(value.parse().map_err(|_| wrong())?),
                 ("cut", _) => {
-                    faults.cut = Fault { value: Some(value.parse().map_err(|_| wrong())?), left };
+                    faults.cut = Fault::new(value.parse().map_err(|_| wrong())?, count);
                 }
-                ("status", _) => {
-                    faults.status = Fault { value: Some(status(value).ok_or_else(wrong)?), left }
-                }
-                ("mqtt", _) => faults.mqtt = Fault { value: Some(status(value).ok_or_else(wrong)?), left },
+                ("status", _) => faults.status = Fault::new(status(value).ok_or_else(wrong)?, count),
+                ("mqtt", _) => faults.mqtt = Fault::new(status(value).ok_or_else(wrong)?, count),
                 ("gateway", _) => {
                     let value = match value {
                         "noupgrade" => GatewayFault::NoUpgrade,
                         "silent" => GatewayFault::Silent,
                         _ => GatewayFault::Status(status(value).ok_or_else(wrong)?),
                     };
-                    faults.gateway = Fault { value: Some(value), left };
+                    faults.gateway = Fault::new(value, count);
                 }
                 ("hub", _) => {
                     let value = match value {
@@ -144,11 +122,11 @@ impl Faults {
                         "drop" => HubFault::Drop,
                         _ => return Err(wrong()),
                     };
-                    faults.hub = Fault { value: Some(value), left };
+                    faults.hub = Fault::new(value, count);
                 }
-                ("url", "ws") => faults.plain_url = Fault { value: Some(()), left },
-                ("url", "ws-service") => faults.plain_service_url = Fault { value: Some(()), left },
-                _ => return Err(wrong()),
+                ("url", "ws") => faults.plain_url = Fault::new((), count),
+                ("url", "ws-service") => faults.plain_service_url = Fault::new((), count),
+                _ => faults.relay.set(kind, value, count).ok_or_else(wrong)?,
             }
         }
         Ok(faults)

@@ -30,4 +30,14 @@ impl Hostnames {
         }
         Self { all, nearby }
     }
+
+    /// Whether `host` is one of the names, with or without a port, ignoring case.
+    pub(super) fn matches(&self, host: &str) -> bool {
+        let bare = match host.rsplit_once(':') {
+            Some((name, port)) if port.parse::<u16>().is_ok() && !name.ends_with(':') => name,
+            _ => host,
+        };
+        let bare = bare.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(bare);
+        self.all.iter().any(|name| name.eq_ignore_ascii_case(bare) || name.eq_ignore_ascii_case(host))
+    }
 }

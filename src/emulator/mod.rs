@@ -1,22 +1,27 @@
 //! Services of Azure in one process, for tests, demonstrations and rehearsals.
 //!
 //! One port is HTTPS, where each service adds its routes; the other is MQTT over TLS. What any service needs is in this
-//! folder: the server, WebSocket, the pipe that relays, faults, certificates, and the directory that is kept.
-//! `iothub` is IoT Hub.
+//! folder: the server, WebSocket, the forwarding between two sides, faults, certificates, and the directory that is kept.
+//! `iothub` is IoT Hub, and `relay` is Azure Relay, whose gateway has a port of its own.
 
 mod authority;
 mod client_certificate;
 mod clock;
 mod directory;
+mod fault;
 mod faults;
+mod forward;
 mod hostnames;
 mod iothub;
-mod pipe;
+mod key;
+mod profiles;
+mod relay;
 mod server;
 mod websocket;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -34,7 +39,8 @@ use authority::Authority;
 use directory::Directory;
 use hostnames::Hostnames;
 use iothub::{Address, Hub};
-use server::Http;
+use relay::{Gateway, Namespace};
+use server::{Http, Service};
 
 /// The settings of an emulator.
 #[derive(Debug, Default)]
@@ -45,7 +51,11 @@ pub(crate) struct Options {
     pub devices: Vec<String>,
     /// The same for those that authenticate with a certificate.
     pub x509_devices: Vec<(String, Thumbprint)>,
-    /// Names of the hub besides `localhost` and the loopback addresses; connection strings have the first.
+    /// Hybrid connections of the relay; without any there is no relay.
+    pub relay_entities: Vec<String>,
+    /// The same for those that senders connect to without a token.
+    pub relay_anonymous: Vec<String>,
+    /// Names of the hub and the relay besides `localhost` and the loopback addresses; connection strings have the first.
     pub hostnames: Vec<String>,
     /// Faults to make; none by default.
     pub faults: Faults,
@@ -62,6 +72,8 @@ pub(crate) struct Emulator {
     acceptor: TlsAcceptor,
     http: Arc<Http>,
     hub: Arc<Hub>,
+    /// The relay's gateway.
+    gateway: Option<(TcpListener, Arc<Http>)>,
 }
 
 impl Emulator {
@@ -78,19 +90,42 @@ impl Emulator {
         let (https_address, mqtts_address) = (address_of(&https)?, address_of(&mqtts)?);
         let names = Hostnames::new(https_address.ip(), &options.hostnames);
         let directory = Directory::open(&options.dir)?;
-        let config = Authority::open(&directory)?.server(&names.all).map_err(Error::from)?;
-        let (latency, clock) = (options.faults.latency, options.faults.clock);
+        let faults = Arc::new(options.faults);
+        let authority = Authority::open(&directory)?;
+        let config = authority.server(&names.all, faults.relay.p384_only).map_err(Error::from)?;
+        let (latency, clock) = (faults.latency, faults.clock);
         let address = Address::new(&names, https_address.port());
-        let hub = Arc::new(Hub::open(directory, address, options.faults, options.quota)?);
+        let hub = Arc::new(Hub::open(directory.clone(), address, Arc::clone(&faults), options.quota)?);
+        let mut profiles = vec![hub.profile()];
+        let mut services: Vec<Arc<dyn Service>> = Vec::new();
+        let mut gateway = None;
+        let relay = relay::Names { entities: options.relay_entities, anonymous: options.relay_anonymous };
+        if !relay.is_empty() {
+            let listener = listen(https_address.ip()).map_err(Error::local_io("listening socket"))?;
+            let ports = relay::Ports {
+                names: &names,
+                named: &options.hostnames,
+                https: https_address.port(),
+                gateway: address_of(&listener)?,
+            };
+            let namespace = Arc::new(Namespace::open(directory.clone(), &relay, &ports, faults)?);
+            profiles.push(namespace.profile());
+            services.push(Arc::clone(&namespace) as _);
+            let http = Http { services: vec![Arc::new(Gateway(namespace))], latency, clock };
+            gateway = Some((listener, Arc::new(http)));
+        }
+        // The hub serves every path that is left.
+        services.push(Arc::clone(&hub) as _);
+        profiles::write(&directory, &profiles)?;
         for id in &options.devices {
             hub.register(id)?;
         }
         for (id, thumbprint) in &options.x509_devices {
             hub.register_certificate(id, *thumbprint)?;
         }
-        let http = Arc::new(Http { services: vec![Arc::clone(&hub) as _], latency, clock });
+        let http = Arc::new(Http { services, latency, clock });
         let acceptor = TlsAcceptor::from(config);
-        Ok(Self { https, mqtts, https_address, mqtts_address, acceptor, http, hub })
+        Ok(Self { https, mqtts, https_address, mqtts_address, acceptor, http, hub, gateway })
     }
 
     /// The address of REST, the gateway, and MQTT over WebSocket.
@@ -105,13 +140,18 @@ impl Emulator {
 
     /// Serves until `shutdown` resolves; then every connection is dropped.
     pub(crate) async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { https, mqtts, acceptor, http, hub, .. } = self;
+        let Self { https, mqtts, acceptor, http, hub, gateway, .. } = self;
         let mqtt_hub = Arc::clone(&hub);
         let serving = async {
             tokio::join!(
                 server::serve(&https, &acceptor, move |io| Arc::clone(&http).serve(io)),
                 server::serve(&mqtts, &acceptor, move |io| iothub::serve_tls(io, Arc::clone(&mqtt_hub))),
                 hub.expire_streams(),
+                async {
+                    if let Some((listener, http)) = gateway {
+                        server::serve(&listener, &acceptor, move |io| Arc::clone(&http).serve(io)).await;
+                    }
+                },
             )
         };
         tokio::select! {
@@ -119,6 +159,13 @@ impl Emulator {
             _ = serving => {}
         }
     }
+}
+
+/// Listens on any free port of `ip`.
+fn listen(ip: IpAddr) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind((ip, 0))?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 impl fmt::Debug for Emulator {

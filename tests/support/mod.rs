@@ -11,6 +11,7 @@ mod process;
 mod procfs;
 mod programs;
 mod proxy;
+pub mod relay_client;
 mod run;
 mod sandbox;
 pub mod sas;

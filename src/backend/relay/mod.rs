@@ -1,6 +1,9 @@
 //! Azure Relay Hybrid Connections.
 
-mod preamble;
+pub(crate) mod arc;
+pub(crate) mod caller;
+pub(crate) mod error;
+pub(crate) mod listener;
+mod phase;
+pub(crate) mod preamble;
 pub(crate) mod proto;
-
-pub(crate) use preamble::{Proposal, Refused, hear, propose};

@@ -10,7 +10,7 @@ const HTTPS: u16 = 443;
 /// How clients name the hub.
 #[derive(Debug)]
 pub(in crate::emulator) struct Address {
-    names: Vec<String>,
+    names: Hostnames,
     /// The address for connection strings. It has a port only where that is not the service's: Microsoft's clients know
     /// no other, and cannot read one.
     pub(super) public: HubAddress,
@@ -23,17 +23,12 @@ impl Address {
     pub(in crate::emulator) fn new(names: &Hostnames, port: u16) -> Self {
         let port = Some(port).filter(|port| *port != HTTPS);
         let address = |name: &str| HubAddress { name: name.to_owned(), port };
-        Self { public: address(&names.all[0]), nearby: address(&names.nearby), names: names.all.clone() }
+        Self { public: address(&names.all[0]), nearby: address(&names.nearby), names: names.clone() }
     }
 
     /// Whether `host` is one of the hub's names, with or without a port, ignoring case.
     pub(super) fn matches(&self, host: &str) -> bool {
-        let bare = match host.rsplit_once(':') {
-            Some((name, port)) if port.parse::<u16>().is_ok() && !name.ends_with(':') => name,
-            _ => host,
-        };
-        let bare = bare.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(bare);
-        self.names.iter().any(|name| name.eq_ignore_ascii_case(bare) || name.eq_ignore_ascii_case(host))
+        self.names.matches(host)
     }
 
     /// Where a device that came over MQTT's own port reaches the gateway: the hub as the device names it, on the HTTPS

@@ -6,7 +6,6 @@
 //! devices/ID.conn              a registered identity, percent-encoded: `dev%2Fmod.conn` is module mod of dev
 //! devices/ID.sha256            the thumbprint of its certificate, where it has one
 //! devices/ID.twin              its twin, once it has been written to
-//! profiles.toml                the profile file for the user's side
 //! ```
 
 use super::authentication::Authentication;
@@ -14,6 +13,7 @@ use super::twin::Twin;
 use crate::backend::iothub::proto::{ConnectionString, HubAddress, Identity, Key, encode};
 use crate::emulator::client_certificate::Thumbprint;
 use crate::emulator::directory::Directory;
+use crate::emulator::key::new_key;
 use crate::error::{Error, Problem, Result};
 use crate::secret::Secret;
 
@@ -133,37 +133,6 @@ impl Files {
         ["conn", "sha256", "twin"].iter().try_for_each(|kind| self.0.remove(&identity_file(identity, kind)))
     }
 
-    /// Writes a profile file, so that `iotstream --config DIR/profiles.toml ID` works at once. `rate` is how many
-    /// streams a second the hub's quota allows.
-    ///
-    /// # Errors
-    /// The directory's path is not UTF-8, or the file cannot be written.
-    pub(super) fn write_profiles(
-        &self,
-        hub: &HubAddress,
-        service_key: &Secret,
-        rate: Option<u32>,
-    ) -> Result<()> {
-        let string = policy_string(hub, "service", service_key);
-        let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
-        let ca_file = self.0.path("ca.pem");
-        let ca_file = ca_file.to_str().ok_or_else(|| {
-            Error::file(
-                &ca_file,
-                "the path is not UTF-8 and cannot go into profiles.toml",
-                "choose another directory",
-            )
-        })?;
-        let rate = rate.map_or_else(String::new, |rate| format!("streams-per-second = {rate}\n"));
-        let text = Secret::new(format!(
-            "default = \"emulator\"\n\n[profile.emulator]\nconnection-string = {}\nhosts = [\"*.emulator\"]\n\
-             ca-file = {}\n{rate}",
-            quoted(string.expose()),
-            quoted(ca_file)
-        ));
-        self.0.write_secret("profiles.toml", &text)
-    }
-
     fn connection_string(&self, file: &str) -> Result<Option<(Option<Identity>, Key)>> {
         let Some(text) = self.0.read(file)? else { return Ok(None) };
         match ConnectionString::parse(text.expose()) {
@@ -177,17 +146,8 @@ impl Files {
     }
 }
 
-/// A new shared access key: 32 random bytes, as the service makes them \[D].
-///
-/// # Errors
-/// The system has no randomness.
-pub(super) fn new_key() -> Result<Secret> {
-    let mut key = zeroize::Zeroizing::new([0; 32]);
-    getrandom::fill(&mut key[..]).map_err(anyhow::Error::new)?;
-    Ok(Secret::new(data_encoding::BASE64.encode(&key[..])))
-}
-
-fn policy_string(hub: &HubAddress, name: &str, key: &Secret) -> Secret {
+/// A policy's connection string.
+pub(super) fn policy_string(hub: &HubAddress, name: &str, key: &Secret) -> Secret {
     Secret::new(format!("HostName={hub};SharedAccessKeyName={name};SharedAccessKey={}", key.expose()))
 }
 
@@ -219,7 +179,6 @@ mod tests {
         let identity = Identity::new("Line(3),Press", Some("m%")).unwrap();
         let device_key = new_key().unwrap();
         first.write_identity(&identity, &Authentication::SharedKey(device_key.clone()), &hub()).unwrap();
-        first.write_profiles(&hub(), &key, Some(5)).unwrap();
 
         let second = open(&path);
         assert_eq!(second.policy_key("service", &hub()).unwrap(), key);
@@ -228,15 +187,7 @@ mod tests {
         assert!(matches!(authentication, Authentication::SharedKey(key) if key == device_key));
         assert!(path.join("devices/Line%283%29%2CPress%2Fm%25.conn").exists());
 
-        let profiles: toml::Table = fs::read_to_string(path.join("profiles.toml")).unwrap().parse().unwrap();
-        let profile = &profiles["profile"]["emulator"];
-        let ca_file = path.canonicalize().unwrap().join("ca.pem");
-        assert_eq!(profile["ca-file"].as_str(), ca_file.to_str());
-        assert_eq!(profile["streams-per-second"].as_integer(), Some(5));
-        let string = ConnectionString::parse(profile["connection-string"].as_str().unwrap()).unwrap();
-        assert_eq!((string.hub, string.policy.as_deref()), (hub(), Some("service")));
-
-        for (file, mode) in [("service.conn", 0o600), ("profiles.toml", 0o600), ("", 0o700)] {
+        for (file, mode) in [("service.conn", 0o600), ("", 0o700)] {
             let found = fs::metadata(path.join(file)).unwrap().permissions().mode();
             assert_eq!(found & 0o777, mode, "{file}");
         }

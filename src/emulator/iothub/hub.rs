@@ -13,13 +13,14 @@ use crate::backend::iothub::proto::Identity;
 use crate::emulator::client_certificate::Thumbprint;
 use crate::emulator::directory::Directory;
 use crate::emulator::faults::Faults;
+use crate::emulator::profiles::Profile;
 use crate::error::{Error, Result};
 
 /// An IoT Hub.
 #[derive(Debug)]
 pub(in crate::emulator) struct Hub {
     pub(super) address: Address,
-    pub(super) faults: Faults,
+    pub(super) faults: Arc<Faults>,
     /// How many streams the hub lets in; without a quota, all.
     pub(super) quota: Option<Quota>,
     pub(super) registry: Registry,
@@ -35,14 +36,18 @@ impl Hub {
     pub(in crate::emulator) fn open(
         directory: Directory,
         address: Address,
-        faults: Faults,
+        faults: Arc<Faults>,
         quota: Option<Quota>,
     ) -> Result<Self> {
         let files = Files::open(directory)?;
-        let rate = quota.as_ref().map(|quota| quota.rate);
-        let registry = Registry::open(files, &address, rate, faults.clock.now())?;
+        let registry = Registry::open(files, &address, faults.clock.now())?;
         let streams = Streams::new().map_err(anyhow::Error::new)?;
         Ok(Self { address, faults, quota, registry, connections: HubConnections::new(), streams })
+    }
+
+    /// The profile for users on this machine.
+    pub(in crate::emulator) fn profile(&self) -> Profile {
+        self.registry.profile(&self.address.nearby, self.quota.as_ref().map(|quota| quota.rate))
     }
 
     /// Registers a device or module that authenticates with a key; one that is registered stays as it is.

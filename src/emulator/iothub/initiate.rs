@@ -75,7 +75,7 @@ impl Hub {
 
         let cut = self.faults.cut.take();
         let (pending, mut offer) = loop {
-            let pending = self.streams.open(self.faults.latency, self.max_frame(), cut).map_err(failed)?;
+            let pending = self.streams.open(&self.stream_settings(cut)).map_err(failed)?;
             if let Some(quota) = self.quota.as_ref().filter(|quota| self.streams.count() > quota.at_once) {
                 let message = format!("The hub lets in {} streams at a time.", quota.at_once);
                 return Err(InitiateError::new(Code::THROTTLED, &message, None));

@@ -7,9 +7,10 @@ use hyper::body::Incoming;
 use hyper::header::AUTHORIZATION;
 use hyper::{Request, StatusCode};
 
-use super::gateway::{JoinError, relay};
+use super::gateway::{JoinError, settings};
 use super::hub::Hub;
 use crate::emulator::faults::GatewayFault;
+use crate::emulator::forward::{Settings, forward};
 use crate::emulator::server::{Reply, empty};
 use crate::emulator::websocket::handshake::{self, Refused};
 
@@ -17,7 +18,7 @@ use crate::emulator::websocket::handshake::{self, Refused};
 const MAX_FRAME: usize = 65_536;
 
 impl Hub {
-    /// Answers a side that joins a stream, and relays for it.
+    /// Answers a side that joins a stream, and forwards for it.
     ///
     /// # Errors
     /// The side may not join, or its request is not an opening handshake.
@@ -49,9 +50,8 @@ impl Hub {
             };
             Refused { status, why }
         })?;
-        let max_frame = self.max_frame();
         Ok(Reply::upgrade(answer, move |io| async move {
-            let left = relay(io, channel, max_frame).await;
+            let left = forward(io, channel).await;
             drop(joined);
             if let Some((io, linger)) = left {
                 io.end(linger).await;
@@ -59,8 +59,8 @@ impl Hub {
         }))
     }
 
-    /// The largest frame that the gateway takes.
-    pub(super) fn max_frame(&self) -> usize {
-        self.faults.frames.unwrap_or(MAX_FRAME)
+    /// The settings of a stream that is cut after `cut` bytes.
+    pub(super) fn stream_settings(&self, cut: Option<u64>) -> Settings {
+        settings(self.faults.latency, self.faults.frames.unwrap_or(MAX_FRAME), cut)
     }
 }

@@ -6,10 +6,12 @@ use std::time::SystemTime;
 
 use super::address::Address;
 use super::authentication::Authentication;
-use super::files::{Files, new_key};
+use super::files::{Files, policy_string};
 use super::policies::{POLICIES, Permission, allows};
 use super::twin::Twin;
 use crate::backend::iothub::proto::{HubAddress, Identity};
+use crate::emulator::key::new_key;
+use crate::emulator::profiles::{Profile, quoted};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
@@ -39,18 +41,16 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    /// Reads what `files` has, and writes it again with the hub's address as it is now. The profile file has the
-    /// `rate` of new streams that the hub allows, per second.
+    /// Reads what `files` has, and writes it again with the hub's address as it is now.
     ///
     /// # Errors
     /// A file is invalid, or cannot be read or written.
-    pub(super) fn open(files: Files, address: &Address, rate: Option<u32>, now: SystemTime) -> Result<Self> {
+    pub(super) fn open(files: Files, address: &Address, now: SystemTime) -> Result<Self> {
         let hub = address.public.clone();
         let mut policies = HashMap::new();
         for name in POLICIES {
             policies.insert(name, files.policy_key(name, &hub)?);
         }
-        files.write_profiles(&address.nearby, &policies["service"], rate)?;
         let mut identities = BTreeMap::new();
         for (identity, authentication) in files.identities()? {
             files.write_identity(&identity, &authentication, &hub)?;
@@ -58,6 +58,15 @@ impl Registry {
             identities.insert(identity, Registration::new(authentication, twin));
         }
         Ok(Self { files, hub, policies, identities: Mutex::new(identities) })
+    }
+
+    /// The profile for users on this machine, to whom the hub is `nearby`. `rate` is how many streams a second it allows.
+    pub(super) fn profile(&self, nearby: &HubAddress, rate: Option<u32>) -> Profile {
+        let string = policy_string(nearby, "service", &self.policies["service"]);
+        let rate = rate.map_or_else(String::new, |rate| format!("streams-per-second = {rate}\n"));
+        let string = quoted(string.expose());
+        let keys = format!("connection-string = {string}\nhosts = [\"*.emulator\"]\n{rate}");
+        Profile { name: "emulator", keys: Secret::new(keys) }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Identity, Registration>> {

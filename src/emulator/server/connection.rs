@@ -11,21 +11,23 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use super::head::Recording;
 use super::linger::{Linger, linger};
 
 /// The bytes of [`super::Reply::Garbage`].
 const GARBAGE: &[u8] = b"\x15\x03\x03\x00\x02\x02\x46 no HTTP here\r\n\r\n";
 
-/// A connection whose next answer can be replaced by bytes that are not HTTP.
+/// A connection whose heads are recorded, and whose next answer can be replaced by bytes that are not HTTP.
 pub(super) struct Connection {
     io: TlsStream<TcpStream>,
     garbage: Arc<AtomicBool>,
+    recording: Arc<Recording>,
 }
 
 impl Connection {
-    /// Writes garbage instead of the next answer once `garbage` is set.
-    pub(super) fn new(io: TlsStream<TcpStream>, garbage: Arc<AtomicBool>) -> Self {
-        Self { io, garbage }
+    /// Records what is read, and writes garbage instead of the next answer once `garbage` is set.
+    pub(super) fn new(io: TlsStream<TcpStream>, garbage: Arc<AtomicBool>, recording: Arc<Recording>) -> Self {
+        Self { io, garbage, recording }
     }
 }
 
@@ -35,7 +37,10 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let poll = Pin::new(&mut self.io).poll_read(cx, buf);
+        self.recording.add(&buf.filled()[before..]);
+        poll
     }
 }
 

@@ -1,6 +1,7 @@
 //! HTTP/1.1 on one connection, and what it is upgraded to.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use tokio::time::sleep;
 use tokio_rustls::server::TlsStream;
 
 use super::connection::{Connection, Upgraded};
+use super::head::{Head, Recording};
 use super::service::{Answer, Client, Reply, Service, empty};
 use crate::emulator::client_certificate::Thumbprint;
 use crate::emulator::clock::Clock;
@@ -38,13 +40,16 @@ impl Http {
     /// Serves HTTP on one connection, and then what it was upgraded to.
     pub(in crate::emulator) async fn serve(self: Arc<Self>, io: TlsStream<TcpStream>) {
         let certificate = Thumbprint::of_peer(io.get_ref().1);
+        let peer = io.get_ref().0.peer_addr().ok();
         let garbage = Arc::new(AtomicBool::new(false));
+        let recording = Arc::new(Recording::new());
         let afterwards = Mutex::new(None);
         let service = service_fn(async |mut request: Request<Incoming>| {
             let upgrade = hyper::upgrade::on(&mut request);
-            let answer = match self.reply(request, certificate).await {
+            let answer = match self.reply(request, certificate, peer, recording.take()).await {
                 Reply::Answer(answer) => answer,
                 Reply::Upgrade(answer, next) => {
+                    recording.stop();
                     *afterwards.lock().unwrap_or_else(PoisonError::into_inner) = Some((upgrade, next));
                     answer
                 }
@@ -61,7 +66,10 @@ impl Http {
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD)
             .auto_date_header(false)
-            .serve_connection(TokioIo::new(Connection::new(io, Arc::clone(&garbage))), service)
+            .serve_connection(
+                TokioIo::new(Connection::new(io, Arc::clone(&garbage), Arc::clone(&recording))),
+                service,
+            )
             .with_upgrades();
         if let Err(error) = connection.await {
             log::info!("http: {error}");
@@ -75,13 +83,21 @@ impl Http {
         }
     }
 
-    async fn reply(&self, request: Request<Incoming>, certificate: Option<Thumbprint>) -> Reply {
+    async fn reply(
+        &self,
+        request: Request<Incoming>,
+        certificate: Option<Thumbprint>,
+        address: Option<SocketAddr>,
+        head: Head,
+    ) -> Reply {
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
         let authority = host.filter(|host| is_authority(host)).map(str::to_owned);
         let path = request.uri().path();
         let service = self.services.iter().find(|service| service.serves(path));
         match service {
-            Some(service) => Arc::clone(service).answer(request, Client { authority, certificate }).await,
+            Some(service) => {
+                Arc::clone(service).answer(request, Client { authority, certificate, address, head }).await
+            }
             None => empty(StatusCode::NOT_FOUND).into(),
         }
     }

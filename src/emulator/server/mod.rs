@@ -3,6 +3,7 @@
 //! It knows no service. Each [`Service`] says which paths it serves and answers their requests.
 
 mod connection;
+mod head;
 mod http;
 mod linger;
 mod port;

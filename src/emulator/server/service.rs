@@ -1,5 +1,6 @@
 //! A service of the emulator on its HTTPS port.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 
 use super::connection::Upgraded;
+use super::head::Head;
 use crate::emulator::client_certificate::Thumbprint;
 
 /// A service that answers HTTP requests.
@@ -34,6 +36,10 @@ pub(in crate::emulator) struct Client {
     pub(in crate::emulator) authority: Option<String>,
     /// The certificate the client has shown in the TLS handshake, and signed with.
     pub(in crate::emulator) certificate: Option<Thumbprint>,
+    /// Where it connects from.
+    pub(in crate::emulator) address: Option<SocketAddr>,
+    /// The request's head as it was sent.
+    pub(in crate::emulator) head: Head,
 }
 
 /// What becomes of a request.

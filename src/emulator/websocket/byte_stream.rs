@@ -4,7 +4,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use super::frames::{Broken, Frame, FrameReader, write_close, write_data, write_pong};
+use super::frames::{Broken, Frame, FrameReader, Size, write_close, write_data, write_pong};
 
 /// The buffer in bytes between the WebSocket and the byte stream.
 const BUFFER: usize = 16 << 10;
@@ -24,16 +24,16 @@ where
     let mut pinged = pings.subscribe();
 
     let reading = async {
-        let mut frames = FrameReader::new(reader, MAX_FRAME);
+        let mut frames = FrameReader::new(reader, Size::Limited(MAX_FRAME));
         loop {
             match frames.next().await {
                 Ok(Frame::Data(data)) => {
-                    if to_server.write_all(&data).await.is_err() {
+                    if to_server.write_all(&data.bytes).await.is_err() {
                         return CloseCode::Normal;
                     }
                 }
                 Ok(Frame::Ping(payload)) => drop(pings.send_replace(Some(payload))),
-                Ok(Frame::Pong | Frame::EmptyMessage) => {}
+                Ok(Frame::Pong(_) | Frame::EmptyMessage(_)) => {}
                 Ok(Frame::Close(_)) => return CloseCode::Normal,
                 Err(broken) => {
                     log::info!("websocket: a client is disconnected: {broken}");

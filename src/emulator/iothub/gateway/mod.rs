@@ -1,12 +1,10 @@
 //! The streaming gateway: where the two sides of a stream join, and are relayed.
 
-mod channel;
-mod cut;
-mod relay;
+mod settings;
 mod side;
 mod streams;
 mod token;
 
-pub(super) use relay::relay;
+pub(super) use settings::settings;
 pub(super) use side::{Side, path};
 pub(super) use streams::{JoinError, Streams};

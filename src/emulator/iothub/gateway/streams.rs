@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep};
 
-use super::channel::Channel;
 use super::side::{Side, parse_path};
 use super::token::Tokens;
+use crate::emulator::forward::{Channel, Settings};
 use crate::emulator::iothub::random_id::random_id;
 use crate::secret::Secret;
 
@@ -48,7 +48,7 @@ struct Stream {
 /// Where a side of a stream stands.
 #[derive(Debug)]
 enum State {
-    NotJoined(Channel),
+    NotJoined(Box<Channel>),
     Joined,
     Left,
 }
@@ -82,18 +82,18 @@ impl Streams {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a stream that carries frames of up to `largest` bytes, delayed by `latency`, and is cut after `cut` bytes.
+    /// Opens a stream.
     ///
     /// # Errors
     /// The system has no randomness.
     pub(in crate::emulator) fn open(
         self: &Arc<Self>,
-        latency: Duration,
-        largest: usize,
-        cut: Option<u64>,
+        settings: &Settings,
     ) -> Result<PendingStream, getrandom::Error> {
         let id = random_id()?;
-        let [device, service] = Channel::pair(&id, latency, largest, cut).map(State::NotJoined);
+        let name = |side: Side| format!("stream {}: the {}", &id[..8], side.name());
+        let [device, service] =
+            Channel::pair(name(Side::Device), name(Side::Service), settings).map(State::NotJoined);
         self.lock().insert(id.clone(), Stream { deadline: Instant::now() + JOIN, device, service });
         Ok(PendingStream { streams: Arc::clone(self), id, accepted: false })
     }
@@ -125,7 +125,7 @@ impl Streams {
         path: &str,
         token: Option<&str>,
         now: SystemTime,
-    ) -> Result<(Channel, Joined), JoinError> {
+    ) -> Result<(Box<Channel>, Joined), JoinError> {
         let (id, side) = parse_path(path).ok_or(JoinError::NotFound)?;
         let claims = token.and_then(|token| self.tokens.claims(token, now)).ok_or(JoinError::Unauthorized)?;
         if claims["sid"] != id {
@@ -215,13 +215,16 @@ impl Drop for Joined {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tokio::io::AsyncReadExt;
 
     use super::*;
     use crate::backend::iothub::proto::Identity;
+    use crate::emulator::forward::forward;
+    use crate::emulator::iothub::gateway::settings;
 
     fn opened() -> (Arc<Streams>, PendingStream) {
         let streams = Streams::new().unwrap();
-        let pending = streams.open(Duration::ZERO, 65_536, None).unwrap();
+        let pending = streams.open(&settings(Duration::ZERO, 65_536, None)).unwrap();
         (streams, pending)
     }
 
@@ -263,14 +266,22 @@ mod tests {
         let (streams, pending) = opened();
         let token = streams.token(&pending.id, Side::Device, SystemTime::now()).unwrap();
         let path = path(&pending.id, Side::Device);
-        let (mut channel, _joined) = streams.join(&path, Some(token.expose()), SystemTime::now()).unwrap();
+        let (channel, _joined) = streams.join(&path, Some(token.expose()), SystemTime::now()).unwrap();
         tokio::time::advance(Duration::from_secs(59)).await;
         streams.expire();
         assert_eq!(streams.lock().len(), 1);
         tokio::time::advance(Duration::from_secs(1)).await;
         streams.expire();
         assert!(streams.lock().is_empty());
-        assert_eq!(channel.from_peer.next().await, None);
+        let (near, mut far) = tokio::io::duplex(64);
+        let left = forward(near, channel);
+        let mut said = Vec::new();
+        let reading = async {
+            while !said.ends_with(b"WS disconnected") {
+                assert_ne!(far.read_buf(&mut said).await.unwrap(), 0);
+            }
+        };
+        tokio::join!(left, reading);
     }
 
     proptest! {

@@ -1,28 +1,35 @@
-//! The relay: one side of a stream, from its upgrade to its end.
+//! Forwards the messages of one side of a stream to the other, from the upgrade to the end.
 //!
-//! How the service ends a stream is known only in part: it ends the other side too \[D], and was seen to send the side
-//! that is left 1011 `WS disconnected` \[I]. The rest is our choice, the gentlest one. What a side sent before its end
-//! is delivered first. Its Close is passed on unchanged, and what the other side sends is delivered until that side
-//! closes too, however long it takes, as long as both connections live. The end of one connection ends the other. A
-//! user's side may read what is left at its own pace. A device that takes nothing while its user is gone is
-//! disconnected: it would keep a stream open that nobody uses.
+//! How a service ends a stream is known only in part. What differs between services is in [`Rules`]; the rest is our
+//! choice, the gentlest one. What a side sent before its end is delivered first. Its Close is passed on unchanged, and
+//! what the other side sends is delivered until that side closes too, however long it takes, as long as both connections
+//! live. The end of one connection ends the other. A user's side may read what is left at its own pace. A device that
+//! takes nothing while its user is gone is disconnected: it would keep a stream open that nobody uses.
 
+mod activity;
+mod channel;
+mod cut;
 mod notices;
+mod pipe;
 mod reading;
+mod rules;
 #[cfg(test)]
 mod tests;
 mod writing;
 
+use std::future::pending;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 
 use self::notices::Notices;
 use self::reading::{ReadEnd, discard, read_frames};
 use self::writing::{STALL, WriteEnd, write_frames};
-use super::channel::Channel;
-use super::side::Side;
+
+pub(super) use self::channel::{Channel, Settings};
+pub(super) use self::rules::{Answer, Closes, Pings, Rules};
+
 use crate::emulator::server::Linger;
 use crate::emulator::websocket::frames::FrameReader;
 
@@ -42,24 +49,23 @@ enum End {
     Stalled,
 }
 
-/// Relays for one side until the stream ends. Bytes that arrive before the other side has joined are kept, up to what
+/// Forwards for one side until the stream ends. Bytes that arrive before the other side has joined are kept, up to what
 /// the pipe holds; then this side is not read from.
 ///
 /// Gives back a connection that has not ended, and how long it may linger.
-pub(in crate::emulator) async fn relay<S: AsyncRead + AsyncWrite + Unpin>(
+pub(super) async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
     io: S,
-    channel: Channel,
-    max_frame: usize,
+    channel: Box<Channel>,
 ) -> Option<(S, Linger)> {
-    let Channel { name, side, to_peer, from_peer, cut } = channel;
+    let Channel { name, is_patient, to_peer, from_peer, cut, activity, rules } = *channel;
     let (reader, mut writer) = tokio::io::split(io);
-    let mut frames = FrameReader::new(reader, max_frame);
+    let mut frames = FrameReader::new(reader, rules.size);
     let notices = Notices::default();
     let end = {
-        let reading = read_frames(&mut frames, &to_peer, &notices, &name);
-        let writing = write_frames(&mut writer, side, from_peer, &to_peer, &notices, &cut);
+        let reading = read_frames(&mut frames, &to_peer, &notices, &rules, &activity, &name);
+        let writing = write_frames(&mut writer, is_patient, from_peer, &to_peer, &notices, &cut, &rules);
         tokio::pin!(reading, writing);
-        let relaying = async {
+        let forwarding = async {
             let written = tokio::select! {
                 read = &mut reading => match read {
                     ReadEnd::Gone => return End::Gone,
@@ -69,7 +75,12 @@ pub(in crate::emulator) async fn relay<S: AsyncRead + AsyncWrite + Unpin>(
             };
             match written {
                 WriteEnd::Stalled => End::Stalled,
-                WriteEnd::GatewayClosed => End::Closed,
+                WriteEnd::ServiceClosed => End::Closed,
+                // The peer may go on, for nobody.
+                WriteEnd::Answered(from_peer) => {
+                    from_peer.finish();
+                    End::BothClosed
+                }
                 // What this side sends is wanted until its own Close, as long as its peer is there to read it.
                 WriteEnd::PeerClosed(from_peer) => {
                     let end = tokio::select! {
@@ -95,6 +106,13 @@ pub(in crate::emulator) async fn relay<S: AsyncRead + AsyncWrite + Unpin>(
                 }
             }
         };
+        let expiring = async {
+            if let Some((when, code, reason)) = &rules.expiry {
+                sleep_until(*when).await;
+                notices.tell(|notice| notice.close = Some(Some((*code, reason.clone()))));
+            }
+            pending::<()>().await;
+        };
         tokio::select! {
             // The cut first: it ends the other side too, and this side must not be told of that end.
             biased;
@@ -102,7 +120,12 @@ pub(in crate::emulator) async fn relay<S: AsyncRead + AsyncWrite + Unpin>(
                 log::info!("{name} is cut off by --inject cut");
                 End::Gone
             }
-            end = relaying => end,
+            () = expiring => End::Gone,
+            () = activity.ended() => {
+                log::info!("{name} is cut off: the stream is idle");
+                End::Gone
+            }
+            end = forwarding => end,
         }
     };
     // The peer learns of the end before this side's connection has ended.
@@ -114,7 +137,7 @@ pub(in crate::emulator) async fn relay<S: AsyncRead + AsyncWrite + Unpin>(
             if timeout(LINGER, discard(frames.get_mut())).await.is_ok() {
                 return None;
             }
-            let waits = side == Side::Service || matches!(end, End::BothClosed);
+            let waits = is_patient || matches!(end, End::BothClosed);
             let linger = if waits { Linger::UntilTaken } else { Linger::WhileTaking(STALL) };
             Some((frames.into_inner().unsplit(writer), linger))
         }

@@ -7,8 +7,10 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
+use super::activity::Activity;
 use super::notices::Notices;
-use crate::emulator::pipe::{Content, Sender};
+use super::pipe::{Content, Sender};
+use super::rules::{Answer, Closes, Pings, Rules};
 use crate::emulator::websocket::frames::{Broken, Frame, FrameReader};
 
 /// How often a side is pinged while it is not read from. Without a Ping its death would not show: the end of its
@@ -35,6 +37,8 @@ pub(super) async fn read_frames<S: AsyncRead + AsyncWrite>(
     frames: &mut FrameReader<ReadHalf<S>>,
     to_peer: &Sender,
     notices: &Notices,
+    rules: &Rules,
+    activity: &Activity,
     name: &str,
 ) -> ReadEnd {
     let mut turn = 0_u32;
@@ -48,14 +52,13 @@ pub(super) async fn read_frames<S: AsyncRead + AsyncWrite>(
                 log::info!("{name} is gone: {broken}");
                 let Broken::Protocol(code, _) = broken else { return ReadEnd::Gone };
                 // Which code the service gives a frame that is too large is not known; 1009 is our choice.
-                notices.tell(|notice| notice.violation = Some(code));
+                notices.tell(|notice| notice.close = Some(Some((code, String::new()))));
                 return ReadEnd::Violation;
             }
         };
+        activity.note();
         match frame {
-            // The boundaries of messages carry no meaning [S]: text and fragments are bytes like any other. How the
-            // service treats them is not known.
-            Frame::Data(data) if !data.is_empty() => {
+            Frame::Data(data) if !data.bytes.is_empty() => {
                 send_to_peer(Content::Data(data), to_peer, notices).await;
                 turn += 1;
                 if turn.is_multiple_of(TURN) {
@@ -63,26 +66,49 @@ pub(super) async fn read_frames<S: AsyncRead + AsyncWrite>(
                 }
                 continue;
             }
+            // Without them, the fragments that follow belong to no message.
+            Frame::Data(data) | Frame::EmptyMessage(data) if rules.keeps_messages => {
+                send_to_peer(Content::Data(data), to_peer, notices).await;
+            }
             // Some clients send these endlessly at the end of a file [S].
-            Frame::EmptyMessage => {
+            Frame::EmptyMessage(data) => {
                 if second.elapsed() >= Duration::from_secs(1) {
                     second = Instant::now();
                     empty_messages = 0;
                 }
                 empty_messages += 1;
                 if empty_messages <= EMPTY_MESSAGES {
-                    send_to_peer(Content::Empty, to_peer, notices).await;
+                    send_to_peer(Content::Data(data), to_peer, notices).await;
                 }
             }
-            Frame::Ping(payload) => notices.tell(|notice| notice.ping = Some(payload)),
-            Frame::Data(_) | Frame::Pong => {}
+            Frame::Ping(payload) => match rules.pings {
+                Pings::Answered => notices.tell(|notice| notice.ping = Some(payload)),
+                Pings::PassedOn => send_to_peer(Content::Ping(payload), to_peer, notices).await,
+                Pings::Ignored => {}
+            },
+            Frame::Pong(payload) if rules.pings == Pings::PassedOn => {
+                send_to_peer(Content::Pong(payload), to_peer, notices).await;
+            }
+            Frame::Data(_) | Frame::Pong(_) => {}
             Frame::Close(said) => {
+                let normal = || (CloseCode::Normal, String::new());
                 // A Close without a code means the same as 1000.
-                let (code, reason) = said.unwrap_or((CloseCode::Normal, String::new()));
-                log::info!("{name} closes with {code} {reason:?}");
-                send_to_peer(Content::Close(code, reason), to_peer, notices).await;
+                let said = if rules.keeps_messages { said } else { said.or_else(|| Some(normal())) };
+                match &said {
+                    Some((code, reason)) => log::info!("{name} closes with {code} {reason:?}"),
+                    None => log::info!("{name} closes without a code"),
+                }
+                let answer = match rules.closes {
+                    Closes::PassedOn => None,
+                    Closes::Answered(Answer::Same) => Some(said.clone()),
+                    Closes::Answered(Answer::Normal) => Some(Some(normal())),
+                };
+                send_to_peer(Content::Close(said), to_peer, notices).await;
                 // Only now: the notice ends the stream, and with it what has not been passed on.
-                notices.tell(|notice| notice.closed = true);
+                notices.tell(|notice| {
+                    notice.closed = true;
+                    notice.close = notice.close.take().or(answer);
+                });
                 discard(frames.get_mut()).await;
                 log::info!("{name} is gone: its connection ended after its Close");
                 return ReadEnd::Gone;

@@ -10,6 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
+use crate::emulator::websocket::frames::Fragment;
+
 /// Bytes that one direction holds before its sender waits.
 const CAPACITY: usize = 256 << 10;
 /// Bytes that a delay line holds for each second of delay, so that latency does not limit the throughput.
@@ -21,11 +23,12 @@ const MAX_ITEMS: usize = 8192;
 /// A part of what one side sends to the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Content {
-    Data(Bytes),
-    /// An empty message.
-    Empty,
-    /// The Close of the sender's side; nothing follows.
-    Close(CloseCode, String),
+    Data(Fragment),
+    /// A Ping or a Pong that is passed on.
+    Ping(Bytes),
+    Pong(Bytes),
+    /// The Close of the sender's side, with its code and reason; nothing follows.
+    Close(Option<(CloseCode, String)>),
 }
 
 #[derive(Debug)]
@@ -54,12 +57,12 @@ pub(super) struct Receiver {
     finished: Arc<AtomicBool>,
 }
 
-/// A direction that delays everything by `latency`, and takes single items of up to `largest` bytes.
-pub(super) fn pipe(latency: Duration, largest: usize) -> (Sender, Receiver) {
+/// A direction that delays everything by `latency`, and holds at least `window` bytes. Single items have to fit.
+pub(super) fn pipe(latency: Duration, window: usize) -> (Sender, Receiver) {
     let seconds = latency.as_secs_f64().min(1.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
     let for_latency = (CAPACITY_PER_SECOND as f64 * seconds) as usize;
-    let capacity = for_latency.clamp(CAPACITY, MAX_CAPACITY).max(largest);
+    let capacity = for_latency.clamp(CAPACITY, MAX_CAPACITY).max(window);
     let (sender, items) = mpsc::channel(MAX_ITEMS);
     let room = Arc::new(Semaphore::new(capacity));
     let finished = Arc::new(AtomicBool::new(false));
@@ -73,8 +76,8 @@ impl Sender {
     /// Waits for room, then sends; `false` when the receiver is gone.
     pub(super) async fn send(&self, content: Content) -> bool {
         let size = match &content {
-            Content::Data(data) => data.len().clamp(1, self.capacity),
-            Content::Empty | Content::Close(..) => 1,
+            Content::Data(data) => data.bytes.len().clamp(1, self.capacity),
+            Content::Ping(_) | Content::Pong(_) | Content::Close(_) => 1,
         };
         let due = Instant::now() + self.latency;
         let room = Arc::clone(&self.room).acquire_many_owned(u32::try_from(size).unwrap_or(u32::MAX));
@@ -125,7 +128,13 @@ impl Receiver {
 
 #[cfg(test)]
 mod tests {
+    use tokio_tungstenite::tungstenite::protocol::frame::coding::Data;
+
     use super::*;
+
+    fn block() -> Content {
+        Content::Data(Fragment { bytes: vec![0; 65_536].into(), kind: Data::Binary, is_final: true })
+    }
 
     #[tokio::test(start_paused = true)]
     async fn latency_does_not_limit_the_throughput() {
@@ -134,7 +143,7 @@ mod tests {
         let start = Instant::now();
         // Four megabytes are sent at once, and arrive together.
         for _ in 0..64 {
-            assert!(sender.send(Content::Data(Bytes::from(vec![0; 65_536]))).await);
+            assert!(sender.send(block()).await);
         }
         assert_eq!(Instant::now(), start);
         assert!(receiver.ready().is_none());
@@ -149,13 +158,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_sender_waits_for_room_until_the_receiver_is_gone() {
         let (sender, receiver) = pipe(Duration::ZERO, 65_536);
-        let block = Content::Data(Bytes::from(vec![0; 65_536]));
         for _ in 0..4 {
-            assert!(sender.send(block.clone()).await);
+            assert!(sender.send(block()).await);
         }
-        let fifth = tokio::time::timeout(Duration::from_secs(1), sender.send(block.clone())).await;
+        let fifth = tokio::time::timeout(Duration::from_secs(1), sender.send(block())).await;
         assert!(fifth.is_err());
         drop(receiver);
-        assert!(!sender.send(block).await);
+        assert!(!sender.send(block()).await);
     }
 }

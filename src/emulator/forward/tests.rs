@@ -1,15 +1,11 @@
-use std::sync::Arc;
-use std::time::SystemTime;
-
 use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::reading::PROBE;
 use super::*;
-use crate::backend::iothub::proto::Identity;
-use crate::emulator::iothub::gateway::side::path;
-use crate::emulator::iothub::gateway::streams::Streams;
+use crate::emulator::websocket::frames::Size;
 
 const MAX_FRAME: usize = 65_536;
 
@@ -29,25 +25,38 @@ const LONG: Duration = Duration::from_secs(3600);
 type Task = JoinHandle<Option<Linger>>;
 
 fn sides() -> [(DuplexStream, Task); 2] {
-    let streams = Streams::new().unwrap();
-    let pending = streams.open(Duration::ZERO, MAX_FRAME, None).unwrap();
-    let identity = Identity::new("d", None).unwrap();
-    let join = |side| {
-        let token = streams.token(&pending.id, side, SystemTime::now()).unwrap();
-        let path = path("h", &identity, &pending.id, side);
-        let (channel, joined) =
-            Arc::clone(&streams).join(&path, Some(token.expose()), SystemTime::now()).unwrap();
+    sides_with(Rules {
+        size: Size::Limited(MAX_FRAME),
+        keeps_messages: false,
+        closes: Closes::PassedOn,
+        pings: Pings::Answered,
+        lost: Some((CloseCode::Error, "WS disconnected")),
+        idle: None,
+        expiry: None,
+    })
+}
+
+/// Rules that keep messages, and end a side as its peer has ended.
+fn keeping() -> Rules {
+    Rules {
+        size: Size::InParts(4),
+        keeps_messages: true,
+        closes: Closes::PassedOn,
+        pings: Pings::Answered,
+        lost: None,
+        idle: None,
+        expiry: None,
+    }
+}
+
+fn sides_with(rules: Rules) -> [(DuplexStream, Task); 2] {
+    let settings = Settings { latency: Duration::ZERO, window: MAX_FRAME, cut: None, rules };
+    let [device, service] = Channel::pair("the device".into(), "the service".into(), &settings);
+    [service, device].map(|channel| {
         let (near, far) = tokio::io::duplex(1 << 20);
-        let task = tokio::spawn(async move {
-            let linger = relay(near, channel, MAX_FRAME).await.map(|(_, linger)| linger);
-            drop(joined);
-            linger
-        });
+        let task = tokio::spawn(async move { forward(near, channel).await.map(|(_, linger)| linger) });
         (far, task)
-    };
-    let sides = [join(Side::Service), join(Side::Device)];
-    pending.accept();
-    sides
+    })
 }
 
 async fn expect(side: &mut DuplexStream, bytes: &[u8]) {
@@ -272,4 +281,79 @@ async fn a_flood_of_pings_does_not_stop_the_data() {
     // One for each write, not one for each Ping.
     assert!(pongs < 1000, "{pongs}");
     flood.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_keep_their_type_and_borders() {
+    let [(mut service, _), (mut device, _)] = sides_with(keeping());
+    // Text, an empty message, three fragments, and a message that is passed on in parts.
+    let text = [0x81, 0x82, 0, 0, 0, 0, b'h', b'i'];
+    let fragments =
+        [[0x01, 0x81, 0, 0, 0, 0, b'a'], [0x00, 0x81, 0, 0, 0, 0, b'b'], [0x80, 0x81, 0, 0, 0, 0, b'c']];
+    let large = [&[0x82, 0x86, 0, 0, 0, 0][..], b"sixsix"].concat();
+    service.write_all(&[&text[..], &EMPTY, fragments.as_flattened(), &large].concat()).await.unwrap();
+    expect(&mut device, b"\x81\x02hi\x82\x00\x01\x01a\x00\x01b\x80\x01c\x02\x04sixs\x80\x02ix").await;
+    service.write_all(&CLOSE).await.unwrap();
+    expect(&mut device, &[0x88, 0]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_without_a_close_is_passed_on_as_one() {
+    let [(service, _), (mut device, _)] = sides_with(keeping());
+    drop(service);
+    expect_end(&mut device).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_is_answered_at_once_loses_what_the_peer_sends() {
+    let close = [0x88, 0x84, 0, 0, 0, 0, 0x0f, 0xa0, b'u', b'p'];
+    for (answer, expected) in [(Answer::Same, &b"\x88\x04\x0f\xa0up"[..]), (Answer::Normal, &CLOSE_OUT)] {
+        let [(mut service, _), (mut device, _)] =
+            sides_with(Rules { closes: Closes::Answered(answer), ..keeping() });
+        service.write_all(&close).await.unwrap();
+        expect(&mut service, expected).await;
+        expect_end(&mut service).await;
+        expect(&mut device, b"\x88\x04\x0f\xa0up").await;
+        device.write_all(&DATA.repeat(1000)).await.unwrap();
+        device.write_all(&CLOSE).await.unwrap();
+        expect_end(&mut device).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_are_passed_on_or_ignored_on_request() {
+    let [(mut service, _), (mut device, _)] = sides_with(Rules { pings: Pings::PassedOn, ..keeping() });
+    service.write_all(&[0x89, 0x81, 0, 0, 0, 0, b'p']).await.unwrap();
+    expect(&mut device, b"\x89\x01p").await;
+    device.write_all(&[0x8a, 0x81, 0, 0, 0, 0, b'p']).await.unwrap();
+    expect(&mut service, b"\x8a\x01p").await;
+
+    let [(mut service, _), (mut device, _)] = sides_with(Rules { pings: Pings::Ignored, ..keeping() });
+    service.write_all(&[&PING[..], &DATA].concat()).await.unwrap();
+    device.write_all(&DATA).await.unwrap();
+    expect(&mut device, &DATA_OUT).await;
+    expect(&mut service, &DATA_OUT).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_stream_is_cut() {
+    let limit = Duration::from_secs(120);
+    let [(mut service, _), (mut device, _)] = sides_with(Rules { idle: Some(limit), ..keeping() });
+    let start = Instant::now();
+    for _ in 0..3 {
+        sleep(Duration::from_secs(100)).await;
+        device.write_all(&PING).await.unwrap();
+        expect(&mut device, &PONG_OUT).await;
+    }
+    tokio::join!(expect_end(&mut service), expect_end(&mut device));
+    assert!(start.elapsed() >= Duration::from_secs(300) + limit);
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_sides_are_closed_at_the_expiry() {
+    let when = Instant::now() + LONG / 2;
+    let expiry = Some((when, CloseCode::Policy, "over".to_owned()));
+    let [(mut service, _), (mut device, _)] = sides_with(Rules { expiry, ..keeping() });
+    tokio::join!(expect(&mut service, b"\x88\x06\x03\xf0over"), expect(&mut device, b"\x88\x06\x03\xf0over"));
+    assert!(Instant::now() >= when);
 }

@@ -22,8 +22,8 @@ pub(super) struct Notice {
     pub(super) probe: bool,
     /// The side closed its WebSocket.
     pub(super) closed: bool,
-    /// The side broke the protocol, and is to be sent a Close with this code.
-    pub(super) violation: Option<CloseCode>,
+    /// The service ends the side's connection, and sends this Close.
+    pub(super) close: Option<Option<(CloseCode, String)>>,
 }
 
 impl Notices {
