@@ -18,6 +18,8 @@ pub(crate) struct Request {
     pub module: Option<String>,
     /// The stream's name.
     pub stream: String,
+    /// The port that the stream is named for, if nothing else names it.
+    pub port: Option<u16>,
     /// How long the service waits for the device to come online; zero is the service's default.
     pub connect_timeout: Duration,
     /// How long the service waits for the device's answer; zero is the service's default.

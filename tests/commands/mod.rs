@@ -1,5 +1,6 @@
 //! The commands besides the ProxyCommand, the agent and the emulator.
 
+mod arc;
 mod bench;
 mod check;
 mod demo;
@@ -7,4 +8,7 @@ mod devices;
 mod measuring;
 mod ping;
 mod profile;
+mod relay_check;
+mod relay_devices;
+mod relay_profile;
 mod ssh_config;

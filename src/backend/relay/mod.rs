@@ -5,7 +5,5 @@ pub(crate) mod caller;
 pub(crate) mod error;
 pub(crate) mod listener;
 mod phase;
-mod preamble;
+pub(crate) mod preamble;
 pub(crate) mod proto;
-
-pub(crate) use preamble::{Proposal, Refused, hear, propose};

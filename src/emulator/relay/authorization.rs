@@ -6,6 +6,7 @@ use data_encoding::BASE64URL_NOPAD;
 use hyper::StatusCode;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::hybrid_connection::HybridConnection;
 use super::namespace::Namespace;
@@ -86,8 +87,13 @@ impl Namespace {
         }
     }
 
+    /// When a token is not accepted any more; `None` for never.
+    pub(super) fn deadline(&self, expiry: Option<UnixSeconds>) -> Option<Instant> {
+        Instant::now().checked_add(self.remaining(expiry)?)
+    }
+
     /// For how long a token is still accepted; `None` for ever.
-    pub(super) fn remaining(&self, expiry: Option<UnixSeconds>) -> Option<Duration> {
+    fn remaining(&self, expiry: Option<UnixSeconds>) -> Option<Duration> {
         let last = expiry?.0.saturating_add(self.faults.relay.skew.as_secs());
         Some(Duration::from_secs(last.saturating_sub(clock::unix_seconds(self.faults.clock.now()).0)))
     }

@@ -1,13 +1,12 @@
 //! A sender connects: it is announced to a listener, and gets its answer once that has decided.
 
 use std::future::pending;
-use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use hyper::{HeaderMap, Request, StatusCode};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::authorization::{Grant, Scope};
@@ -187,7 +186,7 @@ impl Namespace {
     /// The settings of a stream that a sender with this grant opens.
     fn stream_settings(&self, grant: &Grant) -> Settings {
         let faults = &self.faults.relay;
-        let expiry = self.remaining(grant.expiry).filter(|_| faults.sessions_expire);
+        let expiry = self.deadline(grant.expiry).filter(|_| faults.sessions_expire);
         let rules = Rules {
             size: Size::InParts(MAX_FRAGMENT),
             keeps_messages: true,
@@ -196,9 +195,7 @@ impl Namespace {
             // An end without a Close is passed on as one [D].
             lost: faults.lost.map(|code| (code, "The other side is lost")),
             idle: faults.idle,
-            expiry: expiry.map(|after: Duration| {
-                (Instant::now() + after, CloseCode::Policy, "The token has expired".to_owned())
-            }),
+            expiry: expiry.map(|when| (when, CloseCode::Policy, "The token has expired".to_owned())),
         };
         Settings { latency: self.faults.latency, window: faults.window, cut: self.faults.cut.take(), rules }
     }

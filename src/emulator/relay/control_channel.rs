@@ -1,6 +1,7 @@
 //! A listener's control channel, from its upgrade to its end.
 
 use std::future::pending;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,8 +62,14 @@ impl ControlChannel {
         let (reader, mut writer) = tokio::io::split(io);
         let mut frames = FrameReader::new(reader, Size::Limited(MAX_MESSAGE));
         let end = self.run(&mut frames, &mut writer).await;
+        if matches!(end, End::Silent) {
+            // The registration stays: the service does not notice either.
+            while frames.next().await.is_ok() {}
+        }
+        drop(self.registration);
         let linger = match end {
             End::Left => Linger::UntilTaken,
+            End::Reset | End::Silent => Linger::Reset,
             End::Close(code, text) => {
                 let resource = self.namespace.resource(&self.path);
                 let now = self.namespace.faults.clock.now();
@@ -71,22 +78,14 @@ impl ControlChannel {
                 write_close(code, &reason, &mut close);
                 log::info!("listener {} is closed with {code} {text}", self.id);
                 let closing = async {
-                    writer.write_all(&close).await?;
-                    writer.flush().await?;
+                    write(&mut writer, &mut close).await?;
                     while !matches!(frames.next().await, Ok(Frame::Close(_)) | Err(_)) {}
-                    Ok::<_, std::io::Error>(())
+                    Ok::<_, io::Error>(())
                 };
                 let _ = timeout(LIMIT, closing).await;
                 Linger::WhileTaking(LIMIT)
             }
-            End::Reset => Linger::Reset,
-            End::Silent => {
-                // The registration stays: the service does not notice either.
-                while frames.next().await.is_ok() {}
-                Linger::Reset
-            }
         };
-        drop(self.registration);
         if linger != Linger::Reset {
             let _ = timeout(LIMIT, writer.shutdown()).await;
         }
@@ -103,7 +102,10 @@ impl ControlChannel {
         let fault = faults.control.as_ref().and_then(super::faults::ControlEnds::next);
         let fault = async {
             let Some(ControlEnd { how, after }) = fault else { return pending().await };
-            sleep(after).await;
+            // The timer would round up, and let the channel answer.
+            if !after.is_zero() {
+                sleep(after).await;
+            }
             match how {
                 HowControlEnds::Close(code) => End::Close(code, explanation(code)),
                 HowControlEnds::Reset => End::Reset,
@@ -120,23 +122,25 @@ impl ControlChannel {
             Some(fault) => write_fault(fault, &self.id.here(), &mut out),
             None => {}
         }
-        let mut expiry = self.expiry();
+        let mut expiry = self.namespace.deadline(self.grant.expiry);
         loop {
-            if !out.is_empty() {
-                let writing = async {
-                    writer.write_all(&out).await?;
-                    writer.flush().await
-                };
-                if !matches!(timeout(LIMIT, writing).await, Ok(Ok(()))) {
-                    return End::Reset;
-                }
-                out.clear();
+            if !matches!(timeout(LIMIT, write(writer, &mut out)).await, Ok(Ok(()))) {
+                return End::Reset;
             }
             tokio::select! {
+                biased;
+                end = &mut fault => return end,
+                text = self.registration.messages.recv() => {
+                    write_fragment(text.unwrap_or_default().as_bytes(), Data::Text, true, &mut out);
+                }
+                _ = pongs.tick() => write_pong(&[], &mut out),
+                () = sleep_until(expiry.unwrap_or_else(Instant::now)), if expiry.is_some() => {
+                    return End::Close(CloseCode::Policy, explanation(CloseCode::Policy));
+                }
                 frame = frames.next() => match frame {
                     Ok(Frame::Data(fragment) | Frame::EmptyMessage(fragment)) => {
                         match self.take_fragment(fragment, &mut message) {
-                            Ok(true) => expiry = self.expiry(),
+                            Ok(true) => expiry = self.namespace.deadline(self.grant.expiry),
                             Ok(false) => {}
                             Err(end) => return end,
                         }
@@ -149,27 +153,14 @@ impl ControlChannel {
                             None => write_close_without_code(&mut out),
                         }
                         // .NET waits for it without a limit [C].
-                        let _ = timeout(LIMIT, async { writer.write_all(&out).await?; writer.flush().await }).await;
+                        let _ = timeout(LIMIT, write(writer, &mut out)).await;
                         return End::Left;
                     }
                     Err(Broken::Protocol(code, why)) => return End::Close(code, why),
                     Err(_) => return End::Left,
                 },
-                text = self.registration.messages.recv() => {
-                    write_fragment(text.unwrap_or_default().as_bytes(), Data::Text, true, &mut out);
-                }
-                _ = pongs.tick() => write_pong(&[], &mut out),
-                () = sleep_until(expiry.unwrap_or_else(Instant::now)), if expiry.is_some() => {
-                    return End::Close(CloseCode::Policy, explanation(CloseCode::Policy));
-                }
-                end = &mut fault => return end,
             }
         }
-    }
-
-    /// When the token is not accepted any more.
-    fn expiry(&self) -> Option<Instant> {
-        Some(Instant::now() + self.namespace.remaining(self.grant.expiry)?)
     }
 
     /// Takes a fragment of a message, and acts on the message once it is whole; `true` where it renewed the token.
@@ -256,6 +247,16 @@ fn write_fault(fault: MessageFault, id: &str, out: &mut Vec<u8>) {
     }
 }
 
+/// Writes all of `out`, if there is any.
+async fn write<S: AsyncRead + AsyncWrite>(writer: &mut WriteHalf<S>, out: &mut Vec<u8>) -> io::Result<()> {
+    if !out.is_empty() {
+        writer.write_all(out).await?;
+        writer.flush().await?;
+        out.clear();
+    }
+    Ok(())
+}
+
 /// Writes one message that does not end, until the listener ends the connection.
 async fn write_endlessly<S: AsyncRead + AsyncWrite>(writer: &mut WriteHalf<S>) -> End {
     let mut kind = Data::Text;
@@ -263,9 +264,8 @@ async fn write_endlessly<S: AsyncRead + AsyncWrite>(writer: &mut WriteHalf<S>) -
     loop {
         write_fragment(&[b'x'; 16 << 10], kind, false, &mut out);
         kind = Data::Continue;
-        if writer.write_all(&out).await.is_err() {
+        if write(writer, &mut out).await.is_err() {
             return End::Reset;
         }
-        out.clear();
     }
 }

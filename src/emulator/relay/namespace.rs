@@ -8,6 +8,7 @@ use super::files::{self, Files};
 use super::http_requests::HttpRequests;
 use super::hybrid_connection::HybridConnection;
 use super::rendezvous::Rendezvous;
+use super::resource_manager::GROUP;
 use super::rules::Rule;
 use crate::backend::relay::proto::Entity;
 use crate::emulator::directory::Directory;
@@ -84,8 +85,8 @@ impl Namespace {
         Ok(Self { address, faults, rules, connections, rendezvous, http_requests })
     }
 
-    /// The profile for users on this machine.
-    pub(in crate::emulator) fn profile(&self) -> Profile {
+    /// The profiles for users on this machine: of the relay, and of Arc machines that are hybrid connections.
+    pub(in crate::emulator) fn profiles(&self) -> [Profile; 2] {
         let Address { public, nearby, .. } = &self.address;
         let keys = if public == nearby {
             "connection-string-file = \"relay/send.conn\"\n".to_owned()
@@ -93,7 +94,12 @@ impl Namespace {
             let string = files::connection_string(nearby, &self.rules[1], None);
             format!("connection-string = {}\n", quoted(string.expose()))
         };
-        Profile { name: "relay", keys: Secret::new(keys) }
+        // Any token is valid.
+        let manager =
+            format!("token-command = \"echo emulator\"\narm-endpoint = {}\n", quoted(&nearby.to_string()));
+        let keys = format!("{keys}resource = \"{GROUP}/Microsoft.Relay/namespaces/emulator\"\n{manager}");
+        let arc = format!("arc = \"{GROUP}/Microsoft.HybridCompute/machines/{{device}}\"\n{manager}");
+        [Profile { name: "relay", keys: Secret::new(keys) }, Profile { name: "arc", keys: Secret::new(arc) }]
     }
 }
 
@@ -104,8 +110,8 @@ fn parse_name(name: &str) -> Result<Entity> {
             "a name has letters, digits and -._ in it, and parts between slashes",
         )
     };
-    if name.contains([';', '=']) {
-        return Err(wrong("a connection string cannot carry the ';' or '='".into()));
+    if name.contains(';') {
+        return Err(wrong("a connection string cannot carry the ';'".into()));
     }
     Entity::parse(name).map_err(|problem| wrong(problem.0))
 }

@@ -13,7 +13,7 @@ use crate::support::relay_client::{WebSocket, renew};
 use crate::support::sas::{in_an_hour, unix_seconds};
 
 /// The Close that ends a control channel.
-async fn closed(control: &mut WebSocket) -> (u16, String) {
+pub async fn closed(control: &mut WebSocket) -> (u16, String) {
     loop {
         match soon(control.next()).await {
             Some(Ok(Message::Close(Some(CloseFrame { code, reason })))) => {

@@ -3,6 +3,8 @@
 mod authorization;
 mod command;
 mod control_channels;
+mod faults;
+mod hostile;
 mod rendezvous;
 mod senders;
 mod streams;

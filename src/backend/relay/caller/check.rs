@@ -3,25 +3,24 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::request::Request;
-use crate::backend::Checked;
 use crate::backend::relay::error::Error as RelayError;
 use crate::backend::relay::phase::{DEVICE, RELAY};
 use crate::backend::relay::proto::Cause;
 use crate::backend::skew::Skew;
+use crate::backend::{Checked, Joined};
 use crate::check::{Finding, Outcome, STEPS, skip_rest};
 use crate::error::{Error, Result};
-use crate::net::{Stream, WebSocket};
 use crate::time::phase::{Phase, Phases};
 
 /// The result of a check without a token.
-pub(super) fn no_token(error: Error, since: Instant) -> Checked {
+pub(in crate::backend::relay) fn no_token(error: Error, since: Instant) -> Checked {
     failed(vec![Finding::new("credential", since, Err(error))])
 }
 
 /// Explains the attempt to open the stream of `request`, which took the time `took`.
-pub(super) fn explain(
+pub(in crate::backend::relay) fn explain(
     request: &Request,
-    opened: Result<WebSocket<Stream>>,
+    opened: Result<(Joined, Option<SystemTime>)>,
     phases: &Phases,
     took: Duration,
 ) -> Checked {
@@ -33,15 +32,15 @@ pub(super) fn explain(
         took: Duration::ZERO,
     };
     let error = match opened {
-        Ok(websocket) => {
-            findings.push(clock(websocket.date.map(|there| Skew::measured(SystemTime::now(), there))));
+        Ok((joined, date)) => {
+            findings.push(clock(date.map(|there| Skew::measured(SystemTime::now(), there))));
             findings.push(passed("credential", format!("{credential}: it may open streams")));
             let accepted = passed("device", format!("accepted the stream '{}'", request.stream));
             let took = last(phases, RELAY).unwrap_or_default();
             findings.push(Finding { took, ..accepted });
             let outcome = Outcome::Absent("a relay has no gateway of its own");
             findings.push(Finding { what: "gateway".into(), outcome, took: Duration::ZERO });
-            return Checked { findings, stream: Some(websocket.into()) };
+            return Checked { findings, stream: Some(joined) };
         }
         Err(error) => error,
     };

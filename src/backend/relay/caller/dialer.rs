@@ -1,7 +1,7 @@
 //! The dialer of Azure Relay.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
@@ -11,16 +11,19 @@ use super::credential::Credential;
 use super::open::open;
 use super::request::Request;
 use super::starts::Starts;
+use crate::backend::relay::error::Error as RelayError;
+use crate::backend::relay::preamble::propose;
 use crate::backend::relay::proto::{Entity, Malformed, Template, encode, header, listener_id};
 use crate::backend::{self, Access, Checked, Dialer, Joined, Pending, Stored};
+use crate::config::Preamble;
 use crate::error::{Error, Problem, Result};
-use crate::net::{Network, Stream, WebSocket};
+use crate::net::Network;
 use crate::profile::Profile;
 use crate::state::rate::Turn;
 use crate::time::phase::Phases;
 
 /// Each time limit that is left to the service: that of Microsoft's clients \[D]\[J].
-const DEFAULT: Duration = Duration::from_secs(70);
+pub(in crate::backend::relay) const DEFAULT: Duration = Duration::from_secs(70);
 
 /// Opens a stream to a device through a relay.
 #[derive(Debug)]
@@ -58,6 +61,10 @@ impl RelayDialer {
         }
         let is_in_path = profile.stream_in_path.unwrap_or(profile.preamble.is_none());
         let or_default = |limit: Duration| if limit.is_zero() { DEFAULT } else { limit };
+        let port = profile.preamble.map(|Preamble::Azbridge| match asked.port {
+            Some(port) => port.to_string(),
+            None => asked.stream.clone(),
+        });
         let request = Request {
             credential: Arc::new(credential),
             entity,
@@ -66,20 +73,34 @@ impl RelayDialer {
             stream: asked.stream,
             headers,
             listener,
+            port,
             connect_timeout: or_default(asked.connect_timeout),
             response_timeout: or_default(asked.response_timeout),
         };
         Ok(Self { network: access.network.preferring_p384()?, request, starts: Starts::default() })
     }
 
-    /// Opens the stream. A failed start is continued by the next call.
-    async fn websocket(&self, turn: Option<Turn<'_>>, phases: &mut Phases) -> Result<WebSocket<Stream>> {
+    /// Opens the stream, and returns the namespace's time with it. A failed start is continued by the next call.
+    async fn join(
+        &self,
+        turn: Option<Turn<'_>>,
+        phases: &mut Phases,
+    ) -> Result<(Joined, Option<SystemTime>)> {
+        let Request { credential, entity, port, response_timeout, .. } = &self.request;
         let id = self.starts.begin();
         let opened = open(&self.network, &self.request, id, turn, phases).await;
-        if opened.is_err() {
-            self.starts.failed(id);
-        }
-        opened
+        let websocket = opened.inspect_err(|_| self.starts.failed(id))?;
+        let date = websocket.date;
+        let Some(port) = port else { return Ok((websocket.into(), date)) };
+        let joined = propose(websocket.into(), port, *response_timeout).await.map_err(|problem| {
+            RelayError::Preamble {
+                namespace: credential.namespace.to_string(),
+                entity: entity.to_string(),
+                port: port.clone(),
+                problem,
+            }
+        })?;
+        Ok((joined, date))
     }
 }
 
@@ -131,7 +152,7 @@ impl Dialer for RelayDialer {
     }
 
     fn open<'a>(&'a self, turn: Option<Turn<'a>>, phases: &'a mut Phases) -> Pending<'a, Result<Joined>> {
-        Box::pin(async move { Ok(self.websocket(turn, phases).await?.into()) })
+        Box::pin(async move { Ok(self.join(turn, phases).await?.0) })
     }
 
     fn check(&self) -> Pending<'_, Checked> {
@@ -141,7 +162,7 @@ impl Dialer for RelayDialer {
                 return check::no_token(error, since);
             }
             let (since, mut phases) = (Instant::now(), Phases::default());
-            let opened = self.websocket(None, &mut phases).await;
+            let opened = self.join(None, &mut phases).await;
             check::explain(&self.request, opened, &phases, since.elapsed())
         })
     }

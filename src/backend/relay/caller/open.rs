@@ -9,10 +9,9 @@ use super::request::Request;
 use super::retries::{Retries, is_answer};
 use crate::backend::Pending;
 use crate::backend::relay::error::Error as RelayError;
-use crate::backend::relay::phase::RELAY;
 use crate::backend::relay::proto::Cause;
 use crate::error::{Error, Result};
-use crate::net::{Network, Stream, WebSocket, open_over};
+use crate::net::{Network, Opened, Stream, WebSocket, open_over};
 use crate::state::rate::Turn;
 use crate::time::phase::Phases;
 
@@ -78,34 +77,40 @@ impl Try<'_> {
         if let Some(turn) = turn {
             turn.wait().await;
         }
+        let until = Instant::now() + self.request.response_timeout;
         let mut later = Phases::default();
-        let asked = async {
+        let answer = async {
             let mut first: Pending<'_, _> =
                 Box::pin(async { self.checked(open_over(stream, &url, &upgrade, phases).await?) });
             match timeout(STALLED, &mut first).await {
                 Ok(answer) => answer,
                 Err(_) => {
                     log::info!("no answer from {} in {} s; asking again", url.endpoint, STALLED.as_secs());
-                    first_of(first, Box::pin(self.again(&mut later))).await
+                    first_of(first, Box::pin(self.again(until, &mut later))).await
                 }
             }
         };
-        // Both tries together have the time of one.
-        let limit = self.request.response_timeout;
-        let answer = timeout(limit, asked).await;
+        let answer = answer.await;
         phases.extend(later);
-        answer.map_err(|_| Error::timeout(RELAY, &url.endpoint, limit))?
+        answer
     }
 
-    /// The second try, over its own connection.
-    async fn again(self, phases: &mut Phases) -> Result<WebSocket<Stream>> {
+    /// The second try, over its own connection, `until` the first one's end.
+    async fn again(self, until: Instant, phases: &mut Phases) -> Result<WebSocket<Stream>> {
+        let Request { connect_timeout, response_timeout, .. } = *self.request;
         let url = self.request.url(self.id);
-        let upgrade = self.request.upgrade(self.listener).await?;
-        let network = self.network.until(Instant::now() + self.request.connect_timeout);
-        self.checked(network.open(&url, &upgrade, phases).await?)
+        let mut upgrade = self.request.upgrade(self.listener).await?;
+        let network = self.network.until(until.min(Instant::now() + connect_timeout));
+        let stream = network.connect(&url.endpoint, phases).await?;
+        upgrade.limit = until.saturating_duration_since(Instant::now());
+        let opened = open_over(stream, &url, &upgrade, phases).await.map_err(|error| match error {
+            Error::Timeout { phase, target, .. } => Error::timeout(phase, target, response_timeout),
+            error => error,
+        });
+        self.checked(opened?)
     }
 
-    fn checked(self, opened: crate::net::Opened<Stream>) -> Result<WebSocket<Stream>> {
+    fn checked(self, opened: Opened<Stream>) -> Result<WebSocket<Stream>> {
         opened.map_err(|refusal| self.request.refused(&refusal))
     }
 }

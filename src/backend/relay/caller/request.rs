@@ -34,6 +34,8 @@ pub(crate) struct Request {
     pub headers: HeaderMap,
     /// The id of the listener that is asked for first, where devices share the hybrid connection.
     pub listener: Option<Uuid>,
+    /// The port to name in azbridge's preamble, if the listener expects one.
+    pub port: Option<String>,
     /// How long dialling and retrying may take.
     pub connect_timeout: Duration,
     /// How long the listener may take to answer.

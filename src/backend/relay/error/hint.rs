@@ -1,14 +1,30 @@
 //! What to do about a relay's refusal.
 
 use super::{Error, Refused};
+use crate::backend::relay::preamble::Refused as Problem;
 use crate::backend::relay::proto::{Cause, OTHER_DEVICE};
 use crate::error::{CAPTIVE_PORTAL, CAPTIVE_PORTAL_HINT};
 
 pub(super) fn hint(error: &Error) -> Option<String> {
     match error {
         Error::Refused(refused) => refusal_hint(refused),
+        Error::Preamble { port, problem, .. } => preamble_hint(port, problem),
         Error::Skewed { .. } => Some("set the clock: the relay allows five minutes".into()),
     }
+}
+
+fn preamble_hint(port: &str, problem: &Problem) -> Option<String> {
+    Some(match problem {
+        Problem::UnknownPort => {
+            format!("check that azbridge offers a port '{port}' there (-T); --stream asks for another name")
+        }
+        Problem::TakesDatagrams | Problem::TakesStream => "use --stream to name a port that takes TCP".into(),
+        Problem::UnknownVersion | Problem::UnknownAnswer(_) | Problem::BadName | Problem::Late(_) => {
+            "check that azbridge listens there, or remove preamble from the profile".into()
+        }
+        Problem::LongName => "use --stream to name the port as azbridge does".into(),
+        Problem::Ended(_) => return None,
+    })
 }
 
 fn refusal_hint(refused: &Refused) -> Option<String> {

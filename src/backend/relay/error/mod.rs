@@ -5,6 +5,7 @@ mod hint;
 use std::time::{Duration, SystemTime};
 
 use super::phase;
+use super::preamble;
 use super::proto::{Cause, Namespace, OTHER_DEVICE, REJECTION, is_usual};
 use crate::backend::skew::Skew;
 use crate::error::{CAPTIVE_PORTAL, Exit, Fault, Retry, escape};
@@ -21,6 +22,15 @@ pub enum Error {
     /// The namespace or the listener refused a stream.
     #[error("{0}")]
     Refused(Box<Refused>),
+    /// The listener did not agree on azbridge's preamble.
+    #[error("the listener at '{entity}' of {namespace}: {problem}")]
+    Preamble {
+        namespace: String,
+        entity: String,
+        port: String,
+        #[source]
+        problem: preamble::Refused,
+    },
     /// The local clock is too far from the namespace's.
     #[error("the clock here is {skew} the relay's")]
     Skewed { skew: Skew },
@@ -154,7 +164,21 @@ impl From<Refused> for crate::error::Error {
 
 impl Fault for Error {
     fn exit(&self) -> Exit {
-        let Error::Refused(refused) = self else { return Exit::Denied };
+        use preamble::Refused as Problem;
+        let refused = match self {
+            Error::Refused(refused) => refused,
+            Error::Skewed { .. } => return Exit::Denied,
+            Error::Preamble { problem, .. } => {
+                return match problem {
+                    Problem::UnknownPort | Problem::TakesDatagrams | Problem::TakesStream => {
+                        Exit::Unavailable
+                    }
+                    Problem::Ended(_) | Problem::Late(_) => Exit::Temporary,
+                    Problem::LongName => Exit::Usage,
+                    Problem::UnknownVersion | Problem::UnknownAnswer(_) | Problem::BadName => Exit::Protocol,
+                };
+            }
+        };
         match refused.cause() {
             Cause::Agent
             | Cause::Listener
@@ -199,12 +223,16 @@ impl Fault for Error {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Error::Refused(refused) => refused.retry_after,
-            Error::Skewed { .. } => None,
+            Error::Skewed { .. } | Error::Preamble { .. } => None,
         }
     }
 
     fn phase(&self) -> Phase {
-        let Error::Refused(refused) = self else { return phase::RELAY };
+        let refused = match self {
+            Error::Refused(refused) => refused,
+            Error::Preamble { .. } => return phase::DEVICE,
+            Error::Skewed { .. } => return phase::RELAY,
+        };
         match refused.cause() {
             Cause::Agent
             | Cause::Listener

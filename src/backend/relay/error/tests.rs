@@ -4,8 +4,10 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::{Error, Refused};
+use crate::backend::relay::preamble::Refused as Problem;
 use crate::backend::skew::Skew;
 use crate::error::snapshot::same;
+use crate::tunnel::End;
 
 const TRACKED: &str = "TrackingId:0f3e_G52, SystemTracker:sb://contoso.servicebus.windows.net/factory/gw-07, Timestamp:11/26/2026 5:51:25 PM";
 
@@ -67,14 +69,39 @@ fn refusals() -> Vec<Refused> {
     refusals
 }
 
+fn preambles() -> Vec<Error> {
+    let ended = std::io::Error::other("what is wrong");
+    [
+        Problem::LongName,
+        Problem::UnknownVersion,
+        Problem::TakesDatagrams,
+        Problem::TakesStream,
+        Problem::UnknownPort,
+        Problem::UnknownAnswer([1, 2, 3]),
+        Problem::BadName,
+        Problem::Ended(End::Cut(ended)),
+        Problem::Late(Duration::from_secs(30)),
+    ]
+    .map(|problem| Error::Preamble {
+        namespace: "contoso.servicebus.windows.net".into(),
+        entity: "factory/gw-07".into(),
+        port: "22".into(),
+        problem,
+    })
+    .into()
+}
+
 #[test]
 fn every_error_has_its_text() {
     let mut seen = String::new();
+    let preambles = preambles().into_iter();
     let skewed = Error::Skewed { skew: Skew::Behind(Duration::from_secs(600)) };
-    let errors = refusals().into_iter().map(|refused| Error::Refused(Box::new(refused))).chain([skewed]);
+    let errors = refusals().into_iter().map(|refused| Error::Refused(Box::new(refused)));
+    let errors = errors.chain(preambles).chain([skewed]);
     for error in errors {
         let name = match &error {
             Error::Refused(refused) => format!("Refused, {:?}", refused.cause()),
+            Error::Preamble { problem, .. } => format!("Preamble, {problem:?}"),
             Error::Skewed { .. } => "Skewed".into(),
         };
         let error = crate::error::Error::from(error);
