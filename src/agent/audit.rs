@@ -100,9 +100,13 @@ impl AuditRecord {
         self.audit.queue().write(line(name, fields));
     }
 
-    pub(super) fn offered(&self, identity: &str, hub: &str) {
+    /// Records an offer, with the service's id of it and the user's address if they are known.
+    pub(super) fn offered(&self, device: &str, service: &str, id: Option<&str>, requester: Option<&str>) {
         log::debug!("stream '{}': offered", self.stream);
-        self.event("offer", &[("device", identity.into()), ("hub", hub.into())]);
+        let mut fields = vec![("device", device.into()), ("hub", service.into())];
+        fields.extend(id.map(|id| ("request-id", escape(id).into())));
+        fields.extend(requester.map(|requester| ("requester", escape(requester).into())));
+        self.event("offer", &fields);
     }
 
     pub(super) fn accepted(&self, target: &str, approved_by: &str) {
@@ -176,7 +180,7 @@ mod tests {
         let (path, old) = (directory.path().join("audit.log"), directory.path().join("audit.log.1"));
         let audit = Audit::open(Some(&path));
         let mut record = audit.stream(STREAM);
-        record.offered("dev-1", "hub");
+        record.offered("dev-1", "hub", None, None);
         std::fs::rename(&path, &old).unwrap();
         record.accepted("127.0.0.1:22", "always");
         audit.reopen(Some(&path));

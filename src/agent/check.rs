@@ -34,18 +34,22 @@ pub async fn check(origin: &str, read: Result<(Config, Network)>) -> Vec<Finding
     for exposure in config.warnings().iter().chain(&log) {
         findings.push(Finding::new("permissions", since, Err(Error::Permissions(exposure.clone()))));
     }
-    findings.extend(config.listener.check(&network).await);
+    for listener in &config.listeners {
+        let mut found = listener.check(&network).await;
+        if config.listeners.len() > 1 {
+            for finding in &mut found {
+                finding.what = format!("{} {}", listener.service(), finding.what);
+            }
+        }
+        findings.extend(found);
+    }
     if let Some(path) = &config.audit_log {
         let since = Instant::now();
         findings.push(Finding { what: "audit-log".into(), outcome: audit_log(path), took: since.elapsed() });
     }
     for target in &config.targets {
         let since = Instant::now();
-        findings.push(Finding::new(
-            format!("target {}", target.stream),
-            since,
-            reachable(target, &config).await,
-        ));
+        findings.push(Finding::new(format!("target {}", target.stream), since, reachable(target).await));
     }
     findings
 }
@@ -61,7 +65,7 @@ fn audit_log(path: &Path) -> Outcome {
     audit::check(path).into()
 }
 
-async fn reachable(target: &Target, config: &Config) -> Result<String> {
+async fn reachable(target: &Target) -> Result<String> {
     let unreachable = |problem: Problem| Error::Target { target: target.address.to_string(), problem };
     if let Approve::Command(words) = &target.approve {
         executable(words).map_err(|problem| unreachable(format!("its approve command: {problem}").into()))?;
@@ -73,8 +77,10 @@ async fn reachable(target: &Target, config: &Config) -> Result<String> {
                 id: 0,
                 stream: &target.stream,
                 target: address.to_string(),
-                device: &config.listener.device(),
-                service: &config.listener.service(),
+                device: "",
+                service: "",
+                request_id: None,
+                requester: None,
                 pass_environment: &target.pass_environment,
             };
             drop(address.connect(&facts).await.map_err(unreachable)?);

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::approval::Approve;
 use super::builtin::Builtin;
+use super::listeners::{listener, listeners};
 use super::schema::{ApproveEntry, ApproveWord, Document, TargetEntry};
 use super::target::{Address, Target};
 use super::traffic::Allowance;
-use crate::backend::{self, DeviceSettings, Listener};
-use crate::config::{Keys, Owner, Seconds, Source, read_toml, systemd_credential};
+use crate::backend::Listener;
+use crate::config::{Owner, Seconds, Source, read_toml};
 use crate::error::{Error, Exposure, Result};
 use crate::secret::Secret;
 use crate::text::pattern;
@@ -23,13 +24,11 @@ const APPROVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The default time that streams may continue when the agent is stopped.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The name of the systemd credential with the connection string.
-const CONNECTION_STRING: &str = "connection-string";
-
 /// All settings of an agent.
 #[derive(Clone, Debug)]
 pub struct Config {
-    pub(crate) listener: Arc<dyn Listener>,
+    /// One for each service.
+    pub(crate) listeners: Vec<Arc<dyn Listener>>,
     pub(crate) stream_keepalive: Option<Keepalive>,
     /// Certificates to trust in addition to the system's.
     pub ca_file: Option<PathBuf>,
@@ -53,7 +52,7 @@ impl Config {
     /// Returns what is wrong with the file or the files it names, with the line if known, and never a secret.
     pub fn read(path: &Path) -> Result<Self> {
         let mut warnings = Vec::new();
-        let document = read_document(path, &mut warnings)?;
+        let mut document = read_document(path, &mut warnings)?;
         let wrong = |problem: String, hint: &str| Error::file(path, problem, hint);
         let named = |stream: &str, problem: String| Error::File {
             path: path.to_owned(),
@@ -61,10 +60,14 @@ impl Config {
             problem: format!("target '{stream}': {problem}").into(),
             hint: None,
         };
-        let key = document.connection_string_env.as_deref();
-        let targets = document.target.into_iter().map(|entry| {
+        let relay = document.relay.as_ref();
+        let keys = [
+            document.connection_string_env.as_deref(),
+            relay.and_then(|relay| relay.connection_string_env.as_deref()),
+        ];
+        let targets = std::mem::take(&mut document.target).into_iter().map(|entry| {
             let stream = entry.stream.clone();
-            target(entry, key).map_err(|problem| named(&stream, problem))
+            target(entry, keys).map_err(|problem| named(&stream, problem))
         });
         let targets = targets.collect::<Result<Vec<_>>>()?;
         if targets.is_empty() {
@@ -73,33 +76,9 @@ impl Config {
                 "add [[target]] with stream = \"ssh\" and connect = \"127.0.0.1:22\"",
             ));
         }
-        let directory = path.parent().unwrap_or(Path::new(""));
-        let relative = |file: PathBuf| directory.join(file);
-        // A systemd credential replaces a file that the service's user may not be able to read.
-        let systemd = systemd_credential(CONNECTION_STRING).map(|_| CONNECTION_STRING);
-        let keys = Keys {
-            connection_string: document.connection_string.as_ref().map(|text| &text.0),
-            connection_string_file: document.connection_string_file.as_deref().filter(|_| systemd.is_none()),
-            connection_string_env: document.connection_string_env.as_deref(),
-            connection_string_command: document.connection_string_command.as_ref(),
-            connection_string_credential: systemd,
-            ..Keys::default()
-        };
-        let owner = Owner::Agent(path);
-        let source = Source::of(owner, keys, directory)?;
-        let text = source.read_leniently(owner, &mut warnings)?;
-        let file = |name, key: Option<PathBuf>| systemd_credential(name).or_else(|| key.map(relative));
+        let listeners = listeners(&document, path, &mut warnings)?;
+        let relative = |file: PathBuf| path.parent().unwrap_or(Path::new("")).join(file);
         let seconds = |key: Option<Seconds>| key.map(|seconds| seconds.0);
-        let settings = DeviceSettings {
-            certificate: file("certificate", document.certificate),
-            private_key: file("private-key", document.private_key),
-            transport: document.transport,
-            mqtt_port: document.mqtt_port,
-            keepalive: seconds(document.keepalive),
-            token_life: seconds(document.token_life),
-            ..DeviceSettings::new(source.describe(owner), text)
-        };
-        let listener = backend::listener(&settings, &mut warnings)?;
         Ok(Self {
             stream_keepalive: document
                 .stream_keepalive
@@ -117,7 +96,7 @@ impl Config {
                 .audit_log
                 .map(|file| if file == Path::new("-") { file } else { relative(file) }),
             warnings,
-            ..Self::with(listener, targets)
+            ..Self::with(listeners, targets)
         })
     }
 
@@ -148,9 +127,8 @@ impl Config {
         if targets.is_empty() {
             targets.push(Target::new("ssh", Address::Tcp("127.0.0.1:22".into())));
         }
-        let settings = DeviceSettings::new(source.describe(Owner::Options), text);
-        let listener = backend::listener(&settings, &mut warnings)?;
-        Ok(Self { warnings, ..Self::with(listener, targets) })
+        let listener = listener(source.describe(Owner::Options), text, &mut warnings)?;
+        Ok(Self { warnings, ..Self::with(vec![listener], targets) })
     }
 
     /// A default configuration with a connection string and targets. Errors name the connection string by `source`.
@@ -158,14 +136,14 @@ impl Config {
     /// # Errors
     /// Returns an error if the connection string is invalid.
     pub fn new(source: &str, connection_string: &Secret, targets: Vec<Target>) -> Result<Self> {
-        let settings = DeviceSettings::new(source, connection_string.clone());
-        Ok(Self::with(backend::listener(&settings, &mut Vec::new())?, targets))
+        let listener = listener(source, connection_string.clone(), &mut Vec::new())?;
+        Ok(Self::with(vec![listener], targets))
     }
 
-    /// A default configuration with a listener and targets.
-    pub fn with(listener: Arc<dyn Listener>, targets: Vec<Target>) -> Self {
+    /// A default configuration with listeners and targets.
+    pub fn with(listeners: Vec<Arc<dyn Listener>>, targets: Vec<Target>) -> Self {
         Self {
-            listener,
+            listeners,
             stream_keepalive: Some(Keepalive::DEFAULT),
             ca_file: None,
             proxy: None,
@@ -205,13 +183,13 @@ pub(crate) fn read_document(path: &Path, warnings: &mut Vec<Exposure>) -> Result
     Ok(guarded.leniently(path, warnings)?.1)
 }
 
-/// Reads a target. `key` is the environment variable of the device's connection string, if any.
-fn target(entry: TargetEntry, key: Option<&str>) -> std::result::Result<Target, String> {
+/// Reads a target. `keys` are the environment variables of the device's connection strings.
+fn target(entry: TargetEntry, keys: [Option<&str>; 2]) -> std::result::Result<Target, String> {
     for name in &entry.pass_environment {
         if name.is_empty() || name.contains(['=', '\0']) {
             return Err(format!("pass-environment: '{name}' cannot be a variable's name"));
         }
-        if key == Some(name) {
+        if keys.contains(&Some(name)) {
             return Err(format!(
                 "pass-environment: {name} holds the device's key, which only the agent may have"
             ));
@@ -274,10 +252,10 @@ command = ["/usr/sbin/sshd", "-i"]
         ));
         let config = Config::read(&path).unwrap();
         assert_eq!(
-            (config.listener.device(), config.listener.service()),
+            (config.listeners[0].device(), config.listeners[0].service()),
             ("dev-1".into(), "localhost:8443".into())
         );
-        let listener = format!("{:?}", config.listener);
+        let listener = format!("{:?}", config.listeners);
         assert!(listener.contains("transport: Mqtt, mqtt_port: 18883"), "{listener}");
         assert_eq!(config.ca_file, Some(path.with_file_name("ca.pem")));
         assert_eq!(config.target("ssh").unwrap().address, Address::Tcp("127.0.0.1:22".into()));
@@ -327,11 +305,108 @@ command = ["/usr/sbin/sshd", "-i"]
         }
     }
 
+    const RELAY: &str =
+        "Endpoint=sb://ns.example.net/;SharedAccessKeyName=r;SharedAccessKey=c2VjcmV0;EntityPath=site/gw";
+    const TARGET: &str = "[[target]]\nstream = \"a\"\nconnect = \"b:1\"\n";
+
+    /// The device and service of each listener, or the error.
+    fn services(text: &str) -> std::result::Result<Vec<String>, String> {
+        let (_directory, path) = written(&format!("{text}\n{TARGET}"));
+        let config = Config::read(&path).map_err(|error| error.to_string())?;
+        let listeners = config.listeners.iter();
+        Ok(listeners.map(|listener| format!("{} at {}", listener.device(), listener.service())).collect())
+    }
+
+    #[test]
+    fn one_agent_serves_each_service_that_it_has_a_credential_for() {
+        let hub = format!("connection-string = '{DEVICE}'");
+        let relay = format!("connection-string = '{RELAY}'");
+        let (hubs, relays) = ("dev-1 at localhost:8443".to_owned(), "gw at ns.example.net".to_owned());
+        for (text, expected) in [
+            (relay.clone(), vec![relays.clone()]),
+            (format!("{relay}\ndevice = 'GW 7'\nshared = true"), vec!["GW 7 at ns.example.net".into()]),
+            (format!("{relay}\n[relay]\ndevice = 'x'"), vec!["x at ns.example.net".into()]),
+            (format!("[relay]\n{relay}"), vec![relays.clone()]),
+            (format!("{hub}\n[relay]\n{relay}"), vec![hubs.clone(), relays.clone()]),
+            (
+                format!("{hub}\n[relay]\nrelay = 'ns'\ntoken-command = 'az'\nentity = 'gw'"),
+                vec![hubs.clone(), "gw at ns.servicebus.windows.net".into()],
+            ),
+            (
+                "[relay]\nrelay = 'ns'\nrelay-suffix = '.example'\ntoken-command = 'az'\nentity = 'gw'"
+                    .into(),
+                vec!["gw at ns.example".into()],
+            ),
+        ] {
+            assert_eq!(services(&text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_service_has_one_credential_and_its_own_keys() {
+        let hub = format!("connection-string = '{DEVICE}'");
+        let relay = format!("connection-string = '{RELAY}'");
+        let namespace = relay.replace(";EntityPath=site/gw", "");
+        for (text, parts) in [
+            (
+                format!("{relay}\n[relay]\n{relay}"),
+                vec![
+                    "two credentials for Azure Relay",
+                    "connection-string in ",
+                    "connection-string in [relay] of",
+                ],
+            ),
+            (
+                format!("{hub}\n[relay]\n{hub}"),
+                vec!["two credentials for IoT Hub", "connection-string in [relay] of"],
+            ),
+            (format!("[relay]\n{hub}"), vec!["is a connection string of IoT Hub"]),
+            (format!("{hub}\ndevice = 'x'"), vec!["device is for Azure Relay"]),
+            (format!("{relay}\ntransport = 'mqtt'"), vec!["transport is for IoT Hub"]),
+            (format!("{relay}\nshared = true\n[relay]\nshared = true"), vec!["shared is both"]),
+            (format!("{hub}\n[relay]\nentity = 'x'"), vec!["[relay] has no credential"]),
+            (namespace.clone(), vec!["nothing names the hybrid connection"]),
+            (
+                format!("{relay}\n[relay]\nentity = 'other'"),
+                vec!["EntityPath is 'site/gw', and entity says 'other'"],
+            ),
+            (
+                "[relay]\nrelay = 'ns'\ntoken-command = 'az'".into(),
+                vec!["nothing names the hybrid connection"],
+            ),
+            ("[relay]\nrelay = 'ns'".into(), vec!["relay but no token-command"]),
+            ("[relay]\ntoken-command = 'az'".into(), vec!["token-command but no relay"]),
+            (
+                format!("[relay]\n{relay}\nrelay = 'ns'\ntoken-command = 'az'"),
+                vec!["both connection-string and token-command"],
+            ),
+            (format!("{relay}\n[relay]\nrelay-suffix = 'x'"), vec!["relay-suffix"]),
+            (format!("{relay}\n[relay]\npreamble = 'aztunnel'"), vec!["unknown variant"]),
+        ] {
+            let problem = services(&text).unwrap_err();
+            assert!(parts.iter().all(|part| problem.contains(part)), "{text}: {problem}");
+            assert!(!problem.contains("c2VjcmV0"), "{problem}");
+        }
+        assert_eq!(
+            services(&format!("{namespace}\n[relay]\nentity = 'a/b'")),
+            Ok(vec!["b at ns.example.net".into()])
+        );
+    }
+
+    #[test]
+    fn a_file_with_a_relay_key_is_secret() {
+        let (_directory, path) = written(&format!("[relay]\nconnection-string = 'Endpoint=x'\n{TARGET}"));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(Config::read(&path), Err(Error::Permissions(_))));
+    }
+
     #[test]
     fn reads_a_configuration_from_options() {
         let (_directory, path) = written(DEVICE);
         let config = Config::from_options(&path, &[]).unwrap();
         assert_eq!(config.target("ssh").unwrap().address, Address::Tcp("127.0.0.1:22".into()));
+        let (_other, relay) = written(RELAY);
+        assert_eq!(Config::from_options(&relay, &[]).unwrap().listeners[0].device(), "gw");
         let config = Config::from_options(&path, &["echo=[::1]:7".into(), "db=/run/db.sock".into()]).unwrap();
         assert_eq!(config.targets.len(), 2);
         let config = Config::from_options(&path, &["e=builtin:echo".into(), "b=builtin:22".into()]).unwrap();

@@ -21,6 +21,10 @@ pub(super) struct Facts<'a> {
     pub(super) target: String,
     pub(super) device: &'a str,
     pub(super) service: &'a str,
+    /// The service's id of the offer, if it has one.
+    pub(super) request_id: Option<&'a str>,
+    /// The user's address, if the service tells it.
+    pub(super) requester: Option<&'a str>,
     /// Further variables of the agent's that the target's programs get.
     pub(super) pass_environment: &'a [String],
 }
@@ -51,17 +55,25 @@ impl Facts<'_> {
             ("IOTSTREAM_HUB", self.service.to_owned()),
         ];
         variables.extend(facts.map(|(name, value)| (name.into(), value.into())));
+        let known = [("IOTSTREAM_REQUEST_ID", self.request_id), ("IOTSTREAM_REQUESTER", self.requester)];
+        variables.extend(known.into_iter().filter_map(|(name, value)| Some((name.into(), value?.into()))));
         variables
     }
 
     /// The facts for a program's stdin.
     pub(super) fn json(&self) -> Value {
-        json!({
+        let mut facts = json!({
             "id": self.id,
             "stream": self.stream,
             "target": self.target,
             "device": self.device,
             "hub": self.service,
-        })
+        });
+        for (name, value) in [("request-id", self.request_id), ("requester", self.requester)] {
+            if let Some(value) = value {
+                facts[name] = value.into();
+            }
+        }
+        facts
     }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::builtin::Builtin;
 use crate::backend::Transport;
-use crate::config::{CommandLine, Seconds, SecretText, has_password};
+use crate::config::{CommandLine, Preamble, Seconds, SecretText, has_password};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -18,8 +18,7 @@ pub(crate) struct Document {
     pub(crate) connection_string_command: Option<CommandLine>,
     pub(crate) certificate: Option<PathBuf>,
     pub(crate) private_key: Option<PathBuf>,
-    #[serde(default)]
-    pub(crate) transport: Transport,
+    pub(crate) transport: Option<Transport>,
     /// The port of MQTT over TLS, by default 8883.
     pub(crate) mqtt_port: Option<u16>,
     /// The silence after which the connection to the service is pinged.
@@ -40,6 +39,13 @@ pub(crate) struct Document {
     pub(crate) approve_timeout: Option<Seconds>,
     pub(crate) stop_timeout: Option<Seconds>,
     pub(crate) audit_log: Option<PathBuf>,
+    /// The agent's own name at Azure Relay.
+    pub(crate) device: Option<String>,
+    /// Other devices share the hybrid connection.
+    pub(crate) shared: Option<bool>,
+    /// Patterns of further hosts of gateways.
+    pub(crate) rendezvous_hosts: Option<Vec<String>>,
+    pub(crate) relay: Option<RelayTable>,
     #[serde(default)]
     pub(crate) target: Vec<TargetEntry>,
 }
@@ -48,8 +54,31 @@ impl Document {
     /// Whether the file contains a secret, such as a password in the proxy's URL.
     pub(crate) fn holds_secret(&self) -> bool {
         self.connection_string.is_some()
+            || self.relay.as_ref().is_some_and(|relay| relay.connection_string.is_some())
             || self.proxy.as_ref().is_some_and(|url| has_password(url.0.expose()))
     }
+}
+
+/// Azure Relay: a credential beside the hub's, or settings for the credential at the top level.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct RelayTable {
+    pub(crate) connection_string: Option<SecretText>,
+    pub(crate) connection_string_file: Option<PathBuf>,
+    pub(crate) connection_string_env: Option<String>,
+    pub(crate) connection_string_command: Option<CommandLine>,
+    /// The namespace of `token_command`'s tokens.
+    pub(crate) relay: Option<String>,
+    /// Prints an Entra ID token.
+    pub(crate) token_command: Option<CommandLine>,
+    /// The suffix of a namespace's host name.
+    pub(crate) relay_suffix: Option<String>,
+    /// The path of the hybrid connection.
+    pub(crate) entity: Option<String>,
+    pub(crate) device: Option<String>,
+    pub(crate) shared: Option<bool>,
+    pub(crate) rendezvous_hosts: Option<Vec<String>>,
+    pub(crate) preamble: Option<Preamble>,
 }
 
 #[derive(Deserialize)]

@@ -15,9 +15,9 @@ use super::environment::Facts;
 use super::stream_limits::{Permit, StreamLimits};
 use super::target::{Connection, Target};
 use super::traffic::{Charged, Traffic};
-use crate::backend::{Cause, Offer, Rejection};
+use crate::backend::{Cause, Listener, Offer, Rejection};
 use crate::text::duration;
-use crate::tunnel::{self, Close, Controls, End, Meter, Settings};
+use crate::tunnel::{self, Close, Controls, Direction, End, Meter, Settings};
 
 /// The time limit for the target to accept the last bytes after the user's end.
 const REST: Duration = Duration::from_secs(2);
@@ -27,6 +27,8 @@ const IDLE_CHECKS: u32 = 8;
 
 /// The parts of the agent that a stream uses.
 pub(super) struct StreamContext {
+    /// The listener of the offer.
+    pub(super) listener: Arc<dyn Listener>,
     /// The configuration at the time of the offer.
     pub(super) config: Arc<Config>,
     pub(super) shared: Arc<Shared>,
@@ -45,13 +47,23 @@ pub(super) struct Shared {
 /// Decides on an offer and serves its stream to the end. Connects the target before it accepts and joins the stream, so that
 /// an unreachable target is a rejection. The target's first bytes wait in its socket.
 pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
-    let StreamContext { config, shared, mut stopping } = context;
-    let Offer { stream, reply, .. } = offer;
-    let (device, service) = (config.listener.device(), config.listener.service());
+    let StreamContext { listener, config, shared, mut stopping } = context;
+    let Offer { stream, id, requester, is_approved, reply } = offer;
+    let (device, service) = (listener.device(), listener.service());
     let mut record = shared.audit.stream(&stream);
-    record.offered(&device, &service);
+    record.offered(&device, &service, id.as_deref(), requester.as_deref());
+    let facts = Facts {
+        id: record.id(),
+        stream: &stream,
+        device: &device,
+        service: &service,
+        request_id: id.as_deref(),
+        requester: requester.as_deref(),
+        target: String::new(),
+        pass_environment: &[],
+    };
     let admitted = tokio::select! {
-        admitted = admit(record.id(), &stream, &config, &shared) => admitted,
+        admitted = admit(facts, is_approved, &config, &shared) => admitted,
         () = reply.withdrawn() => return record.rejected("the offer was withdrawn before the answer"),
     };
     let (target, connection) = match admitted {
@@ -86,6 +98,9 @@ pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
         drain: None,
         rest: Some(REST),
         half_close: true,
+        hold_close: false,
+        direction: Some(Direction::Down),
+        going_away_is_end: joined.going_away_is_end,
         failed: |error| Close::new(Close::FAILURE, format!("the target failed: {error}")),
         reset: true,
     };
@@ -104,27 +119,23 @@ pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
     drop(permit);
 }
 
-/// Asks for approval and connects the target.
+/// Asks for approval, unless the user's request has it, and connects the target.
 ///
 /// # Errors
 /// Returns why the stream is rejected.
 async fn admit<'a>(
-    id: u64,
-    stream: &str,
+    facts: Facts<'a>,
+    is_approved: bool,
     config: &'a Config,
     shared: &Shared,
 ) -> Result<(&'a Target, Connection), Rejection> {
-    let target = target(stream, config)?;
-    let facts = Facts {
-        id,
-        stream,
-        target: target.address.to_string(),
-        device: &config.listener.device(),
-        service: &config.listener.service(),
-        pass_environment: &target.pass_environment,
-    };
-    let decided = target.approve.decide(&facts, &shared.terminal, config.approve_timeout).await;
-    decided.map_err(|why| Rejection::new(Cause::Approval, why))?;
+    let target = target(facts.stream, config)?;
+    let facts =
+        Facts { target: target.address.to_string(), pass_environment: &target.pass_environment, ..facts };
+    if !is_approved {
+        let decided = target.approve.decide(&facts, &shared.terminal, config.approve_timeout).await;
+        decided.map_err(|why| Rejection::new(Cause::Approval, why))?;
+    }
     let connection =
         target.address.connect(&facts).await.map_err(|problem| {
             Rejection::new(Cause::Target, format!("target {}: {problem}", target.address))
@@ -133,7 +144,8 @@ async fn admit<'a>(
 }
 
 fn target<'a>(stream: &str, config: &'a Config) -> Result<&'a Target, Rejection> {
-    config.target(stream).ok_or_else(|| Rejection::new(Cause::Target, "no target has that name"))
+    let none = || Rejection::new(Cause::Target, format!("no target named {stream}"));
+    config.target(stream).ok_or_else(none)
 }
 
 /// The permit that a stream holds to its end, if it has a target and the limits allow one more.
@@ -179,14 +191,18 @@ fn reason(end: &End, limit: Option<&String>) -> String {
         (End::HungUp { .. }, Some(limit)) => limit.clone(),
         (End::HungUp { .. }, None) => "it was hung up".into(),
         (End::Local, _) => "the target ended".into(),
-        (End::Peer(close), _) if close.is_normal() => "the user ended".into(),
-        (End::Peer(close), _) => match close.code {
+        (End::Peer(Close { code: Some(Close::GOING_AWAY), reason }), _) if !reason.is_empty() => {
+            format!("the user ended: {reason}")
+        }
+        (End::Peer(_), _) => "the user ended".into(),
+        (End::PeerFailed(close), _) => match close.code {
             Some(code) => format!("it was closed with {code} {}", close.reason),
             None => "it was closed".into(),
         },
         (End::PeerEmptied, _) => "the user ended: its proxy sends nothing but empty messages".into(),
         (End::LocalFailed(error), _) => format!("the target failed: {error}"),
         (End::Cut(error), _) => format!("the connection to the gateway was lost: {error}"),
+        (End::Incomplete(problem), _) => format!("the stream was cut: {problem}"),
         (End::Violation(what), _) => format!("the gateway broke the protocol: {what}"),
         (End::Silent(after), _) => {
             format!("the gateway was silent for {}", duration::show(Duration::from_secs(after.as_secs())))

@@ -208,6 +208,8 @@ mod tests {
             target: "command cat".into(),
             device: "dev-1",
             service: "hub",
+            request_id: None,
+            requester: None,
             pass_environment: &[],
         };
         let cat = Address::Command(vec!["cat".into()]);

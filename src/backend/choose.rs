@@ -2,23 +2,116 @@
 
 use std::sync::Arc;
 
-use super::access::Access;
+use super::access::{Access, Stored};
+use super::arm;
 use super::dialer::{Dialer, Request};
+use super::iothub;
 use super::iothub::listener::HubListener;
-use super::iothub::{self, caller};
 use super::listener::Listener;
 use super::pasted::Pasted;
 use super::registry::Registry;
-use super::settings::DeviceSettings;
-use crate::error::{Exposure, Result};
+use super::relay;
+use super::relay::listener::RelayListener;
+use super::settings::{DeviceSettings, RelaySettings};
+use crate::config::Source;
+use crate::error::{Error, Exposure, Result};
+use crate::profile::Profile;
 use crate::secret::Secret;
+
+/// A backend of a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Backend {
+    IotHub,
+    Relay,
+}
+
+impl Backend {
+    /// The backend of a connection string, by its keys.
+    fn of_connection_string(text: &Secret) -> Self {
+        if relay::proto::is_relay(text.expose()) { Self::Relay } else { Self::IotHub }
+    }
+
+    /// The backend of Entra ID tokens, by the key that names their service.
+    fn of_key(key: &str) -> Self {
+        if key == "relay" { Self::Relay } else { Self::IotHub }
+    }
+
+    /// The backend of a profile.
+    ///
+    /// # Errors
+    /// Returns an error if the profile has a key of another backend.
+    fn of(access: &Access<'_>, stored: &Stored<'_>) -> Result<Self> {
+        let backend = match stored {
+            Stored::ConnectionString { text, .. } => Self::of_connection_string(text),
+            Stored::TokenCommand { key: "arc", source, .. } => {
+                return Err(Error::credential(&**source, "arc is not supported yet", "use hub or relay"));
+            }
+            Stored::TokenCommand { key, .. } => Self::of_key(key),
+        };
+        let foreign =
+            keys(access.profile).into_iter().find(|key| key.value.is_some() && key.backend != backend);
+        match foreign {
+            None => Ok(backend),
+            Some(Key { name, backend: other, .. }) => Err(Error::credential(
+                format!("profile '{}'", access.name),
+                format!("{name} is for {}, and this profile is for {}", other.name(), backend.name()),
+                format!("remove {name}, or use another credential"),
+            )),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::IotHub => "an IoT hub",
+            Self::Relay => "Azure Relay",
+        }
+    }
+}
+
+/// A key of a profile that one backend alone has.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// The key.
+    pub name: &'static str,
+    /// Its value in the profile.
+    pub value: Option<String>,
+    /// Its default, in words if it depends on something.
+    pub default: &'static str,
+    backend: Backend,
+}
+
+fn keys(profile: &Profile) -> [Key; 8] {
+    let hub = |name, value: &Option<String>, default| {
+        let value = value.clone();
+        Key { name, value, default, backend: Backend::IotHub }
+    };
+    let relay = |name, value, default| Key { name, value, default, backend: Backend::Relay };
+    [
+        hub("api-version", &profile.api_version, iothub::proto::DEFAULT_API_VERSION),
+        relay("entity", profile.entity.clone(), "the connection string's EntityPath, else {device}"),
+        relay("stream-in-path", profile.stream_in_path.map(|is| is.to_string()), "true without a preamble"),
+        relay("preamble", profile.preamble.map(|preamble| preamble.to_string()), "none"),
+        relay("resource", profile.resource.clone(), "none"),
+        relay(
+            "arm-token-command",
+            profile.arm_token_command.as_ref().map(ToString::to_string),
+            "token-command",
+        ),
+        relay("arm-endpoint", profile.arm_endpoint.clone(), arm::HOST_NAME),
+        relay("relay-suffix", profile.relay_suffix.clone(), relay::proto::SUFFIX),
+    ]
+}
 
 /// The dialer for `request` at a profile's service.
 ///
 /// # Errors
-/// Returns an error if the credential cannot be read, or the device id is invalid.
+/// Returns an error if the credential cannot be read, or a name is invalid.
 pub(crate) fn dialer(access: &Access<'_>, request: Request) -> Result<Arc<dyn Dialer>> {
-    Ok(Arc::new(caller::HubDialer::new(access, request)?))
+    let stored = access.stored()?;
+    Ok(match Backend::of(access, &stored)? {
+        Backend::IotHub => Arc::new(iothub::caller::HubDialer::new(access, stored, request)?),
+        Backend::Relay => Arc::new(relay::caller::RelayDialer::new(access, stored, request)?),
+    })
 }
 
 /// The device registry of a profile's service.
@@ -26,40 +119,70 @@ pub(crate) fn dialer(access: &Access<'_>, request: Request) -> Result<Arc<dyn Di
 /// # Errors
 /// Returns an error if the credential cannot be read, or the service has no registry.
 pub(crate) fn registry(access: &Access<'_>) -> Result<Box<dyn Registry>> {
-    Ok(Box::new(caller::HubRegistry::new(access)?))
+    let stored = access.stored()?;
+    Ok(match Backend::of(access, &stored)? {
+        Backend::IotHub => Box::new(iothub::caller::HubRegistry::new(access, stored)?),
+        Backend::Relay => Box::new(relay::caller::Namespaces::new(access, stored)?),
+    })
 }
 
 /// Whether `text` contains one complete connection string of any backend.
 pub(crate) fn is_connection_string(text: &str) -> bool {
-    caller::is_connection_string(text)
+    iothub::caller::is_connection_string(text) || relay::caller::is_connection_string(text)
 }
 
 /// Finds the connection string of a profile in `text`. Errors name it by `source`.
 ///
 /// # Errors
-/// Returns [`crate::error::Error::Credential`] without a usable one. The error does not contain `text`.
+/// Returns [`Error::Credential`] without a usable one. The error does not contain `text`.
 pub(crate) fn recognise(source: &str, text: &Secret) -> Result<Pasted> {
-    caller::recognise(source, text)
-}
-
-/// The defaults of a profile's keys.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Defaults {
-    /// The version of the REST API.
-    pub api_version: &'static str,
-    /// The limit of new streams a second, in words, because it depends on the service.
-    pub streams_per_second: &'static str,
-}
-
-/// The defaults of a profile's keys.
-pub(crate) fn defaults() -> Defaults {
-    Defaults {
-        api_version: iothub::proto::DEFAULT_API_VERSION,
-        streams_per_second: "5 at a hub of the service, no limit elsewhere",
+    match Backend::of_connection_string(text) {
+        Backend::IotHub => iothub::caller::recognise(source, text),
+        Backend::Relay => relay::caller::recognise(source, text),
     }
 }
 
-/// The listener of a device. Tolerated exposures of its credential's files are added to `warnings`.
+/// The keys of a profile that depend on its backend.
+#[derive(Debug)]
+pub(crate) struct BackendKeys {
+    /// The backend's own.
+    pub own: Vec<Key>,
+    /// The default limit of new streams a second, in words, because it depends on the service.
+    pub streams_per_second: &'static str,
+}
+
+/// The keys of `profile`, whose credential is in `source`. Without running a command, the backend may not be known: then
+/// the profile's other keys tell.
+pub(crate) fn backend_keys(profile: &Profile, source: &Source<'_>) -> BackendKeys {
+    let keys = keys(profile);
+    let backend = match source {
+        Source::Token { key, .. } => Backend::of_key(key),
+        Source::Inline(text) => Backend::of_connection_string(text),
+        _ => keys.iter().find(|key| key.value.is_some()).map_or(Backend::IotHub, |key| key.backend),
+    };
+    BackendKeys {
+        own: keys.into_iter().filter(|key| key.backend == backend).collect(),
+        streams_per_second: match backend {
+            Backend::IotHub => "5 at a hub of the service, no limit elsewhere",
+            Backend::Relay => "no limit",
+        },
+    }
+}
+
+/// Whether `text` is a connection string of Azure Relay and not of an IoT Hub.
+pub(crate) fn is_relay(text: &Secret) -> bool {
+    relay::proto::is_relay(text.expose())
+}
+
+/// The listener of a device at Azure Relay.
+///
+/// # Errors
+/// Returns an error if the credential is invalid. The error does not contain it.
+pub(crate) fn relay_listener(settings: &RelaySettings) -> Result<Arc<dyn Listener>> {
+    Ok(Arc::new(RelayListener::new(settings)?))
+}
+
+/// The listener of a device at an IoT Hub. Tolerated exposures of its credential's files are added to `warnings`.
 ///
 /// # Errors
 /// Returns an error if the credential is invalid. The error does not contain it.

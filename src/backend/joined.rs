@@ -17,11 +17,13 @@ pub struct Joined {
     pub io: Box<dyn Remote + Send>,
     /// The bytes that arrived behind the upgrade's response.
     pub early: Bytes,
+    /// The peer's Close with code 1001 is an end in order.
+    pub going_away_is_end: bool,
 }
 
 impl<S: Remote + Send + 'static> From<WebSocket<S>> for Joined {
     fn from(websocket: WebSocket<S>) -> Self {
-        Self { io: Box::new(websocket.io), early: websocket.early }
+        Self { io: Box::new(websocket.io), early: websocket.early, going_away_is_end: false }
     }
 }
 

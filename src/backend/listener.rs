@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -60,6 +61,11 @@ impl Offers {
     /// Waits for the next event; `None` after the listener's end. Cancel-safe.
     pub async fn next(&mut self) -> Option<Event> {
         self.events.recv().await
+    }
+
+    /// Polls for the next event; `None` after the listener's end.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.events.poll_recv(cx)
     }
 
     /// Gives an order to the listener, and replaces one that it has not seen. Does nothing after its end.
@@ -136,6 +142,8 @@ pub struct Offer {
     pub id: Option<String>,
     /// The user's address, if the service tells it.
     pub requester: Option<String>,
+    /// Whether the same request of the user has just been approved, so that nobody is asked again.
+    pub is_approved: bool,
     /// The reply to it.
     pub reply: Box<dyn Reply>,
 }

@@ -2,6 +2,7 @@
 
 mod access;
 pub(crate) mod address;
+pub(crate) mod arm;
 mod choose;
 mod dialer;
 pub(crate) mod iothub;
@@ -14,16 +15,20 @@ mod registry;
 pub(crate) mod relay;
 
 mod settings;
+pub(crate) mod skew;
 #[cfg(test)]
 pub(crate) mod stand_in;
 
-pub(crate) use access::Access;
-pub(crate) use choose::{defaults, dialer, is_connection_string, listener, recognise, registry};
+pub(crate) use access::{Access, Stored};
+pub(crate) use choose::{
+    BackendKeys, backend_keys, dialer, is_connection_string, is_relay, listener, recognise, registry,
+    relay_listener,
+};
 pub(crate) use dialer::{Checked, Dialer, Request};
 pub(crate) use joined::{Joined, Pending};
 pub(crate) use listener::{
     Cause, Event, Listener, Offer, Offers, Order, Orders, Rejection, Reply, Reread, Source,
 };
 pub(crate) use pasted::Pasted;
-pub(crate) use registry::{Device, Progress, Registry, State};
-pub(crate) use settings::{DeviceSettings, Transport};
+pub(crate) use registry::{Activity, Device, Progress, Registry, State};
+pub(crate) use settings::{DeviceSettings, RelayAccess, RelaySettings, Transport};

@@ -25,8 +25,29 @@ pub(crate) struct Device {
     pub id: String,
     /// Whether it can be reached.
     pub state: State,
-    /// The time in the service's format; `None` if the device was never active.
-    pub last_activity: Option<String>,
+    /// When it was last active.
+    pub last_activity: Activity,
+}
+
+/// When a device was last active.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Activity {
+    /// The time in the service's format.
+    At(String),
+    /// It never was.
+    Never,
+    /// The service does not tell.
+    Unknown,
+}
+
+impl Activity {
+    /// The time, if there is one.
+    pub(crate) fn time(&self) -> Option<&str> {
+        match self {
+            Activity::At(time) => Some(time),
+            Activity::Never | Activity::Unknown => None,
+        }
+    }
 }
 
 /// Whether a device can be reached.

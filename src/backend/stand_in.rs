@@ -82,7 +82,8 @@ impl Dialer for MemoryDialer {
             let device = listening.wait_for(Option::is_some).await.unwrap().clone().unwrap();
             let (reply, answer) = oneshot::channel();
             let reply = Box::new(MemoryReply(reply));
-            let offer = Offer { stream: self.stream.into(), id: None, requester: None, reply };
+            let offer =
+                Offer { stream: self.stream.into(), id: None, requester: None, is_approved: false, reply };
             device.send(Event::Offer(offer)).await.unwrap();
             match answer.await.unwrap() {
                 Ok(device) => {
@@ -127,7 +128,7 @@ impl Reply for MemoryReply {
 
 fn joined() -> (Joined, DuplexStream) {
     let (end, gateway) = duplex(1 << 16);
-    (Joined { io: Box::new(end), early: Bytes::new() }, gateway)
+    (Joined { io: Box::new(end), early: Bytes::new(), going_away_is_end: false }, gateway)
 }
 
 /// Unmasks each frame of a client's and passes it on, up to the end.

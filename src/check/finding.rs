@@ -34,6 +34,8 @@ pub enum Outcome {
     Fail(String, Option<String>, Exit),
     /// Not checked, because an earlier step failed.
     Skip,
+    /// Not checked, because the service has nothing to check: why.
+    Absent(&'static str),
 }
 
 impl Outcome {
@@ -44,6 +46,7 @@ impl Outcome {
             Outcome::Warn(detail, hint) => ("warn", Some(detail), Some(hint)),
             Outcome::Fail(problem, hint, _) => ("fail", Some(problem), hint.as_deref()),
             Outcome::Skip => ("skip", None, None),
+            Outcome::Absent(why) => ("skip", Some(why), None),
         }
     }
 
@@ -53,7 +56,7 @@ impl Outcome {
             Outcome::Pass(_) => "32",
             Outcome::Warn(..) => "33",
             Outcome::Fail(..) => "31",
-            Outcome::Skip => "2",
+            Outcome::Skip | Outcome::Absent(_) => "2",
         }
     }
 }

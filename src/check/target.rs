@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::finding::Outcome;
 use crate::error::Exit;
-use crate::tunnel::{self, Close, Controls, Meter, Remote, Settings};
+use crate::tunnel::{self, Close, Controls, Direction, Meter, Remote, Settings};
 
 /// The time limit for an ssh server's first line. A server on a slow device that resolves the client's address needs many
 /// seconds.
@@ -23,8 +23,11 @@ const MOST: u64 = 16 << 10;
 /// The characters shown of another server's line.
 const SHOWN: usize = 60;
 
-const BRIDGE: Settings =
-    Settings { failed: |_| Close::new(Close::GOING_AWAY, "the check has ended"), ..Settings::BRIEF };
+const BRIDGE: Settings = Settings {
+    direction: Some(Direction::Up),
+    failed: |_| Close::new(Close::GOING_AWAY, "the check has ended"),
+    ..Settings::BRIEF
+};
 
 /// Checks the target of a joined stream by its first line, and ends the stream. `early` are the bytes that have arrived.
 ///
@@ -148,7 +151,7 @@ mod tests {
             Outcome::Fail(problem, ..) => problem,
             Outcome::Warn(problem, _) => format!("warning: {problem}"),
             Outcome::Pass(_) => "pass".into(),
-            Outcome::Skip => "skip".into(),
+            Outcome::Skip | Outcome::Absent(_) => "skip".into(),
         };
         assert_eq!(told(Greeting::Line("SSH-2.0-x".into()), "ssh"), "pass");
         assert!(

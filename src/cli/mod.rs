@@ -10,6 +10,7 @@ use clap_complete::ArgValueCandidates;
 use log::LevelFilter;
 
 use crate::logging;
+use crate::platform::process::RELAY_INFO;
 use crate::text::duration;
 
 pub mod complete;
@@ -117,7 +118,7 @@ pub struct StreamArgs {
 #[derive(Args, Clone, Debug, Default)]
 pub struct Connect {
     /// The device as ssh names it (%h): an id, an alias, or an id with the profile's suffix
-    #[arg(value_name = "HOST", required = true, add = ArgValueCandidates::new(complete::hosts))]
+    #[arg(value_name = "HOST", required_unless_present_any = ["relay_info", "is_started_by_az"], add = ArgValueCandidates::new(complete::hosts))]
     pub host: Option<String>,
     /// The port (%p): 22 asks for the stream 'ssh', any other port N for 'tcp-N'
     #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
@@ -127,6 +128,19 @@ pub struct Connect {
     /// Ask for this stream, whatever the port
     #[arg(long, value_name = "NAME", env = "IOTSTREAM_STREAM")]
     pub stream: Option<String>,
+    /// Reach the Azure Arc machine of this file, which `az ssh config` writes, in place of HOST. Without HOST and FILE,
+    /// the variable SSHPROXY_RELAY_INFO of `az ssh arc` names the machine
+    #[arg(short = 'r', long, value_name = "FILE", conflicts_with = "host")]
+    pub relay_info: Option<PathBuf>,
+    /// The variable has the credentials, which no option may have
+    #[arg(long, hide = true, env = RELAY_INFO, hide_env_values = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub is_started_by_az: bool,
+    /// The port on the Azure Arc machine [default: 22]
+    #[arg(short = 'p', value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "host")]
+    pub arc_port: Option<u16>,
+    /// The domain of relays, in another cloud than the public one [default: servicebus.windows.net]
+    #[arg(long, value_name = "DOMAIN", env = "IOTSTREAM_RELAY_SUFFIX")]
+    pub relay_suffix: Option<String>,
     /// Print one line at the end: duration, bytes sent and received, phases
     #[arg(long, env = "IOTSTREAM_STATS", value_parser = clap::builder::FalseyValueParser::new())]
     pub stats: bool,
@@ -367,6 +381,15 @@ mod tests {
         assert_eq!(cli.connect.host.as_deref(), Some("agent"));
         let cli = Cli::try_parse_from(["iotstream", "-v", "--", "agent", "22"]).unwrap();
         assert_eq!(cli.connect.host.as_deref(), Some("agent"));
+    }
+
+    #[test]
+    fn az_names_no_host() {
+        let cli = Cli::try_parse_from(["iotstream", "-r", "FILE", "-p", "2222"]).unwrap();
+        assert_eq!((cli.connect.host, cli.connect.arc_port), (None, Some(2222)));
+        assert!(Cli::try_parse_from(["iotstream", "-p", "22"]).is_err());
+        assert!(Cli::try_parse_from(["iotstream", "--is-started-by-az", "-p", "22"]).is_ok());
+        assert!(Cli::try_parse_from(["iotstream", "-r", "FILE", "host"]).is_err());
     }
 
     #[test]

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::output::print_findings;
-use crate::agent::{self, Config, Order};
-use crate::backend::Reread;
+use crate::agent::{self, Config, Order, RereadAll};
 use crate::config::network::network;
 use crate::error::{Error, Result};
 use crate::net::Network;
@@ -30,7 +29,7 @@ pub(super) fn run(args: &cli::Agent) -> Result<ExitCode> {
     let (config, network) = read(args)?;
     warn(&config);
     let again = args.clone();
-    let reread: Reread = Arc::new(move || read(&again).map(|(config, _)| config.listener));
+    let reread: RereadAll = Arc::new(move || read(&again).map(|(config, _)| config.listeners));
     runtime.block_on(async {
         let (orders, taken) = mpsc::channel(1);
         let ordering = give_orders(args, orders)?;

@@ -14,7 +14,8 @@ pub(super) fn run(args: &cli::Check) -> Result<ExitCode> {
     let runtime = super::runtime()?;
     let findings = runtime.block_on(check(&Options::from(&args.connect)));
     print_findings(&findings, args.json)?;
-    let is_well = findings.iter().all(|finding| matches!(finding.outcome, Outcome::Pass(_)));
+    let is_well =
+        findings.iter().all(|finding| matches!(finding.outcome, Outcome::Pass(_) | Outcome::Absent(_)));
     if is_well && !args.json {
         print("all is well\n")?;
     }

@@ -1,11 +1,11 @@
-//! Lists the hub's devices, and refreshes the cache of their ids.
+//! Lists a service's devices, and refreshes the cache of their ids.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use super::listing;
 use super::output::print;
-use crate::backend::{Device, State};
+use crate::backend::{Activity, Device, State};
 use crate::cli;
 use crate::connect::ProfileOptions;
 use crate::error::{Result, escape};
@@ -33,7 +33,11 @@ fn table(devices: &[Device]) -> String {
     let width = devices.iter().map(|device| device.id.len()).max().unwrap_or(0).max("DEVICE".len());
     let mut text = format!("{:width$}  {:8}  LAST ACTIVITY\n", "DEVICE", "STATE");
     for device in devices {
-        let last = device.last_activity.as_deref().unwrap_or("never");
+        let last = match &device.last_activity {
+            Activity::At(time) => time,
+            Activity::Never => "never",
+            Activity::Unknown => "-",
+        };
         let _ = writeln!(text, "{:width$}  {:8}  {}", device.id, device.state.name(), escape(last));
     }
     text
@@ -44,7 +48,7 @@ fn json(devices: &[Device]) -> String {
         serde_json::json!({
             "id": device.id,
             "state": device.state.name(),
-            "lastActivity": device.last_activity,
+            "lastActivity": device.last_activity.time(),
         })
     };
     let mut text = serde_json::Value::Array(devices.iter().map(object).collect()).to_string();

@@ -4,9 +4,9 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory};
 
 use super::output::print;
-use crate::backend;
+use crate::backend::{self, BackendKeys};
 use crate::cli::{Cli, ShowProfile, in_order};
-use crate::config::{CommandLine, Source};
+use crate::config::Source;
 use crate::connect::{CONNECT_TIMEOUT, ProfileOptions, RESPONSE_TIMEOUT};
 use crate::error::{Result, escape};
 use crate::net::Proxies;
@@ -78,8 +78,10 @@ impl Settings<'_> {
         };
         let source = Source::of(name, profile, self.profiles.directory())?;
         let mut rows = vec![row("profile", name.into(), &chosen_by)];
-        if let Some(hub) = &profile.hub {
-            rows.push(row("hub", hub.clone(), &in_file));
+        for (key, service) in [("hub", &profile.hub), ("relay", &profile.relay), ("arc", &profile.arc)] {
+            if let Some(service) = service {
+                rows.push(row(key, service.clone(), &in_file));
+            }
         }
         rows.push(row(source.key(), shown(&source), &in_file));
         if !profile.hosts.is_empty() {
@@ -90,14 +92,14 @@ impl Settings<'_> {
         let ca_file = profile.ca_file.as_deref().map(|file| self.profiles.relative(file));
         let (connect_default, response_default) =
             (duration::show(CONNECT_TIMEOUT), duration::show(RESPONSE_TIMEOUT));
-        let defaults = backend::defaults();
+        let BackendKeys { own, streams_per_second } = backend::backend_keys(profile, &source);
+        let own = own.iter().map(|key| Setting {
+            id: key.name,
+            option: None,
+            file: key.value.clone(),
+            default: key.default,
+        });
         let settings = [
-            Setting {
-                id: "api_version",
-                option: None,
-                file: profile.api_version.clone(),
-                default: defaults.api_version,
-            },
             Setting {
                 id: "connect_timeout",
                 option: time(self.args.connect_timeout),
@@ -117,10 +119,16 @@ impl Settings<'_> {
                 default: "0s",
             },
             Setting {
+                id: "half_close",
+                option: None,
+                file: profile.half_close.map(|is| is.to_string()),
+                default: "true",
+            },
+            Setting {
                 id: "streams_per_second",
                 option: None,
                 file: profile.streams_per_second.map(|rate| rate.to_string()),
-                default: defaults.streams_per_second,
+                default: streams_per_second,
             },
             Setting {
                 id: "ca_file",
@@ -135,7 +143,7 @@ impl Settings<'_> {
                 default: "none",
             },
         ];
-        rows.extend(settings.into_iter().map(|setting| self.row(setting, &in_file)));
+        rows.extend(own.chain(settings).map(|setting| self.row(setting, &in_file)));
         rows.extend(
             profile.ports.iter().map(|(port, stream)| {
                 row(&format!("ports.{}", port.0), format!("stream {stream}"), &in_file)
@@ -182,18 +190,21 @@ fn shown(source: &Source<'_>) -> String {
         Source::Inline(text) => without_keys(text),
         Source::File(path) => path.display().to_string(),
         Source::Environment(name) | Source::Credential(name) => (*name).to_owned(),
-        Source::Command(command) | Source::Token { command, .. } => match command {
-            CommandLine::Words(words) => {
-                shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "))
-            }
-            CommandLine::Shell(line) => format!("sh -c {line}"),
-        },
+        Source::Command(command) | Source::Token { command, .. } => command.to_string(),
     }
 }
 
 /// A connection string with its secret parts hidden, and every part that is not known.
 fn without_keys(text: &Secret) -> String {
-    let open = ["HostName", "GatewayHostName", "SharedAccessKeyName", "DeviceId", "ModuleId"];
+    let open = [
+        "HostName",
+        "GatewayHostName",
+        "SharedAccessKeyName",
+        "DeviceId",
+        "ModuleId",
+        "Endpoint",
+        "EntityPath",
+    ];
     let part = |part: &str| match part.split_once('=') {
         Some((name, _)) if open.iter().any(|open| open.eq_ignore_ascii_case(name.trim())) => part.to_owned(),
         Some((name @ ("SharedAccessKey" | "SharedAccessSignature"), _)) => format!("{name}={HIDDEN}"),
@@ -241,6 +252,10 @@ mod tests {
                 "HostName=h;SharedAccessKeyName=p;SharedAccessKey=hunter2==",
                 "HostName=h;SharedAccessKeyName=p;SharedAccessKey=[hidden]",
             ),
+            (
+                "Endpoint=sb://ns/;SharedAccessKeyName=p;SharedAccessKey=hunter2==;EntityPath=gw-07",
+                "Endpoint=sb://ns/;SharedAccessKeyName=p;SharedAccessKey=[hidden];EntityPath=gw-07",
+            ),
             ("HostName=h;hunter2", "HostName=h;[hidden]"),
             ("hunter2=", "[hidden]"),
         ] {
@@ -258,7 +273,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_key_is_shown(name in "[A-Za-z ]{0,20}", key in "[A-Z]{12}") {
-            prop_assume!(!["hostname", "deviceid", "moduleid"].contains(&name.trim().to_lowercase().as_str()));
+            prop_assume!(!["hostname", "deviceid", "moduleid", "endpoint", "entitypath"].contains(&name.trim().to_lowercase().as_str()));
             let shown = without_keys(&Secret::new(format!("{name}={key};{key}")));
             prop_assert!(!shown.contains(&key));
         }

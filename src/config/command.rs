@@ -19,6 +19,9 @@ use crate::text::duration;
 /// The time limit of a command. A secret store may ask the user for a passphrase or a touch.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// What to do about a command that fails.
+pub(super) const FAILED: &str = "run the command in a terminal to see what it does; it gets no stdin here";
+
 /// The characters shown of a failed command's stderr.
 const SHOWN: usize = 400;
 

@@ -12,5 +12,5 @@ pub(crate) use document::parse_toml;
 pub(crate) use permissions::{has_password, read_secret_bytes, read_toml};
 pub(crate) use source::systemd_credential;
 pub(crate) use source::{Keys, Owner, Source};
-pub(crate) use token::{Cache, Token};
+pub(crate) use token::TokenCommand;
 pub(crate) use values::{CommandLine, Preamble, Seconds, SecretText};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::CommandLine;
+use super::command::FAILED;
 use super::permissions::{Guarded, read_secret};
 use crate::error::{Error, Exposure, Problem, Result};
 use crate::secret::Secret;
@@ -28,6 +29,19 @@ pub(crate) struct Keys<'a> {
     pub is_managed: bool,
 }
 
+impl Keys<'_> {
+    /// Whether no key is set.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.connection_string.is_none()
+            && self.connection_string_file.is_none()
+            && self.connection_string_env.is_none()
+            && self.connection_string_command.is_none()
+            && self.connection_string_credential.is_none()
+            && self.services.iter().all(|(_, service)| service.is_none())
+            && self.token_command.is_none()
+    }
+}
+
 /// The owner of the keys, for messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Owner<'a> {
@@ -35,6 +49,8 @@ pub(crate) enum Owner<'a> {
     Profile(&'a str),
     /// The agent's configuration file.
     Agent(&'a Path),
+    /// The table `[relay]` of the agent's configuration file.
+    AgentRelay(&'a Path),
     /// The command line.
     Options,
 }
@@ -50,6 +66,7 @@ impl fmt::Display for Owner<'_> {
         match self {
             Self::Profile(name) => write!(f, "profile '{name}'"),
             Self::Agent(path) => path.display().fmt(f),
+            Self::AgentRelay(path) => write!(f, "[relay] of {}", path.display()),
             Self::Options => f.write_str("the command line"),
         }
     }
@@ -126,7 +143,7 @@ impl<'a> Source<'a> {
                 "none is set",
                 "set connection-string, one of connection-string-file, -env, -command and -credential, or token-command with hub, relay or arc",
             ),
-            Owner::Agent(_) | Owner::Options => wrong(
+            Owner::Agent(_) | Owner::AgentRelay(_) | Owner::Options => wrong(
                 "no connection-string is set",
                 "set connection-string, or one of connection-string-file, -env and -command, or load a systemd \
                  credential named connection-string",
@@ -156,7 +173,9 @@ impl<'a> Source<'a> {
     /// The owner's name for the key. The agent uses a systemd credential without a key.
     fn name(&self, owner: Owner<'_>) -> String {
         match (self, owner) {
-            (Self::Credential(name), Owner::Agent(_)) => format!("the systemd credential '{name}'"),
+            (Self::Credential(name), Owner::Agent(_) | Owner::AgentRelay(_)) => {
+                format!("the systemd credential '{name}'")
+            }
             (_, Owner::Options) => format!("--{}", self.key()),
             _ => self.key().into(),
         }
@@ -166,7 +185,9 @@ impl<'a> Source<'a> {
     fn location(&self, owner: Owner<'_>) -> String {
         match owner {
             Owner::Options => self.name(owner),
-            Owner::Profile(_) | Owner::Agent(_) => format!("{} in {owner}", self.name(owner)),
+            Owner::Profile(_) | Owner::Agent(_) | Owner::AgentRelay(_) => {
+                format!("{} in {owner}", self.name(owner))
+            }
         }
     }
 
@@ -204,10 +225,8 @@ impl<'a> Source<'a> {
     ) -> Result<Secret> {
         let unusable = |problem: Problem| {
             let hint = match self {
-                Self::Command(_) | Self::Token { .. } => {
-                    "run the command in a terminal to see what it does; it gets no stdin here".into()
-                }
-                Self::Credential(_) if matches!(owner, Owner::Agent(_)) => {
+                Self::Command(_) | Self::Token { .. } => FAILED.into(),
+                Self::Credential(_) if matches!(owner, Owner::Agent(_) | Owner::AgentRelay(_)) => {
                     "LoadCredential= of the service's unit names it".into()
                 }
                 _ => format!("{} names it", self.location(owner)),

@@ -1,11 +1,13 @@
 //! Entra ID tokens that a command prints.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
-use super::SecretText;
+use super::command::FAILED;
+use super::{CommandLine, SecretText};
+use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::time::clock::unix_seconds;
 
@@ -17,9 +19,9 @@ const MARGIN: u64 = 2 * 60;
 
 /// A token, and the time to replace it.
 #[derive(Debug)]
-pub(crate) struct Token {
-    pub(crate) text: Secret,
-    pub(crate) until: SystemTime,
+struct Token {
+    text: Secret,
+    until: SystemTime,
 }
 
 /// The used fields of the output of `az account get-access-token`.
@@ -36,7 +38,7 @@ impl Token {
     ///
     /// # Errors
     /// Returns an error if `printed` is neither. The error does not contain it.
-    pub(crate) fn parse(printed: &Secret, now: SystemTime) -> Result<Self, String> {
+    fn parse(printed: &Secret, now: SystemTime) -> std::result::Result<Self, String> {
         let neither = || "its command prints neither a bare token nor az's JSON with accessToken".to_owned();
         let quoted = printed.expose().trim_matches(['"', '\'']);
         let bare = quoted.strip_prefix("Bearer ").unwrap_or(quoted);
@@ -59,22 +61,78 @@ impl Token {
     }
 }
 
+/// A command that prints tokens, and the last token that it printed.
+#[derive(Debug)]
+pub(crate) struct TokenCommand {
+    /// The description of the command's source.
+    source: String,
+    command: CommandLine,
+    cache: Cache,
+}
+
+impl TokenCommand {
+    /// The tokens of `command`. Errors name it by `source`.
+    pub(crate) fn new(source: impl Into<String>, command: &CommandLine) -> Self {
+        Self { source: source.into(), command: command.clone(), cache: Cache::default() }
+    }
+
+    /// A token that is valid at `now`. Blocks while the command runs.
+    ///
+    /// # Errors
+    /// Returns [`Error::Credential`] if the command fails or prints no token. The error does not contain its output.
+    pub(crate) fn token(&self, now: SystemTime) -> Result<Secret> {
+        self.cache.token(now, || self.print(now))
+    }
+
+    /// Replaces a token that is still valid. Blocks while the command runs.
+    ///
+    /// # Errors
+    /// Returns the error of [`Self::token`], and keeps the token.
+    pub(crate) fn renew(&self, now: SystemTime) -> Result<()> {
+        let token = self.print(now)?;
+        *self.cache.held() = Some(token);
+        Ok(())
+    }
+
+    /// Forgets a token that the service refuses.
+    pub(crate) fn forget(&self) {
+        *self.cache.held() = None;
+    }
+
+    /// When the last token must be replaced.
+    pub(crate) fn until(&self) -> Option<SystemTime> {
+        self.cache.held().as_ref().map(|token| token.until)
+    }
+
+    fn print(&self, now: SystemTime) -> Result<Token> {
+        let printed =
+            self.command.output().map_err(|problem| Error::credential(&*self.source, problem, FAILED))?;
+        Token::parse(&printed, now).map_err(|problem| {
+            Error::credential(&*self.source, problem, "az account get-access-token prints what is needed")
+        })
+    }
+}
+
 /// The last token, kept in memory only.
 #[derive(Debug, Default)]
-pub(crate) struct Cache(Mutex<Option<Token>>);
+struct Cache(Mutex<Option<Token>>);
 
 impl Cache {
     /// The cached token if it is valid at `now`, else a new one from `get`.
-    pub(crate) fn token<E>(
+    fn token<E>(
         &self,
         now: SystemTime,
-        get: impl FnOnce() -> Result<Token, E>,
-    ) -> Result<Secret, E> {
-        let mut held = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        get: impl FnOnce() -> std::result::Result<Token, E>,
+    ) -> std::result::Result<Secret, E> {
+        let mut held = self.held();
         match &*held {
             Some(token) if now < token.until => Ok(token.text.clone()),
             _ => Ok(held.insert(get()?).text.clone()),
         }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Token>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -86,7 +144,7 @@ mod tests {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
-    fn parse(text: &str) -> Result<Token, String> {
+    fn parse(text: &str) -> std::result::Result<Token, String> {
         Token::parse(&Secret::new(text), at(1000))
     }
 

@@ -18,6 +18,14 @@ pub enum Preamble {
     Azbridge,
 }
 
+impl fmt::Display for Preamble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Azbridge => f.write_str("azbridge"),
+        }
+    }
+}
+
 /// A command to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandLine {
@@ -25,6 +33,17 @@ pub enum CommandLine {
     Words(Vec<String>),
     /// A command line for `sh`.
     Shell(String),
+}
+
+impl fmt::Display for CommandLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Words(words) => f.write_str(
+                &shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" ")),
+            ),
+            Self::Shell(line) => write!(f, "sh -c {line}"),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for CommandLine {

@@ -14,13 +14,14 @@ use crate::error::{Error, Exit, Result};
 use crate::logging;
 use crate::state::last_failure;
 use crate::time::phase::Phases;
-use crate::tunnel::{self, Close, Controls, End, Keepalive, Meter, Settings};
+use crate::tunnel::{self, Close, Controls, Direction, End, Keepalive, Meter, Settings};
 
 /// An open stream, its settings and counters.
 pub(super) struct Stream<'a> {
     pub(super) host: &'a str,
     pub(super) name: &'a str,
     pub(super) keepalive: Option<Keepalive>,
+    pub(super) half_close: bool,
     pub(super) meter: &'a Meter,
     pub(super) phases: &'a Phases,
 }
@@ -28,7 +29,7 @@ pub(super) struct Stream<'a> {
 impl Stream<'_> {
     /// Bridges until the end. `Ok` is an end without an error to report, with an exit status other than 0 if given.
     pub(super) async fn bridge(self, joined: Joined, caller: &mut Caller) -> Result<Option<Exit>> {
-        let Self { host, name, keepalive, meter, phases } = self;
+        let Self { host, name, keepalive, half_close, meter, phases } = self;
         let settings = Settings {
             keepalive,
             linger: None,
@@ -36,6 +37,9 @@ impl Stream<'_> {
             drain: Some(Duration::ZERO),
             rest: None,
             half_close: false,
+            hold_close: !half_close,
+            direction: Some(Direction::Up),
+            going_away_is_end: false,
             failed: |_| Close::new(Close::GOING_AWAY, "the user's side has gone"),
             reset: true,
         };

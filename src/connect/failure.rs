@@ -61,9 +61,8 @@ pub async fn refuse(asked: Option<&Options>, error: &Error) -> ExitCode {
 /// device's reason, if any, takes precedence.
 pub(super) fn before_the_first_byte(end: &End, received: u64, stream: &str, is_ssh: bool) -> Option<Error> {
     let is_meant = match end {
-        End::Peer(close) if close.is_normal() => is_ssh,
-        End::PeerEmptied => is_ssh,
-        End::Peer(close) => close.reason.is_empty() || close.reason == Close::LOST,
+        End::Peer(_) | End::PeerEmptied => is_ssh,
+        End::PeerFailed(close) => close.reason.is_empty() || close.reason == Close::LOST,
         End::Cut(error) => error.kind() == ErrorKind::UnexpectedEof,
         _ => false,
     };
@@ -75,7 +74,8 @@ mod tests {
     use super::*;
 
     fn closed(code: impl Into<Option<u16>>, reason: &str) -> End {
-        End::Peer(Close { code: code.into(), reason: reason.into() })
+        let close = Close { code: code.into(), reason: reason.into() };
+        if close.is_normal() { End::Peer(close) } else { End::PeerFailed(close) }
     }
 
     #[test]

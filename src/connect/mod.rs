@@ -51,8 +51,8 @@ pub async fn run(
     let ended: Result<Option<Exit>> = match opened {
         Ok((plan, joined)) => {
             log::info!("the stream is up after {:.1} ms", since.elapsed().as_secs_f64() * 1e3);
-            let stream =
-                Stream { host, name: &name, keepalive: plan.keepalive, meter: &meter, phases: &phases };
+            let Plan { keepalive, half_close, .. } = plan;
+            let stream = Stream { host, name: &name, keepalive, half_close, meter: &meter, phases: &phases };
             let released = caller.release_stderr_in_time();
             let ended = tokio::select! {
                 ended = stream.bridge(joined, &mut caller) => ended,

@@ -29,12 +29,20 @@ pub struct Plan {
     pub rate: Option<Rate>,
     /// When to ping a silent peer and when to give it up; `None` disables both.
     pub keepalive: Option<Keepalive>,
+    /// Send a Close at the end of stdin. Otherwise the Close waits for the device's.
+    pub half_close: bool,
 }
 
 impl Plan {
     /// Dials once, without delay, with the default keepalive.
     pub fn new(dialer: Arc<dyn Dialer>) -> Self {
-        Self { dialer, wait: Duration::ZERO, rate: None, keepalive: Some(Keepalive::DEFAULT) }
+        Self {
+            dialer,
+            wait: Duration::ZERO,
+            rate: None,
+            keepalive: Some(Keepalive::DEFAULT),
+            half_close: true,
+        }
     }
 
     /// Reads the profile and the credential. Blocks while the profile's command runs.
@@ -67,6 +75,7 @@ impl Plan {
             wait: or(options.wait, profile.wait, Duration::ZERO),
             rate: per_second.and_then(|rate| Rate::of(&dialer.service(), rate)),
             keepalive: options.keepalive.map_or(Some(Keepalive::DEFAULT), Keepalive::every),
+            half_close: true,
             dialer,
         })
     }

@@ -20,7 +20,8 @@ async fn session<T: Send + 'static>(
     talk: impl FnOnce(PipeWriter, PipeReader) -> T + Send + 'static,
 ) -> (String, T) {
     let service = Arc::new(Memory::default());
-    let config = Config::with(service.clone(), vec![Target::new("echo", Address::Builtin(Builtin::Echo))]);
+    let config =
+        Config::with(vec![service.clone()], vec![Target::new("echo", Address::Builtin(Builtin::Echo))]);
     let network = Network::new(Tls::new(None).unwrap(), Proxies::none());
     let (_orders, taken) = mpsc::channel(1);
     tokio::spawn(agent::serve(config, network, None, taken));
@@ -65,5 +66,5 @@ async fn ssh_is_told_in_band_why_the_agent_rejects_a_stream() {
     .await;
     assert_eq!(exit, format!("{:?}", ExitCode::from(Exit::Unavailable)));
     assert!(told.starts_with("SSH-2.0-iotstream\r\n"), "{told}");
-    assert!(told.contains("dev-1 rejected the stream: no target has that name"), "{told}");
+    assert!(told.contains("dev-1 rejected the stream: no target named ssh"), "{told}");
 }

@@ -23,7 +23,7 @@ pub trait Fault: std::error::Error + Any + Send + Sync {
     /// The phase of the set-up that failed.
     fn phase(&self) -> Phase;
 
-    /// Whether the device refused the stream.
+    /// Whether the device refused the stream, possibly because it has no such target.
     fn is_rejection(&self) -> bool;
 }
 

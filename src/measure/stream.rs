@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::backend::Joined;
 use crate::error::{Error, Result};
-use crate::tunnel::{self, Close, Controls, End, Keepalive, Meter, Settings};
+use crate::tunnel::{self, Close, Controls, Direction, End, Keepalive, Meter, Settings};
 
 /// The buffer in bytes between bridge and measurement: larger than the bridge's largest read.
 const BETWEEN: usize = 256 * 1024;
@@ -36,6 +36,7 @@ impl MeasuredStream {
     pub(crate) fn start(joined: Joined, keepalive: Option<Keepalive>) -> Self {
         let settings = Settings {
             keepalive,
+            direction: Some(Direction::Up),
             failed: |_| Close::new(Close::GOING_AWAY, "the measurement has ended"),
             ..Settings::BRIEF
         };

@@ -31,12 +31,14 @@ pub(crate) type Stream = TlsStream<Carrier>;
 pub struct Network {
     tls: Tls,
     proxies: Proxies,
+    /// When dialling ends.
+    deadline: Option<Instant>,
 }
 
 impl Network {
     /// Dials with these TLS settings and proxies.
     pub fn new(tls: Tls, proxies: Proxies) -> Self {
-        Self { tls, proxies }
+        Self { tls, proxies, deadline: None }
     }
 
     /// The same network with `certificate` for servers that request one.
@@ -52,7 +54,19 @@ impl Network {
     /// # Errors
     /// Returns the error of [`Tls::preferring_p384`].
     pub fn preferring_p384(&self) -> Result<Self> {
-        Ok(Self { tls: self.tls.preferring_p384()?, proxies: self.proxies.clone() })
+        Ok(Self { tls: self.tls.preferring_p384()?, ..self.clone() })
+    }
+
+    /// The same network, which dials until `deadline` at the latest.
+    #[must_use]
+    pub fn until(&self, deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..self.clone() }
+    }
+
+    /// The time limit of a phase that may last for `most`.
+    pub(super) fn limit(&self, most: Duration) -> Duration {
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        left.map_or(most, |left| left.min(most))
     }
 
     /// Connects to `endpoint` with TLS, through a proxy if one applies, and records the time of each phase.
@@ -72,8 +86,10 @@ impl Network {
 
     /// Connects to `endpoint` with TCP, without a proxy.
     pub(super) async fn tcp(&self, endpoint: &Endpoint, phases: &mut Phases) -> Result<TcpStream> {
-        let addresses = limited(Phase::DNS, endpoint, phases, PHASE_LIMIT, resolve(endpoint)).await?;
-        let stream = limited(Phase::TCP, endpoint, phases, PHASE_LIMIT, race(endpoint, addresses)).await?;
+        let limit = self.limit(PHASE_LIMIT);
+        let addresses = limited(Phase::DNS, endpoint, phases, limit, resolve(endpoint)).await?;
+        let limit = self.limit(PHASE_LIMIT);
+        let stream = limited(Phase::TCP, endpoint, phases, limit, race(endpoint, addresses)).await?;
         tcp::set_interactive(&stream);
         Ok(stream)
     }
@@ -83,7 +99,8 @@ impl Network {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        limited(Phase::TLS, endpoint, phases, PHASE_LIMIT, self.tls.handshake(io, endpoint)).await
+        let limit = self.limit(PHASE_LIMIT);
+        limited(Phase::TLS, endpoint, phases, limit, self.tls.handshake(io, endpoint)).await
     }
 }
 
@@ -96,9 +113,14 @@ pub(super) async fn limited<T>(
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     let since = Instant::now();
-    let result = timeout(limit, work).await.map_err(|_| Error::timeout(phase, endpoint, limit))??;
+    let result = timeout(limit, work).await.map_err(|_| Error::timeout(phase, endpoint, whole(limit)))??;
     phases.done(phase, endpoint, since);
     Ok(result)
+}
+
+/// A time limit for a message: what a deadline leaves, in whole seconds.
+fn whole(limit: Duration) -> Duration {
+    if limit < Duration::from_secs(1) { limit } else { Duration::from_secs_f64(limit.as_secs_f64().round()) }
 }
 
 async fn resolve(endpoint: &Endpoint) -> Result<Vec<SocketAddr>> {
@@ -164,6 +186,16 @@ mod tests {
         let [a, b, c, d] = ["[::1]:1", "[::2]:1", "127.0.0.1:1", "[::3]:1"].map(address);
         assert_eq!(alternate(vec![a, b, c, d]), [a, c, b, d]);
         assert_eq!(alternate(vec![c, a]), [c, a]);
+    }
+
+    #[tokio::test]
+    async fn a_deadline_ends_the_phase_that_runs() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let network = Network::new(Tls::new(None).unwrap(), Proxies::default());
+        let endpoint = Endpoint::new("127.0.0.1", silent.local_addr().unwrap().port());
+        let network = network.until(Instant::now() + Duration::from_millis(50));
+        let error = network.connect(&endpoint, &mut Phases::default()).await.unwrap_err();
+        assert!(matches!(error, Error::Timeout { phase: Phase::TLS, .. }), "{error}");
     }
 
     #[tokio::test]

@@ -30,8 +30,13 @@ pub(crate) struct Reply {
 impl Reply {
     /// The server's time, from the `Date` header.
     pub(crate) fn date(&self) -> Option<SystemTime> {
-        httpdate::parse_http_date(self.headers.get(DATE)?.to_str().ok()?).ok()
+        date(&self.headers)
     }
+}
+
+/// The server's time, from the `Date` header.
+pub(super) fn date(headers: &HeaderMap) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()
 }
 
 /// Sends `request` and reads the response. Errors name the server by `phase`. The body may have up to `limit` bytes.

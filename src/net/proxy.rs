@@ -190,7 +190,7 @@ impl Network {
                 Carrier::Tcp(tcp)
             };
             let ask = ask(io, &endpoint, &kind, target);
-            limited(Phase::PROXY, &endpoint, phases, PROXY_LIMIT, ask).await
+            limited(Phase::PROXY, &endpoint, phases, self.limit(PROXY_LIMIT), ask).await
         };
         // DNS, TCP and TLS failures here are the proxy's, not the target's.
         connected.await.map_err(|error| match error {

@@ -1,6 +1,6 @@
 //! The client's side of a WebSocket upgrade (RFC 6455, section 4).
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::Empty;
@@ -16,13 +16,10 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::http::{party, switch};
+use super::http::{date, party, switch};
 use super::{Endpoint, Network, Stream, WssUrl};
 use crate::error::{Error, Result};
 use crate::time::phase::{Phase, Phases};
-
-/// The time limit of an upgrade.
-const UPGRADE_LIMIT: Duration = Duration::from_secs(15);
 
 /// An established WebSocket.
 #[derive(Debug)]
@@ -33,6 +30,8 @@ pub struct WebSocket<S> {
     pub early: Bytes,
     /// The server.
     pub server: Endpoint,
+    /// The server's time, if its response has a date.
+    pub date: Option<SystemTime>,
 }
 
 /// The request of an upgrade, besides the URL. It never offers permessage-deflate: ssh's bytes are encrypted and do not
@@ -43,6 +42,13 @@ pub struct Upgrade {
     pub phase: Phase,
     /// Additional headers, including an offered subprotocol.
     pub headers: HeaderMap,
+    /// How long the server may take to answer.
+    pub limit: Duration,
+}
+
+impl Upgrade {
+    /// The limit of an upgrade that only the server decides.
+    pub(crate) const LIMIT: Duration = Duration::from_secs(15);
 }
 
 /// A response other than 101 to an upgrade.
@@ -88,8 +94,8 @@ pub(crate) async fn open_over(
     phases: &mut Phases,
 ) -> Result<Opened<Stream>> {
     let since = Instant::now();
-    let upgrading = timeout(UPGRADE_LIMIT, upgrade(stream, url, asked)).await;
-    let opened = upgrading.map_err(|_| Error::timeout(asked.phase, &url.endpoint, UPGRADE_LIMIT))??;
+    let upgrading = timeout(asked.limit, upgrade(stream, url, asked)).await;
+    let opened = upgrading.map_err(|_| Error::timeout(asked.phase, &url.endpoint, asked.limit))??;
     if opened.is_ok() {
         phases.done(asked.phase, &url.endpoint, since);
     }
@@ -106,9 +112,10 @@ where
 {
     let server = &url.endpoint;
     let key = generate_key();
-    let mut refusal = None;
+    let (mut refusal, mut server_time) = (None, None);
     let check = |response: &hyper::Response<Incoming>| {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            server_time = date(response.headers());
             return check(response.headers(), &key, asked)
                 .map_err(|problem| Error::protocol(party(asked.phase, server), problem));
         }
@@ -120,10 +127,15 @@ where
         return Ok(Err(refusal));
     }
     let (io, early) = switched?;
-    Ok(Ok(WebSocket { io, early, server: server.clone() }))
+    Ok(Ok(WebSocket { io, early, server: server.clone(), date: server_time }))
 }
 
 impl Refusal {
+    /// The server's time, from the `Date` header.
+    pub(crate) fn date(&self) -> Option<SystemTime> {
+        date(&self.headers)
+    }
+
     fn of<B>(server: &Endpoint, response: &hyper::Response<B>) -> Self {
         let status = response.status();
         // hyper keeps only a phrase that differs from the status's usual one.
@@ -213,7 +225,7 @@ mod tests {
             server.write_all(answer.replace("{accept}", &accept).as_bytes()).await.unwrap();
             request
         };
-        let asked = Upgrade { phase: Phase::named("gateway"), headers };
+        let asked = Upgrade { phase: Phase::named("gateway"), headers, limit: Upgrade::LIMIT };
         let ask = upgrade(client, &url, &asked);
         tokio::join!(serve, ask)
     }

@@ -23,6 +23,9 @@ pub fn withhold(name: &str) {
     KEYS.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
 }
 
+/// The variable in which `az ssh arc` passes the credentials of a relay.
+pub const RELAY_INFO: &str = "SSHPROXY_RELAY_INFO";
+
 /// The variables that are removed from the environment of programs this one starts: those that hold a key, and those of
 /// iotstream's own that hold a password.
 pub fn withheld() -> Vec<OsString> {
@@ -31,5 +34,5 @@ pub fn withheld() -> Vec<OsString> {
         let value = value.to_string_lossy();
         name.as_encoded_bytes().starts_with(b"IOTSTREAM_") && value.contains("://") && value.contains('@')
     });
-    ours.map(|(name, _)| name).chain(keys.iter().map(OsString::from)).collect()
+    ours.map(|(name, _)| name).chain(keys.iter().map(OsString::from)).chain([RELAY_INFO.into()]).collect()
 }

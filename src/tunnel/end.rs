@@ -11,14 +11,18 @@ use crate::error::{Error, Problem};
 pub(crate) enum End {
     /// Both directions ended in order, the local side's first.
     Local,
-    /// The peer closed first, and all its data was delivered. With a normal Close, all local data was sent too.
+    /// The peer closed first, in order. All its data was delivered, and all local data was sent.
     Peer(Close),
-    /// Like a normal Close, but the peer ended with a run of empty messages.
+    /// The peer closed with the code of a failure. All its data was delivered.
+    PeerFailed(Close),
+    /// Like [`Self::Peer`], but the peer ended with a run of empty messages.
     PeerEmptied,
     /// Reading or writing the local side failed.
     LocalFailed(io::Error),
     /// The connection ended without a Close, within a message, or before all data was sent.
     Cut(io::Error),
+    /// The peer's Close shows that data was lost. The text says what.
+    Incomplete(String),
     /// The peer broke the protocol.
     Violation(&'static str),
     /// The peer acknowledged nothing, or answered no ping, for this long.
@@ -37,16 +41,16 @@ impl End {
     pub(crate) fn error(self) -> Option<Error> {
         let cut = |problem: Problem| Some(Error::Cut { problem });
         match self {
-            End::Local | End::PeerEmptied | End::HungUp { .. } => None,
-            End::Peer(close) if close.is_normal() => None,
-            End::Peer(Close { reason, .. }) if !reason.is_empty() && reason != Close::LOST => {
+            End::Local | End::Peer(_) | End::PeerEmptied | End::HungUp { .. } => None,
+            End::PeerFailed(Close { reason, .. }) if !reason.is_empty() && reason != Close::LOST => {
                 Some(Error::Ended { reason })
             }
-            End::Peer(close) => cut(format!("it was closed{}", told(&close)).into()),
+            End::PeerFailed(close) => cut(format!("it was closed{}", told(&close)).into()),
             End::LocalFailed(source) => {
                 Some(Error::LocalIo { what: "the local side of the stream".into(), source })
             }
             End::Cut(error) => cut(error.into()),
+            End::Incomplete(problem) => cut(problem.into()),
             End::Abandoned => cut("its connection ended before all was taken".into()),
             End::Violation(what) => Some(Error::protocol("the gateway", format!("it sent {what}"))),
             End::Silent(after) => Some(Error::Silent { after }),

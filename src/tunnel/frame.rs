@@ -30,7 +30,7 @@ impl Close {
     pub(crate) const GOING_AWAY: u16 = 1001;
     /// The receiver broke the protocol.
     pub(crate) const PROTOCOL: u16 = 1002;
-    /// The sender's target failed.
+    /// The sender or its target failed.
     pub(crate) const FAILURE: u16 = 1011;
 
     /// The reason of a gateway's 1011 after the other side's connection was lost \[I].
@@ -44,6 +44,11 @@ impl Close {
     /// Whether this is a stream's normal end.
     pub(crate) fn is_normal(&self) -> bool {
         matches!(self.code, None | Some(Self::NORMAL))
+    }
+
+    /// Whether this ends a stream in order. Code 1001 is an end only to a receiver for which it means that the sender left.
+    pub(super) fn is_end(&self, going_away_is_end: bool) -> bool {
+        self.is_normal() || (going_away_is_end && self.code == Some(Self::GOING_AWAY))
     }
 
     /// The frame's payload, with a long reason cut to fit.

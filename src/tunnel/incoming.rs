@@ -16,15 +16,28 @@ pub(super) const INCOMING: usize = 65_536 + 256;
 
 /// How the downward pump ended.
 pub(super) enum Down {
-    /// The peer sent a Close.
+    /// The peer sent a Close that ends the stream in order.
     Closed(Close),
+    /// The peer sent a Close with the code of a failure.
+    Failed(Close),
+    /// The peer sent a Close, and data is missing. The text says what.
+    Incomplete(String),
     /// A run of empty messages.
     Emptied,
+    /// The peer's connection ended between two messages, while our Close was held back.
+    Disconnected,
     /// The peer neither sent nor closed in time after our Close.
     Lingered,
     LocalFailed(io::Error),
     RemoteFailed(io::Error),
     Violation(&'static str),
+}
+
+impl Down {
+    /// The peer has sent all that it will send.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self, Self::Closed(_) | Self::Failed(_) | Self::Emptied)
+    }
 }
 
 /// The reading half of a WebSocket.
@@ -36,6 +49,9 @@ pub(super) struct Incoming<S> {
     empty_run: EmptyRun,
     /// A run of empty messages ended the stream.
     emptied: bool,
+    going_away_is_end: bool,
+    /// The connection has ended between two messages.
+    disconnected: bool,
     /// A Close has arrived. Later bytes are discarded (RFC 6455, section 1.4).
     closed: bool,
 }
@@ -49,13 +65,16 @@ pub(super) struct Batch {
 }
 
 impl<S: AsyncRead + Unpin> Incoming<S> {
-    pub(super) fn new(remote: S) -> Self {
+    /// Decodes what `remote` sends; `going_away_is_end` is the setting of that name.
+    pub(super) fn new(remote: S, going_away_is_end: bool) -> Self {
         Self {
             remote,
             decoder: Decoder::default(),
             rest: Vec::new(),
             empty_run: EmptyRun::default(),
             emptied: false,
+            going_away_is_end,
+            disconnected: false,
             closed: false,
         }
     }
@@ -70,8 +89,8 @@ impl<S: AsyncRead + Unpin> Incoming<S> {
         let held = self.rest.len();
         let (mut buffer, count) = Buffer::read(&mut self.remote, held..INCOMING).await?;
         if count == 0 {
-            let where_to =
-                if held > 0 || self.decoder.is_within_message() { " within a message" } else { "" };
+            self.disconnected = self.rest.is_empty() && !self.decoder.is_within_message();
+            let where_to = if self.disconnected { "" } else { " within a message" };
             let problem = format!("it was closed{where_to} without a Close");
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem));
         }
@@ -82,6 +101,11 @@ impl<S: AsyncRead + Unpin> Incoming<S> {
         buffer[..held].copy_from_slice(&self.rest);
         let decoded = self.decode(&mut buffer[..held + count], state);
         Ok((buffer, decoded))
+    }
+
+    /// Whether the connection has ended, and neither TLS nor a message was cut.
+    pub(super) fn is_disconnected(&self) -> bool {
+        self.disconnected
     }
 
     /// Like [`Self::next`], but breaks when the peer lingers too long after the end of the upward pump. Cancel-safe.
@@ -139,10 +163,14 @@ impl<S: AsyncRead + Unpin> Incoming<S> {
                     self.closed = true;
                     let reason = String::from_utf8_lossy(&bytes[within(reason)]).into_owned();
                     let close = Close { code, reason };
-                    let is_whole = !close.is_normal() || !self.decoder.is_within_message();
-                    let within =
-                        || io::Error::new(io::ErrorKind::UnexpectedEof, "it was closed within a message");
-                    break Some(if is_whole { Down::Closed(close) } else { Down::RemoteFailed(within()) });
+                    break Some(if !close.is_end(self.going_away_is_end) {
+                        Down::Failed(close)
+                    } else if self.decoder.is_within_message() {
+                        let problem = "it was closed within a message";
+                        Down::RemoteFailed(io::Error::new(io::ErrorKind::UnexpectedEof, problem))
+                    } else {
+                        Down::Closed(close)
+                    });
                 }
                 Some(Piece::Empty) => self.emptied = self.emptied || self.empty_run.is_end(Instant::now()),
                 Some(Piece::Pong) | None => {}
@@ -169,7 +197,7 @@ mod tests {
     ) -> (Vec<u8>, Option<Vec<u8>>, Option<String>) {
         let state = PumpState::new();
         let pong = || state.lock().orders.pong.take();
-        let (mut incoming, mut all, mut start) = (Incoming::new(tokio::io::empty()), Vec::new(), 0);
+        let (mut incoming, mut all, mut start) = (Incoming::new(tokio::io::empty(), false), Vec::new(), 0);
         while start < wire.len() {
             let end = (start + sizes.next().unwrap()).min(wire.len());
             let mut bytes = [&incoming.rest[..], &wire[start..end]].concat();
@@ -178,7 +206,9 @@ mod tests {
             all.extend_from_slice(&bytes[data]);
             let left = incoming.rest.len();
             match last {
-                Some(Down::Closed(close)) => return (all, pong(), Some(format!("{close:?}"))),
+                Some(Down::Closed(close) | Down::Failed(close)) => {
+                    return (all, pong(), Some(format!("{close:?}")));
+                }
                 Some(Down::Violation(what)) => return (all, pong(), Some(what.into())),
                 Some(Down::RemoteFailed(error)) => return (all, pong(), Some(error.to_string())),
                 _ => assert!(left < 131, "more than a header and a control frame is left: {left}"),

@@ -3,6 +3,7 @@
 
 mod bridge;
 pub(crate) mod buffer;
+mod byte_count;
 mod empty_run;
 mod end;
 mod frame;
@@ -15,6 +16,7 @@ mod settings;
 mod watch;
 
 pub(crate) use bridge::{Controls, bridge};
+pub(crate) use byte_count::Direction;
 pub(crate) use end::End;
 pub(crate) use frame::Close;
 pub(crate) use meter::Meter;

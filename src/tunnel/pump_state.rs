@@ -19,7 +19,7 @@ pub(super) struct PumpState {
     inner: Mutex<Inner>,
     /// Wakes the upward pump for new [`Orders`].
     pub(super) attention: Notify,
-    /// Wakes the downward pump when the upward one has ended.
+    /// Wakes the downward pump at [`Inner::upward_ended`].
     pub(super) upward_end: Notify,
     /// Wakes the watch when the local side accepts no data.
     pub(super) stalled: Notify,
@@ -27,8 +27,9 @@ pub(super) struct PumpState {
 
 pub(super) struct Inner {
     pub(super) orders: Orders,
+    /// The upward pump has sent all data, or has ended.
     pub(super) upward_ended: bool,
-    /// How long the peer may be silent after the end of the upward pump; `None` is no limit.
+    /// How long the peer may be silent after that; `None` is no limit.
     pub(super) linger: Option<Duration>,
     pub(super) peer: Peer,
 }
@@ -101,17 +102,16 @@ impl PumpState {
         self.attention.notify_one();
     }
 
-    /// Records the end of the upward pump.
+    /// Records that the upward pump has sent all data, or has ended.
     pub(super) fn upward_ended(&self, linger: Option<Duration>) {
         let mut state = self.lock();
         (state.upward_ended, state.linger) = (true, linger);
-        state.peer.is_closing = true;
         drop(state);
         self.upward_end.notify_one();
     }
 
-    /// Records the peer's end.
-    pub(super) fn peer_ended(&self) {
+    /// Records that a side has sent its Close.
+    pub(super) fn closing(&self) {
         self.lock().peer.is_closing = true;
     }
 

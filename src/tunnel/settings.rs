@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::byte_count::{ByteCount, Direction};
 use super::frame::Close;
 use super::remote::Keepalive;
 
@@ -22,6 +23,14 @@ pub(crate) struct Settings {
     /// Shut down the local writer at the peer's end, while the local side may still send. Otherwise the local side sees
     /// the end when the caller drops the writer.
     pub half_close: bool,
+    /// Hold our Close back after the local side's end, until the peer's: the peer answers a Close at once and then cannot
+    /// send. The end of its connection is then also an end in order, if TLS has ended too and no frame or message is cut.
+    pub hold_close: bool,
+    /// The direction of what the local side sends. Our normal Close then counts its bytes, and the peer's count of the other
+    /// direction is checked. `None`: the WebSocket carries no stream.
+    pub direction: Option<Direction>,
+    /// A Close with code 1001 is an end in order, and not a failure of the peer.
+    pub going_away_is_end: bool,
     /// The Close to send after an error of the local side.
     pub failed: fn(&io::Error) -> Close,
     /// Reset the connection if the bridge is dropped or its process killed. An orderly close would wait until the peer has
@@ -37,7 +46,16 @@ impl Settings {
         drain: Some(Duration::ZERO),
         rest: Some(Duration::from_secs(1)),
         half_close: true,
+        hold_close: false,
+        direction: None,
+        going_away_is_end: false,
         failed: |_| Close::new(Close::GOING_AWAY, ""),
         reset: true,
     };
+
+    /// The Close that ends our direction in order, after `sent` bytes.
+    pub(super) fn normal_close(&self, sent: u64) -> Close {
+        let count = self.direction.map(|direction| ByteCount { direction, bytes: sent }.to_string());
+        Close::new(Close::NORMAL, count.unwrap_or_default())
+    }
 }

@@ -46,7 +46,7 @@ fn pattern_and_approval_decide_which_streams_are_accepted() {
         config += &format!("pass-environment = [{MARKER:?}]\n");
     }
     let agent = agent_with_config(&sandbox, &hub, DEVICE, &config);
-    let others = [("tcp-808", "no target has that name"), ("PLAIN", "no target has that name")];
+    let others = [("tcp-808", "no target named tcp-808"), ("PLAIN", "no target named PLAIN")];
     let others = others.map(|(stream, why)| (stream, Some(why)));
     let table = rows.iter().flat_map(|(.., streams, why)| streams.iter().map(|stream| (*stream, *why)));
     for (stream, rejected) in table.chain(others) {

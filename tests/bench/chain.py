@@ -1,4 +1,4 @@
-"""The whole chain on this machine: hub, agent and sshd, and ssh through them."""
+"""The whole chain on this machine: service, agent and sshd, and ssh through them."""
 
 import os
 import re
@@ -14,9 +14,9 @@ from peers import MIB, Run
 
 
 class Chain:
-    """A hub, and an agent whose targets are the far end and an sshd."""
+    """A hub or a relay, and an agent whose targets are the far end and an sshd."""
 
-    def __init__(self, directory: Path, far: Far) -> None:
+    def __init__(self, directory: Path, far: Far, backend: str) -> None:
         self.directory = directory
         self.environment = dict(os.environ, HOME=str(directory), XDG_STATE_HOME=str(directory))
         self.hub = self.start(
@@ -27,10 +27,12 @@ class Chain:
             "127.0.0.1:0",
             "--mqtt-listen",
             "127.0.0.1:0",
-            "--device",
-            "dev",
+            *{"iothub": ("--device", "dev"), "relay": ("--relay-entity", "dev")}[backend],
         )
         until("ready", self.hub.stdout)
+        device = {"iothub": "devices/dev.conn", "relay": "relay/dev.listen.conn"}[backend]
+        profile = {"iothub": (), "relay": ("--profile", "relay")}[backend]
+        self.call = [BINARY, "--config", directory / "hub/profiles.toml", *profile]
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         self.sshd = subprocess.Popen(sshd(directory, f"127.0.0.1:{port}"), stderr=subprocess.PIPE, text=True)
@@ -38,13 +40,13 @@ class Chain:
         write_ssh_config(
             directory,
             "  Ciphers aes128-gcm@openssh.com\n",
-            f"Match host dev\n  ProxyCommand {BINARY} --config {directory}/hub/profiles.toml %h\n"
+            f"Match host dev\n  ProxyCommand {' '.join(str(word) for word in self.call)} %h\n"
             f"Match host through-nc\n  ProxyCommand nc -N 127.0.0.1 {port}\n"
             f"Match host direct\n  HostName 127.0.0.1\n  Port {port}\n",
         )
         config = directory / "agent.toml"
         config.write_text(
-            f'connection-string-file = "{directory}/hub/devices/dev.conn"\nca-file = "{directory}/hub/ca.pem"\n'
+            f'connection-string-file = "{directory}/hub/{device}"\nca-file = "{directory}/hub/ca.pem"\n'
             f'[[target]]\nstream = "far"\nconnect = "127.0.0.1:{far.ports["tcp"]}"\n'
             f'[[target]]\nstream = "ssh"\nconnect = "127.0.0.1:{port}"\n'
         )
@@ -57,7 +59,7 @@ class Chain:
         )
 
     def helper(self, mode: str) -> Run:
-        command = [BINARY, "--config", self.directory / "hub/profiles.toml", "--stream", "far", "dev"]
+        command = [*self.call, "--stream", "far", "dev"]
         began = time.perf_counter()
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=self.environment

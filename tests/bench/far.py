@@ -27,13 +27,16 @@ class Far:
         self.ports = dict(pair.split("=") for pair in process.stdout.readline().split())
         return process
 
-    def profiles(self, port: str) -> Path:
-        """A profile file for the hub on `port`."""
-        path = self.directory / f"profiles-{port}.toml"
+    def profiles(self, port: str, backend: str) -> Path:
+        """A profile file for the service on `port`."""
+        path = self.directory / f"profiles-{backend}-{port}.toml"
         path.touch(0o600)
+        service = {"iothub": f"HostName=localhost:{port}", "relay": f"Endpoint=sb://localhost:{port}/"}[
+            backend
+        ]
         path.write_text(
             'default = "bench"\n[profile.bench]\n'
-            f'connection-string = "HostName=localhost:{port};SharedAccessKeyName=s;SharedAccessKey=c2VjcmV0"\n'
+            f'connection-string = "{service};SharedAccessKeyName=s;SharedAccessKey=c2VjcmV0"\n'
             'ca-file = "ca.pem"\n'
         )
         return path

@@ -25,21 +25,28 @@ class Peer:
     plain: bool
 
 
-def peers() -> list[Peer]:
-    """iotstream, and those of the others that are installed."""
-    ours = Peer(
-        "iotstream",
+def iotstream(name: str, backend: str) -> Peer:
+    """iotstream through a backend."""
+    return Peer(
+        name,
         "wss",
         lambda far, port, mode: [
             BINARY,
             "--config",
-            far.profiles(port),
+            far.profiles(port, backend),
             "--stream",
             mode.replace("/", "."),
             "bench",
         ],
         False,
     )
+
+
+def peers(backend: str) -> list[Peer]:
+    """iotstream through `backend`, and through IoT Hub beside another, and those of the others that are installed."""
+    ours = [iotstream("iotstream", backend)]
+    if backend != "iothub":
+        ours.append(iotstream("iothub", "iothub"))
     others = [
         Peer(
             "websocat",
@@ -77,7 +84,7 @@ def peers() -> list[Peer]:
         ),
         Peer("nc", "tcp", lambda far, port, mode: ["nc", "-N", "127.0.0.1", port], True),
     ]
-    return [ours] + [peer for peer in others if shutil.which(peer.name)]
+    return ours + [peer for peer in others if shutil.which(peer.name)]
 
 
 @dataclass

@@ -111,6 +111,7 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=2000, help="round trips a round")
     parser.add_argument("--only", help="a comma-separated list of peers")
     parser.add_argument("--sections", default=",".join(SECTIONS), help=f"of {', '.join(SECTIONS)}")
+    parser.add_argument("--backend", choices=("iothub", "relay"), default="iothub")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     sections = options.sections.split(",")
@@ -120,11 +121,15 @@ def main() -> None:
         check=True,
     )
     samples = Samples()
-    chosen = [peer for peer in peers.peers() if not options.only or peer.name in options.only.split(",")]
+    chosen = [
+        peer
+        for peer in peers.peers(options.backend)
+        if not options.only or peer.name in options.only.split(",")
+    ]
     with tempfile.TemporaryDirectory() as directory:
         far = Far(Path(directory))
         server = far.start()
-        chain = Chain(Path(directory), far) if {"agent", "ssh"} & set(sections) else None
+        chain = Chain(Path(directory), far, options.backend) if {"agent", "ssh"} & set(sections) else None
         try:
             if "agent" in sections:
                 samples.note("the agent", "idle", {"quiet KiB": chain.memory()})

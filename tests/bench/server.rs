@@ -1,8 +1,8 @@
 //! The far end of the benchmark: one TLS server for every peer, so that the client process is what differs.
 //!
 //! `server DIR` writes `ca.pem` into DIR, prints its ports as `wss=N tls=N tcp=N` and serves until stdin ends. On the
-//! wss port a POST is answered as a hub accepting a stream; then, as first line of a plain connection or as the path of
-//! a WebSocket: `sink` counts what comes and answers with one byte, `source/N` sends N bytes, `echo` gives back.
+//! wss port a POST is answered as a hub accepting a stream, and `/$hc/…` as a relay whose listener has accepted; then, as
+//! first line of a plain connection or as the path of a WebSocket: `sink` counts what comes and answers with one byte, `source/N` sends N bytes, `echo` gives back.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -179,10 +179,10 @@ fn websocket(mut stream: Tls) -> io::Result<()> {
         }
     }
     let path = request.split(' ').nth(1).unwrap_or_default();
+    // The stream's name is the mode, with a dot for a slash.
+    let name = path.rsplit('/').next().and_then(|name| name.split('?').next()).unwrap_or_default();
+    let mode = name.replace('.', "/");
     if request.starts_with("POST ") {
-        // The stream's name is the mode, with a dot for a slash.
-        let name = path.rsplit('/').next().and_then(|name| name.split('?').next()).unwrap_or_default();
-        let mode = name.replace('.', "/");
         write!(
             stream,
             "HTTP/1.1 200 OK\r\niothub-streaming-is-accepted: True\r\niothub-streaming-auth-token: token\r\n\
@@ -190,7 +190,8 @@ fn websocket(mut stream: Tls) -> io::Result<()> {
         )?;
         return stream.flush();
     }
-    let mode = Mode::parse(path.trim_start_matches('/'))?;
+    let is_relay = path.starts_with("/$hc/");
+    let mode = Mode::parse(if is_relay { &mode } else { path.trim_start_matches('/') })?;
     write!(
         stream,
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n\r\n",

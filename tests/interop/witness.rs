@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use self::peers::{MEBIBYTE, PATIENCE, Peers, assert_echo, banner, echo, farewell, terminate};
+use self::peers::{MEBIBYTE, PATIENCE, Peers, assert_echo, banner, echo, farewell, finished_echo, terminate};
 use crate::support::{DEVICE, Finished, Process, Sandbox, random, serve};
 
 /// A legal id, which is another id when it is decoded twice.
@@ -31,6 +31,12 @@ const WITNESS_REFUSED: i32 = 4;
 
 fn assert_status(finished: &Finished, expected: i32) {
     assert_eq!(finished.status.code(), Some(expected), "{}", finished.stderr);
+}
+
+/// Our own Close came back: what the device was still sending may be lost.
+fn assert_thrown_back(finished: &Finished) {
+    assert_status(finished, TEMPORARY);
+    assert!(finished.stderr.contains("our own Close came back"), "{}", finished.stderr);
 }
 
 fn answer(finished: &Finished) -> Value {
@@ -105,6 +111,15 @@ mod python_device_behind_the_emulator {
         let mut client = hub.client(DEVICE, &[]);
         assert_eq!(String::from_utf8_lossy(&client.reads(15, PATIENCE)), "hello from afar");
         assert_echo(client, &random(MEBIBYTE));
+        assert_status(&device.finish(PATIENCE), 0);
+        hub.end();
+    }
+
+    #[test]
+    fn that_answers_a_close_with_a_copy_cuts_the_stream() {
+        let hub = Peers::at_emulator(&[DEVICE]);
+        let device = hub.device(DEVICE, &["--copy-close", "--count", "1"]);
+        assert_thrown_back(&finished_echo(hub.client(DEVICE, &[]), &random(MEBIBYTE)));
         assert_status(&device.finish(PATIENCE), 0);
         hub.end();
     }
@@ -303,6 +318,15 @@ mod client_and_agent_at_the_python_hub {
     #[test]
     fn without_close_frames() {
         get_along(DEVICE, &["--no-close"], &random(MEBIBYTE));
+    }
+
+    #[test]
+    fn are_cut_where_a_close_is_thrown_back() {
+        let hub = Peers::at_witness(&[DEVICE], &["--copy-close"]);
+        let agent = hub.agent(DEVICE, &[("ssh", serve(echo))]);
+        assert_thrown_back(&finished_echo(hub.client(DEVICE, &[]), &random(MEBIBYTE)));
+        terminate(agent);
+        hub.end();
     }
 
     #[test]

@@ -51,6 +51,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--ping", action="store_true", help="ping the gateway all the while and want pongs")
     parser.add_argument("--end-after", type=int, metavar="N", help="end the stream when N bytes were echoed")
     parser.add_argument("--no-close", action="store_true", help="end a stream without a close frame")
+    parser.add_argument("--copy-close", action="store_true", help="answer a Close with a copy of it")
     parser.add_argument("--count", type=int, default=0, help="leave after that many offers")
     return parser.parse_args()
 
@@ -208,6 +209,7 @@ class Device:
             self.tls,
             offer_deflate=False,
             subprotocol=self.options.gateway_subprotocol,
+            copy_close=self.options.copy_close,
         )
         if self.options.accept_after_dial:
             self.answer(200, offer)

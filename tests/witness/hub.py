@@ -58,6 +58,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--big-messages", action="store_true", help="relay coalesced messages of up to 1 MiB")
     parser.add_argument("--no-close", action="store_true", help="end streams without a close frame")
+    parser.add_argument("--copy-close", action="store_true", help="answer a Close with a copy of it")
     parser.add_argument(
         "--mqtt-fragment", type=int, metavar="N", help="MQTT over WebSocket in frames of N bytes"
     )
@@ -126,7 +127,11 @@ class Hub:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.manner = Manner(
-            options.gateway_fragment, options.gateway_text, options.big_messages, options.no_close
+            options.gateway_fragment,
+            options.gateway_text,
+            options.big_messages,
+            options.no_close,
+            options.copy_close,
         )
         self.service_key = new_key()
         self.device_keys = {identity: new_key() for identity in options.device}

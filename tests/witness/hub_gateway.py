@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from websockets.exceptions import ConnectionClosed, InvalidState
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 
 from hub_websocket import WebSocket
 
@@ -23,6 +23,7 @@ class Manner:
     text: bool = False
     big: bool = False
     no_close: bool = False
+    copy_close: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ async def admit(seat: Seat | None, socket: WebSocket, violation: Callable[[str],
 
 async def relay(seat: Seat, socket: WebSocket, manner: Manner, violation: Callable[[str], None]) -> None:
     """Run one side until it or its peer goes; then the gateway ends the other side [D]."""
+    if not manner.copy_close:
+        socket.answer_close_with_its_code()
     receiving = asyncio.create_task(receive(seat.outbox, socket, violation))
     delivering = asyncio.create_task(deliver(seat.inbox, socket, manner))
     await asyncio.wait({receiving, delivering}, return_when=asyncio.FIRST_COMPLETED)
@@ -91,7 +94,11 @@ async def relay(seat: Seat, socket: WebSocket, manner: Manner, violation: Callab
             await socket.close(ended.code, ended.reason)
         return
     # This side went first: a close frame is passed on, a vanished peer is told as it was seen told once [I].
-    end = End(1000, "") if socket.closed_by_peer else End(1011, "WS disconnected")
+    closed = socket.protocol.close_rcvd
+    if closed is None:
+        end = End(1011, "WS disconnected")
+    else:
+        end = End(1000, "") if closed.code == CloseCode.NO_STATUS_RCVD else End(closed.code, closed.reason)
     # The other side may never have come, or be gone as well.
     with suppress(TimeoutError):
         await asyncio.wait_for(seat.outbox.put(end), 30)

@@ -30,6 +30,16 @@ class WebSocket:
         self.protocol.receive_data(head)
         self.request = self.protocol.events_received()[0]
 
+    def answer_close_with_its_code(self) -> None:
+        """Answer the peer's Close without its reason. The library answers with a copy."""
+        send = self.protocol.send_frame
+
+        def send_without_copy(frame: Frame) -> None:
+            is_answer = frame.opcode is Opcode.CLOSE and self.closed_by_peer
+            send(Frame(Opcode.CLOSE, frame.data[:2]) if is_answer else frame)
+
+        self.protocol.send_frame = send_without_copy
+
     async def accept(self) -> bool:
         response = self.protocol.accept(self.request)
         self.protocol.send_response(response)

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.frames import Frame, Opcode
 
 LARGEST_FRAME = 65_536  # [S][I] C proxy sample: the real gateway cuts the connection above it
 OWN_PROTOCOL_CLOSES = {1002, 1003, 1007, 1009}  # what this side sends when the peer broke RFC 6455
@@ -83,7 +84,13 @@ def trusting(ca_file: Path) -> ssl.SSLContext:
 
 
 async def join(
-    url: str, token: str, tls: ssl.SSLContext, *, offer_deflate: bool, subprotocol: str | None = None
+    url: str,
+    token: str,
+    tls: ssl.SSLContext,
+    *,
+    offer_deflate: bool,
+    subprotocol: str | None = None,
+    copy_close: bool = False,
 ) -> ClientConnection:
     """Join the gateway with a bearer token [S]; nothing may be negotiated but a subprotocol that was offered [S][M]."""
     require(url.startswith("wss://"), f"gateway URL {url!r} is not wss [S]")
@@ -104,7 +111,20 @@ async def join(
     except (InvalidHandshake, TimeoutError) as error:
         raise Violation(f"gateway handshake: {error!r}") from error
     require("Sec-WebSocket-Extensions" not in socket.response.headers, "compression was negotiated [M]")
+    if not copy_close:
+        answer_close_with_its_code(socket)
     return socket
+
+
+def answer_close_with_its_code(socket: ClientConnection) -> None:
+    """Answer a Close without its reason. The library answers with a copy, which looks like the Close thrown back."""
+    send = socket.protocol.send_frame
+
+    def send_without_copy(frame: Frame) -> None:
+        is_answer = frame.opcode is Opcode.CLOSE and socket.protocol.close_rcvd is not None
+        send(Frame(Opcode.CLOSE, frame.data[:2]) if is_answer else frame)
+
+    socket.protocol.send_frame = send_without_copy
 
 
 async def received(socket: ClientConnection) -> AsyncIterator[bytes]:

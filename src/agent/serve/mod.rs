@@ -1,4 +1,6 @@
-//! The agent's supervisor: receives offers from its listener and orders from the command, and runs the streams.
+//! The agent's supervisor: receives offers from its listeners and orders from the command, and runs the streams.
+
+mod services;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +9,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+pub use self::services::RereadAll;
+use self::services::Services;
 use super::approval::Terminal;
 use super::audit::Audit;
 use super::config::Config;
@@ -14,7 +18,7 @@ use super::rejection_log::RejectionLog;
 use super::stream::{self, Shared, StreamContext};
 use super::stream_limits::StreamLimits;
 use super::traffic::Traffic;
-use crate::backend::{self, Cause, Event, Offer, Offers, Rejection, Reread};
+use crate::backend::{Cause, Event, Listener, Offer, Rejection};
 use crate::error::{Error, Result};
 use crate::logging;
 use crate::net::Network;
@@ -44,8 +48,8 @@ pub enum Order {
 
 struct Agent {
     config: Arc<Config>,
-    offers: Offers,
-    reread: Option<Reread>,
+    services: Services,
+    reread: Option<RereadAll>,
     shared: Arc<Shared>,
     streams: JoinSet<()>,
     stopping: watch::Sender<bool>,
@@ -58,22 +62,22 @@ struct Agent {
 }
 
 /// Serves the device until [`Order::Stop`] or the end of `orders`. Losing the service ends neither the agent nor live
-/// streams. `reread` rereads the configuration when the service refuses the credential.
+/// streams. `reread` rereads the configuration when a service refuses the credential.
 ///
 /// Not cancel-safe: dropping the future drops the streams.
 ///
 /// # Errors
-/// Returns an error if the listener cannot start, such as for a given token that has expired.
+/// Returns an error if no listener can start, such as for a given token that has expired.
 pub async fn serve(
     config: Config,
     network: Network,
-    reread: Option<Reread>,
+    reread: Option<RereadAll>,
     mut orders: mpsc::Receiver<Order>,
 ) -> Result<()> {
-    let offers = config.listener.clone().listen(network, reread.clone())?;
+    let services = Services::start(&config.listeners, &network, reread.as_ref())?;
     // A file at its size limit is then an error of the audit log, and not a signal that ends the process.
     signals::survive_file_size_limit();
-    let agent = Agent::new(config, offers, reread);
+    let agent = Agent::new(config, services, reread);
     let audit = agent.shared.audit.clone();
     tokio::select! {
         ended = agent.run(&mut orders) => ended,
@@ -83,7 +87,7 @@ pub async fn serve(
 }
 
 impl Agent {
-    fn new(config: Config, offers: Offers, reread: Option<Reread>) -> Self {
+    fn new(config: Config, services: Services, reread: Option<RereadAll>) -> Self {
         let shared = Shared {
             audit: Audit::open(config.audit_log.as_deref()),
             stream_limits: Arc::new(StreamLimits::default()),
@@ -92,7 +96,7 @@ impl Agent {
         };
         Self {
             config: Arc::new(config),
-            offers,
+            services,
             reread,
             shared: Arc::new(shared),
             streams: JoinSet::new(),
@@ -115,34 +119,38 @@ impl Agent {
                 Some(ended) = self.streams.join_next() => if let Err(error) = ended {
                     log::error!("a stream ended with a bug: {error}");
                 },
-                event = self.offers.next() => match event {
-                    Some(event) => self.handle(event),
-                    None => return Err(Error::Bug("the listener has ended".into())),
+                (service, event) = self.services.next() => match event {
+                    Some(event) => self.handle(service, event),
+                    None => return Err(Error::Bug("a listener has ended".into())),
                 },
             }
         }
-        self.offers.order(backend::Order::Stop);
+        self.services.stop();
         let ended = async {
-            while let Some(event) = self.offers.next().await {
-                self.handle(event);
+            loop {
+                match self.services.next().await {
+                    (service, Some(event)) => self.handle(service, event),
+                    (service, None) if !self.services.remove(service) => break,
+                    (_, None) => {}
+                }
             }
         };
         if timeout(LISTENER_END, ended).await.is_err() {
-            log::warn!("the listener did not end in time");
+            log::warn!("a listener did not end in time");
         }
         self.stop(orders).await;
         Ok(())
     }
 
-    fn handle(&mut self, event: Event) {
+    /// Handles an event of a service.
+    fn handle(&mut self, service: usize, event: Event) {
         match event {
             Event::InService(listener) => {
                 let in_service =
                     format!("in service as device {} at {}", listener.device(), listener.service());
-                self.config = Arc::new(Config { listener, ..(*self.config).clone() });
                 log::info!("{in_service}");
-                service_manager::status(&in_service);
-                service_manager::ready();
+                self.services.get(service).listener = listener;
+                self.set_status(service, in_service);
             }
             Event::Trouble { error, retry_in } => {
                 let trouble = format!("{error}; trying again in {:.1} s", retry_in.as_secs_f64());
@@ -151,21 +159,24 @@ impl Agent {
                     log::info!("hint: {hint}");
                 }
                 logging::causes(&error);
-                service_manager::status(&trouble);
                 // A machine must boot without its service, so the agent is ready and keeps trying.
-                service_manager::ready();
+                self.set_status(service, trouble);
             }
-            Event::Offer(offer) => self.handle_offer(offer),
+            Event::Offer(offer) => {
+                let listener = self.services.get(service).listener.clone();
+                self.handle_offer(offer, listener);
+            }
             Event::Unusable { stream, problem } => {
                 if let Some(count) = self.unusable.rejected() {
-                    self.log_rejected(&stream, &problem, count);
+                    let listener = self.services.get(service).listener.clone();
+                    self.log_rejected(&*listener, None, &stream, &problem, count);
                 }
             }
         }
     }
 
     /// Starts the stream of an offer, or rejects a clear case at once.
-    fn handle_offer(&mut self, offer: Offer) {
+    fn handle_offer(&mut self, offer: Offer, listener: Arc<dyn Listener>) {
         if self.streams.len() >= self.config.max_sessions.saturating_add(BEING_REJECTED) {
             if let Some(count) = self.flood.rejected() {
                 let why = format!("there are too many offers at once: {count} are rejected unseen");
@@ -178,12 +189,13 @@ impl Agent {
             Ok(permit) => permit,
             Err(rejection) => {
                 if let Some(count) = self.rejected_at_once.rejected() {
-                    self.log_rejected(&offer.stream, &rejection.reason, count);
+                    self.log_rejected(&*listener, Some(&offer), &offer.stream, &rejection.reason, count);
                 }
                 return offer.reply.reject(&rejection);
             }
         };
         let context = StreamContext {
+            listener,
             config: self.config.clone(),
             shared: self.shared.clone(),
             stopping: self.stopping.subscribe(),
@@ -192,9 +204,11 @@ impl Agent {
     }
 
     /// Logs an offer of `stream` that was rejected at once, as the last of `count`.
-    fn log_rejected(&self, stream: &str, why: &str, count: u64) {
+    fn log_rejected(&self, at: &dyn Listener, offer: Option<&Offer>, stream: &str, why: &str, count: u64) {
         let record = self.shared.audit.stream(stream);
-        record.offered(&self.config.listener.device(), &self.config.listener.service());
+        let id = offer.and_then(|offer| offer.id.as_deref());
+        let requester = offer.and_then(|offer| offer.requester.as_deref());
+        record.offered(&at.device(), &at.service(), id, requester);
         let more = if count > 1 { format!(" ({count} of that kind)") } else { String::new() };
         record.rejected(&format!("{why}{more}"));
     }
@@ -216,19 +230,20 @@ impl Agent {
         service_manager::ready();
     }
 
-    /// Passes a configuration to the listener, or replaces the listener by another backend's.
+    /// Passes a configuration to the listeners.
     ///
     /// # Errors
-    /// Returns why the new listener cannot start.
+    /// Returns why a new listener cannot start.
     fn apply(&mut self, (config, network): (Config, Network)) -> Result<Config> {
-        let listener = config.listener.clone();
-        if listener.is_same_backend(&*self.config.listener) {
-            self.offers.order(backend::Order::Reload(listener, network));
-        } else {
-            // Dropping the previous listener's offers stops it.
-            self.offers = listener.listen(network, self.reread.clone())?;
-        }
+        self.services.reload(&config.listeners, &network, self.reread.as_ref())?;
         Ok(config)
+    }
+
+    /// Tells the service manager the state of a service.
+    fn set_status(&mut self, service: usize, status: String) {
+        self.services.get(service).status = status;
+        service_manager::status(&self.services.status());
+        service_manager::ready();
     }
 
     /// Waits for streams to end, then ends the others.

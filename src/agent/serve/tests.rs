@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::agent::{Address, Builtin, Target};
-use crate::backend::{Joined, Listener, Pending, Reply, Source};
+use crate::backend::{self, Joined, Offers, Pending, Reply, Reread, Source};
 use crate::check::Finding;
 use crate::net::{Proxies, Tls};
 
@@ -44,7 +44,9 @@ impl Reply for Answer {
     fn accept(self: Box<Self>) -> Pending<'static, Result<Joined>> {
         let (io, gateway) = tokio::io::duplex(4096);
         self.0.send(Ok(gateway)).unwrap();
-        Box::pin(async { Ok(Joined { io: Box::new(io), early: bytes::Bytes::new() }) })
+        Box::pin(async {
+            Ok(Joined { io: Box::new(io), early: bytes::Bytes::new(), going_away_is_end: false })
+        })
     }
 
     fn reject(self: Box<Self>, rejection: &Rejection) {
@@ -64,7 +66,7 @@ fn config<const BACKEND: u8>(told: &mpsc::UnboundedSender<Source>, audit_log: Op
     let target = |stream, builtin| Target::new(stream, Address::Builtin(builtin));
     let targets = vec![target("echo", Builtin::Echo), target("bug", Builtin::Bug)];
     let listener = Arc::new(Memory::<BACKEND>(told.clone()));
-    Config { audit_log: audit_log.map(Into::into), ..Config::with(listener, targets) }
+    Config { audit_log: audit_log.map(Into::into), ..Config::with(vec![listener], targets) }
 }
 
 /// A running agent, and the task's ends of its listeners.
@@ -88,7 +90,7 @@ impl Served {
 async fn offer(source: &Source, stream: &str) -> Option<std::result::Result<DuplexStream, Rejection>> {
     let (answer, answered) = oneshot::channel();
     let reply = Box::new(Answer(answer));
-    let offer = Offer { stream: stream.into(), id: None, requester: None, reply };
+    let offer = Offer { stream: stream.into(), id: None, requester: None, is_approved: false, reply };
     source.events.send(Event::Offer(offer)).await.unwrap();
     answered.await.ok()
 }
@@ -119,7 +121,7 @@ async fn rejections_have_a_cause_and_are_logged() {
     let mut served = Served::start(Some(&audit));
     let source = served.sources.recv().await.unwrap();
     let rejection = offer(&source, "none").await.unwrap().unwrap_err();
-    assert_eq!(rejection, Rejection::new(Cause::Target, "no target has that name"));
+    assert_eq!(rejection, Rejection::new(Cause::Target, "no target named none"));
     let unusable = Event::Unusable { stream: "ssh".into(), problem: "it has no URL".into() };
     source.events.send(unusable).await.unwrap();
     // Events are handled in order.

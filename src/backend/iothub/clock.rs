@@ -1,30 +1,20 @@
-//! The check of this machine's clock. A hub refuses tokens signed more than five minutes off its own clock \[D].
+//! The check of this machine's clock against the hub's.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::error::Error;
-use super::skew::Skew;
+use crate::backend::skew::Skew;
 use crate::check::Outcome;
 
-/// The skew that is worth a warning.
-const WORTH_A_WARNING: Duration = Duration::from_secs(60);
-
-/// Compares the clock `here` with the hub's, which has a resolution of one second.
+/// Compares the clock `here` with the hub's.
 pub(crate) fn clock(here: SystemTime, hub: SystemTime) -> Outcome {
-    let skew = Skew::measured(here, hub);
-    match skew.amount() {
-        _ if skew.is_too_far() => Err(crate::error::Error::from(Error::Skewed { skew })).into(),
-        by if by >= WORTH_A_WARNING => {
-            Outcome::Warn(format!("{skew} the hub's"), "set the clock: the hub allows five minutes".into())
-        }
-        by if by.as_secs() > 1 => Outcome::Pass(format!("{skew} the hub's")),
-        _ => Outcome::Pass("as the hub's, to the second".into()),
-    }
+    Skew::measured(here, hub).outcome("hub", |skew| Error::Skewed { skew }.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn warns_before_the_hub_refuses_tokens() {

@@ -43,7 +43,11 @@ fn upgrade(url: &WssUrl, token: &Secret) -> Result<Upgrade> {
         Error::protocol(format!("the gateway {}", url.endpoint), "its token cannot be put into a request")
     })?;
     bearer.set_sensitive(true);
-    Ok(Upgrade { phase: GATEWAY, headers: HeaderMap::from_iter([(AUTHORIZATION, bearer)]) })
+    Ok(Upgrade {
+        phase: GATEWAY,
+        headers: HeaderMap::from_iter([(AUTHORIZATION, bearer)]),
+        limit: Upgrade::LIMIT,
+    })
 }
 
 fn joined(opened: Opened<Stream>) -> Result<WebSocket<Stream>> {

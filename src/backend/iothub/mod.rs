@@ -8,7 +8,6 @@ pub(crate) mod listener;
 pub(crate) mod phase;
 pub(crate) mod proto;
 mod rest;
-pub(crate) mod skew;
 
 use self::proto::HubAddress;
 

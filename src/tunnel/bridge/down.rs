@@ -11,9 +11,11 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::super::byte_count::ByteCount;
 use super::super::incoming::{Batch, Down, Incoming};
 use super::super::meter::Meter;
 use super::super::pump_state::{PumpState, TURN};
+use super::super::settings::Settings;
 use super::super::watch::LOOK;
 
 /// The pause between reads of a peer that keeps sending after its end.
@@ -24,7 +26,7 @@ pub(super) async fn down<S, W>(
     incoming: &mut Incoming<S>,
     local: &mut W,
     state: &PumpState,
-    half_close: bool,
+    settings: &Settings,
     meter: &Meter,
 ) -> Down
 where
@@ -37,7 +39,10 @@ where
         state.reading();
         let (buffer, Batch { data, last }) = match incoming.next_or_linger(state).await {
             ControlFlow::Continue(Ok(taken)) => taken,
-            ControlFlow::Continue(Err(error)) => return Down::RemoteFailed(error),
+            ControlFlow::Continue(Err(error)) => {
+                let is_end = settings.hold_close && incoming.is_disconnected() && state.lock().upward_ended;
+                return if is_end { Down::Disconnected } else { Down::RemoteFailed(error) };
+            }
             ControlFlow::Break(()) => return Down::Lingered,
         };
         if !data.is_empty() {
@@ -49,8 +54,8 @@ where
         }
         drop(buffer);
         if let Some(end) = last {
-            let is_over = matches!(end, Down::Closed(_) | Down::Emptied);
-            if !is_over || !half_close {
+            let end = counted(end, settings, meter.received());
+            if !end.is_over() || !settings.half_close {
                 return end;
             }
             return match local.shutdown().await {
@@ -66,6 +71,22 @@ where
             yield_now().await;
         }
     }
+}
+
+/// Compares the byte count in a Close with the `received` bytes, and removes it.
+fn counted(mut end: Down, settings: &Settings, received: u64) -> Down {
+    if let (Some(ours), Down::Closed(close) | Down::Failed(close)) = (settings.direction, &mut end)
+        && let Some(ByteCount { direction, bytes }) = ByteCount::of(close)
+    {
+        if direction == ours {
+            return Down::Incomplete("our own Close came back before the other side's".into());
+        }
+        if bytes != received {
+            return Down::Incomplete(format!("{received} of {bytes} bytes arrived"));
+        }
+        close.reason.clear();
+    }
+    end
 }
 
 /// Writes all of `data`, and tells the watch if the local side accepts none of it for [`LOOK`]. `look` is reused between

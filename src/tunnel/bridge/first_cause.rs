@@ -21,10 +21,13 @@ pub(super) fn first_cause(
         // A read error explains more than the write error that follows it.
         (Some(Up::LocalFailed(error)), _) | (_, Some(Down::LocalFailed(error))) => End::LocalFailed(error),
         (up, down) if hung_up => {
-            let is_over = matches!(down, Some(Down::Closed(close)) if close.is_normal());
+            let is_over = matches!(down, Some(Down::Closed(_) | Down::Disconnected));
             End::HungUp { whole: is_over && matches!(up, Some(Up::Eof)) }
         }
-        (_, Some(Down::Closed(close))) if !close.is_normal() => End::Peer(close),
+        (_, Some(Down::Incomplete(problem))) => End::Incomplete(problem),
+        (_, Some(Down::Failed(close))) => End::PeerFailed(close),
+        // The local side had ended, and our Close was held back.
+        (_, Some(Down::Disconnected)) => End::Local,
         (Some(Up::Eof), Some(Down::Closed(_) | Down::Emptied | Down::Lingered)) if !peer_was_first => {
             End::Local
         }
@@ -35,7 +38,7 @@ pub(super) fn first_cause(
         (_, Some(Down::RemoteFailed(error))) | (Some(Up::RemoteFailed(error)), _) => End::Cut(error),
         (Some(Up::Drained), Some(Down::Closed(close))) => End::Peer(close),
         (Some(Up::Drained), Some(Down::Emptied)) => End::PeerEmptied,
-        (Some(_), Some(Down::Lingered)) => End::Local,
+        (_, Some(Down::Lingered)) => End::Local,
         // The peer disconnected after its Close while the local side was still sending.
         (None, _) | (_, None) => End::Abandoned,
     }

@@ -71,7 +71,7 @@ where
     let end = run(local, early, &remote, &mut frames, settings, meter, controls).await;
     match &end {
         End::Cut(_) | End::Silent(_) | End::Abandoned => {}
-        End::Local | End::Peer(_) | End::PeerEmptied => {
+        End::Local | End::Peer(_) | End::PeerFailed(_) | End::PeerEmptied => {
             // Sends TLS's close_notify.
             let _ = timeout(HANGUP / 2, frames.shutdown()).await;
             if still_sends(&remote).await {
@@ -79,7 +79,7 @@ where
             }
             remote.lock().reset_on_drop(false);
         }
-        End::LocalFailed(_) | End::Violation(_) | End::HungUp { .. } => {
+        End::LocalFailed(_) | End::Incomplete(_) | End::Violation(_) | End::HungUp { .. } => {
             let _ = timeout(HANGUP, shut_down_and_drain(&mut frames, &remote)).await;
             let is_delivered = remote.lock().tcp_info().is_none_or(|tcp| !tcp.queued);
             remote.lock().reset_on_drop(settings.reset && !is_delivered);
@@ -130,9 +130,9 @@ where
     let (report, mut reported) = oneshot::channel();
     let mut up = pin!(up(local.0, frames, &state, settings, meter));
     let mut down = pin!(async {
-        let mut incoming = Incoming::new(Cursor::new(early).chain(remote));
-        let end = down(&mut incoming, &mut local.1, &state, settings.half_close, meter).await;
-        let is_over = matches!(end, Down::Closed(_) | Down::Emptied);
+        let mut incoming = Incoming::new(Cursor::new(early).chain(remote), settings.going_away_is_end);
+        let end = down(&mut incoming, &mut local.1, &state, settings, meter).await;
+        let is_over = end.is_over();
         let _ = report.send(end);
         if is_over { read_past_end(&mut incoming, &state).await } else { pending().await }
     });
@@ -165,13 +165,13 @@ where
             Ok(end) = &mut reported, if downward.is_none() => {
                 match &end {
                     // The peer's failure ends both directions.
-                    Down::Closed(close) if !close.is_normal() => {
+                    Down::Failed(_) => {
                         state.order(|orders| orders.end_soon(Duration::ZERO, None));
                         sooner(&mut limit, 2 * HANGUP);
                     }
                     Down::Closed(_) | Down::Emptied => {
-                        peer_was_first = upward.is_none();
-                        state.peer_ended();
+                        peer_was_first = !state.lock().upward_ended;
+                        state.closing();
                         state.order(|orders| orders.drain = orders.drain.or(settings.drain));
                     }
                     // The Close with the reason gets a time limit: the peer may not read.
@@ -183,14 +183,25 @@ where
                         state.order(|orders| orders.close = Some(Close::new(Close::PROTOCOL, *what)));
                         sooner(&mut limit, HANGUP);
                     }
+                    // The peer is told that the stream has failed, unless our Close has said that our direction ended.
+                    Down::Incomplete(problem) => {
+                        state.order(|orders| orders.close = Some(Close::new(Close::FAILURE, problem)));
+                        sooner(&mut limit, HANGUP);
+                    }
                     // The connection is lost in both directions.
                     Down::RemoteFailed(_) => sooner(&mut limit, Duration::ZERO),
-                    Down::Lingered => {}
+                    // A Close that is held back is sent now.
+                    Down::Lingered | Down::Disconnected => {
+                        state.closing();
+                        state.order(|_| {});
+                        sooner(&mut limit, HANGUP);
+                    }
                 }
                 downward = Some(end);
             }
             end = &mut up, if upward.is_none() => {
                 state.upward_ended(settings.linger);
+                state.closing();
                 if matches!(end, Up::LocalFailed(_)) {
                     sooner(&mut limit, 2 * HANGUP);
                 }

@@ -36,14 +36,17 @@ where
     R: AsyncRead + Unpin,
     S: AsyncWrite + Unpin,
 {
-    let normal = Close::new(Close::NORMAL, "");
+    let normal = || settings.normal_close(meter.sent());
+    let hangup = || {
+        let ordered = state.lock().orders.hangup.take();
+        ordered.filter(|close| !close.is_normal()).unwrap_or_else(normal)
+    };
     let (mut drain, mut end_by, mut payloads) = (None, None, 0);
     loop {
         let now = Instant::now();
         if end_by.is_some_and(|end_by| end_by <= now) {
             // `select!` prefers data: with a local side that always has some, it never reaches the timer.
-            let close = state.lock().orders.hangup.take().unwrap_or(normal);
-            return ended(frames, &close, Up::Drained).await;
+            return ended(frames, &hangup(), Up::Drained).await;
         }
         let deadline = drain.map(|patience| now + patience).into_iter().chain(end_by).min();
         let step = tokio::select! {
@@ -57,14 +60,18 @@ where
                 if let Some(close) = close {
                     return ended(frames, &close, Up::Drained).await;
                 }
-                let sent = frames.control(ping, pong.as_deref()).await;
-                if ping && sent.is_ok() {
-                    state.sent(Sent::Ping);
-                }
-                sent
+                control(frames, state, ping, pong).await
             }
             payload = frames.payload(&mut local) => match payload {
-                Ok(None) => return ended(frames, &normal, Up::Eof).await,
+                Ok(None) => {
+                    let ordered = if settings.hold_close {
+                        state.upward_ended(settings.linger);
+                        hold(frames, state).await
+                    } else {
+                        None
+                    };
+                    return ended(frames, &ordered.unwrap_or_else(normal), Up::Eof).await;
+                }
                 Ok(Some(payload)) => {
                     let count = payload.len();
                     state.sent(Sent::Data);
@@ -84,13 +91,45 @@ where
                 }
             },
             () = sleep_until(deadline.unwrap_or(now)), if deadline.is_some() => {
-                let close = state.lock().orders.hangup.take().unwrap_or(normal);
-                return ended(frames, &close, Up::Drained).await;
+                return ended(frames, &hangup(), Up::Drained).await;
             }
         };
         if let Err(error) = step {
             return Up::RemoteFailed(error);
         }
+    }
+}
+
+/// Sends the ordered ping and pong.
+async fn control<S: AsyncWrite + Unpin>(
+    frames: &mut Frames<S>,
+    state: &PumpState,
+    ping: bool,
+    pong: Option<Vec<u8>>,
+) -> io::Result<()> {
+    frames.control(ping, pong.as_deref()).await?;
+    if ping {
+        state.sent(Sent::Ping);
+    }
+    Ok(())
+}
+
+/// Sends pings and pongs after the local side's end, until the peer or the bridge ends the stream. Returns the Close that
+/// the bridge orders.
+async fn hold<S: AsyncWrite + Unpin>(frames: &mut Frames<S>, state: &PumpState) -> Option<Close> {
+    loop {
+        let (ping, pong) = {
+            let mut state = state.lock();
+            let is_peer_closing = state.peer.is_closing;
+            let orders = &mut state.orders;
+            if is_peer_closing || orders.drain.is_some() || orders.close.is_some() {
+                return orders.close.take();
+            }
+            (std::mem::take(&mut orders.ping), orders.pong.take())
+        };
+        // The downward pump reports a lost connection.
+        control(frames, state, ping, pong).await.ok()?;
+        state.attention.notified().await;
     }
 }
 

@@ -113,14 +113,20 @@ pub fn terminate(process: Process) {
 }
 
 /// Sends data through a client whose device echoes it, and expects all of it back before stdin ends.
-pub fn assert_echo(mut client: Process, data: &[u8]) {
+pub fn assert_echo(client: Process, data: &[u8]) {
+    let finished = finished_echo(client, data);
+    assert!(finished.status.success(), "{}:\n{}", finished.status, finished.stderr);
+}
+
+/// Sends data through a client whose device echoes it, expects all of it back, and ends stdin.
+pub fn finished_echo(mut client: Process, data: &[u8]) -> Finished {
     let writing = client.write(data.to_owned());
     let echoed = client.reads(data.len(), PATIENCE);
     assert!(echoed == data, "{} bytes came back, and not the same", data.len());
     drop(writing.recv()); // stdin ends here
     let finished = client.finish(PATIENCE);
-    assert!(finished.status.success(), "{}:\n{}", finished.status, finished.stderr);
     assert!(finished.stdout.is_empty(), "{} bytes came after the echo", finished.stdout.len());
+    finished
 }
 
 pub fn echo(mut connection: TcpStream) {

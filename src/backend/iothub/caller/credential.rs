@@ -2,11 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::backend::Access;
+use crate::backend::Stored;
 use crate::backend::iothub::proto::{
     ConnectionString, HubAddress, Key, Malformed, Resource, SasToken, UnixSeconds,
 };
-use crate::config::{Cache, CommandLine, Source, Token};
+use crate::config::TokenCommand;
 use crate::error::{Error, Problem, Result};
 use crate::secret::Secret;
 use crate::time::clock::unix_seconds;
@@ -31,21 +31,18 @@ pub(super) struct Credential {
 enum Tokens {
     Key { policy: String, key: Secret },
     Signature { policy: Option<String>, token: SasToken },
-    Bearer { profile: String, hub: String, command: CommandLine, cache: Cache },
+    Bearer(TokenCommand),
 }
 
 impl Credential {
-    /// Reads the credential of a profile.
+    /// The credential of the profile `name`.
     ///
     /// # Errors
-    /// Returns an error if the source cannot be read or is invalid. The error does not contain the credential.
-    pub(super) fn of(access: &Access<'_>) -> Result<Self> {
-        let Access { profiles, name, profile, .. } = *access;
-        let origin = Source::of(name, profile, profiles.directory())?;
-        let source = origin.describe(name);
-        let Source::Token { service: hub, command, .. } = origin else {
-            let text = origin.read(name)?;
-            return Self::from_connection_string(source, &text);
+    /// Returns an error if it is invalid. The error does not contain it.
+    pub(super) fn of(name: &str, stored: Stored<'_>) -> Result<Self> {
+        let (source, hub, command) = match stored {
+            Stored::ConnectionString { source, text } => return Self::from_connection_string(source, &text),
+            Stored::TokenCommand { source, service, command, .. } => (source, service, command),
         };
         let address = HubAddress::parse(hub).map_err(|problem| {
             Error::credential(
@@ -54,8 +51,7 @@ impl Credential {
                 "write hub = \"contoso.azure-devices.net\"",
             )
         })?;
-        let (hub, command) = (hub.to_owned(), command.clone());
-        let tokens = Tokens::Bearer { profile: name.to_owned(), hub, command, cache: Cache::default() };
+        let tokens = Tokens::Bearer(TokenCommand::new(&*source, command));
         Ok(Self { hub: address, gateway: None, tokens, source })
     }
 
@@ -94,7 +90,7 @@ impl Credential {
         match &self.tokens {
             Tokens::Key { policy, .. } => Some(policy),
             Tokens::Signature { policy, token } => policy.as_deref().or(token.policy()),
-            Tokens::Bearer { .. } => None,
+            Tokens::Bearer(_) => None,
         }
     }
 
@@ -125,16 +121,7 @@ impl Credential {
                 "get a new one, or use a policy's key",
             )),
             Tokens::Signature { token, .. } => Ok(token.text().clone()),
-            Tokens::Bearer { profile, hub, command, cache } => {
-                let token = cache.token(now, || {
-                    let printed =
-                        Source::Token { key: "hub", service: hub, command }.read(profile.as_str())?;
-                    Token::parse(&printed, now).map_err(|problem| {
-                        unusable(problem, "az account get-access-token prints what is needed")
-                    })
-                })?;
-                Ok(Secret::new(format!("Bearer {}", token.expose())))
-            }
+            Tokens::Bearer(command) => Ok(Secret::new(format!("Bearer {}", command.token(now)?.expose()))),
         }
     }
 }

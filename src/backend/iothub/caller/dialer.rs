@@ -8,7 +8,7 @@ use super::credential::Credential;
 use super::open::{Request, open_in_turn};
 use crate::backend::iothub::proto::{DEFAULT_API_VERSION, Identity, Initiate, Malformed};
 use crate::backend::iothub::streams_per_second;
-use crate::backend::{self, Access, Checked, Dialer, Joined, Pending};
+use crate::backend::{self, Access, Checked, Dialer, Joined, Pending, Stored};
 use crate::error::{Error, Result};
 use crate::net::Network;
 use crate::state::gateways;
@@ -30,10 +30,10 @@ impl HubDialer {
     /// The dialer for `request` at a profile's hub.
     ///
     /// # Errors
-    /// Returns an error if an id is invalid, or the credential cannot be read.
-    pub(crate) fn new(access: &Access<'_>, request: backend::Request) -> Result<Self> {
+    /// Returns an error if an id or the credential is invalid.
+    pub(crate) fn new(access: &Access<'_>, stored: Stored<'_>, request: backend::Request) -> Result<Self> {
         let identity = identity(&request.device, request.module.as_deref())?;
-        let credential = Arc::new(Credential::of(access)?);
+        let credential = Arc::new(Credential::of(access.name, stored)?);
         let api_version = access.profile.api_version.clone();
         let initiate = Initiate {
             identity,

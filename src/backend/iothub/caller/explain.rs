@@ -73,7 +73,7 @@ pub(super) fn device(error: &Error, request: &Request, lookup: &Lookup) -> Optio
 
 /// The device's state in the registry, in words.
 fn state(device: &Device) -> String {
-    let last = match &device.last_activity {
+    let last = match device.last_activity.time() {
         Some(time) => format!("last active {time}"),
         None => "never active".into(),
     };
@@ -87,6 +87,7 @@ fn state(device: &Device) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Activity;
     use crate::backend::iothub::proto::{HubAddress, HubFailure, Identity, Initiate};
     use crate::secret::Secret;
     use std::time::Duration;
@@ -117,7 +118,8 @@ mod tests {
     }
 
     fn lookup(state: State, last_activity: Option<&str>) -> Lookup {
-        let twin = Device { id: "gw-07".into(), state, last_activity: last_activity.map(str::to_owned) };
+        let last_activity = last_activity.map_or(Activity::Never, |time| Activity::At(time.to_owned()));
+        let twin = Device { id: "gw-07".into(), state, last_activity };
         Lookup { clocks: None, twin: Ok(twin) }
     }
 

@@ -12,7 +12,7 @@ use crate::backend::iothub::gateway::{join, join_over};
 use crate::backend::iothub::phase;
 use crate::backend::iothub::proto::{Answer, HubAddress, Initiate, Malformed};
 use crate::backend::iothub::rest::{answer, authorized, bug, endpoint, malformed};
-use crate::backend::iothub::skew::Skew;
+use crate::backend::skew::Skew;
 use crate::error::{Error, Result};
 use crate::net::{Endpoint, Network, Stream, WebSocket, WssUrl};
 use crate::secret::Secret;

@@ -14,7 +14,7 @@ use crate::backend::iothub::proto::{
     ALL_DEVICES, CONTINUATION, DEFAULT_API_VERSION, MAX_ITEM_COUNT, devices_page, encode,
 };
 use crate::backend::iothub::rest::{answer, authorized, bug, endpoint, failure, malformed};
-use crate::backend::{Access, Device, Pending, Progress, Registry};
+use crate::backend::{Access, Device, Pending, Progress, Registry, Stored};
 use crate::error::{Error, Result};
 use crate::net::{Endpoint, Network, Reply};
 use crate::time::phase::Phases;
@@ -51,12 +51,12 @@ impl HubRegistry {
     /// The registry of a profile's hub.
     ///
     /// # Errors
-    /// Returns an error if the credential cannot be read.
-    pub(crate) fn new(access: &Access<'_>) -> Result<Self> {
+    /// Returns an error if the credential is invalid.
+    pub(crate) fn new(access: &Access<'_>, stored: Stored<'_>) -> Result<Self> {
         let api_version = access.profile.api_version.as_deref().unwrap_or(DEFAULT_API_VERSION);
         Ok(Self {
             network: access.network.clone(),
-            credential: Credential::of(access)?,
+            credential: Credential::of(access.name, stored)?,
             api_version: api_version.to_owned(),
         })
     }

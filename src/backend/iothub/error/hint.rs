@@ -2,7 +2,7 @@
 
 use super::{Error, Upgrade};
 use crate::backend::iothub::proto::{Code, HubFailure, Identity, Refusal};
-use crate::backend::iothub::skew::Skew;
+use crate::backend::skew::Skew;
 use crate::error::{CAPTIVE_PORTAL, CAPTIVE_PORTAL_HINT};
 
 const KEEPS_TRYING: &str = "the agent keeps trying";
@@ -34,14 +34,14 @@ pub(super) fn hint(error: &Error) -> Option<String> {
             "check that HostName is a hub's; transport = \"mqtt\" needs no WebSocket, but outgoing connections on 8883".into()
         }
         Error::Skewed { .. } => "set the clock: the hub allows five minutes".into(),
-        Error::Login { skew: Some(skew), .. } => skew.hint(),
+        Error::Login { skew: Some(skew), .. } => skew.hint("hub"),
         Error::Login { refusal, .. } => login_hint(*refusal).into(),
     })
 }
 
 fn hub_hint(failure: &HubFailure, skew: Option<Skew>, identity: &Identity) -> Option<String> {
     if let Some(skew) = skew {
-        return Some(skew.hint());
+        return Some(skew.hint("hub"));
     }
     Some(match (failure.status, failure.code) {
         (_, Some(Code::DEVICE_NOT_ONLINE | Code::DEVICE_CLOSED)) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::phase;
 use super::proto::{Code, HubFailure, Identity, Refusal};
-use super::skew::Skew;
+use crate::backend::skew::Skew;
 use crate::error::{CAPTIVE_PORTAL, Exit, Fault, Retry};
 use crate::net;
 use crate::time::backoff::retry_after;

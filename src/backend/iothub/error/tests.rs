@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Error, Upgrade};
 use crate::backend::iothub::proto::{Code, HubFailure, Identity, Refusal};
-use crate::backend::iothub::skew::Skew;
+use crate::backend::skew::Skew;
 use crate::error::snapshot::same;
 
 const HUB: &str = "contoso.azure-devices.net";

@@ -41,7 +41,8 @@ pub(super) async fn dial(device: &HubListener, network: &Network) -> Result<Mqtt
         Transport::WebSocket => {
             let url = WssUrl { endpoint: https, path: WEBSOCKET_PATH.into() };
             let subprotocol = (SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(WEBSOCKET_SUBPROTOCOL));
-            let asked = Upgrade { phase: HUB, headers: HeaderMap::from_iter([subprotocol]) };
+            let headers = HeaderMap::from_iter([subprotocol]);
+            let asked = Upgrade { phase: HUB, headers, limit: Upgrade::LIMIT };
             let opened = network.open(&url, &asked, &mut phases).await?;
             let websocket = opened.map_err(|refusal| HubError::WebSocket(refusal.into()))?;
             Ok(Box::new(OverWebSocket::new(websocket)))

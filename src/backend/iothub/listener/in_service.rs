@@ -140,7 +140,8 @@ fn event(
     match reply {
         // The hub's request ids are small counters that support cannot look up, and it does not name the requester.
         Ok((stream, reply)) => {
-            (Event::Offer(backend::Offer { stream, id: None, requester: None, reply: Box::new(reply) }), None)
+            let (reply, is_approved) = (Box::new(reply), false);
+            (Event::Offer(backend::Offer { stream, id: None, requester: None, is_approved, reply }), None)
         }
         Err(bad) => {
             let problem = format!("{}: {}", device.credential.hub, bad.problem);

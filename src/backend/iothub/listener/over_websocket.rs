@@ -58,7 +58,10 @@ impl AsyncRead for OverWebSocket {
             Ok(End::Violation(what)) => {
                 Err(io::Error::other(format!("it broke the WebSocket protocol: {what}")))
             }
-            Ok(End::Peer(Close { code: Some(code), reason })) => {
+            Ok(
+                End::Peer(Close { code: Some(code), reason })
+                | End::PeerFailed(Close { code: Some(code), reason }),
+            ) => {
                 let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
                 Err(io::Error::other(format!("it closed its WebSocket with {code}{reason}")))
             }

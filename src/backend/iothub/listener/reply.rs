@@ -47,7 +47,7 @@ impl Reply for HubReply {
             let _ = answers.send(offer.answer(Decision::Accept));
             drop(answers);
             let websocket = join(&network, &url, &offer.token, &mut Phases::default()).await?;
-            Ok(Joined { io: Box::new(websocket.io), early: websocket.early })
+            Ok(websocket.into())
         })
     }
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Identity, Malformed, encode};
-use crate::backend::registry::{Device, State};
+use crate::backend::registry::{Activity, Device, State};
 
 /// The query for all devices, as a request's body.
 pub(crate) const ALL_DEVICES: &str = r#"{"query":"SELECT * FROM devices"}"#;
@@ -51,6 +51,7 @@ impl TryFrom<Twin> for Device {
         let identity = Identity::new(&twin.device_id, None)?;
         let last_activity =
             twin.last_activity_time.filter(|time| !time.starts_with(NEVER) && time.len() <= LONGEST_TIME);
+        let last_activity = last_activity.map_or(Activity::Never, Activity::At);
         Ok(Device { id: identity.device().to_owned(), state, last_activity })
     }
 }
@@ -94,7 +95,7 @@ mod tests {
         let seen: Vec<_> = devices_page(page)
             .unwrap()
             .into_iter()
-            .map(|device| (device.id, device.state.name(), device.last_activity))
+            .map(|device| (device.id, device.state.name(), device.last_activity.time().map(str::to_owned)))
             .collect();
         let time = Some("2026-11-23T03:00:00Z".to_owned());
         assert_eq!(

@@ -99,9 +99,12 @@ impl Template {
         !self.0.contains(DEVICE)
     }
 
-    /// The text before and after the device's place; `None` if devices share one path.
-    pub(crate) fn around_device(&self) -> Option<(&str, &str)> {
-        self.0.split_once(DEVICE)
+    /// The device of `path`; `None` if the path is not from this template.
+    pub(crate) fn device(&self, path: &str) -> Option<String> {
+        let (before, after) = self.0.split_once(DEVICE)?;
+        let device = path.strip_prefix(before)?.strip_suffix(after)?;
+        let is_segment = !device.is_empty() && !device.contains(|c: char| c == '/' || c.is_control());
+        is_segment.then(|| device.to_owned())
     }
 }
 
@@ -126,6 +129,22 @@ mod tests {
         assert!(path("{device}", &"x".repeat(261)).is_err());
         assert!(path("{device}", &"x".repeat(260)).is_ok());
         assert!(Template::parse("a").unwrap().is_shared());
+    }
+
+    #[test]
+    fn finds_the_device_of_a_path() {
+        let device = |template: &str, path: &str| Template::parse(template).unwrap().device(path);
+        for (template, path, found) in [
+            ("{device}", "gw-07", Some("gw-07")),
+            ("{device}", "a/gw-07", None),
+            ("factory/gw-{device}-x", "factory/gw-7-x", Some("7")),
+            ("factory/{device}", "factory/", None),
+            ("factory/{device}", "office/7", None),
+            ("aa{device}aa", "aaa", None),
+            ("shared", "shared", None),
+        ] {
+            assert_eq!(device(template, path).as_deref(), found, "{template} {path}");
+        }
     }
 
     #[test]

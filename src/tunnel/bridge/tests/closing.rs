@@ -81,7 +81,7 @@ async fn a_peers_close_delivers_all_bytes_and_lets_the_local_side_finish() {
         assert!(close.is_none_or(|close| close.code == CloseCode::Normal));
         assert_eq!(data, [&noise(20_000)[..], b"text is bytes"].concat());
         let (end, ..) = bridge.await.unwrap();
-        assert!(matches!(&end, End::Peer(close) if close.is_normal()), "{end:?}");
+        assert!(matches!(&end, End::Peer(_)), "{end:?}");
     }
 }
 
@@ -109,14 +109,42 @@ async fn distinguishes_a_cut_from_an_orderly_end() {
     }
     for code in [1001u16, 1011, 4000] {
         let end = cut(&[&[0x88, 2][..], &code.to_be_bytes()].concat()).await;
-        assert!(
-            matches!(&end, End::Peer(close) if close.code == Some(code) && !close.is_normal()),
-            "{end:?}"
-        );
+        assert!(matches!(&end, End::PeerFailed(close) if close.code == Some(code)), "{end:?}");
     }
     for wire in [&b"\x88\x00"[..], b"\x88\x02\x03\xe8"] {
         let end = cut(wire).await;
         assert!(matches!(&end, End::Local | End::Peer(Close { code: None | Some(1000), .. })), "{end:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_goes_away_ends_the_stream_where_that_is_an_end() {
+    const AWAY: &[u8] = b"\x82\x01x\x88\x05\x03\xe9bye";
+    let settings = Settings { going_away_is_end: true, ..PATIENT };
+    let Ends { mut local, mut gateway, bridge, .. } = ends(64, settings.clone(), b"").await;
+    gateway.get_mut().write_all(AWAY).await.unwrap();
+    let mut data = Vec::new();
+    local.read_to_end(&mut data).await.unwrap();
+    assert_eq!(data, b"x");
+    local.write_all(b"last words").await.unwrap();
+    local.shutdown().await.unwrap();
+    assert_eq!(receive_raw(gateway).await, (b"last words".to_vec(), Some(Close::NORMAL)));
+    let (end, ..) = bridge.await.unwrap();
+    assert!(matches!(&end, End::Peer(close) if *close == Close::new(Close::GOING_AWAY, "bye")), "{end:?}");
+    assert!(end.error().is_none());
+
+    for (wire, settings) in [
+        // Where it is not, other codes, and within a message.
+        (AWAY, PATIENT),
+        (b"\x88\x02\x03\xf3", settings.clone()),
+        (b"\x88\x02\x03\xf0", settings.clone()),
+        (b"\x02\x01x\x88\x02\x03\xe9", settings),
+    ] {
+        let Ends { local: _local, mut gateway, bridge, .. } = ends(64, settings, b"").await;
+        gateway.get_mut().write_all(wire).await.unwrap();
+        let (end, ..) = bridge.await.unwrap();
+        assert!(matches!(end, End::PeerFailed(_) | End::Cut(_)), "{wire:?}: {end:?}");
+        assert!(end.error().is_some());
     }
 }
 
@@ -157,7 +185,7 @@ async fn a_failed_side_ends_the_stream_although_the_other_stays_open() {
     let Ends { local, mut gateway, bridge, .. } = ends(64, PATIENT, b"").await;
     let begin = Instant::now();
     gateway.get_mut().write_all(b"\x88\x02\x03\xf3").await.unwrap();
-    assert!(matches!(bridge.await.unwrap().0, End::Peer(close) if close.code == Some(1011)));
+    assert!(matches!(bridge.await.unwrap().0, End::PeerFailed(close) if close.code == Some(1011)));
     assert!(begin.elapsed() <= Duration::from_secs(1), "{:?}", begin.elapsed());
     drop((local, gateway));
 
@@ -173,7 +201,9 @@ async fn a_failed_side_ends_the_stream_although_the_other_stays_open() {
 
 #[tokio::test]
 async fn a_gone_reader_ends_the_stream_with_a_close() {
-    let Ends { local, mut gateway, bridge, .. } = ends(64, PATIENT, b"").await;
+    // tungstenite answers our Close with a copy.
+    let settings = Settings { direction: None, ..PATIENT };
+    let Ends { local, mut gateway, bridge, .. } = ends(64, settings, b"").await;
     drop(local);
     let (_, close) = receive(&mut gateway).await;
     assert!(close.is_some_and(|close| close.code == CloseCode::Normal));

@@ -1,12 +1,14 @@
 //! The bridge against tungstenite, over pipes of several sizes.
 
 mod closing;
+mod counts;
 mod data;
+mod held_close;
 mod liveness;
 
 use super::*;
 use crate::platform::TcpInfo;
-use crate::tunnel::Keepalive;
+use crate::tunnel::{Direction, Keepalive};
 
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use tokio_tungstenite::WebSocketStream;
@@ -21,6 +23,9 @@ const PATIENT: Settings = Settings {
     drain: None,
     rest: Some(Duration::from_secs(4)),
     half_close: true,
+    hold_close: false,
+    direction: Some(Direction::Down),
+    going_away_is_end: false,
     failed: |error| Close { code: Some(Close::FAILURE), reason: error.to_string() },
     reset: true,
 };
@@ -90,6 +95,7 @@ async fn receive(gateway: &mut WebSocketStream<DuplexStream>) -> (Vec<u8>, Optio
     while let Some(Ok(message)) = gateway.next().await {
         match message {
             Message::Binary(bytes) => {
+                assert!(!bytes.is_empty(), "an empty message");
                 assert!(bytes.len() <= crate::tunnel::frame::MAX_PAYLOAD, "{} bytes in a frame", bytes.len());
                 data.extend_from_slice(&bytes);
             }

@@ -1,0 +1,6 @@
+//! The phase of a request to Azure Resource Manager.
+
+use crate::time::phase::Phase;
+
+/// The answer, after connecting.
+pub(super) const ARM: Phase = Phase::named("arm");

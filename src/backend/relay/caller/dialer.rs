@@ -1,0 +1,148 @@
+//! The dialer of Azure Relay.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::HeaderMap;
+use hyper::header::{HeaderName, HeaderValue};
+
+use super::check;
+use super::credential::Credential;
+use super::open::open;
+use super::request::Request;
+use super::starts::Starts;
+use crate::backend::relay::proto::{Entity, Malformed, Template, encode, header, listener_id};
+use crate::backend::{self, Access, Checked, Dialer, Joined, Pending, Stored};
+use crate::error::{Error, Problem, Result};
+use crate::net::{Network, Stream, WebSocket};
+use crate::profile::Profile;
+use crate::state::rate::Turn;
+use crate::time::phase::Phases;
+
+/// Each time limit that is left to the service: that of Microsoft's clients \[D]\[J].
+const DEFAULT: Duration = Duration::from_secs(70);
+
+/// Opens a stream to a device through a relay.
+#[derive(Debug)]
+pub(crate) struct RelayDialer {
+    network: Network,
+    request: Request,
+    starts: Starts,
+}
+
+impl RelayDialer {
+    /// The dialer for `asked` at a profile's namespace.
+    ///
+    /// # Errors
+    /// Returns an error if a name or the credential is invalid, or a module is asked for.
+    pub(crate) fn new(access: &Access<'_>, stored: Stored<'_>, asked: backend::Request) -> Result<Self> {
+        let Access { name, profile, .. } = *access;
+        let credential = Credential::of(name, profile.relay_suffix.as_deref(), stored)?;
+        if let Some(module) = &asked.module {
+            return Err(Error::usage(
+                format!("module '{module}' cannot be reached: Azure Relay has devices, and no modules"),
+                "leave out --module, and the module of the alias",
+            ));
+        }
+        let template = template(name, profile, credential.entity.as_ref())?;
+        let entity = template
+            .entity(&asked.device)
+            .map_err(|problem| Error::BadName { name: asked.device.clone(), problem: problem.0 })?;
+        let mut headers = HeaderMap::new();
+        let mut listener = None;
+        if template.is_shared() {
+            let device = HeaderValue::try_from(encode(&asked.device).to_string())
+                .map_err(|error| Error::Bug(error.to_string()))?;
+            headers.insert(HeaderName::from_static(header::DEVICE), device);
+            listener = Some(listener_id(&credential.namespace, &entity, &asked.device));
+        }
+        let is_in_path = profile.stream_in_path.unwrap_or(profile.preamble.is_none());
+        let or_default = |limit: Duration| if limit.is_zero() { DEFAULT } else { limit };
+        let request = Request {
+            credential: Arc::new(credential),
+            entity,
+            device: asked.device,
+            suffix: is_in_path.then(|| asked.stream.clone()),
+            stream: asked.stream,
+            headers,
+            listener,
+            connect_timeout: or_default(asked.connect_timeout),
+            response_timeout: or_default(asked.response_timeout),
+        };
+        Ok(Self { network: access.network.preferring_p384()?, request, starts: Starts::default() })
+    }
+
+    /// Opens the stream. A failed start is continued by the next call.
+    async fn websocket(&self, turn: Option<Turn<'_>>, phases: &mut Phases) -> Result<WebSocket<Stream>> {
+        let id = self.starts.begin();
+        let opened = open(&self.network, &self.request, id, turn, phases).await;
+        if opened.is_err() {
+            self.starts.failed(id);
+        }
+        opened
+    }
+}
+
+/// The hybrid connections of a profile's devices: its `entity`, else the `own` one of its connection string, else one named
+/// like each device.
+pub(super) fn template(name: &str, profile: &Profile, own: Option<&Entity>) -> Result<Template> {
+    let invalid = |problem: Malformed| {
+        Error::credential(
+            format!("profile '{name}'"),
+            Problem::because(format!("entity: {problem}"), problem),
+            "write entity = \"{device}\", or a path with {device} in it",
+        )
+    };
+    match (&profile.entity, own) {
+        (Some(text), _) => Template::parse(text).map_err(invalid),
+        (None, Some(own)) => Template::parse(&own.to_string()).map_err(invalid),
+        (None, None) => Ok(Template::per_device()),
+    }
+}
+
+impl Dialer for RelayDialer {
+    fn describe(&self) -> String {
+        let Request { credential, entity, device, stream, .. } = &self.request;
+        let at = &credential.namespace;
+        if entity.to_string() == *device {
+            return format!("device {device} at {at}, stream '{stream}'");
+        }
+        format!("device {device} at {at}, hybrid connection '{entity}', stream '{stream}'")
+    }
+
+    fn device(&self) -> String {
+        self.request.device.clone()
+    }
+
+    fn service(&self) -> String {
+        self.request.credential.namespace.to_string()
+    }
+
+    fn stream(&self) -> &str {
+        &self.request.stream
+    }
+
+    fn streams_per_second(&self) -> Option<u32> {
+        None
+    }
+
+    fn daily_quota(&self) -> Option<u64> {
+        None
+    }
+
+    fn open<'a>(&'a self, turn: Option<Turn<'a>>, phases: &'a mut Phases) -> Pending<'a, Result<Joined>> {
+        Box::pin(async move { Ok(self.websocket(turn, phases).await?.into()) })
+    }
+
+    fn check(&self) -> Pending<'_, Checked> {
+        Box::pin(async {
+            let since = Instant::now();
+            if let Err(error) = self.request.upgrade(None).await {
+                return check::no_token(error, since);
+            }
+            let (since, mut phases) = (Instant::now(), Phases::default());
+            let opened = self.websocket(None, &mut phases).await;
+            check::explain(&self.request, opened, &phases, since.elapsed())
+        })
+    }
+}
