@@ -144,6 +144,7 @@ impl ArcDialer {
             suffix: None,
             headers,
             listener: None,
+            port: None,
             connect_timeout: self.connect_timeout,
             response_timeout: self.response_timeout,
         })
@@ -238,6 +239,10 @@ impl Dialer for ArcDialer {
             };
             let (since, mut phases) = (Instant::now(), Phases::default());
             let opened = self.websocket(None, &mut phases).await;
+            let opened = opened.map(|websocket| {
+                let date = websocket.date;
+                (websocket.into(), date)
+            });
             check::explain(&request, opened, &phases, since.elapsed())
         })
     }
