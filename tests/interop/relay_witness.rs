@@ -128,6 +128,17 @@ fn a_python_sender_and_a_python_listener_agree_at_the_emulator() {
     selftest(&["--emulator", env!("CARGO_BIN_EXE_iotstream")]);
 }
 
+#[test]
+fn a_python_listener_answers_http_requests_at_the_emulator() {
+    for request in ["request", "body"] {
+        let stage = Stage::at_emulator(&["--inject", &format!("relay-message={request}")]);
+        let mut listener = stage.listener(&["--count", "1"]);
+        event(&mut listener, "request", 1);
+        let sender = stage.sender(&["--do", "send:1000 shutdown end"]).finish(PATIENCE);
+        assert_eq!(done(&sender)["sent"], done(&listener.finish(PATIENCE))["received"], "{request}");
+    }
+}
+
 mod python_sender_to_the_agent {
     use super::*;
 
@@ -196,7 +207,7 @@ mod python_sender_to_the_agent {
     #[test]
     fn may_leave_with_1001() {
         let stage = Stage::at_emulator(&[]);
-        let target = Target::start(Play::at_once(0));
+        let target = Target::start(kept());
         let mut agent = stage.agent(&[("ssh", target.port)]);
         let sender = stage.sender(&["--do", "send:1000 close:1001:leaving end"]);
         assert_sent(&done(&sender.finish(PATIENCE)), &target.seen_in_order());
@@ -459,6 +470,15 @@ mod helper_and_agent_at_the_python_namespace {
     #[test]
     fn with_the_token_and_messages_that_nobody_knows() {
         get_along(&["--keep-token", "--unknown-messages"]);
+    }
+
+    #[test]
+    fn answer_http_requests_with_501() {
+        let mut stage = Stage::at_witness(&["--http-requests"]);
+        let _agent = stage.agent(&[("ssh", serve(echo))]);
+        stage.namespace.process.says("answered: 501", 2, PATIENCE);
+        assert_echo(stage.helper(&[]), &random(1000));
+        stage.namespace.stop();
     }
 
     #[test]
