@@ -1,5 +1,6 @@
 //! The choice of a backend. Only this file lists them.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::access::{Access, Stored};
@@ -15,6 +16,7 @@ use super::relay::listener::RelayListener;
 use super::settings::{DeviceSettings, RelaySettings};
 use crate::config::Source;
 use crate::error::{Error, Exposure, Result};
+use crate::net::Network;
 use crate::profile::Profile;
 use crate::secret::Secret;
 
@@ -23,6 +25,7 @@ use crate::secret::Secret;
 enum Backend {
     IotHub,
     Relay,
+    Arc,
 }
 
 impl Backend {
@@ -33,7 +36,11 @@ impl Backend {
 
     /// The backend of Entra ID tokens, by the key that names their service.
     fn of_key(key: &str) -> Self {
-        if key == "relay" { Self::Relay } else { Self::IotHub }
+        match key {
+            "relay" => Self::Relay,
+            "arc" => Self::Arc,
+            _ => Self::IotHub,
+        }
     }
 
     /// The backend of a profile.
@@ -43,18 +50,16 @@ impl Backend {
     fn of(access: &Access<'_>, stored: &Stored<'_>) -> Result<Self> {
         let backend = match stored {
             Stored::ConnectionString { text, .. } => Self::of_connection_string(text),
-            Stored::TokenCommand { key: "arc", source, .. } => {
-                return Err(Error::credential(&**source, "arc is not supported yet", "use hub or relay"));
-            }
             Stored::TokenCommand { key, .. } => Self::of_key(key),
         };
-        let foreign =
-            keys(access.profile).into_iter().find(|key| key.value.is_some() && key.backend != backend);
+        let foreign = keys(access.profile)
+            .into_iter()
+            .find(|key| key.value.is_some() && !key.backends.contains(&backend));
         match foreign {
             None => Ok(backend),
-            Some(Key { name, backend: other, .. }) => Err(Error::credential(
+            Some(Key { name, backends: others, .. }) => Err(Error::credential(
                 format!("profile '{}'", access.name),
-                format!("{name} is for {}, and this profile is for {}", other.name(), backend.name()),
+                format!("{name} is for {}, and this profile is for {}", others[0].name(), backend.name()),
                 format!("remove {name}, or use another credential"),
             )),
         }
@@ -64,11 +69,12 @@ impl Backend {
         match self {
             Self::IotHub => "an IoT hub",
             Self::Relay => "Azure Relay",
+            Self::Arc => "Azure Arc",
         }
     }
 }
 
-/// A key of a profile that one backend alone has.
+/// A key of a profile that some backends alone have.
 #[derive(Debug)]
 pub(crate) struct Key {
     /// The key.
@@ -77,15 +83,16 @@ pub(crate) struct Key {
     pub value: Option<String>,
     /// Its default, in words if it depends on something.
     pub default: &'static str,
-    backend: Backend,
+    backends: &'static [Backend],
 }
 
 fn keys(profile: &Profile) -> [Key; 8] {
     let hub = |name, value: &Option<String>, default| {
         let value = value.clone();
-        Key { name, value, default, backend: Backend::IotHub }
+        Key { name, value, default, backends: &[Backend::IotHub] }
     };
-    let relay = |name, value, default| Key { name, value, default, backend: Backend::Relay };
+    let relay = |name, value, default| Key { name, value, default, backends: &[Backend::Relay] };
+    let arc = |name, value, default| Key { name, value, default, backends: &[Backend::Relay, Backend::Arc] };
     [
         hub("api-version", &profile.api_version, iothub::proto::DEFAULT_API_VERSION),
         relay("entity", profile.entity.clone(), "the connection string's EntityPath, else {device}"),
@@ -97,8 +104,8 @@ fn keys(profile: &Profile) -> [Key; 8] {
             profile.arm_token_command.as_ref().map(ToString::to_string),
             "token-command",
         ),
-        relay("arm-endpoint", profile.arm_endpoint.clone(), arm::HOST_NAME),
-        relay("relay-suffix", profile.relay_suffix.clone(), relay::proto::SUFFIX),
+        arc("arm-endpoint", profile.arm_endpoint.clone(), arm::HOST_NAME),
+        arc("relay-suffix", profile.relay_suffix.clone(), relay::proto::SUFFIX),
     ]
 }
 
@@ -111,7 +118,25 @@ pub(crate) fn dialer(access: &Access<'_>, request: Request) -> Result<Arc<dyn Di
     Ok(match Backend::of(access, &stored)? {
         Backend::IotHub => Arc::new(iothub::caller::HubDialer::new(access, stored, request)?),
         Backend::Relay => Arc::new(relay::caller::RelayDialer::new(access, stored, request)?),
+        Backend::Arc => {
+            let template = access.profile.arc.as_deref().unwrap_or_default();
+            Arc::new(relay::arc::ArcDialer::new(access, template, request)?)
+        }
     })
+}
+
+/// The dialer for a machine of Azure Arc whose credentials `az ssh` passes: in `file`, else in its variable. `suffix` is the
+/// domain of relays in another cloud.
+///
+/// # Errors
+/// Returns an error if they cannot be read or used. The error does not contain them.
+pub(crate) fn dialer_of_az(
+    file: Option<&Path>,
+    suffix: Option<&str>,
+    network: &Network,
+    request: Request,
+) -> Result<Arc<dyn Dialer>> {
+    Ok(Arc::new(relay::arc::ArcDialer::of_az(file, suffix, network, request)?))
 }
 
 /// The device registry of a profile's service.
@@ -123,6 +148,13 @@ pub(crate) fn registry(access: &Access<'_>) -> Result<Box<dyn Registry>> {
     Ok(match Backend::of(access, &stored)? {
         Backend::IotHub => Box::new(iothub::caller::HubRegistry::new(access, stored)?),
         Backend::Relay => Box::new(relay::caller::Namespaces::new(access, stored)?),
+        Backend::Arc => {
+            return Err(Error::credential(
+                format!("profile '{}'", access.name),
+                "iotstream does not list the machines of Azure Arc",
+                "`az connectedmachine list` does",
+            ));
+        }
     })
 }
 
@@ -137,7 +169,7 @@ pub(crate) fn is_connection_string(text: &str) -> bool {
 /// Returns [`Error::Credential`] without a usable one. The error does not contain `text`.
 pub(crate) fn recognise(source: &str, text: &Secret) -> Result<Pasted> {
     match Backend::of_connection_string(text) {
-        Backend::IotHub => iothub::caller::recognise(source, text),
+        Backend::IotHub | Backend::Arc => iothub::caller::recognise(source, text),
         Backend::Relay => relay::caller::recognise(source, text),
     }
 }
@@ -158,13 +190,13 @@ pub(crate) fn backend_keys(profile: &Profile, source: &Source<'_>) -> BackendKey
     let backend = match source {
         Source::Token { key, .. } => Backend::of_key(key),
         Source::Inline(text) => Backend::of_connection_string(text),
-        _ => keys.iter().find(|key| key.value.is_some()).map_or(Backend::IotHub, |key| key.backend),
+        _ => keys.iter().find(|key| key.value.is_some()).map_or(Backend::IotHub, |key| key.backends[0]),
     };
     BackendKeys {
-        own: keys.into_iter().filter(|key| key.backend == backend).collect(),
+        own: keys.into_iter().filter(|key| key.backends.contains(&backend)).collect(),
         streams_per_second: match backend {
             Backend::IotHub => "5 at a hub of the service, no limit elsewhere",
-            Backend::Relay => "no limit",
+            Backend::Relay | Backend::Arc => "no limit",
         },
     }
 }

@@ -58,7 +58,7 @@ pub enum Command {
     Profile(Profile),
     /// Print the ssh configuration for every profile, or keep it in ~/.ssh
     SshConfig(SshConfig),
-    /// Run a self-contained demo: hub, device and ssh session on this machine
+    /// Run a self-contained demo: service, device and ssh session on this machine
     Demo(Demo),
     /// Diagnose each step of the connection to HOST
     Check(Check),
@@ -253,6 +253,9 @@ pub struct Emulator {
 
 #[derive(Args, Clone, Debug)]
 pub struct Demo {
+    /// Use Azure Relay in place of an IoT Hub
+    #[arg(long)]
+    pub relay: bool,
     /// Arguments for ssh after the host's name: options and a command
     #[arg(value_name = "SSH-ARGS", last = true)]
     pub ssh_args: Vec<String>,

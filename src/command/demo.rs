@@ -26,7 +26,7 @@ use crate::ssh::config::Helper;
 const DEVICE: &str = "demo-device";
 
 /// The command on the device if the user gives none.
-const SHOW: &str = "echo \"this is the device, reached through a device stream: $(uname -srm), $(id -un)\"";
+const SHOW: &str = "echo \"this is the device, reached through Azure: $(uname -srm), $(id -un)\"";
 
 pub(super) fn run(args: &cli::Demo) -> Result<ExitCode> {
     let ssh = program("ssh", "openssh-client")?;
@@ -39,7 +39,7 @@ pub(super) fn run(args: &cli::Demo) -> Result<ExitCode> {
         let stop = signals::hangup()?;
         // The terminal sends Ctrl-C to ssh as well, and ssh acts on it.
         let _interrupts = signals::Interrupts::listen()?;
-        let demo = Demo::prepare(directory.path(), &keygen, &sshd).await?;
+        let demo = Demo::prepare(directory.path(), &keygen, &sshd, args.relay).await?;
         let hub = demo.hub;
         let (orders, taken) = mpsc::channel(1);
         let agent = tokio::spawn(agent::serve(demo.agent, demo.network, None, taken));
@@ -71,7 +71,7 @@ struct Demo {
 }
 
 impl Demo {
-    async fn prepare(directory: &Path, keygen: &Path, sshd: &Path) -> Result<Self> {
+    async fn prepare(directory: &Path, keygen: &Path, sshd: &Path, is_relay: bool) -> Result<Self> {
         let listen = || async {
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
                 .await
@@ -79,8 +79,9 @@ impl Demo {
         };
         let (https, mqtts) = (listen().await?, listen().await?);
         let hub_directory = directory.join("hub");
-        let options =
-            Options { dir: hub_directory.clone(), devices: vec![DEVICE.into()], ..Options::default() };
+        let mut options = Options { dir: hub_directory.clone(), ..Options::default() };
+        let names = if is_relay { &mut options.relay_entities } else { &mut options.devices };
+        names.push(DEVICE.into());
         let hub = Emulator::open(https, mqtts, options)?;
         let config = write_ssh_files(directory, keygen).await?;
         let command = vec![
@@ -91,7 +92,9 @@ impl Demo {
             "-E".into(),
             directory.join("sshd.log").display().to_string(),
         ];
-        let file = hub_directory.join("devices").join(format!("{DEVICE}.conn"));
+        let file =
+            if is_relay { format!("relay/{DEVICE}.listen.conn") } else { format!("devices/{DEVICE}.conn") };
+        let file = hub_directory.join(file);
         let text = fs::read_to_string(&file).map_err(Error::local_io(file.display().to_string()))?;
         let target = Target::new("ssh", Address::Command(command));
         let agent = Config::new(&file.display().to_string(), &Secret::new(text), vec![target])?;
@@ -172,6 +175,9 @@ fn ssh_command(ssh: &Path, directory: &Path, args: &cli::Demo) -> Command {
         std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"IOTSTREAM_"))
     {
         command.env_remove(name);
+    }
+    if args.relay {
+        command.env("IOTSTREAM_PROFILE", "relay");
     }
     command.arg("-F").arg(directory.join("ssh_config")).arg(DEVICE);
     if args.ssh_args.is_empty() {

@@ -1,7 +1,10 @@
 //! The options of the command line, as `connect` takes them.
 
 use crate::cli;
-use crate::connect::{Options, ProfileOptions};
+use crate::connect::{Az, Options, ProfileOptions};
+
+/// What the host is called in messages where `az ssh` names none.
+const AZ_HOST: &str = "the Azure Arc machine";
 
 impl From<&cli::ProfileArgs> for ProfileOptions {
     fn from(args: &cli::ProfileArgs) -> Self {
@@ -12,12 +15,16 @@ impl From<&cli::ProfileArgs> for ProfileOptions {
 
 impl From<&cli::Connect> for Options {
     fn from(args: &cli::Connect) -> Self {
-        let host = args.host.as_deref().unwrap_or_default();
+        let az = args
+            .host
+            .is_none()
+            .then(|| Az { relay_info: args.relay_info.clone(), relay_suffix: args.relay_suffix.clone() });
         Self {
-            port: args.port,
+            port: args.port.or(args.arc_port),
+            az,
             stream: args.stream.clone(),
             stats: args.stats,
-            ..of_stream(host, &args.stream_args)
+            ..of_stream(args.host.as_deref().unwrap_or(AZ_HOST), &args.stream_args)
         }
     }
 }

@@ -34,6 +34,20 @@ impl<T> Guarded<T> {
         }
     }
 
+    /// The content, if no other user can change it. Warns if others can read it, for a file that another program writes so.
+    ///
+    /// # Errors
+    /// Returns [`Error::Permissions`] with the first exposure of another kind.
+    pub(crate) fn tolerating_readers(self) -> Result<T> {
+        for exposure in self.exposures {
+            match exposure.how {
+                How::Read(_) => log::warn!("{exposure}: {}", exposure.fix()),
+                How::Write(_) | How::Own { .. } => return Err(Error::Permissions(exposure)),
+            }
+        }
+        Ok(self.content)
+    }
+
     /// The content, for an agent, which must keep working after an upgrade: refuses only the exposures of the file at
     /// `path` that earlier versions refused, and adds the others to `warnings`.
     ///

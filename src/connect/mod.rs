@@ -14,7 +14,7 @@ use std::time::Instant;
 pub use self::caller::Caller;
 pub use self::failure::refuse;
 pub use self::open::{open, unless_offered};
-pub use self::options::{Options, ProfileOptions};
+pub use self::options::{Az, Options, ProfileOptions};
 pub use self::plan::{CONNECT_TIMEOUT, Plan, RESPONSE_TIMEOUT};
 
 use self::bridge::{Stream, stats};

@@ -33,6 +33,17 @@ pub struct Options {
     pub keepalive: Option<Duration>,
     /// Print statistics at the end.
     pub stats: bool,
+    /// The machine of Azure Arc that `az ssh` asks for, in place of a host.
+    pub az: Option<Az>,
+}
+
+/// What `az ssh` passes in place of a host.
+#[derive(Clone, Debug)]
+pub struct Az {
+    /// The file with the relay's credentials, else a variable has them.
+    pub relay_info: Option<PathBuf>,
+    /// The domain of relays in another cloud.
+    pub relay_suffix: Option<String>,
 }
 
 impl Options {

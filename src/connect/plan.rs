@@ -1,11 +1,13 @@
 //! The plan of a connection, from profile and options.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::options::Options;
+use super::options::{Az, Options};
 use crate::backend::{self, Access, Dialer, Request};
 use crate::config::Seconds;
+use crate::config::network::network;
 use crate::error::Result;
 use crate::profile::{Name, Port};
 use crate::state::device_ids;
@@ -50,6 +52,9 @@ impl Plan {
     /// # Errors
     /// Returns what is wrong with the options, the profile or the credential.
     pub fn read(options: &Options) -> Result<Self> {
+        if let Some(az) = &options.az {
+            return Self::of_az(options, az);
+        }
         let profiles = options.profile.read()?;
         let name = Name { host: &options.host, typed: options.name.as_deref() };
         let known = |profile: &str| device_ids::known(&profiles.path, profile);
@@ -81,5 +86,28 @@ impl Plan {
             half_close: profile.half_close.unwrap_or(true),
             dialer,
         })
+    }
+
+    /// The plan for a machine of Azure Arc that `az ssh` asks for, without a profile.
+    fn of_az(options: &Options, az: &Az) -> Result<Self> {
+        let request = Request {
+            device: String::new(),
+            module: options.module.clone(),
+            stream: options.stream_asked(),
+            port: options.port.filter(|_| options.stream.is_none()),
+            connect_timeout: options.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
+            response_timeout: options.response_timeout.unwrap_or(RESPONSE_TIMEOUT),
+        };
+        let network = network(
+            options.profile.ca_file.as_deref(),
+            options.profile.proxy.as_deref(),
+            Path::new(""),
+            None,
+        )?;
+        let suffix = az.relay_suffix.as_deref();
+        let dialer = backend::dialer_of_az(az.relay_info.as_deref(), suffix, &network, request)?;
+        log::info!("{}", dialer.describe());
+        let keepalive = options.keepalive.map_or(Some(Keepalive::DEFAULT), Keepalive::every);
+        Ok(Self { wait: options.wait.unwrap_or_default(), keepalive, ..Self::new(dialer) })
     }
 }

@@ -39,7 +39,7 @@ use authority::Authority;
 use directory::Directory;
 use hostnames::Hostnames;
 use iothub::{Address, Hub};
-use relay::{Gateway, Namespace};
+use relay::{Gateway, Namespace, ResourceManager};
 use server::{Http, Service};
 
 /// The settings of an emulator.
@@ -109,8 +109,9 @@ impl Emulator {
                 gateway: address_of(&listener)?,
             };
             let namespace = Arc::new(Namespace::open(directory.clone(), &relay, &ports, faults)?);
-            profiles.push(namespace.profile());
+            profiles.extend(namespace.profiles());
             services.push(Arc::clone(&namespace) as _);
+            services.push(Arc::new(ResourceManager(Arc::clone(&namespace))));
             let http = Http { services: vec![Arc::new(Gateway(namespace))], latency, clock };
             gateway = Some((listener, Arc::new(http)));
         }

@@ -1,5 +1,6 @@
 //! The user's state directory: data kept between runs that can be lost without harm.
 
+pub(crate) mod arc_credentials;
 pub(crate) mod device_ids;
 mod directory;
 pub(crate) mod gateways;

@@ -11,6 +11,8 @@ mod file_permissions;
 mod limits;
 mod many_streams;
 mod reconnecting;
+mod relay;
+mod relay_reconnecting;
 mod reload;
 mod service_manager;
 mod stopping;

@@ -1,5 +1,6 @@
 //! The commands besides the ProxyCommand, the agent and the emulator.
 
+mod arc;
 mod bench;
 mod check;
 mod demo;

@@ -4,5 +4,7 @@
 mod ansible;
 mod openssh;
 mod python_clients;
+mod relay_programs;
+mod relay_witness;
 mod rsync_and_git;
 mod witness;

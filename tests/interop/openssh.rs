@@ -13,7 +13,11 @@ const LONG: Duration = Duration::from_secs(300);
 
 #[test]
 fn ssh_reports_the_remote_exit_status() {
-    let testbed = Testbed::start();
+    reports_the_exit_status(&Testbed::start());
+}
+
+/// ssh's exit status is the command's.
+pub fn reports_the_exit_status(testbed: &Testbed) {
     finish(testbed.openssh("ssh").args([DEVICE, "true"])).succeeded();
     let done = finish(testbed.openssh("ssh").args([DEVICE, "exit 7"]));
     assert_eq!(done.status.code(), Some(7), "{}", done.stderr);
@@ -21,7 +25,11 @@ fn ssh_reports_the_remote_exit_status() {
 
 #[test]
 fn ssh_passes_on_the_end_of_stdin() {
-    let testbed = Testbed::start();
+    passes_on_the_end_of_stdin(&Testbed::start());
+}
+
+/// The command sees the end of ssh's stdin.
+pub fn passes_on_the_end_of_stdin(testbed: &Testbed) {
     let done = run(testbed.openssh("ssh").args([DEVICE, "cat"]), Stdin::Ends(b"x"), LIMIT).succeeded();
     assert_eq!(done.text(), "x");
 }
@@ -50,7 +58,11 @@ fn a_session_leaves_nothing_behind() {
 
 #[test]
 fn scp_carries_files_both_ways() {
-    let testbed = Testbed::start();
+    copies_with_scp(&Testbed::start());
+}
+
+/// scp copies a file to the device and back, in both of its protocols.
+pub fn copies_with_scp(testbed: &Testbed) {
     let sent = random(8 << 20);
     let (here, there, back) =
         (testbed.sandbox.write("here", &sent), testbed.sandbox.path("there"), testbed.sandbox.path("back"));
@@ -68,7 +80,11 @@ fn scp_carries_files_both_ways() {
 
 #[test]
 fn sftp_runs_a_batch() {
-    let testbed = Testbed::start();
+    runs_an_sftp_batch(&Testbed::start());
+}
+
+/// sftp puts, lists and gets a file.
+pub fn runs_an_sftp_batch(testbed: &Testbed) {
     let sent = random(100_000);
     testbed.sandbox.write("here", &sent);
     let there = testbed.sandbox.path("there");
@@ -111,10 +127,13 @@ fn sessions_of_a_control_master_share_one_stream() {
 #[test]
 fn sixteen_simultaneous_sessions_each_get_their_own_answer() {
     let _turn = heavy();
-    let testbed = Testbed::start();
+    answers_sessions_at_once(&Testbed::start(), 16);
+}
+
+/// As many sessions at the same time each get their own answer.
+pub fn answers_sessions_at_once(testbed: &Testbed, count: usize) {
     thread::scope(|scope| {
-        for number in 0..16 {
-            let testbed = &testbed;
+        for number in 0..count {
             scope.spawn(move || {
                 let echo = format!("echo {number}; cat");
                 let done =
@@ -128,7 +147,11 @@ fn sixteen_simultaneous_sessions_each_get_their_own_answer() {
 #[test]
 fn a_quarter_of_a_gigabyte_passes_both_ways_unchanged() {
     let _turn = heavy();
-    let testbed = Testbed::start();
+    echoes_a_quarter_of_a_gigabyte(&Testbed::start());
+}
+
+/// 256 MiB go to the device and come back unchanged.
+pub fn echoes_a_quarter_of_a_gigabyte(testbed: &Testbed) {
     let done = exchange(testbed.openssh("ssh").args([DEVICE, "cat"]), 256 << 20, LONG);
     assert_eq!(done.received, done.sent);
     assert_eq!((done.beyond, done.status.code()), (0, Some(0)));

@@ -11,7 +11,11 @@ const LONG: Duration = Duration::from_secs(300);
 #[test]
 fn rsync_mirrors_a_tree_both_ways_and_a_second_run_copies_nothing() {
     let _turn = heavy();
-    let testbed = Testbed::start();
+    mirrors_a_tree_with_rsync(&Testbed::start());
+}
+
+/// rsync mirrors 2000 files to the device and back, and a second run copies nothing.
+pub fn mirrors_a_tree_with_rsync(testbed: &Testbed) {
     let (here, there, back) =
         (testbed.sandbox.path("here"), testbed.sandbox.path("there"), testbed.sandbox.path("back"));
     fill_tree(&here, 2000);
@@ -32,7 +36,11 @@ fn rsync_mirrors_a_tree_both_ways_and_a_second_run_copies_nothing() {
 
 #[test]
 fn git_clones_and_pushes() {
-    let testbed = Testbed::start();
+    clones_and_pushes_with_git(&Testbed::start());
+}
+
+/// git clones from the device, and pushes to it.
+pub fn clones_and_pushes_with_git(testbed: &Testbed) {
     let git = |args: &[&str]| {
         let mut git = testbed.over_ssh("git", "GIT_SSH_COMMAND");
         git.env("GIT_CONFIG_NOSYSTEM", "1");

@@ -3,8 +3,8 @@
 //! An emulator and a client by the same author can agree on the same mistake. Here each has an independent peer: the
 //! Python device and the Python service use the emulator, and the client and the agent use the Python hub.
 
-mod peers;
-mod python;
+pub mod peers;
+pub mod python;
 
 use std::fs;
 use std::path::PathBuf;
@@ -120,6 +120,22 @@ mod python_device_behind_the_emulator {
         let hub = Peers::at_emulator(&[DEVICE]);
         let device = hub.device(DEVICE, &["--copy-close", "--count", "1"]);
         assert_thrown_back(&finished_echo(hub.client(DEVICE, &[]), &random(MEBIBYTE)));
+        assert_status(&device.finish(PATIENCE), 0);
+        hub.end();
+    }
+
+    #[test]
+    fn that_cannot_send_after_a_close_answers_where_half_close_is_off() {
+        let hub = Peers::at_emulator(&[DEVICE]);
+        hub.set_in_profile("half-close = false");
+        let size = MEBIBYTE.to_string();
+        let device = hub.device(DEVICE, &["--copy-close", "--end-after", &size, "--count", "1"]);
+        let data = random(MEBIBYTE);
+        let mut client = hub.client(DEVICE, &[]);
+        drop(client.write(data.clone()).recv()); // stdin ends here
+        let finished = client.finish(PATIENCE);
+        assert_status(&finished, 0);
+        assert!(finished.stdout == data, "{} bytes came back", finished.stdout.len());
         assert_status(&device.finish(PATIENCE), 0);
         hub.end();
     }

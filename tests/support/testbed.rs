@@ -3,7 +3,7 @@ use std::process::Command;
 use rustix::process::Pid;
 
 use super::procfs::Seen;
-use super::{Hub, Process, Sandbox, SshFiles, Sshd, agent, need, ssh_config};
+use super::{Hub, Process, Sandbox, SshFiles, Sshd, agent, need, relay_agent, ssh_config};
 
 pub const DEVICE: &str = "dev-1";
 
@@ -27,6 +27,19 @@ impl Testbed {
         Self::make(args, |sandbox, hub, _, port| {
             agent(sandbox, hub, DEVICE, &[("ssh", port), ("tcp-2222", port)])
         })
+    }
+
+    /// Over Azure Relay, whose hybrid connection has the device's name.
+    pub fn over_relay() -> Self {
+        Self::over_relay_with(|sandbox, hub, port| relay_agent(sandbox, &hub.dir, &[("ssh", port)]))
+    }
+
+    /// The same with another listener, made from the hub and the port of the device's sshd.
+    pub fn over_relay_with(listener: impl FnOnce(&Sandbox, &Hub, u16) -> Process) -> Self {
+        let testbed =
+            Self::make(&["--relay-entity", DEVICE], |sandbox, hub, _, port| listener(sandbox, hub, port));
+        testbed.configure("--profile relay");
+        testbed
     }
 
     /// With another agent, made from the hub, the ssh files and the port of the device's sshd.

@@ -12,7 +12,7 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER
 use tokio::time::timeout;
 
 use self::error::Refusal;
-use self::phase::ARM;
+pub(crate) use self::phase::ARM;
 use super::Access;
 use super::address;
 use crate::config::TokenCommand;

@@ -3,4 +3,4 @@
 use crate::time::phase::Phase;
 
 /// The answer, after connecting.
-pub(super) const ARM: Phase = Phase::named("arm");
+pub(crate) const ARM: Phase = Phase::named("arm");

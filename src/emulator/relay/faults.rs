@@ -17,7 +17,7 @@ pub(in crate::emulator) const KNOWN_FAULTS: &str = "relay-connect=404|silent|dro
     relay-headers=numeric|repeated|last, relay-skew=300s, relay-timeout=30s, relay-late=504, relay-pong=210s, \
     relay-window=BYTES, relay-close=echo|normal, relay-ping=peer|ignored, relay-lost=1011, relay-idle=120s, \
     relay-token=kept, relay-phrase=none|same, relay-right=401, relay-full=429, relay-allowed=ignored|refused, \
-    relay-renewal=any|strict|refused, relay-path=encoded, relay-session=expires, relay-http=forwarded, relay-tls=p384";
+    relay-renewal=any|strict|refused, relay-path=encoded, relay-session=expires, relay-http=forwarded, relay-tls=p384, relay-arc=404|412";
 
 /// The largest value of `relay-window=`: what the service was seen to take \[A].
 const MAX_WINDOW: usize = 16 << 20;
@@ -37,6 +37,8 @@ pub(in crate::emulator) struct Faults {
     pub(super) address: Fault<AddressFault>,
     /// What a listener is sent after its 101.
     pub(super) message: Fault<MessageFault>,
+    /// The answer to a request for the credentials of an Arc machine.
+    pub(super) arc: Fault<StatusCode>,
     /// The form of the sender's headers in an accept message.
     pub(super) headers: Fault<HeadersFault>,
     /// How long a token is accepted after its expiry. About five minutes were seen.
@@ -201,6 +203,7 @@ impl Default for Faults {
             control: None,
             address: Fault::default(),
             message: Fault::default(),
+            arc: Fault::default(),
             headers: Fault::default(),
             skew: Duration::from_secs(300),
             timeout: Duration::from_secs(30),
@@ -237,6 +240,7 @@ impl Faults {
         match kind {
             "connect" => self.connect = Fault::new(request_fault(value)?, count),
             "listen" => self.listen = Fault::new(request_fault(value)?, count),
+            "arc" => self.arc = Fault::new(status(value)?, count),
             "delay" => self.delay = Fault::new(duration::parse(value).ok()?, count),
             "control" => {
                 let ends = value.split('/').map(control_end).collect::<Option<Vec<_>>>()?;

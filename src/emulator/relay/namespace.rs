@@ -17,6 +17,9 @@ use crate::emulator::profiles::{Profile, quoted};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
+/// The resource group of everything in the emulator, and its providers.
+const GROUP: &str = "/subscriptions/emulator/resourceGroups/emulator/providers";
+
 /// A Relay namespace.
 #[derive(Debug)]
 pub(in crate::emulator) struct Namespace {
@@ -84,8 +87,8 @@ impl Namespace {
         Ok(Self { address, faults, rules, connections, rendezvous, http_requests })
     }
 
-    /// The profile for users on this machine.
-    pub(in crate::emulator) fn profile(&self) -> Profile {
+    /// The profiles for users on this machine: of the relay, and of Arc machines that are hybrid connections.
+    pub(in crate::emulator) fn profiles(&self) -> [Profile; 2] {
         let Address { public, nearby, .. } = &self.address;
         let keys = if public == nearby {
             "connection-string-file = \"relay/send.conn\"\n".to_owned()
@@ -93,7 +96,12 @@ impl Namespace {
             let string = files::connection_string(nearby, &self.rules[1], None);
             format!("connection-string = {}\n", quoted(string.expose()))
         };
-        Profile { name: "relay", keys: Secret::new(keys) }
+        // Any token is valid.
+        let manager =
+            format!("token-command = \"echo emulator\"\narm-endpoint = {}\n", quoted(&nearby.to_string()));
+        let keys = format!("{keys}resource = \"{GROUP}/Microsoft.Relay/namespaces/emulator\"\n{manager}");
+        let arc = format!("arc = \"{GROUP}/Microsoft.HybridCompute/machines/{{device}}\"\n{manager}");
+        [Profile { name: "relay", keys: Secret::new(keys) }, Profile { name: "arc", keys: Secret::new(arc) }]
     }
 }
 

@@ -1,7 +1,11 @@
 //! Azure Arc machines, whose own agent listens at a relay.
 
+mod credentials;
+mod dialer;
+mod error;
 mod info;
 mod resource;
 
-pub(crate) use info::RelayInfo;
-pub(crate) use resource::ResourceId;
+pub(crate) use dialer::ArcDialer;
+use info::RelayInfo;
+use resource::{ResourceId, service};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::{Value, json};
+
 use crate::backend::relay::proto::{Malformed, encode};
 
 /// The placeholder of a device id.
@@ -36,7 +38,7 @@ impl ResourceId {
         Ok(Self(id))
     }
 
-    /// The path that lists the credentials of the machine's relay; the body is [`Self::SERVICE`] \[Z].
+    /// The path that lists the credentials of the machine's relay, for the body [`service`] \[Z].
     pub(crate) fn list_credentials(&self) -> String {
         format!(
             "{}/providers/Microsoft.HybridConnectivity/endpoints/default/listCredentials\
@@ -44,9 +46,6 @@ impl ResourceId {
             self.0
         )
     }
-
-    /// The body of the request: the service's name \[Z].
-    pub(crate) const SERVICE: &str = r#"{"serviceName":"SSH"}"#;
 
     /// The command that makes the machine's endpoint, which is missing after a 404 \[Z].
     pub(crate) fn make_endpoint(&self) -> String {
@@ -65,6 +64,11 @@ impl ResourceId {
             self.0
         )
     }
+}
+
+/// The body that names the service \[Z].
+pub(crate) fn service() -> Value {
+    json!({ "serviceName": "SSH" })
 }
 
 impl fmt::Display for ResourceId {

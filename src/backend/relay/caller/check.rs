@@ -13,12 +13,12 @@ use crate::error::{Error, Result};
 use crate::time::phase::{Phase, Phases};
 
 /// The result of a check without a token.
-pub(super) fn no_token(error: Error, since: Instant) -> Checked {
+pub(in crate::backend::relay) fn no_token(error: Error, since: Instant) -> Checked {
     failed(vec![Finding::new("credential", since, Err(error))])
 }
 
 /// Explains the attempt to open the stream of `request`, which took the time `took`.
-pub(super) fn explain(
+pub(in crate::backend::relay) fn explain(
     request: &Request,
     opened: Result<(Joined, Option<SystemTime>)>,
     phases: &Phases,

@@ -29,8 +29,13 @@ pub(crate) struct Credential {
 /// The source of tokens.
 #[derive(Debug)]
 enum Tokens {
-    Key { rule: String, key: Secret },
+    Key {
+        rule: String,
+        key: Secret,
+    },
     Signature(SasToken),
+    /// A token of another service, which knows its expiry.
+    Given(Secret),
     Entra(TokenCommand),
 }
 
@@ -53,6 +58,11 @@ impl Credential {
         })?;
         let tokens = Tokens::Entra(TokenCommand::new(&*source, command));
         Ok(Self { namespace, entity: None, tokens, source })
+    }
+
+    /// The credential of a `token` for a namespace.
+    pub(in crate::backend::relay) fn given(namespace: Namespace, token: Secret) -> Self {
+        Self { namespace, entity: None, tokens: Tokens::Given(token), source: "a token".into() }
     }
 
     /// Parses a rule's connection string. Errors name it by `source`.
@@ -79,7 +89,7 @@ impl Credential {
         match &self.tokens {
             Tokens::Key { rule, .. } => Some(rule),
             Tokens::Signature(token) => token.rule(),
-            Tokens::Entra(_) => None,
+            Tokens::Entra(_) | Tokens::Given(_) => None,
         }
     }
 
@@ -105,6 +115,7 @@ impl Credential {
                 "get a new one, or use a policy's key",
             )),
             Tokens::Signature(token) => Ok(token.text().clone()),
+            Tokens::Given(token) => Ok(token.clone()),
             Tokens::Entra(command) => command.token(now),
         }
     }

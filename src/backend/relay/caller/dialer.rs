@@ -23,7 +23,7 @@ use crate::state::rate::Turn;
 use crate::time::phase::Phases;
 
 /// Each time limit that is left to the service: that of Microsoft's clients \[D]\[J].
-const DEFAULT: Duration = Duration::from_secs(70);
+pub(in crate::backend::relay) const DEFAULT: Duration = Duration::from_secs(70);
 
 /// Opens a stream to a device through a relay.
 #[derive(Debug)]
