@@ -94,7 +94,7 @@ impl Plan {
             device: String::new(),
             module: options.module.clone(),
             stream: options.stream_asked(),
-            port: None,
+            port: options.port.filter(|_| options.stream.is_none()),
             connect_timeout: options.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
             response_timeout: options.response_timeout.unwrap_or(RESPONSE_TIMEOUT),
         };

@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use super::end::End;
@@ -93,7 +93,7 @@ impl<S: Remote> Exchange<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{DuplexStream, duplex};
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
     use crate::tunnel::incoming::{Batch, Down, Incoming};
     use crate::tunnel::pump_state::PumpState;

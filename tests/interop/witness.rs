@@ -124,6 +124,22 @@ mod python_device_behind_the_emulator {
         hub.end();
     }
 
+    #[test]
+    fn that_cannot_send_after_a_close_answers_where_half_close_is_off() {
+        let hub = Peers::at_emulator(&[DEVICE]);
+        hub.set_in_profile("half-close = false");
+        let size = MEBIBYTE.to_string();
+        let device = hub.device(DEVICE, &["--copy-close", "--end-after", &size, "--count", "1"]);
+        let data = random(MEBIBYTE);
+        let mut client = hub.client(DEVICE, &[]);
+        drop(client.write(data.clone()).recv()); // stdin ends here
+        let finished = client.finish(PATIENCE);
+        assert_status(&finished, 0);
+        assert!(finished.stdout == data, "{} bytes came back", finished.stdout.len());
+        assert_status(&device.finish(PATIENCE), 0);
+        hub.end();
+    }
+
     fn ends_first(options: &[&str], statuses: &[i32]) {
         let hub = Peers::at_emulator(&[DEVICE]);
         let limit = MEBIBYTE.to_string();

@@ -8,7 +8,6 @@ use super::files::{self, Files};
 use super::http_requests::HttpRequests;
 use super::hybrid_connection::HybridConnection;
 use super::rendezvous::Rendezvous;
-use super::resource_manager::GROUP;
 use super::rules::Rule;
 use crate::backend::relay::proto::Entity;
 use crate::emulator::directory::Directory;
@@ -17,6 +16,9 @@ use crate::emulator::hostnames::Hostnames;
 use crate::emulator::profiles::{Profile, quoted};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
+
+/// The resource group of everything in the emulator, and its providers.
+const GROUP: &str = "/subscriptions/emulator/resourceGroups/emulator/providers";
 
 /// A Relay namespace.
 #[derive(Debug)]

@@ -19,9 +19,6 @@ use crate::time::clock::unix_seconds;
 /// How long credentials are valid, in seconds, unless the request says it; and at most.
 const LIFE: u64 = 10_800;
 
-/// The resource group of everything that the emulator has.
-pub(super) const GROUP: &str = "/subscriptions/emulator/resourceGroups/emulator/providers";
-
 /// Azure Resource Manager. Any bearer token is valid.
 #[derive(Debug)]
 pub(in crate::emulator) struct ResourceManager(pub(in crate::emulator) Arc<Namespace>);

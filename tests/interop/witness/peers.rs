@@ -45,6 +45,13 @@ impl Peers {
         self.hub.dir.join(name)
     }
 
+    /// Adds a line to the client's profile.
+    pub fn set_in_profile(&self, line: &str) {
+        let path = self.path("profiles.toml");
+        let profile = fs::read_to_string(&path).unwrap();
+        fs::write(path, format!("{}\n{line}\n", profile.trim_end())).unwrap();
+    }
+
     /// The connection string file of a device or module. With a name that has to be encoded, it is the only file in
     /// `devices`: the encoding is up to the hub.
     fn connection_file(&self, device: &str) -> PathBuf {

@@ -102,7 +102,7 @@ impl ArcDialer {
     }
 
     fn to(network: &Network, credentials: Credentials, asked: backend::Request) -> Result<Self> {
-        let port = port(&asked.stream).ok_or_else(|| {
+        let port = asked.port.or_else(|| port(&asked.stream)).ok_or_else(|| {
             Error::usage(
                 format!("stream '{}' cannot be reached: Azure Arc connects to ports", asked.stream),
                 "leave out --stream, and name a port",
@@ -238,8 +238,7 @@ impl Dialer for ArcDialer {
                 Err(error) => return check::no_token(error, since),
             };
             let (since, mut phases) = (Instant::now(), Phases::default());
-            let opened = self.websocket(None, &mut phases).await;
-            let opened = opened.map(|websocket| {
+            let opened = self.websocket(None, &mut phases).await.map(|websocket| {
                 let date = websocket.date;
                 (websocket.into(), date)
             });
