@@ -198,8 +198,8 @@ pub struct Agent {
     /// builtin:source [default: ssh=127.0.0.1:22]
     #[arg(long, value_name = "STREAM=HOST:PORT", requires = "connection_string_file")]
     pub target: Vec<String>,
-    /// Check the configuration, the connection to the hub, the credential and each target, and exit. The hub disconnects
-    /// a running agent of this device for a moment
+    /// Check the configuration, the connection to the service, the credential and each target, and exit. An IoT Hub
+    /// disconnects a running agent of this device for a moment; at Azure Relay, the credential is not tried
     #[arg(long)]
     pub check: bool,
     /// Print the findings of --check as JSON
