@@ -13,6 +13,7 @@ mod proxies;
 mod relay_names;
 mod relay_refusals;
 mod relay_retries;
+mod relay_streams;
 mod secrets;
 mod state_and_log_files;
 mod statistics;
