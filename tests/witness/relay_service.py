@@ -39,7 +39,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--per-hop-close", action="store_true", help="answer a Close, and drop what comes after"
     )
-    parser.add_argument("--bare-close", action="store_true", help="with no reason in that answer")
     parser.add_argument("--keep-token", action="store_true", help="show the sender's token to the listener")
     parser.add_argument("--fragment", type=int, metavar="N", help="pass messages on in frames of N bytes")
     parser.add_argument("--text", action="store_true", help="pass ASCII messages on as text")
