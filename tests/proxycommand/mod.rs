@@ -11,6 +11,7 @@ mod in_band;
 mod keepalive;
 mod proxies;
 mod relay_names;
+mod relay_preamble;
 mod relay_refusals;
 mod relay_retries;
 mod relay_streams;

@@ -114,30 +114,6 @@ fn of_devices_that_share_a_hybrid_connection_the_named_one_answers() {
 }
 
 #[test]
-fn azbridges_preamble_names_the_port_or_the_stream() {
-    let sandbox = Sandbox::new();
-    let hub = relay(&sandbox, "gw-07");
-    configure(&hub, "preamble = \"azbridge\"");
-    let target =
-        |name: &str| format!("[[target]]\nstream = \"{name}\"\ncommand = [\"echo\", \"at {name}\"]\n");
-    // The agent's streams are named as those of ports.
-    let targets = ["ssh", "tcp-2222", "hmi"].map(target).concat();
-    let mut agent = configuration(&sandbox, &hub, "agent.toml", "gw-07", "preamble = \"azbridge\"", &targets);
-    let _agent = in_service(&mut agent);
-    for (args, says) in [
-        (vec!["gw-07"], "at ssh"),
-        (vec!["gw-07", "2222"], "at tcp-2222"),
-        (vec!["--stream", "hmi", "gw-07"], "at hmi"),
-    ] {
-        let done = helped(&sandbox, &hub, &args).succeeded();
-        assert_eq!(done.text().trim(), says, "{args:?}");
-    }
-    let done = helped(&sandbox, &hub, &["--stream", "nothing", "gw-07"]);
-    assert_eq!(done.status.code(), Some(69), "{}", done.stderr);
-    assert!(done.stderr.contains("has no port of that name"), "{}", done.stderr);
-}
-
-#[test]
 fn check_and_ping_work_as_with_a_hub() {
     let sandbox = Sandbox::new();
     let hub = relay(&sandbox, "gw-07");
