@@ -40,7 +40,7 @@ impl Stream<'_> {
             hold_close: !half_close,
             direction: Some(Direction::Up),
             going_away_is_end: false,
-            failed: |_| Close::new(Close::GOING_AWAY, "the user's side has gone"),
+            failed: |_| Close::hang_up("side has gone"),
             reset: true,
         };
         let since = Instant::now();
@@ -52,9 +52,13 @@ impl Stream<'_> {
         let hangup = async {
             let name = departure.asked(signals, || logging::notice(&stats(since, meter, phases))).await;
             let _ = signal.set(name);
-            Close::new(Close::GOING_AWAY, format!("the user's helper was ended by {name}"))
+            Close::hang_up(format_args!("helper was ended by {name}"))
         };
-        let controls = Controls { hangup, gone: departure.gone() };
+        let gone = async {
+            departure.gone().await;
+            Close::hang_up("side has gone")
+        };
+        let controls = Controls { hangup, gone };
         let end = tunnel::bridge((input, output), joined.io, &joined.early, &settings, meter, controls).await;
         log::info!("ended: {end:?}, {} bytes sent, {} received", meter.sent(), meter.received());
         let is_ssh = name == SSH || caller.has_said_ssh();

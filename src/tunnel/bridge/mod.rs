@@ -40,8 +40,8 @@ const ACKNOWLEDGE_LIMIT: Duration = Duration::from_secs(5);
 pub(crate) struct Controls<H, G> {
     /// Ends the stream within a second. Sends this Close if the local side has not ended.
     pub hangup: H,
-    /// Resolves when the local side has ended and accepts no more data. The bridge sends the data it has read and ends the
-    /// stream within a second.
+    /// Resolves when the local side has ended and accepts no more data. The bridge sends the remaining data and ends the
+    /// stream within a second. Sends this Close if data is left.
     pub gone: G,
 }
 
@@ -55,7 +55,7 @@ pub(crate) async fn bridge<R, W, S>(
     early: &[u8],
     settings: &Settings,
     meter: &Meter,
-    controls: Controls<impl Future<Output = Close>, impl Future<Output = ()>>,
+    controls: Controls<impl Future<Output = Close>, impl Future<Output = Close>>,
 ) -> End
 where
     R: AsyncRead + Unpin,
@@ -119,7 +119,7 @@ async fn run<R, W, S>(
     frames: &mut Frames<&Shared<S>>,
     settings: &Settings,
     meter: &Meter,
-    controls: Controls<impl Future<Output = Close>, impl Future<Output = ()>>,
+    controls: Controls<impl Future<Output = Close>, impl Future<Output = Close>>,
 ) -> End
 where
     R: AsyncRead + Unpin,
@@ -216,9 +216,9 @@ where
                 state.order(|orders| orders.end_soon(HANGUP, Some(close)));
                 sooner(&mut limit, 2 * HANGUP);
             }
-            () = &mut gone, if !hung_up => {
+            close = &mut gone, if !hung_up => {
                 hung_up = true;
-                state.order(|orders| orders.end_soon(HANGUP, None));
+                state.order(|orders| orders.end_soon(HANGUP, Some(close)));
                 sooner(&mut limit, 2 * HANGUP);
             }
             () = sleep_until(limit.unwrap_or_else(Instant::now)), if limit.is_some() => break,

@@ -77,7 +77,11 @@ where
             asked(hung_up).await;
             Close::new(Close::GOING_AWAY, "told to end")
         };
-        let controls = Controls { hangup, gone: asked(has_gone) };
+        let gone = async {
+            asked(has_gone).await;
+            Close::new(Close::GOING_AWAY, "gone")
+        };
+        let controls = Controls { hangup, gone };
         let end = bridge(tokio::io::split(inner), remote, early, &settings, &meter, controls).await;
         (end, meter.sent(), meter.received())
     });
