@@ -16,6 +16,7 @@ use super::stream_limits::{Permit, StreamLimits};
 use super::target::{Connection, Target};
 use super::traffic::{Charged, Traffic};
 use crate::backend::{Cause, Listener, Offer, Rejection};
+use crate::error::Error;
 use crate::text::duration;
 use crate::tunnel::{self, Close, Controls, Direction, End, Meter, Settings};
 
@@ -203,6 +204,7 @@ fn reason(end: &End, limit: Option<&String>) -> String {
         (End::LocalFailed(error), _) => format!("the target failed: {error}"),
         (End::Cut(error), _) => format!("the connection to the gateway was lost: {error}"),
         (End::Incomplete(problem), _) => format!("the stream was cut: {problem}"),
+        (End::ThrownBack, _) => Error::ThrownBack.to_string(),
         (End::Violation(what), _) => format!("the gateway broke the protocol: {what}"),
         (End::Silent(after), _) => {
             format!("the gateway was silent for {}", duration::show(Duration::from_secs(after.as_secs())))

@@ -22,6 +22,8 @@ pub(super) enum Down {
     Failed(Close),
     /// The peer sent a Close, and data is missing. The text says what.
     Incomplete(String),
+    /// Our own Close came back.
+    ThrownBack,
     /// A run of empty messages.
     Emptied,
     /// The peer's connection ended between two messages, while our Close was held back.

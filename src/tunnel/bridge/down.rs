@@ -79,7 +79,7 @@ fn counted(mut end: Down, settings: &Settings, received: u64) -> Down {
         && let Some(ByteCount { direction, bytes }) = ByteCount::of(close)
     {
         if direction == ours {
-            return Down::Incomplete("our own Close came back before the other side's".into());
+            return Down::ThrownBack;
         }
         if bytes != received {
             return Down::Incomplete(format!("{received} of {bytes} bytes arrived"));

@@ -25,6 +25,7 @@ pub(super) fn first_cause(
             End::HungUp { whole: is_over && matches!(up, Some(Up::Eof)) }
         }
         (_, Some(Down::Incomplete(problem))) => End::Incomplete(problem),
+        (_, Some(Down::ThrownBack)) => End::ThrownBack,
         (_, Some(Down::Failed(close))) => End::PeerFailed(close),
         // The local side had ended, and our Close was held back.
         (_, Some(Down::Disconnected)) => End::Local,

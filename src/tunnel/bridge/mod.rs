@@ -79,7 +79,11 @@ where
             }
             remote.lock().reset_on_drop(false);
         }
-        End::LocalFailed(_) | End::Incomplete(_) | End::Violation(_) | End::HungUp { .. } => {
+        End::LocalFailed(_)
+        | End::Incomplete(_)
+        | End::ThrownBack
+        | End::Violation(_)
+        | End::HungUp { .. } => {
             let _ = timeout(HANGUP, shut_down_and_drain(&mut frames, &remote)).await;
             let is_delivered = remote.lock().tcp_info().is_none_or(|tcp| !tcp.queued);
             remote.lock().reset_on_drop(settings.reset && !is_delivered);
@@ -171,6 +175,7 @@ where
                     }
                     Down::Closed(_) | Down::Emptied => {
                         peer_was_first = !state.lock().upward_ended;
+                        state.lock().peer_ended = true;
                         state.closing();
                         state.order(|orders| orders.drain = orders.drain.or(settings.drain));
                     }
@@ -186,6 +191,11 @@ where
                     // The peer is told that the stream has failed, unless our Close has said that our direction ended.
                     Down::Incomplete(problem) => {
                         state.order(|orders| orders.close = Some(Close::new(Close::FAILURE, problem)));
+                        sooner(&mut limit, HANGUP);
+                    }
+                    Down::ThrownBack => {
+                        let close = Close::new(Close::FAILURE, "the Close came back");
+                        state.order(|orders| orders.close = Some(close));
                         sooner(&mut limit, HANGUP);
                     }
                     // The connection is lost in both directions.

@@ -112,7 +112,10 @@ async fn our_own_close_thrown_back_is_a_cut() {
     for local_ends_first in [false, true] {
         let wire = [b"\x82\x03abc", &close(1000, "iotstream down 4")[..], b"\x82\x01d"].concat();
         let (end, _) = ended(PATIENT, &wire, local_ends_first).await;
-        assert!(matches!(&end, End::Incomplete(text) if text.contains("our own Close")), "{end:?}");
+        assert!(matches!(&end, End::ThrownBack), "{end:?}");
+        let error = end.error().unwrap();
+        assert!(error.to_string().contains("our own Close came back"), "{error}");
+        assert!(error.hint().unwrap().contains("half-close = false"));
     }
 }
 
