@@ -54,14 +54,7 @@ where
         }
         drop(buffer);
         if let Some(end) = last {
-            let end = counted(end, settings, meter.received());
-            if !end.is_over() || !settings.half_close {
-                return end;
-            }
-            return match local.shutdown().await {
-                Err(error) if error.kind() != io::ErrorKind::NotConnected => Down::LocalFailed(error),
-                _ => end,
-            };
+            return counted(end, settings, meter.received());
         }
         if let Err(error) = local.flush().await {
             return Down::LocalFailed(error);

@@ -174,7 +174,7 @@ impl AsyncRead for Failing {
 async fn the_peer_learns_of_a_local_failure() {
     let (remote, wire) = duplex(65_536);
     let gateway = WebSocketStream::from_raw_socket(wire, Role::Server, None).await;
-    let (meter, controls) = (Meter::default(), Controls { hangup: pending(), gone: pending() });
+    let (meter, controls) = (Meter::default(), uncontrolled());
     let local = (Failing, tokio::io::sink());
     let (end, (_, close)) =
         tokio::join!(bridge(local, remote, b"", &PATIENT, &meter, controls), receive_raw(gateway));
@@ -194,7 +194,7 @@ async fn a_failed_side_ends_the_stream_although_the_other_stays_open() {
 
     // The local side fails, and the peer does not answer the Close.
     let (remote, _wire) = duplex(65_536);
-    let (meter, controls) = (Meter::default(), Controls { hangup: pending(), gone: pending() });
+    let (meter, controls) = (Meter::default(), uncontrolled());
     let begin = Instant::now();
     let end =
         crate::tunnel::bridge((Failing, tokio::io::sink()), remote, b"", &PATIENT, &meter, controls).await;
@@ -357,7 +357,7 @@ async fn data_left_by_a_caller_that_has_gone_is_not_a_normal_end() {
     let mut gateway = WebSocketStream::from_raw_socket(wire, Role::Server, None).await;
     let meter = Meter::default();
     let gone = std::future::ready(Close::new(Close::GOING_AWAY, "gone"));
-    let controls = Controls { hangup: pending(), gone };
+    let controls = Controls { hangup: pending(), gone, ends_with_peer: || false };
     let local = (tokio::io::repeat(b'x'), tokio::io::sink());
     let bridge = bridge(local, remote, b"", &PATIENT, &meter, controls);
     let (end, (data, close)) = tokio::join!(bridge, receive(&mut gateway));

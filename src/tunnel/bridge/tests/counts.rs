@@ -3,11 +3,11 @@
 use super::*;
 
 /// The settings of a helper's bridge.
-const HELPER: Settings = Settings {
+pub(super) const HELPER: Settings = Settings {
     linger: None,
-    drain: Some(Duration::ZERO),
+    drain: Some(Duration::from_secs(3)),
     rest: None,
-    half_close: false,
+    one_connection: false,
     direction: Some(Direction::Up),
     failed: |_| Close { code: Some(Close::GOING_AWAY), reason: String::new() },
     ..PATIENT

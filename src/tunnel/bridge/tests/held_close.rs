@@ -4,9 +4,9 @@ use super::*;
 
 const HOLDING: Settings = Settings {
     keepalive: None,
-    drain: Some(Duration::ZERO),
+    drain: Some(Duration::from_secs(3)),
     rest: None,
-    half_close: false,
+    one_connection: false,
     hold_close: true,
     direction: Some(Direction::Up),
     ..PATIENT
@@ -99,8 +99,7 @@ async fn a_disconnection_between_messages_is_an_end_once_the_local_side_has_ende
 
 #[tokio::test]
 async fn nothing_is_held_back_after_the_peers_close() {
-    let settings = Settings { drain: None, half_close: true, ..HOLDING };
-    let Ends { mut local, gateway, bridge, .. } = ends(64, settings, b"").await;
+    let Ends { mut local, gateway, bridge, .. } = ends(64, HOLDING, b"").await;
     let mut wire = gateway.into_inner();
     wire.write_all(b"\x88\x02\x03\xe8").await.unwrap();
     assert_eq!(local.read(&mut [0; 1]).await.unwrap(), 0);
