@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::config::{STOP_TIMEOUT, read_document};
+use super::schema::RelayTable;
 use crate::error::{Error, Result};
 use crate::platform::private_file::is_readable_by_everyone;
 
@@ -110,7 +111,10 @@ pub fn unit(program: &Path, config: &Path) -> Result<String> {
     // With a command target the service runs as root.
     let runs_as_root = document.target.iter().any(|target| target.command.is_some());
     let wrong = |path: &Path, problem: &str, hint: String| Err(Error::file(path, problem, hint));
-    if !runs_as_root && document.connection_string.is_some() {
+    let relay = document.relay.as_ref();
+    let is_inside =
+        document.connection_string.is_some() || relay.is_some_and(|relay| relay.connection_string.is_some());
+    if !runs_as_root && is_inside {
         return wrong(
             config,
             "it holds the connection string, and the service's user cannot read it",
@@ -134,17 +138,20 @@ pub fn unit(program: &Path, config: &Path) -> Result<String> {
     let is_elsewhere = document.connection_string.is_some()
         || document.connection_string_env.is_some()
         || document.connection_string_command.is_some();
-    if !is_elsewhere {
-        let file = document.connection_string_file.as_ref();
-        credentials.push(("connection-string", file.map_or_else(|| CONNECTION_STRING.into(), relative)));
+    match &document.connection_string_file {
+        Some(file) => credentials.push(("connection-string", relative(file))),
+        None if is_elsewhere || relay.is_some_and(RelayTable::has_credential) => {}
+        None => credentials.push(("connection-string", CONNECTION_STRING.into())),
     }
+    let relay_file = relay.and_then(|relay| relay.connection_string_file.as_ref());
+    credentials.extend(relay_file.map(|file| ("relay-connection-string", relative(file))));
     credentials.extend(document.certificate.as_ref().map(|file| ("certificate", relative(file))));
     credentials.extend(document.private_key.as_ref().map(|file| ("private-key", relative(file))));
     let stop = document.stop_timeout.map_or(STOP_TIMEOUT, |limit| limit.0) + STOP_SLACK;
 
     let mut unit = format!(
         "# Written by `iotstream agent --install`. Make changes in a drop-in: systemctl edit {UNIT}\n\
-         [Unit]\nDescription=iotstream agent: reaches this device through Azure IoT Hub device streams\n\
+         [Unit]\nDescription=iotstream agent: reaches this device through Azure IoT Hub or Azure Relay\n\
          After=network.target\n\n\
          [Service]\nType=notify\nExecStart={} agent -v --config {}\nExecReload=/bin/kill -HUP $MAINPID\n\
          Restart=always\nRestartSec=5s\n# An error in the command line or the configuration: a restart would not help.\n\
@@ -244,5 +251,9 @@ mod tests {
             assert!(unit.contains(&format!("\n{line}\n")), "{unit}");
         }
         assert!(unit_for(&format!("connection-string = \"x\"\n{tcp}")).is_err());
+        let relay = unit_for(&format!("{tcp}[relay]\nconnection-string-file = \"/r\"\n")).unwrap();
+        assert!(relay.contains("\nLoadCredential=relay-connection-string:/r\n"), "{relay}");
+        assert_eq!(relay.matches("LoadCredential").count(), 1, "{relay}");
+        assert!(unit_for(&format!("{tcp}[relay]\nconnection-string = \"x\"\n")).is_err());
     }
 }

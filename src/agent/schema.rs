@@ -81,6 +81,17 @@ pub(crate) struct RelayTable {
     pub(crate) preamble: Option<Preamble>,
 }
 
+impl RelayTable {
+    /// Whether it has a credential of its own.
+    pub(crate) fn has_credential(&self) -> bool {
+        self.connection_string.is_some()
+            || self.connection_string_file.is_some()
+            || self.connection_string_env.is_some()
+            || self.connection_string_command.is_some()
+            || self.token_command.is_some()
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct TargetEntry {

@@ -57,31 +57,41 @@ pub struct Timing {
 
 /// The finished phases of one set-up.
 #[derive(Clone, Debug, Default)]
-pub struct Phases(Vec<Timing>);
+pub struct Phases {
+    timings: Vec<Timing>,
+    is_unlogged: bool,
+}
 
 impl Phases {
-    /// Records that `phase` with `target` lasted from `since` until now, and logs it.
+    /// Phases of a set-up that others can cause without end, which would fill the log.
+    pub fn unlogged() -> Self {
+        Self { timings: Vec::new(), is_unlogged: true }
+    }
+
+    /// Records that `phase` with `target` lasted from `since` until now, and logs it if these phases are logged.
     pub fn done(&mut self, phase: Phase, target: impl fmt::Display, since: Instant) {
         let timing = Timing { phase, target: target.to_string(), took: since.elapsed(), since };
-        log::info!("{phase} {} {:.1} ms", timing.target, timing.took.as_secs_f64() * 1e3);
-        self.0.push(timing);
+        if !self.is_unlogged {
+            log::info!("{phase} {} {:.1} ms", timing.target, timing.took.as_secs_f64() * 1e3);
+        }
+        self.timings.push(timing);
     }
 
     /// Appends the phases of a concurrent set-up.
     pub fn extend(&mut self, other: Phases) {
-        self.0.extend(other.0);
+        self.timings.extend(other.timings);
     }
 
     /// `dns 1.2, tcp 3.4`, in the order of their ends.
     pub fn in_milliseconds(&self) -> String {
         let show = |timing: &Timing| format!("{} {:.1}", timing.phase, timing.took.as_secs_f64() * 1e3);
-        self.0.iter().map(show).collect::<Vec<_>>().join(", ")
+        self.timings.iter().map(show).collect::<Vec<_>>().join(", ")
     }
 
     /// The total time. Concurrent phases count once.
     pub fn total(&self) -> Duration {
         let mut spans: Vec<_> =
-            self.0.iter().map(|timing| (timing.since, timing.since + timing.took)).collect();
+            self.timings.iter().map(|timing| (timing.since, timing.since + timing.took)).collect();
         spans.sort_unstable();
         let (mut total, mut counted) = (Duration::ZERO, None);
         for (since, until) in spans {
@@ -101,12 +111,12 @@ impl Phases {
                 "milliseconds": duration::milliseconds(timing.took),
             })
         };
-        self.0.iter().map(object).collect()
+        self.timings.iter().map(object).collect()
     }
 
     /// The finished phases, in the order of their ends.
     pub fn iter(&self) -> impl Iterator<Item = &Timing> {
-        self.0.iter()
+        self.timings.iter()
     }
 }
 
@@ -124,7 +134,7 @@ mod tests {
                 took: Duration::from_millis(took),
                 since: begin + Duration::from_millis(since),
             };
-            Phases(spans.iter().map(timing).collect()).total().as_millis()
+            Phases { timings: spans.iter().map(timing).collect(), ..Phases::default() }.total().as_millis()
         };
         assert_eq!(phases(&[]), 0);
         assert_eq!(phases(&[(0, 10), (10, 20), (50, 5)]), 35);

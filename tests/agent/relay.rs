@@ -243,3 +243,38 @@ fn a_corrected_credential_is_used_without_a_reload() {
     agent.says("in service", 1, Duration::from_secs(60));
     ask(&sandbox, &hub, "echo", "x").succeeded();
 }
+
+#[test]
+fn senders_may_name_a_port_in_azbridges_preamble() {
+    let sandbox = Sandbox::new();
+    let hub = relay(&sandbox, "");
+    let targets = ["ssh", "tcp-8080", "db"]
+        .map(|stream| format!("[[target]]\nstream = {stream:?}\nbuiltin = \"echo\"\n"));
+    let config = format!("audit-log = \"audit.log\"\n{}[relay]\npreamble = \"azbridge\"\n", targets.concat());
+    let mut agent = relay_agent(&sandbox, &hub, &config);
+    let profiles = format!(
+        "[profile.x]\nconnection-string-file = {}\nca-file = {}\npreamble = \"azbridge\"\n",
+        quoted(&hub.dir.join("relay/send.conn")),
+        quoted(&hub.dir.join("ca.pem")),
+    );
+    let profiles = sandbox.write("profiles.toml", profiles);
+    let ask = |args: &[&str]| {
+        let mut helper = sandbox.iotstream();
+        helper.arg("--config").arg(&profiles).args(["--profile", "x"]).args(args);
+        run(&mut helper, Stdin::Ends(b"over the bridge"), LIMIT)
+    };
+    for args in [&[DEVICE][..], &[DEVICE, "8080"], &["--stream", "db", DEVICE]] {
+        assert_eq!(ask(args).succeeded().text(), "over the bridge", "{args:?}");
+    }
+    for stream in ["ssh", "tcp-8080", "db"] {
+        event(&sandbox, stream, "end");
+    }
+    let unknown = ask(&[DEVICE, "8081"]);
+    assert!(!unknown.status.success() && unknown.stderr.contains("8081"), "{}", unknown.stderr);
+    event(&sandbox, "tcp-8081", "rejected");
+    // One that sends no preamble is reported, and delays nobody.
+    let mut silent = Process::start("helper", helper(&sandbox, &hub).arg(DEVICE));
+    assert_eq!(ask(&[DEVICE]).succeeded().text(), "over the bridge");
+    agent.says("preamble is missing", 1, SOON);
+    silent.kill();
+}

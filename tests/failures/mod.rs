@@ -5,6 +5,7 @@ mod clocks;
 mod crashes;
 mod gateway_errors;
 mod hostile_hub;
+mod hostile_relay;
 mod hub_errors;
 mod profile_errors;
 mod stream_endings;

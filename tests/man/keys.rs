@@ -23,8 +23,10 @@ const PROFILES: (&str, &[(&str, &str)]) = (
     ],
 );
 
-const AGENT: (&str, &[(&str, &str)]) =
-    ("iotstream-agent.toml.5", &[("Top level", ""), ("[[target]]", "[[target]]\n")]);
+const AGENT: (&str, &[(&str, &str)]) = (
+    "iotstream-agent.toml.5",
+    &[("Top level", ""), ("[relay]", "[relay]\n"), ("[[target]]", "[[target]]\n")],
+);
 
 fn known(head: &str, read: impl Fn(&Path) -> Result<()>) -> BTreeSet<String> {
     let directory = tempfile::tempdir().expect("a temporary directory");

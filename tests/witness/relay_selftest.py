@@ -213,7 +213,7 @@ async def a_close_answered_per_hop_loses_bytes() -> None:
 
 
 async def control_channel() -> None:
-    async with stage("--unknown-messages", "--skew", 1) as it:
+    async with stage("--unknown-messages", "--http-requests", "--skew", 1) as it:
         kept = await it.listener("--renew", 0.3, "--token-life", 1, "--ping", 0.3)
         lost = await it.listener("--token-life", 1, entity=NESTED)
         await lost.end(5)

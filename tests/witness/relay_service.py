@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, quote, unquote
 
 from hub_identity import make_tls, new_key, write_secret
 from relay_service_stream import Relay
-from relay_service_token import Rule, Wrong, expiry_of, prefixes, verify
+from relay_service_token import Rule, Wrong, expiry_of, fields_of, prefixes, verify
 from relay_service_websocket import BINARY, CLOSE, PING, PONG, TEXT, Head, Socket
 
 HOST = "localhost"
@@ -39,11 +39,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--per-hop-close", action="store_true", help="answer a Close, and drop what comes after"
     )
-    parser.add_argument("--bare-close", action="store_true", help="with no reason in that answer")
     parser.add_argument("--keep-token", action="store_true", help="show the sender's token to the listener")
     parser.add_argument("--fragment", type=int, metavar="N", help="pass messages on in frames of N bytes")
     parser.add_argument("--text", action="store_true", help="pass ASCII messages on as text")
     parser.add_argument("--skew", type=float, default=300, metavar="SECONDS")
+    parser.add_argument(
+        "--http-requests", action="store_true", help="ask listeners in HTTP mode, and want 501"
+    )
     parser.add_argument("--unknown-messages", action="store_true", help="send control messages nobody knows")
     return parser.parse_args()
 
@@ -71,6 +73,7 @@ class Listener:
     expiry: float
     renewed: asyncio.Event = field(default_factory=asyncio.Event)
     dismissed: bool = False
+    requests: set[str] = field(default_factory=set)  # that wait for an answer
 
     async def dismiss(self, reason: str) -> None:
         """Close the control channel with 1008 [P]; the listener's answer, or a few seconds, end it."""
@@ -164,8 +167,7 @@ class Namespace:
             socket.abort()
             return None
         self.check(
-            head.get("Sec-WebSocket-Extensions") is None
-            or not (head.get("Relay-User-Agent") or "").startswith("iotstream/"),
+            head.get("Sec-WebSocket-Extensions") is None or not is_iotstream(head),
             "iotstream offers an extension",
         )
         return socket, head
@@ -216,6 +218,11 @@ class Namespace:
         if not token:
             raise Wrong(401, f"The token is missing for {path}")
         verify(token, self.rules, path, right, self.options.skew)
+        if is_iotstream(head):
+            audience = unquote(fields_of(token)["sr"])
+            wanted = f"http://{HOST}/{self.entity(path)}/"  # as .NET, with no more than the entity
+            self.check(audience == wanted, f"iotstream signs {audience!r} and not {wanted!r}")
+            self.check("sb-hc-token" not in reserved, "iotstream shows its token in the query")
         return token
 
     # The control channel
@@ -236,7 +243,10 @@ class Namespace:
         print(f"listening: {name}", file=sys.stderr, flush=True)
         try:
             if self.options.unknown_messages:
+                await socket.send(PONG, b"")  # seen unasked for (section 3.4)
                 await socket.send(TEXT, json.dumps({"weather": {"sky": "blue"}}).encode())
+            if self.options.http_requests:
+                await self.request(listener, path)
             await self.control(listener, path)
         finally:
             expiring.cancel()
@@ -253,6 +263,32 @@ class Namespace:
                     await listener.renewed.wait()
             except TimeoutError:
                 return await listener.dismiss("The token has expired")
+
+    async def request(self, listener: Listener, path: str) -> None:
+        """Two requests of the HTTP mode, without a body and with one (section 3.3)."""
+        for body in (False, True):
+            ident = str(uuid.uuid4())
+            listener.requests.add(ident)
+            request = {
+                "address": f"wss://{GATEWAY}:{self.gateway_port}/$hc/{quote(path)}?sb-hc-action=request&key={ident}",
+                "id": ident,
+                "requestTarget": f"/{path}",
+                "method": "POST" if body else "GET",
+                "remoteEndpoint": {"address": "192.0.2.1", "port": 50000},
+                "requestHeaders": {"Host": HOST},
+                "body": body,
+            }
+            await listener.socket.send(TEXT, json.dumps({"request": request}).encode())
+            if body:
+                await listener.socket.send(BINARY, b"the body")
+
+    def answered(self, listener: Listener, response: dict[str, object]) -> None:
+        """A listener without a handler answers 501 [D]."""
+        self.check(response["requestId"] in listener.requests, f"an answer to {response['requestId']!r}")
+        listener.requests.discard(response["requestId"])
+        self.check(int(response["statusCode"]) == 501, f"an answer with {response['statusCode']!r} [D]")
+        self.check(response.get("body") is False, "an answer without a body says that it has one [P]")
+        print(f"answered: {response['statusCode']}", file=sys.stderr, flush=True)
 
     async def control(self, listener: Listener, path: str) -> None:
         """What the listener says: renewToken, response, Close, which is answered [C], and Ping."""
@@ -273,7 +309,9 @@ class Namespace:
                     set(message) in ({"renewToken"}, {"response"}),
                     f"a control message has {sorted(message)} [P]",
                 )
-                if renewal := message.get("renewToken"):
+                if response := message.get("response"):
+                    self.answered(listener, response)
+                elif renewal := message.get("renewToken"):
                     self.check(set(renewal) == {"token"}, f"renewToken has {sorted(renewal)} [P]")
                     try:
                         verify(renewal["token"], self.rules, path, "listen", self.options.skew)
@@ -391,6 +429,10 @@ class Namespace:
         await socket.upgrade(head, protocol)
         rendezvous.met.set_result(Accepted(socket, protocol, done))
         await done
+
+
+def is_iotstream(head: Head) -> bool:
+    return (head.get("Relay-User-Agent") or "").startswith("iotstream/")
 
 
 if __name__ == "__main__":

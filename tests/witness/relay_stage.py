@@ -130,6 +130,7 @@ INJECTED = {
     "--per-hop-close": "relay-close=echo",
     "--unknown-messages": "relay-message=unknown",
     "--fragment": None,
+    "--http-requests": None,
 }
 
 

@@ -4,11 +4,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
 /// The dials at a time, and with those that wait. A service can ask for them faster than they can be made.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 16;
 const ALL: usize = 64;
 
 /// The time limit of one dial with all that follows.
@@ -20,18 +20,27 @@ pub(super) struct Dials {
     all: Arc<Semaphore>,
     at_once: Arc<Semaphore>,
     open: mpsc::Sender<Infallible>,
+    over: watch::Receiver<()>,
 }
 
-/// Resolves when no clone of [`Dials`] is left.
+/// The listener's end: waits until no clone of [`Dials`] is left. Dropping it withdraws offers that are still open.
 #[derive(Debug)]
-pub(super) struct AllDone(mpsc::Receiver<Infallible>);
+pub(super) struct AllDone {
+    closed: mpsc::Receiver<Infallible>,
+    _over: watch::Sender<()>,
+}
 
 impl Dials {
     pub(super) fn new() -> (Self, AllDone) {
         let (open, closed) = mpsc::channel(1);
-        let dials =
-            Self { all: Arc::new(Semaphore::new(ALL)), at_once: Arc::new(Semaphore::new(AT_ONCE)), open };
-        (dials, AllDone(closed))
+        let (end, over) = watch::channel(());
+        let dials = Self {
+            all: Arc::new(Semaphore::new(ALL)),
+            at_once: Arc::new(Semaphore::new(AT_ONCE)),
+            open,
+            over,
+        };
+        (dials, AllDone { closed, _over: end })
     }
 
     /// Runs `dial` in its own task, after those before it. Returns false if too many wait.
@@ -48,12 +57,18 @@ impl Dials {
         });
         true
     }
+
+    /// Resolves at the end of the listener. Cancel-safe.
+    pub(super) async fn over(&self) {
+        // Nothing is ever sent.
+        let _ = self.over.clone().changed().await;
+    }
 }
 
 impl AllDone {
     /// Waits until all dials are done. Cancel-safe.
     pub(super) async fn wait(&mut self) {
         // Nothing is ever sent.
-        let _ = self.0.recv().await;
+        let _ = self.closed.recv().await;
     }
 }

@@ -1,5 +1,6 @@
 //! The device's side of Azure Relay: the control channel, and the offers that arrive over it.
 
+mod azbridge;
 mod channel;
 mod check;
 mod credential;

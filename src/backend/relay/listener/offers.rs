@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
+use tokio::sync::mpsc;
 
+use super::azbridge::PreambleReply;
 use super::channel::Channel;
 use super::dials::Dials;
 use super::relay_listener::RelayListener;
-use super::rendezvous::Rendezvous;
+use super::rendezvous::{Rendezvous, joined};
 use super::reply::{RelayReply, reject, status};
 use super::starts::{Start, Starts, Try};
 use crate::backend::relay::proto::{self, Accept, Control, HttpRequest, OTHER_DEVICE, header};
@@ -33,6 +35,8 @@ pub(super) struct OfferMaker {
     network: Network,
     dials: Dials,
     starts: Starts,
+    /// For offers that take time to make. Does not keep the agent waiting for the listener's end.
+    events: mpsc::WeakSender<Event>,
 }
 
 /// What follows from a message.
@@ -51,8 +55,14 @@ impl Handled {
 }
 
 impl OfferMaker {
-    pub(super) fn new(device: Arc<RelayListener>, network: Network, dials: Dials, starts: Starts) -> Self {
-        Self { device, network, dials, starts }
+    pub(super) fn new(
+        device: Arc<RelayListener>,
+        network: Network,
+        dials: Dials,
+        starts: Starts,
+        events: mpsc::WeakSender<Event>,
+    ) -> Self {
+        Self { device, network, dials, starts, events }
     }
 
     /// The listener that the control channel is of.
@@ -84,8 +94,15 @@ impl OfferMaker {
         let device = accept.header(header::DEVICE);
         let named = device.map(|device| percent_decode_str(device).decode_utf8_lossy().to_lowercase());
         if let Some(reason) = self.other_device(named.as_deref()) {
-            log::info!("a stream is rejected: {reason}");
+            let stream = self.stream(&rendezvous);
             reject(&self.dials, self.network.clone(), rendezvous, OTHER_DEVICE, &reason);
+            return Handled::event(Event::Unusable { stream, problem: reason });
+        }
+        let (id, requester) =
+            (Some(accept.id.as_str()).filter(|id| !id.is_empty()), accept.remote.as_deref());
+        let (id, requester) = (id.map(shown), requester.map(shown));
+        if self.device.preamble.is_some() {
+            self.offer_by_preamble(rendezvous, id, requester);
             return Handled::default();
         }
         let stream = self.stream(&rendezvous);
@@ -104,14 +121,34 @@ impl OfferMaker {
                 return Handled::default();
             }
         };
-        let reply = RelayReply { start, network: self.network.clone(), dials: self.dials.clone() };
-        Handled::event(Event::Offer(Offer {
-            stream,
-            id: Some(accept.id.as_str()).filter(|id| !id.is_empty()).map(shown),
-            requester: accept.remote.as_deref().map(shown),
-            is_approved,
-            reply: Box::new(reply),
-        }))
+        let (network, dials) = (self.network.clone(), self.dials.clone());
+        let reply = RelayReply { start, is_approved, network, dials };
+        Handled::event(Event::Offer(Offer { stream, id, requester, is_approved, reply: Box::new(reply) }))
+    }
+
+    /// Joins the stream, and offers it under the name in azbridge's preamble.
+    fn offer_by_preamble(&self, rendezvous: Rendezvous, id: Option<String>, requester: Option<String>) {
+        let (network, events, dials) = (self.network.clone(), self.events.clone(), self.dials.clone());
+        let offering = async move {
+            let read = match rendezvous.open(&network).await {
+                Ok(websocket) => PreambleReply::read(joined(websocket), dials).await,
+                Err(error) => Err(error),
+            };
+            let event = match read {
+                Ok((stream, reply)) => {
+                    let reply = Box::new(reply);
+                    Event::Offer(Offer { stream, id, requester, is_approved: false, reply })
+                }
+                Err(error) => Event::Unusable { stream: String::new(), problem: error.to_string() },
+            };
+            if let Some(events) = events.upgrade() {
+                // Fails if the agent has ended.
+                let _ = events.send(event).await;
+            }
+        };
+        if !self.dials.spawn(offering) {
+            log::debug!("too many senders wait for the answer to their preamble: one is dropped");
+        }
     }
 
     /// Why a sender that names `device`, in lower case, is not for this device.
@@ -155,7 +192,7 @@ impl OfferMaker {
     fn answer_at(&self, rendezvous: Rendezvous) {
         let (network, keepalive) = (self.network.clone(), self.device.keepalive);
         let answering = async move {
-            let websocket = match rendezvous.join(&network).await {
+            let websocket = match rendezvous.open(&network).await {
                 Ok(websocket) => websocket,
                 Err(error) => return log::debug!("a request in HTTP mode: {error}"),
             };

@@ -7,10 +7,11 @@ use hyper::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use tokio::time::{Instant, timeout};
 
 use super::error::Error as RelayError;
+use crate::backend::Joined;
 use crate::backend::relay::phase::GATEWAY;
 use crate::backend::relay::proto::{self, Accept};
 use crate::error::{Error, Result};
-use crate::net::{Network, Opened, Stream, Upgrade, WebSocket, WssUrl};
+use crate::net::{Network, Opened, Refusal, Stream, Upgrade, WebSocket, WssUrl};
 use crate::time::phase::Phases;
 
 /// How long an address is valid \[P].
@@ -56,11 +57,20 @@ impl Rendezvous {
     ///
     /// # Errors
     /// Returns an error if the gateway cannot be reached or refuses.
-    pub(super) async fn join(&self, network: &Network) -> Result<WebSocket<Stream>> {
-        match self.dial(network, &self.url).await? {
-            Ok(websocket) => Ok(websocket),
-            Err(refusal) => Err(RelayError::gateway(&refusal).into()),
-        }
+    pub(super) async fn join(&self, network: &Network) -> Result<Joined> {
+        let opened = self.dial(network, &self.url, Phases::default()).await?;
+        opened.map(joined).map_err(|refusal| refused(&refusal))
+    }
+
+    /// Opens the WebSocket for a sender that nobody has decided on, without lines in the log.
+    ///
+    /// Not cancel-safe: dropping the future drops the connection.
+    ///
+    /// # Errors
+    /// Returns an error if the gateway cannot be reached or refuses.
+    pub(super) async fn open(&self, network: &Network) -> Result<WebSocket<Stream>> {
+        let opened = self.dial(network, &self.url, Phases::unlogged()).await?;
+        opened.map_err(|refusal| refused(&refusal))
     }
 
     /// Gives the sender a status and a text.
@@ -68,9 +78,9 @@ impl Rendezvous {
     /// # Errors
     /// Returns an error if the gateway does not confirm it.
     pub(super) async fn reject(&self, network: &Network, status: u16, text: &str) -> Result<()> {
-        match self.dial(network, &proto::rejection(&self.url, status, text)).await? {
+        match self.dial(network, &proto::rejection(&self.url, status, text), Phases::unlogged()).await? {
             Err(refusal) if refusal.status == GONE => Ok(()),
-            Err(refusal) => Err(RelayError::gateway(&refusal).into()),
+            Err(refusal) => Err(refused(&refusal)),
             Ok(_) => {
                 let gateway = format!("the gateway {}", self.url.endpoint);
                 Err(Error::protocol(gateway, "it opens a stream in answer to a rejection"))
@@ -78,14 +88,22 @@ impl Rendezvous {
         }
     }
 
-    async fn dial(&self, network: &Network, url: &WssUrl) -> Result<Opened<Stream>> {
+    async fn dial(&self, network: &Network, url: &WssUrl, mut phases: Phases) -> Result<Opened<Stream>> {
         let subprotocol = self.subprotocol.clone().map(|name| (SEC_WEBSOCKET_PROTOCOL, name));
         let asked = Upgrade { phase: GATEWAY, headers: HeaderMap::from_iter(subprotocol), limit: DIAL_LIMIT };
-        let mut phases = Phases::default();
         timeout(DIAL_LIMIT, network.open(url, &asked, &mut phases))
             .await
             .map_err(|_| Error::timeout(GATEWAY, &url.endpoint, DIAL_LIMIT))?
     }
+}
+
+fn refused(refusal: &Refusal) -> Error {
+    RelayError::gateway(refusal).into()
+}
+
+/// The stream over a gateway's WebSocket. A sender that leaves closes with 1001 \[P].
+pub(super) fn joined(websocket: WebSocket<Stream>) -> Joined {
+    Joined { going_away_is_end: true, ..websocket.into() }
 }
 
 impl std::fmt::Debug for Rendezvous {

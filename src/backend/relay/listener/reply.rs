@@ -19,6 +19,8 @@ const NEXT_TRY: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(super) struct RelayReply {
     pub(super) start: OpenStart,
+    /// Whether the start has been approved before, and this try may be one that the caller has given up.
+    pub(super) is_approved: bool,
     pub(super) network: Network,
     pub(super) dials: Dials,
 }
@@ -26,18 +28,17 @@ pub(super) struct RelayReply {
 impl Reply for RelayReply {
     fn accept(self: Box<Self>) -> Pending<'static, Result<Joined>> {
         Box::pin(async move {
-            let Self { mut start, network, dials: _open } = *self;
+            let Self { mut start, is_approved, network, dials: _open } = *self;
             loop {
                 let rendezvous = start.newest();
                 match rendezvous.join(&network).await {
-                    Ok(websocket) => {
+                    Ok(joined) => {
                         start.approve();
-                        // A sender that leaves closes with 1001 \[P].
-                        return Ok(Joined { going_away_is_end: true, ..websocket.into() });
+                        return Ok(joined);
                     }
                     // An approval may take longer than a try lives.
                     Err(error) => {
-                        if !start.newer(NEXT_TRY).await {
+                        if is_approved || !start.newer(NEXT_TRY).await {
                             return Err(error);
                         }
                     }
@@ -47,19 +48,25 @@ impl Reply for RelayReply {
     }
 
     fn reject(self: Box<Self>, rejection: &Rejection) {
-        let Self { start, network, dials } = *self;
+        let Self { start, network, dials, .. } = *self;
         let rendezvous = start.reject(rejection);
         reject(&dials, network, rendezvous, status(rejection.cause), &rejection.reason);
     }
 
     fn withdrawn(&self) -> Pending<'_, ()> {
-        Box::pin(async {
+        let life = async {
             loop {
                 let end = self.start.arrived() + LIFE;
                 if end <= Instant::now() {
                     return;
                 }
                 sleep_until(end).await;
+            }
+        };
+        Box::pin(async {
+            tokio::select! {
+                () = life => {}
+                () = self.dials.over() => {}
             }
         })
     }

@@ -14,7 +14,7 @@ const JITTER: f64 = 0.2;
 
 /// A control channel that lived this long was a good one: the next failure counts as the first. One that delivered an offer
 /// was too, but is not dialled again at once within [`AT_ONCE`].
-const GOOD: Duration = Duration::from_secs(30);
+const GOOD: Duration = Duration::from_secs(5);
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// The longest `Retry-After` that is respected, so that a service cannot disable a device for ever.
@@ -87,7 +87,7 @@ mod tests {
     fn only_a_good_channel_starts_over() {
         let mut retry = Retry::default();
         waits(&mut retry, 4);
-        retry.ended(Duration::from_secs(29), false);
+        retry.ended(Duration::from_secs(4), false);
         assert!(is_about(retry.wait_after(&cut()), 10.0));
         retry.ended(Duration::from_secs(2), true);
         assert_eq!(retry.wait_after(&cut()), Duration::ZERO);

@@ -225,7 +225,8 @@ impl Task {
     async fn begin(&self, device: &Arc<RelayListener>) -> OfferMaker {
         // Fails if the agent has ended. The next order is then to stop.
         let _ = self.events.send(Event::InService(device.clone())).await;
-        OfferMaker::new(device.clone(), self.network.clone(), self.dials.clone(), self.starts.clone())
+        let (network, dials, starts) = (self.network.clone(), self.dials.clone(), self.starts.clone());
+        OfferMaker::new(device.clone(), network, dials, starts, self.events.downgrade())
     }
 
     /// Carries out an order. Returns false for [`Order::Stop`].

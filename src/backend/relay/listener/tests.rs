@@ -63,6 +63,13 @@ impl Served {
         }
     }
 
+    async fn unusable(&mut self) -> String {
+        match self.offers.next().await {
+            Some(Event::Unusable { problem, .. }) => problem,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// The next text message of the listener.
     async fn text(&mut self) -> String {
         loop {
@@ -111,12 +118,8 @@ async fn a_bad_address_is_reported_and_other_messages_are_ignored() {
         (accept("u:p@g.servicebus.windows.net", "site/gw", "1", ""), "names a user"),
     ] {
         served.send(message).await;
-        match served.offers.next().await {
-            Some(Event::Unusable { problem, .. }) => {
-                assert!(problem.contains(part) && !problem.contains("sb-hc-id"), "{problem}");
-            }
-            other => panic!("{other:?}"),
-        }
+        let problem = served.unusable().await;
+        assert!(problem.contains(part) && !problem.contains("sb-hc-id"), "{problem}");
     }
 }
 
@@ -126,12 +129,15 @@ async fn only_the_named_device_is_offered() {
     let mut served = Served::start(device(|settings| settings.is_shared = true)).await;
     served.send(accept(HOST, "site/gw/a", "", "")).await;
     served.send(accept(HOST, "site/gw/b", "", &named("other"))).await;
+    assert!(served.unusable().await.contains("name the device"));
+    assert!(served.unusable().await.contains("this is device Gw, not other"));
     served.send(accept(HOST, "site/gw/c", "", &named("gw"))).await;
     assert_eq!(served.offer().await.stream, "c");
     let mut served = Served::start(device(|settings| settings.device = Some("Straße 7".into()))).await;
     served.send(accept(HOST, "site/gw/a", "", &named("gw"))).await;
     served.send(accept(HOST, "site/gw/b", "", &named("stra%C3%9Fe%207"))).await;
     served.send(accept(HOST, "site/gw/c", "", "")).await;
+    assert!(served.unusable().await.contains("not gw"));
     assert_eq!((served.offer().await.stream, served.offer().await.stream), ("b".into(), "c".into()));
 }
 
