@@ -2,9 +2,10 @@
 //! both logs.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,28 +26,51 @@ fn answers(pause: Duration, answer: &'static [u8]) -> u16 {
     })
 }
 
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Service {
+    IotHub,
+    Relay,
+}
+
+const SERVICES: [Service; 2] = [Service::IotHub, Service::Relay];
+
 struct AuditedAgent {
     agent: Process,
     hub: Hub,
     sandbox: Sandbox,
+    service: Service,
 }
 
 impl AuditedAgent {
     /// An agent with these `[[target]]` entries and an audit log.
     fn new(targets: &str) -> Self {
+        Self::at(Service::IotHub, targets)
+    }
+
+    fn at(service: Service, targets: &str) -> Self {
         let sandbox = Sandbox::new();
-        let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+        let hub = Hub::start(&sandbox, &["--device", DEVICE, "--relay-entity", DEVICE]);
         let config = format!("audit-log = \"audit.log\"\n{targets}");
-        let agent = agent_with_config(&sandbox, &hub, DEVICE, &config);
-        Self { agent, hub, sandbox }
+        let agent = match service {
+            Service::IotHub => agent_with_config(&sandbox, &hub, DEVICE, &config),
+            Service::Relay => relay_agent_with_config(&sandbox, &hub.dir, &config),
+        };
+        Self { agent, hub, sandbox, service }
     }
 
     fn to_port(port: u16) -> Self {
-        Self::new(&target("s", &format!("connect = \"127.0.0.1:{port}\"")))
+        Self::to_port_at(Service::IotHub, port)
+    }
+
+    fn to_port_at(service: Service, port: u16) -> Self {
+        Self::at(service, &target("s", &format!("connect = \"127.0.0.1:{port}\"")))
     }
 
     fn helper(&self, stream: &str) -> std::process::Command {
         let mut helper = self.hub.helper(&self.sandbox);
+        if self.service == Service::Relay {
+            helper.args(["--profile", "relay"]);
+        }
         helper.args(["--stream", stream, DEVICE]);
         helper
     }
@@ -112,14 +136,136 @@ fn a_truncated_answer_is_a_failure() {
 
 #[test]
 fn a_signal_during_input_is_a_failure_and_the_device_learns_of_it() {
-    let audited = AuditedAgent::to_port(serve(|mut stream| drop(stream.read_to_end(&mut Vec::new()))));
-    let mut helper = audited.running("s");
-    helper.say(&"x".repeat(300_000));
-    helper.signal(Signal::TERM);
-    let begin = Instant::now();
-    assert_eq!(helper.ends(LIMIT).code(), Some(75));
-    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
-    assert_eq!(audited.reasons(1, SOON), ["it was closed with 1001 the user's helper was ended by SIGTERM"]);
+    for service in SERVICES {
+        let port = serve(|mut stream| drop(stream.read_to_end(&mut Vec::new())));
+        let audited = AuditedAgent::to_port_at(service, port);
+        let mut helper = audited.running("s");
+        helper.say(&"x".repeat(300_000));
+        helper.signal(Signal::TERM);
+        let begin = Instant::now();
+        assert_eq!(helper.ends(LIMIT).code(), Some(75), "{service:?}");
+        assert!(begin.elapsed() < Duration::from_secs(1), "{service:?}: {:?}", begin.elapsed());
+        let reason = "it was closed with 1001 the user's helper was ended by SIGTERM";
+        assert_eq!(audited.reasons(1, SOON), [reason], "{service:?}");
+    }
+}
+
+/// A target that takes an upload. It tells of a first byte, and of the upload's length and end.
+fn takes_an_upload() -> (u16, mpsc::Receiver<(usize, Option<ErrorKind>)>) {
+    let (tell, told) = mpsc::channel();
+    let port = serve(move |mut stream| {
+        let mut all = vec![0];
+        stream.read_exact(&mut all).unwrap();
+        tell.send((1, None)).unwrap();
+        let end = stream.read_to_end(&mut all).err().map(|error| error.kind());
+        // The test may have ended.
+        let _ = tell.send((all.len(), end));
+    });
+    (port, told)
+}
+
+#[test]
+fn half_an_upload_is_not_a_whole_one_to_the_target() {
+    const SIZE: usize = 300_000;
+    const RESET: Option<ErrorKind> = Some(ErrorKind::ConnectionReset);
+    for service in SERVICES {
+        for (what, seen) in [("end", None), ("terminate", RESET), ("kill", RESET), ("kill the agent", RESET)]
+        {
+            let (port, told) = takes_an_upload();
+            let mut audited = AuditedAgent::to_port_at(service, port);
+            let mut helper = audited.running("s");
+            helper.say(&"x".repeat(SIZE));
+            assert_eq!(told.recv_timeout(LIMIT), Ok((1, None)));
+            match what {
+                "end" => helper.close_stdin(),
+                "terminate" => helper.signal(Signal::TERM),
+                "kill" => helper.kill(),
+                _ => audited.agent.kill(),
+            }
+            let (size, end) = told.recv_timeout(LIMIT).unwrap();
+            assert_eq!(end, seen, "{service:?}: {what}");
+            // What was read from stdin before a signal is not lost.
+            assert!(size == SIZE || what.starts_with("kill"), "{service:?}: {what}: {size}");
+        }
+    }
+}
+
+/// A target that says goodbye, ends its side, waits for `resume` and takes what still comes.
+fn ends_first(resume: mpsc::Receiver<()>) -> (u16, mpsc::Receiver<usize>) {
+    let (tell, told) = mpsc::channel();
+    let resume = std::sync::Arc::new(std::sync::Mutex::new(resume));
+    let port = serve(move |mut stream| {
+        stream.write_all(b"goodbye").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let _ = resume.lock().unwrap().recv();
+        let mut all = Vec::new();
+        // The test may have ended.
+        let _ = stream.read_to_end(&mut all);
+        let _ = tell.send(all.len());
+    });
+    (port, told)
+}
+
+/// A helper at the other end of [`ends_first`], once stdout has ended.
+fn at_the_end_of_stdout(audited: &AuditedAgent) -> Child {
+    let mut helper = audited.helper("s");
+    helper.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = helper.spawn().unwrap();
+    assert_eq!(io::read_to_string(child.stdout.take().unwrap()).unwrap(), "goodbye");
+    assert_eq!(child.try_wait().unwrap(), None);
+    child
+}
+
+#[test]
+fn input_after_the_devices_end_arrives() {
+    const SIZE: usize = 4 << 20;
+    for service in SERVICES {
+        let (resume, resumed) = mpsc::channel();
+        let (port, told) = ends_first(resumed);
+        let audited = AuditedAgent::to_port_at(service, port);
+        let mut child = at_the_end_of_stdout(&audited);
+        drop(resume);
+        child.stdin.take().unwrap().write_all(&vec![b'x'; SIZE]).unwrap();
+        assert_eq!(exit_code(&mut child), Some(0), "{service:?}");
+        assert_eq!(told.recv_timeout(LIMIT), Ok(SIZE), "{service:?}");
+        assert_eq!(audited.reasons(1, SOON), ["the target ended"], "{service:?}");
+    }
+}
+
+#[test]
+fn a_silent_stdin_does_not_keep_the_helper_after_the_devices_end() {
+    for service in SERVICES {
+        let (resume, resumed) = mpsc::channel();
+        let (port, told) = ends_first(resumed);
+        let audited = AuditedAgent::to_port_at(service, port);
+        let mut child = at_the_end_of_stdout(&audited);
+        let begin = Instant::now();
+        child.stdin.as_mut().unwrap().write_all(b"late").unwrap();
+        assert_eq!(exit_code(&mut child), Some(0), "{service:?}");
+        assert!(begin.elapsed() < SOON, "{service:?}: {:?}", begin.elapsed());
+        drop(resume);
+        assert_eq!(told.recv_timeout(LIMIT), Ok(4), "{service:?}");
+    }
+}
+
+#[test]
+fn input_that_is_lost_after_the_devices_end_is_a_failure() {
+    for service in SERVICES {
+        let (resume, resumed) = mpsc::channel();
+        let (port, _) = ends_first(resumed);
+        let mut audited = AuditedAgent::to_port_at(service, port);
+        let mut child = at_the_end_of_stdout(&audited);
+        let mut stdin = child.stdin.take().unwrap();
+        // More than the pipe holds, and then more than all the buffers hold.
+        stdin.write_all(&[b'x'; 100_000]).unwrap();
+        let writing = thread::spawn(move || stdin.write_all(&vec![b'x'; 1 << 28]));
+        audited.agent.kill();
+        assert_eq!(exit_code(&mut child), Some(75), "{service:?}");
+        assert!(writing.join().unwrap().is_err(), "{service:?}");
+        let said = io::read_to_string(child.stderr.take().unwrap()).unwrap();
+        assert!(said.contains("the stream was cut"), "{service:?}: {said}");
+        drop(resume);
+    }
 }
 
 /// Ends a connection with a reset.
