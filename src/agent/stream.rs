@@ -16,6 +16,7 @@ use super::stream_limits::{Permit, StreamLimits};
 use super::target::{Connection, Target};
 use super::traffic::{Charged, Traffic};
 use crate::backend::{Cause, Listener, Offer, Rejection};
+use crate::error::Error;
 use crate::text::duration;
 use crate::tunnel::{self, Close, Controls, Direction, End, Meter, Settings};
 
@@ -98,24 +99,28 @@ pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
         drain: None,
         rest: Some(REST),
         half_close: true,
+        one_connection: true,
         hold_close: false,
         direction: Some(Direction::Down),
         going_away_is_end: joined.going_away_is_end,
         failed: |error| Close::new(Close::FAILURE, format!("the target failed: {error}")),
         reset: true,
     };
+    let Connection { read, mut write, process } = connection;
+    write.begin();
     let local = (
-        Charged::new(connection.read, &shared.traffic, config.allowance),
-        Charged::new(connection.write, &shared.traffic, config.allowance),
+        Charged::new(read, &shared.traffic, config.allowance),
+        Charged::new(&mut write, &shared.traffic, config.allowance),
     );
-    let controls = Controls { hangup, gone: pending() };
+    let controls = Controls { hangup, gone: pending(), ends_with_peer: || false };
     let end = tunnel::bridge(local, joined.io, &joined.early, &settings, record.meter(), controls).await;
     let mut reason = reason(&end, limit.get());
-    if let (Some(status), false) = (connection.process.status(), matches!(end, End::LocalFailed(_))) {
+    if let (Some(status), false) = (process.status(), matches!(end, End::LocalFailed(_))) {
         let _ = write!(reason, " ({status})");
     }
     record.ended(&reason);
-    connection.process.end(&stream).await;
+    write.end(REST).await;
+    process.end(&stream).await;
     drop(permit);
 }
 
@@ -203,6 +208,7 @@ fn reason(end: &End, limit: Option<&String>) -> String {
         (End::LocalFailed(error), _) => format!("the target failed: {error}"),
         (End::Cut(error), _) => format!("the connection to the gateway was lost: {error}"),
         (End::Incomplete(problem), _) => format!("the stream was cut: {problem}"),
+        (End::ThrownBack, _) => Error::ThrownBack.to_string(),
         (End::Violation(what), _) => format!("the gateway broke the protocol: {what}"),
         (End::Silent(after), _) => {
             format!("the gateway was silent for {}", duration::show(Duration::from_secs(after.as_secs())))

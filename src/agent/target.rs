@@ -3,14 +3,16 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::Stdio;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::approval::Approve;
 use super::builtin::Builtin;
@@ -23,6 +25,9 @@ use crate::platform::{AutoTuned, local_socket, tcp};
 
 /// How long connecting to a target may take: the hub and the user are waiting.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often to check whether a target has taken the last bytes of a stream that was cut.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What the kernel may hold of a local service's output, in bytes: all of it delays the echo of the next keystroke, and
 /// by default the kernel holds megabytes.
@@ -101,13 +106,17 @@ impl Address {
                         return Err(io::ErrorKind::ConnectionRefused.into());
                     }
                     let (read, write) = stream.into_split();
-                    Connection::new((AutoTuned::new(read, grow), write))
+                    Connection {
+                        read: Box::new(AutoTuned::new(read, grow)),
+                        write: Writer::Tcp { half: write, has_ended: false },
+                        process: Process::none(),
+                    }
                 }
                 Self::Unix(path) => Connection::new(local_socket::connect(path).await?),
                 Self::Command(words) => start(words, facts)?,
                 Self::Builtin(builtin) => {
                     let (read, write) = builtin.connect();
-                    Connection { read, write, process: Process::none() }
+                    Connection { read, write: Writer::Other(write), process: Process::none() }
                 }
             })
         };
@@ -165,13 +174,13 @@ fn start(words: &[String], facts: &Facts<'_>) -> io::Result<Connection> {
     drop(command);
     let stderr = child.stderr.take().map(|stderr| StderrLog::start(program, facts.stream, stderr));
     let (read, write, process) = Process::watch(child, stderr, ours);
-    Ok(Connection { read: Box::new(read), write: Box::new(write), process })
+    Ok(Connection { read: Box::new(read), write: Writer::Other(Box::new(write)), process })
 }
 
 /// A connection to a target.
 pub(super) struct Connection {
     pub(super) read: Box<dyn AsyncRead + Send + Unpin>,
-    pub(super) write: Box<dyn AsyncWrite + Send + Unpin>,
+    pub(super) write: Writer,
     pub(super) process: Process,
 }
 
@@ -181,7 +190,67 @@ impl Connection {
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
     {
-        Self { read: Box::new(read), write: Box::new(write), process: Process::none() }
+        Self { read: Box::new(read), write: Writer::Other(Box::new(write)), process: Process::none() }
+    }
+}
+
+/// The writing half of a target.
+pub(super) enum Writer {
+    Tcp {
+        half: OwnedWriteHalf,
+        /// It has been shut down.
+        has_ended: bool,
+    },
+    Other(Box<dyn AsyncWrite + Send + Unpin>),
+}
+
+impl Writer {
+    /// Begins the stream. Until its input is shut down, a TCP target is reset if the agent is killed.
+    pub(super) fn begin(&self) {
+        if let Self::Tcp { half, .. } = self {
+            tcp::reset_on_close(half.as_ref(), true);
+        }
+    }
+
+    /// Ends the target's input. A TCP target whose input was not shut down is reset once the other half is dropped, because
+    /// half an upload must not look whole. It gets `limit` to take the bytes written.
+    pub(super) async fn end(self, limit: Duration) {
+        let Self::Tcp { half, has_ended: false } = self else { return };
+        let taken = async {
+            while tcp::info(half.as_ref()).is_some_and(|tcp| tcp.queued) {
+                sleep(LOOK).await;
+            }
+        };
+        // A reset discards what is still queued.
+        let _ = timeout(limit, taken).await;
+        half.forget();
+    }
+
+    fn inner(&mut self) -> Pin<&mut (dyn AsyncWrite + Send + Unpin)> {
+        match self {
+            Self::Tcp { half, .. } => Pin::new(half),
+            Self::Other(other) => Pin::new(other),
+        }
+    }
+}
+
+impl AsyncWrite for Writer {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().inner().poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().inner().poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.inner().poll_shutdown(cx))?;
+        if let Self::Tcp { half, has_ended } = this {
+            *has_ended = true;
+            tcp::reset_on_close(half.as_ref(), false);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -35,7 +35,7 @@ const BRIDGE: Settings = Settings {
 pub(crate) async fn target(io: impl Remote, early: &[u8], stream: &str) -> Outcome {
     let (ours, theirs) = tokio::io::duplex(4096);
     let meter = Meter::default();
-    let controls = Controls { hangup: pending(), gone: pending() };
+    let controls = Controls { hangup: pending(), gone: pending(), ends_with_peer: || false };
     let local = tokio::io::split(theirs);
     let bridge = tunnel::bridge(local, io, early, &BRIDGE, &meter, controls);
     let (said, _end) = tokio::join!(listen(ours, stream == "ssh"), bridge);

@@ -28,9 +28,9 @@ pub use usage::usage_error;
 #[command(
     name = "iotstream",
     version,
-    about = "Reach a device behind a firewall with ssh, through an Azure IoT Hub device stream",
-    long_about = "Reach a device behind a firewall with ssh, scp, sftp, rsync or git, through an Azure IoT Hub device \
-                  stream: no VPN, no open port on the device, no local listener.\n\n\
+    about = "Reach a device behind a firewall with ssh, through Azure Relay or an IoT Hub",
+    long_about = "Reach a device behind a firewall with ssh, scp, sftp, rsync or git, through Azure Relay or an Azure IoT \
+                  Hub device stream: no VPN, no open port on the device, no local listener.\n\n\
                   In ~/.ssh/config:\n\n    Host *.factory\n        ProxyCommand iotstream \"--name=%n\" -- \"%h\" \"%p\"",
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
@@ -50,11 +50,11 @@ pub enum Command {
     Connect(Connect),
     /// Run the device's side: accept streams and connect each to its target
     Agent(Agent),
-    /// Run a local emulator of IoT Hub, for tests and rehearsals
+    /// Run a local emulator of IoT Hub and Azure Relay, for tests and rehearsals
     Emulator(Emulator),
-    /// List the hub's devices, and cache their ids for names that ssh has lower-cased
+    /// List the devices of a hub or a relay, and cache their ids for names that ssh has lower-cased
     Devices(Devices),
-    /// Manage profiles: hubs and their credentials
+    /// Manage profiles: services and their credentials
     Profile(Profile),
     /// Print the ssh configuration for every profile, or keep it in ~/.ssh
     SshConfig(SshConfig),
@@ -100,10 +100,10 @@ pub struct StreamArgs {
     /// Open the stream to this module of the device
     #[arg(long, value_name = "ID", env = "IOTSTREAM_MODULE")]
     pub module: Option<String>,
-    /// How long the hub waits for the device to come online [default: 8s]
+    /// How long the hub waits for the device to come online; at a relay, how long to dial and retry [default: 8s]
     #[arg(long, value_name = "DURATION", env = "IOTSTREAM_CONNECT_TIMEOUT", value_parser = duration::parse)]
     pub connect_timeout: Option<Duration>,
-    /// How long the hub waits for the device's answer [default: 30s]
+    /// How long the service waits for the device's answer [default: 30s]
     #[arg(long, value_name = "DURATION", env = "IOTSTREAM_RESPONSE_TIMEOUT", value_parser = duration::parse)]
     pub response_timeout: Option<Duration>,
     /// Retry for this long while the device is offline; a hub that throttles is retried for at least 9 seconds [default:

@@ -1,5 +1,6 @@
 //! The bridge between the caller and an open stream.
 
+use std::cell::RefCell;
 use std::io::{Cursor, ErrorKind};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -12,9 +13,15 @@ use super::failure::{SSH, before_the_first_byte};
 use crate::backend::Joined;
 use crate::error::{Error, Exit, Result};
 use crate::logging;
+use crate::platform::stdio::Input;
+use crate::ssh::disconnect;
 use crate::state::last_failure;
 use crate::time::phase::Phases;
 use crate::tunnel::{self, Close, Controls, Direction, End, Keepalive, Meter, Settings};
+
+/// How long stdin may be silent after the device's end before the helper ends. A program that reacts to the end of stdout
+/// writes its last bytes within a second or two; one that keeps stdin open for nothing waits this long for the helper.
+const DRAIN: Duration = Duration::from_secs(3);
 
 /// An open stream, its settings and counters.
 pub(super) struct Stream<'a> {
@@ -30,31 +37,45 @@ impl Stream<'_> {
     /// Bridges until the end. `Ok` is an end without an error to report, with an exit status other than 0 if given.
     pub(super) async fn bridge(self, joined: Joined, caller: &mut Caller) -> Result<Option<Exit>> {
         let Self { host, name, keepalive, half_close, meter, phases } = self;
+        let Caller { input, output, signals, opening, .. } = &mut *caller;
         let settings = Settings {
             keepalive,
             linger: None,
-            // Nobody reads what ssh writes after the device's Close, and ssh may still need the in-band error.
-            drain: Some(Duration::ZERO),
+            // A user at a terminal waits for the helper.
+            drain: Some(if matches!(input, Input::Terminal(_)) { Duration::ZERO } else { DRAIN }),
             rest: None,
-            half_close: false,
+            half_close: true,
+            one_connection: false,
             hold_close: !half_close,
             direction: Some(Direction::Up),
             going_away_is_end: false,
-            failed: |_| Close::new(Close::GOING_AWAY, "the user's side has gone"),
+            failed: |_| Close::hang_up("side has gone"),
             reset: true,
         };
         let since = Instant::now();
-        let Caller { input, output, signals, opening, .. } = &mut *caller;
-        let departure = Departure::watch(input, output).map_err(Error::local_io("stdin and stdout"))?;
+        let watched = Departure::watch(input).and_then(|departure| Ok((departure, output.watch()?)));
+        let (departure, output_watch) = watched.map_err(Error::local_io("stdin and stdout"))?;
         let heard = Cursor::new(opening.clone());
-        let input = departure.noting_end(heard.chain(NotingOpening { input, opening }));
+        let opening = RefCell::new(opening);
+        let input = departure.noting_end(heard.chain(NotingOpening { input, opening: &opening }));
+        let output = departure.noting_close(output);
         let signal = OnceLock::new();
         let hangup = async {
             let name = departure.asked(signals, || logging::notice(&stats(since, meter, phases))).await;
             let _ = signal.set(name);
-            Close::new(Close::GOING_AWAY, format!("the user's helper was ended by {name}"))
+            Close::hang_up(format_args!("helper was ended by {name}"))
         };
-        let controls = Controls { hangup, gone: departure.gone() };
+        let gone = async {
+            departure.gone(output_watch).await;
+            Close::hang_up("side has gone")
+        };
+        // Nobody reads what ssh writes after the device's end, and ssh may still need the in-band error.
+        let ends_with_peer = || {
+            let opening = opening.borrow();
+            let may_be_ssh = meter.received() == 0 && name == SSH && disconnect::is_beginning(&opening);
+            disconnect::is_ssh(&opening) || may_be_ssh
+        };
+        let controls = Controls { hangup, gone, ends_with_peer };
         let end = tunnel::bridge((input, output), joined.io, &joined.early, &settings, meter, controls).await;
         log::info!("ended: {end:?}, {} bytes sent, {} received", meter.sent(), meter.received());
         let is_ssh = name == SSH || caller.has_said_ssh();
@@ -72,7 +93,7 @@ impl Stream<'_> {
         };
         match ended {
             // Nobody reads an error. The exit status depends on whether all of stdin was read.
-            Err(error) if departure.has_gone() => {
+            Err(error) if departure.has_gone(&caller.output) => {
                 log::info!("the caller has gone: {error}");
                 if departure.is_read_whole() {
                     return Ok(None);

@@ -1,5 +1,6 @@
 //! The caller: the program behind stdin and stdout, usually ssh.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::pending;
@@ -170,7 +171,7 @@ impl fmt::Debug for Caller {
 /// stdin of an open stream. The first bytes show whether the caller is ssh, and some callers send them only now.
 pub(super) struct NotingOpening<'a> {
     pub(super) input: &'a mut Input,
-    pub(super) opening: &'a mut Vec<u8>,
+    pub(super) opening: &'a RefCell<&'a mut Vec<u8>>,
 }
 
 impl AsyncRead for NotingOpening<'_> {
@@ -181,8 +182,9 @@ impl AsyncRead for NotingOpening<'_> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut *self.input).poll_read(cx, buf))?;
-        if disconnect::is_beginning(self.opening) {
-            self.opening.extend(buf.filled()[before..].iter().take(OPENING));
+        let mut opening = self.opening.borrow_mut();
+        if disconnect::is_beginning(&opening) {
+            opening.extend(buf.filled()[before..].iter().take(OPENING));
         }
         Poll::Ready(Ok(()))
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -20,26 +20,32 @@ const LOOK: Duration = Duration::from_millis(100);
 /// nohup, or a killed one, sends no signal.
 pub(super) struct Departure {
     input: InputWatch,
-    output: OutputWatch,
     eof: AtomicBool,
     hung_up: AtomicBool,
     changed: Notify,
+    /// stdout has been closed.
+    closed: Notify,
 }
 
 impl Departure {
-    pub(super) fn watch(input: &Input, output: &Output) -> io::Result<Self> {
+    pub(super) fn watch(input: &Input) -> io::Result<Self> {
         Ok(Self {
             input: input.watch()?,
-            output: output.watch()?,
             eof: AtomicBool::new(false),
             hung_up: AtomicBool::new(false),
             changed: Notify::new(),
+            closed: Notify::new(),
         })
     }
 
     /// Wraps `input` to note its end.
     pub(super) fn noting_end<R>(&self, input: R) -> NotingEnd<'_, R> {
         NotingEnd { input, eof: &self.eof }
+    }
+
+    /// Wraps `output` to note when it is closed.
+    pub(super) fn noting_close<W>(&self, output: W) -> NotingClose<'_, W> {
+        NotingClose { output, closed: &self.closed }
     }
 
     /// Whether all of stdin was read.
@@ -51,15 +57,21 @@ impl Departure {
         self.is_read_whole() || self.input.is_ended()
     }
 
-    pub(super) fn has_gone(&self) -> bool {
-        self.is_input_ended() && (self.hung_up.load(Relaxed) || self.output.is_broken())
+    pub(super) fn has_gone(&self, output: &Output) -> bool {
+        self.is_input_ended() && (self.hung_up.load(Relaxed) || output.is_broken())
     }
 
-    /// Resolves when the caller has gone. Cancel-safe.
-    pub(super) async fn gone(&self) {
-        tokio::select! {
-            () = self.output.broken() => {}
-            () = self.changed.notified() => {}
+    /// Resolves when the caller has gone. `output` watches stdout.
+    pub(super) async fn gone(&self, output: OutputWatch) {
+        let is_closed = tokio::select! {
+            () = output.broken() => false,
+            () = self.changed.notified() => false,
+            () = self.closed.notified() => true,
+        };
+        // The reader of stdout sees the end only now.
+        drop(output);
+        if is_closed {
+            self.changed.notified().await;
         }
         while !self.is_input_ended() {
             sleep(LOOK).await;
@@ -104,6 +116,28 @@ impl<R: AsyncRead + Unpin> AsyncRead for NotingEnd<'_, R> {
         if buf.filled().len() == before {
             self.eof.store(true, Relaxed);
         }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A writer that notes when it is closed.
+pub(super) struct NotingClose<'a, W> {
+    output: W,
+    closed: &'a Notify,
+}
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for NotingClose<'_, W> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.output).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.output).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.output).poll_shutdown(cx))?;
+        self.closed.notify_one();
         Poll::Ready(Ok(()))
     }
 }

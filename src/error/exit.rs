@@ -57,6 +57,7 @@ impl Error {
             | Error::Ended { .. }
             | Error::EndedUnused { .. }
             | Error::Cut { .. }
+            | Error::ThrownBack
             | Error::Silent { .. } => Exit::Temporary,
             Error::Untrusted { .. } | Error::ProxyDenied { .. } => Exit::Denied,
             Error::Protocol { .. } => Exit::Protocol,

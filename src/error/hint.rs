@@ -91,6 +91,9 @@ impl Error {
                 "on the device, check that the server behind the stream '{stream}' runs, and see its log"
             ),
             Error::Cut { .. } => "connect again; -v shows how the stream ended".into(),
+            Error::ThrownBack => {
+                "to wait for the other side's end before the Close, set half-close = false in the profile".into()
+            }
             Error::Silent { .. } => "connect again when the network is back; --keepalive sets how soon an outage is noticed".into(),
             Error::MissingProgram { package, .. } => format!("install it; on Debian: apt-get install {package}"),
             Error::Bug(_) => "report this with the command line and the output of -vv".into(),

@@ -127,6 +127,12 @@ pub enum Error {
         #[source]
         problem: Problem,
     },
+    /// The other side or the gateway answered the Close of a stream with a copy of it.
+    #[error(
+        "the stream was cut: our own Close came back: the other side or the gateway answers a Close at once, and loses \
+         what it has not sent yet"
+    )]
+    ThrownBack,
     /// Nothing was received for too long.
     #[error("the stream is dead: nothing was received for {}", duration::show(*after))]
     Silent { after: Duration },

@@ -154,7 +154,8 @@ fn following(error: &Error) -> Vec<Error> {
         Error::Signalled { .. } => vec![Error::Ended { reason: text("the target failed: what is wrong") }],
         Error::Ended { .. } => vec![Error::EndedUnused { stream: text("ssh") }],
         Error::EndedUnused { .. } => vec![Error::Cut { problem: text("what is wrong").into() }],
-        Error::Cut { .. } => vec![Error::Silent { after: Duration::from_secs(52) }],
+        Error::Cut { .. } => vec![Error::ThrownBack],
+        Error::ThrownBack => vec![Error::Silent { after: Duration::from_secs(52) }],
         Error::Silent { .. } => {
             vec![Error::LocalIo { what: text("stdin and stdout"), source: io::Error::other("what is wrong") }]
         }

@@ -51,7 +51,7 @@ impl MeasuredStream {
                 let _ = hung_up.await;
                 Close::new(Close::NORMAL, "")
             };
-            let controls = Controls { hangup, gone: pending() };
+            let controls = Controls { hangup, gone: pending(), ends_with_peer: || false };
             tunnel::bridge(local, joined.io, &joined.early, &settings, &carried, controls).await
         });
         let (read, write) = tokio::io::split(ours);

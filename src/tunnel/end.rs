@@ -23,6 +23,8 @@ pub(crate) enum End {
     Cut(io::Error),
     /// The peer's Close shows that data was lost. The text says what.
     Incomplete(String),
+    /// Our own Close came back before the peer's.
+    ThrownBack,
     /// The peer broke the protocol.
     Violation(&'static str),
     /// The peer acknowledged nothing, or answered no ping, for this long.
@@ -51,6 +53,7 @@ impl End {
             }
             End::Cut(error) => cut(error.into()),
             End::Incomplete(problem) => cut(problem.into()),
+            End::ThrownBack => Some(Error::ThrownBack),
             End::Abandoned => cut("its connection ended before all was taken".into()),
             End::Violation(what) => Some(Error::protocol("the gateway", format!("it sent {what}"))),
             End::Silent(after) => Some(Error::Silent { after }),

@@ -1,6 +1,7 @@
 //! WebSocket framing of a client (RFC 6455). Outgoing frames are masked in place, incoming ones decoded in place, however
 //! reads split them.
 
+use std::fmt::Display;
 use std::ops::Range;
 
 /// The largest payload in bytes that a gateway accepts in one frame. Microsoft's C sample has this constant, and was
@@ -36,6 +37,9 @@ impl Close {
     /// The sender or its target failed.
     pub(crate) const FAILURE: u16 = 1011;
 
+    /// The first words of a helper's reason to hang up: the user's side has not ended in order.
+    const HANG_UP: &str = "the user's ";
+
     /// The reason of a gateway's 1011 after the other side's connection was lost \[I].
     pub(crate) const LOST: &str = "WS disconnected";
 
@@ -44,14 +48,21 @@ impl Close {
         Self { code: Some(code), reason: reason.into() }
     }
 
+    /// The Close of a helper that leaves before the stream's end. `what` follows "the user's" in the reason.
+    pub(crate) fn hang_up(what: impl Display) -> Self {
+        Self::new(Self::GOING_AWAY, format!("{}{what}", Self::HANG_UP))
+    }
+
     /// Whether this is a stream's normal end.
     pub(crate) fn is_normal(&self) -> bool {
         matches!(self.code, None | Some(Self::NORMAL))
     }
 
-    /// Whether this ends a stream in order. Code 1001 is an end only to a receiver for which it means that the sender left.
+    /// Whether this ends a stream in order. Code 1001 is an end only to a receiver for which it means that the sender left,
+    /// and only if no helper hung up.
     pub(super) fn is_end(&self, going_away_is_end: bool) -> bool {
-        self.is_normal() || (going_away_is_end && self.code == Some(Self::GOING_AWAY))
+        let has_left = self.code == Some(Self::GOING_AWAY) && !self.reason.starts_with(Self::HANG_UP);
+        self.is_normal() || going_away_is_end && has_left
     }
 
     /// The frame's payload, with a long reason cut to fit.

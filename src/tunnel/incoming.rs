@@ -22,6 +22,8 @@ pub(super) enum Down {
     Failed(Close),
     /// The peer sent a Close, and data is missing. The text says what.
     Incomplete(String),
+    /// Our own Close came back.
+    ThrownBack,
     /// A run of empty messages.
     Emptied,
     /// The peer's connection ended between two messages, while our Close was held back.
@@ -34,9 +36,14 @@ pub(super) enum Down {
 }
 
 impl Down {
+    /// The peer has ended in order.
+    pub(super) fn is_in_order(&self) -> bool {
+        matches!(self, Self::Closed(_) | Self::Emptied)
+    }
+
     /// The peer has sent all that it will send.
     pub(super) fn is_over(&self) -> bool {
-        matches!(self, Self::Closed(_) | Self::Failed(_) | Self::Emptied)
+        self.is_in_order() || matches!(self, Self::Failed(_))
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Inner {
     pub(super) upward_ended: bool,
     /// How long the peer may be silent after that; `None` is no limit.
     pub(super) linger: Option<Duration>,
+    /// The peer has ended its direction in order.
+    pub(super) peer_ended: bool,
     pub(super) peer: Peer,
 }
 
@@ -85,7 +87,13 @@ impl PumpState {
         let peer =
             Peer { heard: Instant::now(), paused: false, pinged: None, has_data: false, is_closing: false };
         Self {
-            inner: Mutex::new(Inner { orders: Orders::default(), upward_ended: false, linger: None, peer }),
+            inner: Mutex::new(Inner {
+                orders: Orders::default(),
+                upward_ended: false,
+                linger: None,
+                peer_ended: false,
+                peer,
+            }),
             attention: Notify::new(),
             upward_end: Notify::new(),
             stalled: Notify::new(),

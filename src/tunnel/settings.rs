@@ -17,12 +17,14 @@ pub(crate) struct Settings {
     /// After the peer's end: how long the local side may be silent before the bridge ends. `None`: while the peer's
     /// connection lasts.
     pub drain: Option<Duration>,
-    /// After the peer's connection has ended: how long the local side may take to accept the remaining data. `None`: no
-    /// limit.
+    /// After the peer's connection has ended: how long the local side may take to accept the remaining data, and to end if
+    /// the peer has. `None`: the first has no limit, and the local side is not read to its end.
     pub rest: Option<Duration>,
     /// Shut down the local writer at the peer's end, while the local side may still send. Otherwise the local side sees
     /// the end when the caller drops the writer.
     pub half_close: bool,
+    /// The local side is one connection: after its end, a failed write shows that it has ended in both directions.
+    pub one_connection: bool,
     /// Hold our Close back after the local side's end, until the peer's: the peer answers a Close at once and then cannot
     /// send. The end of its connection is then also an end in order, if TLS has ended too and no frame or message is cut.
     pub hold_close: bool,
@@ -46,6 +48,7 @@ impl Settings {
         drain: Some(Duration::ZERO),
         rest: Some(Duration::from_secs(1)),
         half_close: true,
+        one_connection: true,
         hold_close: false,
         direction: None,
         going_away_is_end: false,

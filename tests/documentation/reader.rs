@@ -55,7 +55,7 @@ impl Reader {
     pub fn new(examples: &[Example]) -> Self {
         let sandbox = Sandbox::new();
         let files = SshFiles::make(&sandbox);
-        let hub = Hub::start(&sandbox, &["--device", "gw-07", "gw-08"]);
+        let hub = Hub::start(&sandbox, &["--device", "gw-07", "gw-08", "--relay-entity", "gw-07"]);
         let sshd = Sshd::start(&sandbox, &files);
         let etc = sandbox.path("etc/iotstream");
         DirBuilder::new().recursive(true).mode(0o700).create(&etc).unwrap();
@@ -181,7 +181,13 @@ fn install_programs(sandbox: &Sandbox, hub: &Hub) {
     );
     let service = format!("exec cat {}", hub.dir.join("service.conn").display());
     let device = format!("exec cat {}", hub.device_file("gw-07").display());
-    let az = format!("case \"$*\" in *device-identity*) {device} ;; *) {service} ;; esac");
+    let relay = |file: &str| format!("exec cat {}", hub.dir.join("relay").join(file).display());
+    let az = format!(
+        "case \"$*\" in relay*hyco*keys\\ list*) {listen} ;; relay*keys\\ list*) {send} ;; relay*create*) exit 0 ;; \
+         *device-identity*) {device} ;; *) {service} ;; esac",
+        listen = relay("gw-07.listen.conn"),
+        send = relay("send.conn"),
+    );
     fs::create_dir(sandbox.path("bin")).unwrap();
     for (name, text) in [("ssh", ssh), ("az", az), ("pass", service)] {
         let program = sandbox.write(&format!("bin/{name}"), format!("#!/bin/sh\n{text}\n"));

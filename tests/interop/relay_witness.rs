@@ -61,7 +61,11 @@ impl Stage {
 
     /// The listener in Python, once it is registered.
     fn listener(&self, options: &[&str]) -> Process {
-        let mut listener = self.python("relay_listener.py", &format!("{DEVICE}.listen.conn"), options);
+        self.listener_as(&format!("{DEVICE}.listen.conn"), options)
+    }
+
+    fn listener_as(&self, file: &str, options: &[&str]) -> Process {
+        let mut listener = self.python("relay_listener.py", file, options);
         listener.says("ready", 1, PATIENCE);
         listener
     }
@@ -71,7 +75,11 @@ impl Stage {
     }
 
     fn helper(&self, options: &[&str]) -> Process {
-        Process::start("iotstream", self.namespace.helper(&self.sandbox).args(options).arg(DEVICE))
+        self.helper_to(DEVICE, options)
+    }
+
+    fn helper_to(&self, host: &str, options: &[&str]) -> Process {
+        Process::start("iotstream", self.namespace.helper(&self.sandbox).args(options).arg(host))
     }
 }
 
@@ -380,28 +388,63 @@ mod helper_to_the_python_listener {
         }
     }
 
+    /// The value of a header in an offer.
+    fn header<'a>(offer: &'a Value, name: &str) -> Option<&'a str> {
+        let mut headers = offer["headers"].as_object().unwrap().iter();
+        headers.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str().unwrap())
+    }
+
+    /// The offer that a listener gets from a helper to `host`, of a stream that ends at once.
+    fn offer(stage: &Stage, file: &str, host: &str, options: &[&str]) -> Value {
+        let mut listener = stage.listener_as(file, &["--count", "1"]);
+        let mut helper = stage.helper_to(host, options);
+        helper.close_stdin();
+        let offer = event(&mut listener, "offer", 1);
+        assert_status(&helper.finish(PATIENCE), 0);
+        assert_status(&listener.finish(PATIENCE), WITNESS_CONTENT);
+        offer
+    }
+
     #[test]
     fn shows_the_listener_its_stream_and_no_secret() {
         let stage = Stage::at_emulator(&[]);
-        let mut listener = stage.listener(&["--count", "1"]);
-        let mut helper = stage.helper(&["--stream", "a b"]);
-        helper.close_stdin();
-        let offer = event(&mut listener, "offer", 1);
-        assert_eq!(offer["path"], format!("/$hc/{DEVICE}/a%20b"), "{offer}");
+        let offer = offer(&stage, "dev-1.listen.conn", DEVICE, &["--stream", "a b"]);
+        assert_eq!(offer["path"], "/$hc/dev-1/a%20b", "{offer}");
         assert_eq!((&offer["token"], &offer["query"]), (&false.into(), &Value::Array(Vec::new())), "{offer}");
-        let header = |name: &str| {
-            let mut headers = offer["headers"].as_object().unwrap().iter();
-            headers
-                .find(|(found, _)| found.eq_ignore_ascii_case(name))
-                .map(|(_, value)| value.as_str().unwrap())
-        };
-        let agent = header("Relay-User-Agent").unwrap_or_default();
+        let agent = header(&offer, "Relay-User-Agent").unwrap_or_default();
         assert!(agent.starts_with("iotstream/"), "{offer}");
         for absent in ["Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol", "Iotstream-Device"] {
-            assert_eq!(header(absent), None, "{offer}");
+            assert_eq!(header(&offer, absent), None, "{offer}");
         }
-        assert_status(&helper.finish(PATIENCE), 0);
-        assert_status(&listener.finish(PATIENCE), WITNESS_CONTENT);
+    }
+
+    #[test]
+    fn asks_a_plain_listener_without_a_suffix() {
+        let stage = Stage::at_emulator(&[]);
+        stage.namespace.configure("stream-in-path = false");
+        let offer = offer(&stage, "dev-1.listen.conn", DEVICE, &[]);
+        assert_eq!(offer["path"], "/$hc/dev-1", "{offer}");
+    }
+
+    #[test]
+    fn finds_the_entity_of_its_device() {
+        let stage = Stage::at_emulator(&["--relay-entity", "factory/hall_2/dev-2"]);
+        stage.namespace.configure("entity = \"factory/hall_2/{device}\"");
+        let offer = offer(&stage, "factory%2Fhall_2%2Fdev-2.listen.conn", "dev-2", &[]);
+        assert_eq!(offer["path"], "/$hc/factory/hall_2/dev-2/ssh", "{offer}");
+        assert_eq!(header(&offer, "Iotstream-Device"), None, "{offer}");
+    }
+
+    #[test]
+    fn names_the_device_where_devices_share_an_entity() {
+        let stage = Stage::at_emulator(&[]);
+        stage.namespace.configure("entity = \"dev-1\"");
+        // The listener has another id than an agent would have: the helper tries once more without it.
+        let offer = offer(&stage, "dev-1.listen.conn", "Line(3),Press+%23", &[]);
+        let device = header(&offer, "Iotstream-Device").unwrap();
+        let decoded = percent_encoding::percent_decode_str(device).decode_utf8().unwrap();
+        assert_eq!(decoded, "Line(3),Press+%23", "{offer}");
+        assert_eq!(header(&offer, "Microsoft-Relay-AllowedListeners"), None, "{offer}");
     }
 
     #[test]
@@ -426,16 +469,19 @@ mod helper_and_agent_at_the_python_namespace {
         // As text, they are ASCII.
         let data: Vec<u8> = random(size).into_iter().map(|byte| byte & 0x7f).collect();
         let mut logs = String::new();
-        for play in [Play::after_the_end(size), Play::at_once(size), Play::both(size)] {
+        // The helper reads no more of stdin after the target's end.
+        for (play, up) in
+            [(Play::after_the_end(size), &data[..]), (Play::at_once(size), &[]), (Play::both(size), &data)]
+        {
             let target = Target::start(play);
             let targets = [("ssh", target.port), ("echo", serve(echo)), ("farewell", serve(farewell))];
             let mut agent = stage.agent(&targets);
             let mut helper = stage.helper(&["-vv"]);
-            drop(helper.write(data.clone()));
+            drop(helper.write(up.to_owned()));
             let finished = helper.finish(PATIENCE);
             assert_status(&finished, 0);
             let seen = target.seen();
-            assert!(seen.in_order && seen.received == data, "{} bytes went up", seen.received.len());
+            assert!(seen.in_order && seen.received == up, "{} bytes went up", seen.received.len());
             assert!(finished.stdout == seen.sent, "{} bytes came down", finished.stdout.len());
 
             assert_echo(stage.helper(&["--stream", "echo"]), &data);

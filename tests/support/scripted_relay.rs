@@ -12,6 +12,9 @@ use super::{Sandbox, TlsStream, http_answer, http_request, serve_tls};
 pub enum Answer {
     /// Opens the stream, sends `hello`, and closes it.
     Accept,
+    /// Opens the stream, reads azbridge's preamble, and answers it with these bytes, and goes on as
+    /// [`Answer::Accept`]; without any, closes it.
+    Preamble(&'static [u8]),
     /// A status with its reason phrase, and further header lines.
     Refuse(String, String),
     /// Nothing, until the sender hangs up.
@@ -29,15 +32,22 @@ pub fn refuse(status: &str) -> Answer {
 pub struct ScriptedRelay {
     pub port: u16,
     requests: Arc<Mutex<Vec<String>>>,
+    said: Arc<Mutex<Vec<u8>>>,
 }
 
 impl ScriptedRelay {
     /// Starts one, whose certificate is in the sandbox's `tls.pem`.
     pub fn start(sandbox: &Sandbox, script: &[Answer]) -> Self {
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let (seen, script) = (requests.clone(), script.to_vec());
-        let (port, _) = serve_tls(sandbox, move |stream| answer(stream, &script, &seen));
-        Self { port, requests }
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let (seen, heard, script) = (requests.clone(), said.clone(), script.to_vec());
+        let (port, _) = serve_tls(sandbox, move |stream| answer(stream, &script, &seen, &heard));
+        Self { port, requests, said }
+    }
+
+    /// The preambles that senders have sent so far.
+    pub fn said(&self) -> Vec<u8> {
+        self.said.lock().unwrap().clone()
     }
 
     /// The heads of the requests so far.
@@ -83,16 +93,17 @@ fn helper(sandbox: &Sandbox, profiles: &Path) -> Command {
     command
 }
 
-fn answer(mut stream: TlsStream, script: &[Answer], seen: &Mutex<Vec<String>>) {
+fn answer(mut stream: TlsStream, script: &[Answer], seen: &Mutex<Vec<String>>, heard: &Mutex<Vec<u8>>) {
     let Some(head) = http_request(&mut stream) else { return };
     let at = {
         let mut seen = seen.lock().unwrap();
         seen.push(head.clone());
         seen.len() - 1
     };
-    match script.get(at).or(script.last()).unwrap() {
+    let answer = script.get(at).or(script.last()).unwrap();
+    match answer {
         Answer::Refuse(status, headers) => http_answer(&mut stream, status, headers, ""),
-        Answer::Accept => {
+        Answer::Accept | Answer::Preamble(_) => {
             let key = header(&head, "sec-websocket-key").unwrap();
             let accept = derive_accept_key(key.as_bytes());
             let switch = format!(
@@ -100,7 +111,18 @@ fn answer(mut stream: TlsStream, script: &[Answer], seen: &Mutex<Vec<String>>) {
             );
             // The sender may have gone.
             let _ = stream.write_all(switch.as_bytes());
-            let _ = stream.write_all(b"\x82\x05hello\x88\x02\x03\xe8").and_then(|()| stream.flush());
+            if let Answer::Preamble(bytes) = answer {
+                let preamble = message(&mut stream);
+                heard.lock().unwrap().extend(preamble);
+                if !bytes.is_empty() {
+                    let frame = [&[0x82, u8::try_from(bytes.len()).unwrap()], *bytes].concat();
+                    let _ = stream.write_all(&frame);
+                }
+            }
+            if !matches!(answer, Answer::Preamble(b"")) {
+                let _ = stream.write_all(b"\x82\x05hello");
+            }
+            let _ = stream.write_all(b"\x88\x02\x03\xe8").and_then(|()| stream.flush());
             let _ = stream.read_to_end(&mut Vec::new());
         }
         Answer::Silence => {
@@ -108,6 +130,15 @@ fn answer(mut stream: TlsStream, script: &[Answer], seen: &Mutex<Vec<String>>) {
         }
         Answer::Drop => {}
     }
+}
+
+/// The next message of a sender, which is one short frame.
+fn message(stream: &mut TlsStream) -> Vec<u8> {
+    let mut head = [0; 6];
+    stream.read_exact(&mut head).unwrap();
+    let mut payload = vec![0; usize::from(head[1] & 0x7f)];
+    stream.read_exact(&mut payload).unwrap();
+    payload.iter().zip(head[2..].iter().cycle()).map(|(byte, mask)| byte ^ mask).collect()
 }
 
 /// The value of a header, whose name is in lower case.

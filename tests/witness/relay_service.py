@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, quote, unquote
 
 from hub_identity import make_tls, new_key, write_secret
 from relay_service_stream import Relay
-from relay_service_token import Rule, Wrong, expiry_of, prefixes, verify
+from relay_service_token import Rule, Wrong, expiry_of, fields_of, prefixes, verify
 from relay_service_websocket import BINARY, CLOSE, PING, PONG, TEXT, Head, Socket
 
 HOST = "localhost"
@@ -39,7 +39,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--per-hop-close", action="store_true", help="answer a Close, and drop what comes after"
     )
-    parser.add_argument("--bare-close", action="store_true", help="with no reason in that answer")
     parser.add_argument("--keep-token", action="store_true", help="show the sender's token to the listener")
     parser.add_argument("--fragment", type=int, metavar="N", help="pass messages on in frames of N bytes")
     parser.add_argument("--text", action="store_true", help="pass ASCII messages on as text")
@@ -168,8 +167,7 @@ class Namespace:
             socket.abort()
             return None
         self.check(
-            head.get("Sec-WebSocket-Extensions") is None
-            or not (head.get("Relay-User-Agent") or "").startswith("iotstream/"),
+            head.get("Sec-WebSocket-Extensions") is None or not is_iotstream(head),
             "iotstream offers an extension",
         )
         return socket, head
@@ -220,6 +218,11 @@ class Namespace:
         if not token:
             raise Wrong(401, f"The token is missing for {path}")
         verify(token, self.rules, path, right, self.options.skew)
+        if is_iotstream(head):
+            audience = unquote(fields_of(token)["sr"])
+            wanted = f"http://{HOST}/{self.entity(path)}/"  # as .NET, with no more than the entity
+            self.check(audience == wanted, f"iotstream signs {audience!r} and not {wanted!r}")
+            self.check("sb-hc-token" not in reserved, "iotstream shows its token in the query")
         return token
 
     # The control channel
@@ -426,6 +429,10 @@ class Namespace:
         await socket.upgrade(head, protocol)
         rendezvous.met.set_result(Accepted(socket, protocol, done))
         await done
+
+
+def is_iotstream(head: Head) -> bool:
+    return (head.get("Relay-User-Agent") or "").startswith("iotstream/")
 
 
 if __name__ == "__main__":

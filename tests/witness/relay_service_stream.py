@@ -88,7 +88,7 @@ class Relay:
         if self.options.per_hop_close:
             if self.closed[sink]:
                 return  # answered before
-            await self.ends[source].send(CLOSE, frame.data[:2] if self.options.bare_close else frame.data)
+            await self.ends[source].send(CLOSE, frame.data)
             await self.ends[source].end()
         await self.ends[sink].send(CLOSE, frame.data)
         if all(self.closed.values()):

@@ -130,7 +130,57 @@ fn jwt_expiry(token: &str) -> Option<Option<UnixSeconds>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::emulator::directory::Directory;
+    use crate::emulator::faults::Faults;
+    use crate::emulator::hostnames::Hostnames;
+    use crate::emulator::relay::{Names, Ports};
+    use crate::secret::Secret;
+
+    /// The namespace of the vectors, whose rule `listen` of `hyco` has their key. Their expiry is long past.
+    fn namespace(directory: &Directory) -> Namespace {
+        let host = "ns.servicebus.windows.net";
+        directory.make_folder("relay").unwrap();
+        let text =
+            format!("Endpoint=sb://{host}/;SharedAccessKeyName=listen;SharedAccessKey=a2V5;EntityPath=hyco");
+        directory.write_secret("relay/hyco.listen.conn", &Secret::new(text)).unwrap();
+        let named = [host.to_owned()];
+        let address: std::net::SocketAddr = "127.0.0.1:443".parse().unwrap();
+        let names = Hostnames::new(address.ip(), &named);
+        let ports = Ports { names: &names, named: &named, https: 443, gateway: address };
+        let hybrid_connections = Names { entities: vec!["hyco".into()], anonymous: Vec::new() };
+        let faults = Arc::new(Faults::parse("relay-skew=5200w").unwrap());
+        Namespace::open(directory.clone(), &hybrid_connections, &ports, faults).unwrap()
+    }
+
+    #[test]
+    fn tokens_of_microsofts_clients_are_taken() {
+        let temporary = tempfile::tempdir().unwrap();
+        let namespace = namespace(&Directory::open(temporary.path()).unwrap());
+        let host = "http%3A%2F%2Fns.servicebus.windows.net";
+        for (sr, sig) in [
+            // The first and the third came out of hyco-ws.
+            ("%3A443%2Fhyco", "pksFmAmfdUugOe4E7X%2FHlaMi%2FYm6lZVamIL8DH90D5U%3D"),
+            ("%2Fhyco%2F", "zeP8z9Zd%2FF12tLdeCRzCYmdKN0Cwwnty95a5XwwTNm0%3D"),
+            ("%2F", "H82BUbRfXCaUHA%2FAb1WZBz1gS2XqWE60kI9QgPAZFis%3D"),
+        ] {
+            let token =
+                |sr: &str| format!("SharedAccessSignature sr={host}{sr}&sig={sig}&se=1795394289&skn=listen");
+            let authorize = |token: &str, right| {
+                let hyco = &namespace.connections[0];
+                namespace
+                    .authorize(hyco, "hyco", Some(token), right, Scope::This)
+                    .map_err(|refusal| refusal.status)
+            };
+            let granted = authorize(&token(sr), Right::Listen).unwrap();
+            assert_eq!(granted, Grant { rule: Some("listen"), expiry: Some(UnixSeconds(1_795_394_289)) });
+            assert_eq!(authorize(&token(sr), Right::Send), Err(StatusCode::FORBIDDEN));
+            let lower = authorize(&token(&sr.replace("%2F", "%2f")), Right::Listen);
+            assert_eq!(lower, Err(StatusCode::UNAUTHORIZED), "the signature is over what was sent");
+        }
+    }
 
     #[test]
     fn a_resource_covers_what_is_below_it() {

@@ -20,6 +20,7 @@ use super::rendezvous::Outcome;
 use super::request::HybridRequest;
 use super::rules::Right;
 use super::tracking::TrackingId;
+use crate::backend::relay::proto::encode;
 use crate::backend::relay::proto::header::{ALLOWED_LISTENERS, DISALLOWED_LISTENERS, TOKEN};
 use crate::emulator::forward::{Rules, Settings, forward};
 use crate::emulator::server::{Client, Reply, empty};
@@ -172,12 +173,13 @@ impl Namespace {
             _ => self.address.gateway.to_string(),
         };
         let path = if faults.encodes_slashes { target.path.replace('/', "%2F") } else { target.path.clone() };
-        let token =
-            target.parameter("token").filter(|_| faults.keeps_token).map_or_else(String::new, |token| {
-                format!("sb-hc-token={}&", crate::backend::relay::proto::encode(token))
-            });
+        let token = target
+            .parameter("token")
+            .filter(|_| faults.keeps_token)
+            .map_or_else(String::new, |token| format!("sb-hc-token={}&", encode(token)));
         let query = target.own_query();
         let id = id.of_stream();
+        let id = encode(&id);
         format!(
             "{scheme}://{gateway}/$hc/{path}?{query}{token}sb-hc-action=accept&sb-hc-id={id}&sb-hc-key={key}"
         )

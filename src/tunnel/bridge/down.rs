@@ -54,14 +54,7 @@ where
         }
         drop(buffer);
         if let Some(end) = last {
-            let end = counted(end, settings, meter.received());
-            if !end.is_over() || !settings.half_close {
-                return end;
-            }
-            return match local.shutdown().await {
-                Err(error) if error.kind() != io::ErrorKind::NotConnected => Down::LocalFailed(error),
-                _ => end,
-            };
+            return counted(end, settings, meter.received());
         }
         if let Err(error) = local.flush().await {
             return Down::LocalFailed(error);
@@ -79,7 +72,7 @@ fn counted(mut end: Down, settings: &Settings, received: u64) -> Down {
         && let Some(ByteCount { direction, bytes }) = ByteCount::of(close)
     {
         if direction == ours {
-            return Down::Incomplete("our own Close came back before the other side's".into());
+            return Down::ThrownBack;
         }
         if bytes != received {
             return Down::Incomplete(format!("{received} of {bytes} bytes arrived"));

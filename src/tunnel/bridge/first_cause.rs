@@ -6,28 +6,32 @@ use super::super::end::End;
 use super::super::incoming::Down;
 use super::up::Up;
 
-/// The first cause of a stream's end. `None` is a pump that was still running when the bridge ended.
+/// The first cause of a stream's end. `None` is a pump that was still running when the bridge ended. `undelivered`: data was
+/// sent between the peer's end and that of its connection.
 pub(super) fn first_cause(
     up: Option<Up>,
     down: Option<Down>,
-    half_close: bool,
+    one_connection: bool,
     hung_up: bool,
     peer_was_first: bool,
+    undelivered: bool,
 ) -> End {
     match (up, down) {
         (_, Some(Down::Violation(what))) => End::Violation(what),
         // The local side had ended in both directions, which only a write reveals.
-        (Some(Up::Eof), Some(Down::LocalFailed(error))) if half_close && is_gone(&error) => End::Local,
+        (Some(Up::Eof), Some(Down::LocalFailed(error))) if one_connection && is_gone(&error) => End::Local,
         // A read error explains more than the write error that follows it.
         (Some(Up::LocalFailed(error)), _) | (_, Some(Down::LocalFailed(error))) => End::LocalFailed(error),
         (up, down) if hung_up => {
             let is_over = matches!(down, Some(Down::Closed(_) | Down::Disconnected));
-            End::HungUp { whole: is_over && matches!(up, Some(Up::Eof)) }
+            End::HungUp { whole: is_over && matches!(up, Some(Up::Eof)) && !undelivered }
         }
         (_, Some(Down::Incomplete(problem))) => End::Incomplete(problem),
+        (_, Some(Down::ThrownBack)) => End::ThrownBack,
         (_, Some(Down::Failed(close))) => End::PeerFailed(close),
         // The local side had ended, and our Close was held back.
         (_, Some(Down::Disconnected)) => End::Local,
+        (Some(Up::Eof | Up::Drained), Some(Down::Closed(_) | Down::Emptied)) if undelivered => End::Abandoned,
         (Some(Up::Eof), Some(Down::Closed(_) | Down::Emptied | Down::Lingered)) if !peer_was_first => {
             End::Local
         }

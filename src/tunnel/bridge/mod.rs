@@ -9,12 +9,12 @@ mod first_cause;
 mod up;
 
 use std::future::{Future, pending, poll_fn};
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -35,14 +35,17 @@ use super::watch::{Lost, watch};
 /// data resets the connection.
 const ACKNOWLEDGE_LIMIT: Duration = Duration::from_secs(5);
 
-/// Futures that end a running bridge. Both are polled until they resolve.
+/// What ends a running bridge. The futures are polled until they resolve.
 #[derive(Debug)]
-pub(crate) struct Controls<H, G> {
+pub(crate) struct Controls<H, G, E> {
     /// Ends the stream within a second. Sends this Close if the local side has not ended.
     pub hangup: H,
-    /// Resolves when the local side has ended and accepts no more data. The bridge sends the data it has read and ends the
-    /// stream within a second.
+    /// Resolves when the local side has ended and accepts no more data. The bridge sends the remaining data and ends the
+    /// stream within a second. Sends this Close if data is left.
     pub gone: G,
+    /// Whether the local side ends with the peer: at the peer's end, the bridge does not shut down the local writer, and
+    /// sends only what the local side has ready.
+    pub ends_with_peer: E,
 }
 
 /// Moves bytes between a local side and an established WebSocket until both directions have ended. `early` are the bytes
@@ -55,7 +58,7 @@ pub(crate) async fn bridge<R, W, S>(
     early: &[u8],
     settings: &Settings,
     meter: &Meter,
-    controls: Controls<impl Future<Output = Close>, impl Future<Output = ()>>,
+    controls: Controls<impl Future<Output = Close>, impl Future<Output = Close>, impl Fn() -> bool>,
 ) -> End
 where
     R: AsyncRead + Unpin,
@@ -79,7 +82,11 @@ where
             }
             remote.lock().reset_on_drop(false);
         }
-        End::LocalFailed(_) | End::Incomplete(_) | End::Violation(_) | End::HungUp { .. } => {
+        End::LocalFailed(_)
+        | End::Incomplete(_)
+        | End::ThrownBack
+        | End::Violation(_)
+        | End::HungUp { .. } => {
             let _ = timeout(HANGUP, shut_down_and_drain(&mut frames, &remote)).await;
             let is_delivered = remote.lock().tcp_info().is_none_or(|tcp| !tcp.queued);
             remote.lock().reset_on_drop(settings.reset && !is_delivered);
@@ -119,7 +126,7 @@ async fn run<R, W, S>(
     frames: &mut Frames<&Shared<S>>,
     settings: &Settings,
     meter: &Meter,
-    controls: Controls<impl Future<Output = Close>, impl Future<Output = ()>>,
+    controls: Controls<impl Future<Output = Close>, impl Future<Output = Close>, impl Fn() -> bool>,
 ) -> End
 where
     R: AsyncRead + Unpin,
@@ -129,17 +136,30 @@ where
     let state = PumpState::new();
     let (report, mut reported) = oneshot::channel();
     let mut up = pin!(up(local.0, frames, &state, settings, meter));
+    let Controls { hangup, gone, ends_with_peer } = controls;
     let mut down = pin!(async {
         let mut incoming = Incoming::new(Cursor::new(early).chain(remote), settings.going_away_is_end);
-        let end = down(&mut incoming, &mut local.1, &state, settings, meter).await;
-        let is_over = end.is_over();
-        let _ = report.send(end);
-        if is_over { read_past_end(&mut incoming, &state).await } else { pending().await }
+        let mut end = down(&mut incoming, &mut local.1, &state, settings, meter).await;
+        let mut drain = settings.drain;
+        if end.is_in_order() {
+            if ends_with_peer() {
+                drain = Some(Duration::ZERO);
+            } else if settings.half_close
+                && let Err(error) = local.1.shutdown().await
+                && error.kind() != io::ErrorKind::NotConnected
+            {
+                end = Down::LocalFailed(error);
+            }
+        }
+        let (is_over, sent) = (end.is_over(), meter.sent());
+        let _ = report.send((end, drain));
+        if is_over { (read_past_end(&mut incoming, &state).await, sent) } else { pending().await }
     });
     let mut lost = pin!(watch(&state, settings.keepalive, settings.rest, || remote.lock().tcp_info()));
-    let Controls { hangup, gone } = controls;
     let (mut hangup, mut gone) = (pin!(hangup), pin!(gone));
     let (mut upward, mut downward) = (None, None);
+    // What had been sent at the peer's end, once its connection has ended, too.
+    let mut sent_at_end = None;
     let mut limit: Option<Instant> = None;
     let sooner = |limit: &mut Option<Instant>, time: Duration| {
         let new = Instant::now() + time;
@@ -149,12 +169,19 @@ where
     while upward.is_none() || downward.is_none() {
         tokio::select! {
             biased;
-            end = &mut down, if is_after => {
+            (after, sent) = &mut down, if is_after => {
                 is_after = false;
-                match end {
-                    AfterEnd::Gone => if let Some(rest) = settings.rest {
-                        sooner(&mut limit, rest);
-                    },
+                match after {
+                    AfterEnd::Gone => {
+                        sent_at_end = Some(sent);
+                        if let Some(rest) = settings.rest {
+                            sooner(&mut limit, rest);
+                        } else {
+                            // What the local side has ready shows whether data is lost.
+                            state.order(|orders| orders.end_soon(Duration::ZERO, None));
+                            sooner(&mut limit, 2 * HANGUP);
+                        }
+                    }
                     AfterEnd::Violation(what) => {
                         state.order(|orders| orders.close = Some(Close::new(Close::PROTOCOL, what)));
                         sooner(&mut limit, HANGUP);
@@ -162,7 +189,7 @@ where
                     }
                 }
             }
-            Ok(end) = &mut reported, if downward.is_none() => {
+            Ok((end, drain)) = &mut reported, if downward.is_none() => {
                 match &end {
                     // The peer's failure ends both directions.
                     Down::Failed(_) => {
@@ -171,8 +198,9 @@ where
                     }
                     Down::Closed(_) | Down::Emptied => {
                         peer_was_first = !state.lock().upward_ended;
+                        state.lock().peer_ended = true;
                         state.closing();
-                        state.order(|orders| orders.drain = orders.drain.or(settings.drain));
+                        state.order(|orders| orders.drain = orders.drain.or(drain));
                     }
                     // The Close with the reason gets a time limit: the peer may not read.
                     Down::LocalFailed(error) => {
@@ -186,6 +214,11 @@ where
                     // The peer is told that the stream has failed, unless our Close has said that our direction ended.
                     Down::Incomplete(problem) => {
                         state.order(|orders| orders.close = Some(Close::new(Close::FAILURE, problem)));
+                        sooner(&mut limit, HANGUP);
+                    }
+                    Down::ThrownBack => {
+                        let close = Close::new(Close::FAILURE, "the Close came back");
+                        state.order(|orders| orders.close = Some(close));
                         sooner(&mut limit, HANGUP);
                     }
                     // The connection is lost in both directions.
@@ -216,15 +249,16 @@ where
                 state.order(|orders| orders.end_soon(HANGUP, Some(close)));
                 sooner(&mut limit, 2 * HANGUP);
             }
-            () = &mut gone, if !hung_up => {
+            close = &mut gone, if !hung_up => {
                 hung_up = true;
-                state.order(|orders| orders.end_soon(HANGUP, None));
+                state.order(|orders| orders.end_soon(HANGUP, Some(close)));
                 sooner(&mut limit, 2 * HANGUP);
             }
             () = sleep_until(limit.unwrap_or_else(Instant::now)), if limit.is_some() => break,
         }
     }
-    first_cause(upward, downward, settings.half_close, hung_up, peer_was_first)
+    let undelivered = sent_at_end.is_some_and(|sent| meter.sent() > sent);
+    first_cause(upward, downward, settings.one_connection, hung_up, peer_was_first, undelivered)
 }
 
 #[cfg(test)]

@@ -114,16 +114,18 @@ async fn control<S: AsyncWrite + Unpin>(
     Ok(())
 }
 
-/// Sends pings and pongs after the local side's end, until the peer or the bridge ends the stream. Returns the Close that
-/// the bridge orders.
+/// Sends pings and pongs after the local side's end, until the peer or the bridge ends the stream. Returns the Close to send;
+/// `None` is the normal one with its count. A peer that has not ended answers our Close with a copy, in which a count would
+/// look like a loss.
 async fn hold<S: AsyncWrite + Unpin>(frames: &mut Frames<S>, state: &PumpState) -> Option<Close> {
     loop {
         let (ping, pong) = {
             let mut state = state.lock();
-            let is_peer_closing = state.peer.is_closing;
+            let (is_peer_closing, peer_ended) = (state.peer.is_closing, state.peer_ended);
             let orders = &mut state.orders;
             if is_peer_closing || orders.drain.is_some() || orders.close.is_some() {
-                return orders.close.take();
+                let without_count = (!peer_ended).then(|| Close::new(Close::NORMAL, ""));
+                return orders.close.take().or(without_count);
             }
             (std::mem::take(&mut orders.ping), orders.pong.take())
         };

@@ -30,7 +30,7 @@ impl OverWebSocket {
         let (tell, end) = oneshot::channel();
         tokio::spawn(async move {
             let local = tokio::io::split(theirs);
-            let controls = Controls { hangup: pending(), gone: pending() };
+            let controls = Controls { hangup: pending(), gone: pending(), ends_with_peer: || false };
             let meter = Meter::default();
             let bridge = tunnel::bridge(local, websocket.io, &websocket.early, &BRIDGE, &meter, controls);
             // Fails if the hub connection has been dropped.

@@ -59,8 +59,11 @@ impl Request {
         let token = signing.await.map_err(|error| Error::Bug(error.to_string()))??;
         let mut headers = self.headers.clone();
         headers.insert(HeaderName::from_static(header::USER_AGENT), HeaderValue::from_static(PRODUCT));
-        let mut token = HeaderValue::try_from(token.expose())
-            .map_err(|_| Error::Bug("a token cannot be put into a request".into()))?;
+        let mut token = HeaderValue::try_from(token.expose()).map_err(|_| Error::Credential {
+            origin: self.credential.describe(),
+            problem: "it has characters that a header cannot carry".into(),
+            hint: None,
+        })?;
         token.set_sensitive(true);
         headers.insert(HeaderName::from_static(header::TOKEN), token);
         if let Some(listener) = listener {

@@ -18,12 +18,12 @@ const LONGEST: usize = 600;
 
 /// An error of Azure Relay.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The namespace or the listener refused a stream.
     #[error("{0}")]
     Refused(Box<Refused>),
     /// The listener did not agree on azbridge's preamble.
-    #[error("the listener at '{entity}' of {namespace}: {problem}")]
+    #[error("hybrid connection '{entity}' at {namespace}: {problem}")]
     Preamble {
         namespace: String,
         entity: String,
@@ -38,7 +38,7 @@ pub enum Error {
 
 /// A refused stream.
 #[derive(Debug)]
-pub struct Refused {
+pub(crate) struct Refused {
     pub namespace: String,
     pub entity: String,
     pub device: String,

@@ -92,7 +92,7 @@ pub(super) fn lost(credential: &ListenCredential, lost: Lost) -> crate::error::E
         Lost::Cut(error) => network(Problem::because(format!("the control channel was cut: {error}"), error)),
         Lost::Silent(after) => network(format!("no answer to a ping for {}", duration::show(after)).into()),
         Lost::TooLong => {
-            let problem = format!("a control message is longer than {} bytes", LONGEST_MESSAGE);
+            let problem = format!("a control message is longer than {LONGEST_MESSAGE} bytes");
             crate::error::Error::protocol(format!("the relay {namespace}"), problem)
         }
         Lost::Violation(problem) => crate::error::Error::protocol(format!("the relay {namespace}"), problem),

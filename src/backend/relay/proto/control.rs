@@ -54,8 +54,6 @@ pub(crate) struct HttpRequest {
     pub id: Option<String>,
     /// The address to dial for a request that does not fit in the message.
     pub address: Option<Secret>,
-    /// A binary message with the body follows.
-    pub has_body: bool,
 }
 
 impl Control {
@@ -82,7 +80,6 @@ impl Control {
             return Ok(Self::Request(HttpRequest {
                 id: string(request, "id").map(str::to_owned),
                 address: string(request, "address").map(Secret::new),
-                has_body: request.get("body").and_then(Value::as_bool).unwrap_or(false),
             }));
         }
         Ok(Self::Other(message.keys().next().cloned().unwrap_or_default()))
@@ -161,11 +158,11 @@ mod tests {
         else {
             panic!("no request")
         };
-        assert_eq!((request.id.as_deref(), request.has_body), (Some("7"), true));
+        assert_eq!(request.id.as_deref(), Some("7"));
         let Ok(Control::Request(request)) = Control::parse(r#"{"request":{"address":"wss://g"}}"#) else {
             panic!("no request")
         };
-        assert!(request.id.is_none() && request.address.is_some() && !request.has_body);
+        assert!(request.id.is_none() && request.address.is_some());
         assert!(matches!(Control::parse(r#"{"goodbye":1}"#), Ok(Control::Other(name)) if name == "goodbye"));
         for wrong in ["", "[]", "{", r#"{"accept":{"id":"x"}}"#, r#"{"accept":{"address":1}}"#] {
             assert!(Control::parse(wrong).is_err(), "{wrong}");

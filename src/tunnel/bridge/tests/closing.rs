@@ -136,6 +136,9 @@ async fn a_peer_that_goes_away_ends_the_stream_where_that_is_an_end() {
     for (wire, settings) in [
         // Where it is not, other codes, and within a message.
         (AWAY, PATIENT),
+        // A helper's hang-up.
+        (b"\x88\x0c\x03\xe9the user's", PATIENT),
+        (b"\x88\x1a\x03\xe9the user's side has gone", settings.clone()),
         (b"\x88\x02\x03\xf3", settings.clone()),
         (b"\x88\x02\x03\xf0", settings.clone()),
         (b"\x02\x01x\x88\x02\x03\xe9", settings),
@@ -171,7 +174,7 @@ impl AsyncRead for Failing {
 async fn the_peer_learns_of_a_local_failure() {
     let (remote, wire) = duplex(65_536);
     let gateway = WebSocketStream::from_raw_socket(wire, Role::Server, None).await;
-    let (meter, controls) = (Meter::default(), Controls { hangup: pending(), gone: pending() });
+    let (meter, controls) = (Meter::default(), uncontrolled());
     let local = (Failing, tokio::io::sink());
     let (end, (_, close)) =
         tokio::join!(bridge(local, remote, b"", &PATIENT, &meter, controls), receive_raw(gateway));
@@ -191,7 +194,7 @@ async fn a_failed_side_ends_the_stream_although_the_other_stays_open() {
 
     // The local side fails, and the peer does not answer the Close.
     let (remote, _wire) = duplex(65_536);
-    let (meter, controls) = (Meter::default(), Controls { hangup: pending(), gone: pending() });
+    let (meter, controls) = (Meter::default(), uncontrolled());
     let begin = Instant::now();
     let end =
         crate::tunnel::bridge((Failing, tokio::io::sink()), remote, b"", &PATIENT, &meter, controls).await;
@@ -346,4 +349,19 @@ async fn a_caller_that_has_gone_ends_the_stream_within_a_second() {
         assert_eq!(sent == given as u64, is_taken);
         assert!(begin.elapsed() <= Duration::from_secs(1), "{:?}", begin.elapsed());
     }
+}
+
+#[tokio::test]
+async fn data_left_by_a_caller_that_has_gone_is_not_a_normal_end() {
+    let (remote, wire) = duplex(65_536);
+    let mut gateway = WebSocketStream::from_raw_socket(wire, Role::Server, None).await;
+    let meter = Meter::default();
+    let gone = std::future::ready(Close::new(Close::GOING_AWAY, "gone"));
+    let controls = Controls { hangup: pending(), gone, ends_with_peer: || false };
+    let local = (tokio::io::repeat(b'x'), tokio::io::sink());
+    let bridge = bridge(local, remote, b"", &PATIENT, &meter, controls);
+    let (end, (data, close)) = tokio::join!(bridge, receive(&mut gateway));
+    assert!(matches!(end, End::HungUp { whole: false }), "{end:?}");
+    assert_eq!(data.len() as u64, meter.sent());
+    assert!(close.is_some_and(|close| close.code == CloseCode::Away));
 }

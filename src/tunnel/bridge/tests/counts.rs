@@ -3,11 +3,11 @@
 use super::*;
 
 /// The settings of a helper's bridge.
-const HELPER: Settings = Settings {
+pub(super) const HELPER: Settings = Settings {
     linger: None,
-    drain: Some(Duration::ZERO),
+    drain: Some(Duration::from_secs(3)),
     rest: None,
-    half_close: false,
+    one_connection: false,
     direction: Some(Direction::Up),
     failed: |_| Close { code: Some(Close::GOING_AWAY), reason: String::new() },
     ..PATIENT
@@ -112,7 +112,10 @@ async fn our_own_close_thrown_back_is_a_cut() {
     for local_ends_first in [false, true] {
         let wire = [b"\x82\x03abc", &close(1000, "iotstream down 4")[..], b"\x82\x01d"].concat();
         let (end, _) = ended(PATIENT, &wire, local_ends_first).await;
-        assert!(matches!(&end, End::Incomplete(text) if text.contains("our own Close")), "{end:?}");
+        assert!(matches!(&end, End::ThrownBack), "{end:?}");
+        let error = end.error().unwrap();
+        assert!(error.to_string().contains("our own Close came back"), "{error}");
+        assert!(error.hint().unwrap().contains("half-close = false"));
     }
 }
 

@@ -5,6 +5,7 @@ mod counts;
 mod data;
 mod held_close;
 mod liveness;
+mod peer_first;
 
 use super::*;
 use crate::platform::TcpInfo;
@@ -23,6 +24,7 @@ const PATIENT: Settings = Settings {
     drain: None,
     rest: Some(Duration::from_secs(4)),
     half_close: true,
+    one_connection: true,
     hold_close: false,
     direction: Some(Direction::Down),
     going_away_is_end: false,
@@ -47,6 +49,11 @@ struct Ends {
     gone: oneshot::Sender<()>,
 }
 
+/// Controls that never end the bridge.
+fn uncontrolled() -> Controls<impl Future<Output = Close>, impl Future<Output = Close>, fn() -> bool> {
+    Controls { hangup: pending(), gone: pending(), ends_with_peer: || false }
+}
+
 async fn ends(pipe: usize, settings: Settings, early: &'static [u8]) -> Ends {
     let (remote, wire) = duplex(pipe);
     ends_over(pipe, remote, wire, settings, early).await
@@ -58,6 +65,20 @@ async fn ends_over<S>(
     wire: DuplexStream,
     settings: Settings,
     early: &'static [u8],
+) -> Ends
+where
+    S: Remote + Send + 'static,
+{
+    ends_with(pipe, remote, wire, settings, early, || false).await
+}
+
+async fn ends_with<S>(
+    pipe: usize,
+    remote: S,
+    wire: DuplexStream,
+    settings: Settings,
+    early: &'static [u8],
+    ends_with_peer: fn() -> bool,
 ) -> Ends
 where
     S: Remote + Send + 'static,
@@ -77,7 +98,11 @@ where
             asked(hung_up).await;
             Close::new(Close::GOING_AWAY, "told to end")
         };
-        let controls = Controls { hangup, gone: asked(has_gone) };
+        let gone = async {
+            asked(has_gone).await;
+            Close::new(Close::GOING_AWAY, "gone")
+        };
+        let controls = Controls { hangup, gone, ends_with_peer };
         let end = bridge(tokio::io::split(inner), remote, early, &settings, &meter, controls).await;
         (end, meter.sent(), meter.received())
     });
