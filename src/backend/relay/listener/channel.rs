@@ -12,6 +12,7 @@ use futures_util::{Sink, Stream as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
@@ -86,13 +87,13 @@ impl Channel {
     ///
     /// # Errors
     /// Returns why the channel ended. It cannot be used further.
-    pub(super) async fn next(&mut self) -> Result<String, Lost> {
+    pub(super) async fn next(&mut self) -> Result<Utf8Bytes, Lost> {
         loop {
             let due = self.due();
             tokio::select! {
                 biased;
                 message = poll_fn(|cx| self.poll(cx)) => match message? {
-                    Message::Text(text) => return Ok(text.as_str().to_owned()),
+                    Message::Text(text) => return Ok(text),
                     Message::Close(frame) => {
                         // Best effort: the service may have ended the connection.
                         let answering = poll_fn(|cx| Pin::new(&mut self.websocket).poll_flush(cx));

@@ -13,7 +13,7 @@ use super::rendezvous::{Rendezvous, joined};
 use super::reply::{RelayReply, reject, status};
 use super::starts::{Start, Starts, Try};
 use crate::backend::relay::proto::{self, Accept, Control, HttpRequest, OTHER_DEVICE, header};
-use crate::backend::{Event, Offer};
+use crate::backend::{Cause, Event, Offer};
 use crate::error::escape;
 use crate::net::{Network, WssUrl};
 
@@ -25,6 +25,10 @@ const SHOWN: usize = 200;
 
 /// The longest id of a request that is answered, in bytes.
 const LONGEST_ID: usize = 1024;
+
+/// The longest address and the longest name of a stream in bytes, of which each open offer holds one.
+const LONGEST_ADDRESS: usize = 16 * 1024;
+const LONGEST_NAME: usize = 256;
 
 /// The characters of a tracking id and of an address that are kept.
 const KEPT: usize = 128;
@@ -92,11 +96,11 @@ impl OfferMaker {
             Err(problem) => return Handled::event(Event::Unusable { stream: String::new(), problem }),
         };
         let device = accept.header(header::DEVICE);
-        let named = device.map(|device| percent_decode_str(device).decode_utf8_lossy().to_lowercase());
+        let named = device.map(|device| percent_decode_str(&device).decode_utf8_lossy().to_lowercase());
         if let Some(reason) = self.other_device(named.as_deref()) {
             let stream = self.stream(&rendezvous);
             reject(&self.dials, self.network.clone(), rendezvous, OTHER_DEVICE, &reason);
-            return Handled::event(Event::Unusable { stream, problem: reason });
+            return Handled::event(Event::Unusable { stream: shown(&stream), problem: reason });
         }
         let (id, requester) =
             (Some(accept.id.as_str()).filter(|id| !id.is_empty()), accept.remote.as_deref());
@@ -106,6 +110,11 @@ impl OfferMaker {
             return Handled::default();
         }
         let stream = self.stream(&rendezvous);
+        if stream.len() > LONGEST_NAME {
+            let problem = format!("the stream's name is longer than {LONGEST_NAME} bytes");
+            reject(&self.dials, self.network.clone(), rendezvous, status(Cause::Target), &problem);
+            return Handled::event(Event::Unusable { stream: shown(&stream), problem });
+        }
         let start = Start::of(&accept.id, &stream, named.as_deref().unwrap_or_default());
         let (start, is_approved) = match self.starts.begin(start, rendezvous) {
             Try::New(start) => (start, false),
@@ -210,6 +219,9 @@ impl OfferMaker {
 
     /// Checks an address that the service names.
     fn rendezvous(&self, address: &str) -> Result<WssUrl, String> {
+        if address.len() > LONGEST_ADDRESS {
+            return Err(format!("the service names a gateway in more than {LONGEST_ADDRESS} bytes"));
+        }
         let RelayListener { credential, rendezvous_hosts, .. } = &*self.device;
         proto::rendezvous(address, &credential.namespace, rendezvous_hosts).map_err(|problem| problem.0)
     }

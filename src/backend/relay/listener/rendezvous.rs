@@ -36,7 +36,7 @@ impl Rendezvous {
     /// The rendezvous at `url`, for the sender of `accept`.
     pub(super) fn new(url: WssUrl, accept: &Accept) -> Self {
         let offered = accept.header(SEC_WEBSOCKET_PROTOCOL.as_str());
-        let first = offered.and_then(|offered| offered.split(',').next()).map(str::trim);
+        let first = offered.as_deref().and_then(|offered| offered.split(',').next()).map(str::trim);
         let subprotocol = first.filter(|first| !first.is_empty()).and_then(|name| name.parse().ok());
         Self { url, subprotocol, arrived: Instant::now() }
     }

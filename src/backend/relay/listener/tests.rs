@@ -116,6 +116,8 @@ async fn a_bad_address_is_reported_and_other_messages_are_ignored() {
         (accept("evil.example", "site/gw", "1", ""), "evil.example"),
         (accept(HOST, "site/gw", "1", "").replace("wss:", "ws:"), "without TLS"),
         (accept("u:p@g.servicebus.windows.net", "site/gw", "1", ""), "names a user"),
+        (accept(HOST, "site/gw", &"1".repeat(20_000), ""), "more than 16384 bytes"),
+        (accept(HOST, &format!("site/gw/{}", "x".repeat(300)), "1", ""), "longer than 256 bytes"),
     ] {
         served.send(message).await;
         let problem = served.unusable().await;

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value, json};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer as _};
+use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::Malformed;
 use crate::secret::Secret;
@@ -27,17 +30,26 @@ pub(crate) struct Accept {
     pub address: Secret,
     /// The tracking id.
     pub id: String,
-    /// The headers of the sender's request. They may hold the sender's token.
-    headers: Vec<(String, String)>,
+    /// The headers of the sender's request, in JSON. They may hold the sender's token.
+    headers: Secret,
     /// The sender's IP address and port.
     pub remote: Option<String>,
 }
 
 impl Accept {
-    /// A header of the sender's request, ignoring the case of its name.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value.as_str())
+    /// A header of the sender's request, ignoring the case of its name. It is not known how repeated ones are folded: the
+    /// values of a list are joined, and the last of repeated members is used.
+    pub(crate) fn header(&self, name: &str) -> Option<String> {
+        let mut found = None;
+        for_members(self.headers.expose(), |known, value| {
+            if known.eq_ignore_ascii_case(name) {
+                found = read(value).or_else(|| {
+                    let values: Vec<String> = read(value)?;
+                    (!values.is_empty()).then(|| values.join(", "))
+                });
+            }
+        })?;
+        found
     }
 }
 
@@ -63,54 +75,103 @@ impl Control {
     /// Returns [`Malformed`] if it is not a JSON object, or names no address to dial. The error contains nothing of it.
     pub(crate) fn parse(text: &str) -> Result<Self, Malformed> {
         let wrong = |problem: &str| Malformed::new(format!("a control message {problem}"));
-        let Ok(Value::Object(message)) = serde_json::from_str(text) else {
-            return Err(wrong("is not a JSON object"));
+        let (mut accept, mut request, mut first) = (None, None, None);
+        for_members(text, |name, value| {
+            match name {
+                "accept" => accept = Some(value),
+                "request" => request = Some(value),
+                _ => {}
+            }
+            first.get_or_insert_with(|| name.to_owned());
+        })
+        .ok_or_else(|| wrong("is not a JSON object"))?;
+        if let Some(accept) = accept.and_then(Accept::parse) {
+            return accept.map(|accept| Self::Accept(Box::new(accept)));
+        }
+        if let Some(request) = request.and_then(HttpRequest::parse) {
+            return Ok(Self::Request(request));
+        }
+        Ok(Self::Other(first.unwrap_or_default()))
+    }
+}
+
+impl Accept {
+    /// Parses the member of a message; `None` if it is not an object.
+    fn parse(json: &str) -> Option<Result<Self, Malformed>> {
+        let (mut address, mut id, mut headers, mut remote) = (None, None, None, None);
+        for_members(json, |name, value| match name {
+            "address" => address = read::<String>(value),
+            "id" => id = read(value),
+            "connectHeaders" => headers = Some(value),
+            "remoteEndpoint" => remote = endpoint(value),
+            _ => {}
+        })?;
+        let Some(address) = address else {
+            return Some(Err(Malformed::new("a control message has no address to accept at")));
         };
-        let member = |name: &str| message.get(name).and_then(Value::as_object);
-        if let Some(accept) = member("accept") {
-            let address = string(accept, "address").ok_or_else(|| wrong("has no address to accept at"))?;
-            return Ok(Self::Accept(Box::new(Accept {
-                address: Secret::new(address),
-                id: string(accept, "id").unwrap_or_default().to_owned(),
-                headers: headers(accept.get("connectHeaders")),
-                remote: accept.get("remoteEndpoint").and_then(Value::as_object).and_then(remote),
-            })));
-        }
-        if let Some(request) = member("request") {
-            return Ok(Self::Request(HttpRequest {
-                id: string(request, "id").map(str::to_owned),
-                address: string(request, "address").map(Secret::new),
-            }));
-        }
-        Ok(Self::Other(message.keys().next().cloned().unwrap_or_default()))
+        Some(Ok(Self {
+            address: Secret::new(address),
+            id: id.unwrap_or_default(),
+            headers: Secret::new(headers.unwrap_or_default()),
+            remote,
+        }))
     }
 }
 
-fn string<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
-    object.get(name).and_then(Value::as_str)
-}
-
-/// The headers in any form: it is not known how repeated ones are folded.
-fn headers(value: Option<&Value>) -> Vec<(String, String)> {
-    let text = |value: &Value| match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(values) => {
-            let values: Vec<&str> = values.iter().filter_map(Value::as_str).collect();
-            (!values.is_empty()).then(|| values.join(", "))
-        }
-        _ => None,
-    };
-    let members = value.and_then(Value::as_object).into_iter().flatten();
-    members.filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect()
-}
-
-fn remote(endpoint: &Map<String, Value>) -> Option<String> {
-    let address = string(endpoint, "address")?;
-    match endpoint.get("port").and_then(Value::as_u64) {
-        Some(port) if address.contains(':') => Some(format!("[{address}]:{port}")),
-        Some(port) => Some(format!("{address}:{port}")),
-        None => Some(address.to_owned()),
+impl HttpRequest {
+    /// Parses the member of a message; `None` if it is not an object.
+    fn parse(json: &str) -> Option<Self> {
+        let (mut id, mut address) = (None, None);
+        for_members(json, |name, value| match name {
+            "id" => id = read(value),
+            "address" => address = read::<String>(value),
+            _ => {}
+        })?;
+        Some(Self { id, address: address.map(Secret::new) })
     }
+}
+
+/// Calls `each` with the name and the JSON of each member of an object, without storing the members, of which a message may
+/// have a great many. `None` if `json` is not one object.
+fn for_members<'a>(json: &'a str, each: impl FnMut(&str, &'a str)) -> Option<()> {
+    struct Members<F>(F);
+    impl<'de, F: FnMut(&str, &'de str)> Visitor<'de> for Members<F> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(mut self, mut members: A) -> Result<(), A::Error> {
+            while let Some((name, value)) = members.next_entry::<String, &'de RawValue>()? {
+                (self.0)(&name, value.get());
+            }
+            Ok(())
+        }
+    }
+    let mut json = serde_json::Deserializer::from_str(json);
+    json.deserialize_map(Members(each)).ok()?;
+    json.end().ok()
+}
+
+/// Reads a value; one of another type counts as missing.
+fn read<'a, T: Deserialize<'a>>(json: &'a str) -> Option<T> {
+    serde_json::from_str(json).ok()
+}
+
+fn endpoint(json: &str) -> Option<String> {
+    let (mut address, mut port) = (None, None);
+    for_members(json, |name, value| match name {
+        "address" => address = read::<String>(value),
+        "port" => port = read::<u64>(value),
+        _ => {}
+    })?;
+    let address = address?;
+    Some(match port {
+        Some(port) if address.contains(':') => format!("[{address}]:{port}"),
+        Some(port) => format!("{address}:{port}"),
+        None => address,
+    })
 }
 
 /// The message with a new token. A valid one gets no answer \[P].
@@ -134,6 +195,7 @@ pub(crate) fn not_implemented(id: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde_json::Value;
 
     #[test]
     fn reads_the_documented_accept() {
@@ -142,8 +204,9 @@ mod tests {
             "remoteEndpoint":{"address":"203.0.113.7","port":51234},"new":{}}}"#;
         let Ok(Control::Accept(accept)) = Control::parse(text) else { panic!("no accept") };
         assert_eq!((accept.id.as_str(), accept.remote.as_deref()), ("G_G0_G1", Some("203.0.113.7:51234")));
-        assert_eq!(accept.header("host"), Some("contoso.servicebus.windows.net:443"));
-        assert_eq!((accept.header("X"), accept.header("0"), accept.header("Y")), (Some("a, b"), None, None));
+        let header = |name| accept.header(name);
+        assert_eq!(header("host").as_deref(), Some("contoso.servicebus.windows.net:443"));
+        assert_eq!((header("X").as_deref(), header("0"), header("Y")), (Some("a, b"), None, None));
         assert!(!format!("{accept:?}").contains("hyco"));
         let Ok(Control::Accept(bare)) = Control::parse(r#"{"accept":{"address":"a"}}"#) else {
             panic!("no accept")
