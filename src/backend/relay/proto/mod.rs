@@ -1,7 +1,7 @@
 //! The protocol of Azure Relay's hybrid connections as pure functions, without sockets, clock or environment. Marks in
 //! comments name the source of a fact: \[P] the documented protocol, \[D] Microsoft's .NET client and its tests, \[C] the
-//! same, run, \[N] \[J] the Node and Java clients, \[T] captured from clients, \[A] aztunnel, measured on the service,
-//! \[Z] the Azure CLI, \[~] inferred.
+//! same, run, \[N] \[J] the Node and Java clients, \[B] azbridge, \[T] captured from clients, \[A] aztunnel, measured on
+//! the service, \[Z] the Azure CLI, \[~] inferred.
 
 mod connection_string;
 mod control;
