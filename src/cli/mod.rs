@@ -28,7 +28,7 @@ pub use usage::usage_error;
 #[command(
     name = "iotstream",
     version,
-    about = "Reach a device behind a firewall with ssh, through Azure Relay or an IoT Hub",
+    about = "Reach a device behind a firewall with ssh, through Azure",
     long_about = "Reach a device behind a firewall with ssh, scp, sftp, rsync or git, through Azure Relay or an Azure IoT \
                   Hub device stream: no VPN, no open port on the device, no local listener.\n\n\
                   In ~/.ssh/config:\n\n    Host *.factory\n        ProxyCommand iotstream \"--name=%n\" -- \"%h\" \"%p\"",

@@ -66,6 +66,9 @@ impl Namespace {
             sleep(delay).await;
         }
         let mut wait = self.rendezvous.wait(&id.of_stream(), self.stream_settings(&grant));
+        // Faults are for senders that reach a listener.
+        let choice = self.choice(request.headers());
+        connection.listeners.choose(&choice).map_err(|none| self.no_listener(none))?;
         let fault = faults.address.take();
         let mut headers = client.head.headers(request);
         // Whether the service removes it is known for the HTTP mode alone.
@@ -86,7 +89,7 @@ impl Namespace {
         sleep(self.faults.latency).await;
         let times = if fault == Some(AddressFault::Reused) { 2 } else { 1 };
         for _ in 0..times {
-            self.announce(connection, &self.choice(request.headers()), &message)?;
+            self.announce(connection, &choice, &message)?;
         }
         match timeout(faults.timeout, &mut wait.outcome).await {
             Ok(Ok(Outcome::Accepted(channel, subprotocol))) => {
