@@ -119,6 +119,8 @@ pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
         let _ = write!(reason, " ({status})");
     }
     record.ended(&reason);
+    // A command counts until it has ended; a TCP target that takes nothing keeps no other stream out.
+    let permit = Some(permit).filter(|_| !write.is_tcp());
     write.end(REST).await;
     process.end(&stream).await;
     drop(permit);

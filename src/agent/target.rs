@@ -212,6 +212,11 @@ impl Writer {
         }
     }
 
+    /// Whether the target is reached over TCP.
+    pub(super) fn is_tcp(&self) -> bool {
+        matches!(self, Self::Tcp { .. })
+    }
+
     /// Ends the target's input. A TCP target whose input was not shut down is reset once the other half is dropped, because
     /// half an upload must not look whole. It gets `limit` to take the bytes written.
     pub(super) async fn end(self, limit: Duration) {
