@@ -15,6 +15,7 @@ mod registry;
 pub(crate) mod relay;
 
 mod settings;
+pub(crate) mod signature;
 pub(crate) mod skew;
 #[cfg(test)]
 pub(crate) mod stand_in;

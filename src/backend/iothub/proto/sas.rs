@@ -8,10 +8,9 @@ use percent_encoding::percent_decode_str;
 use sha2::Sha256;
 
 use super::{Malformed, encode, names::HubAddress, names::Identity};
+use crate::backend::signature::{self, Fields};
 use crate::secret::Secret;
 use crate::time::clock::UnixSeconds;
-
-const SCHEME: &str = "SharedAccessSignature ";
 
 /// The resource of a token, encoded as in `sr=`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,13 +54,8 @@ impl SasToken {
         policy: Option<&str>,
     ) -> Result<Self, Malformed> {
         let signature = mac(&resource.0, expiry, key)?.finalize().into_bytes().to_vec();
-        let mut text =
-            format!("{SCHEME}sr={}&sig={}&se={}", resource.0, encode(&BASE64.encode(&signature)), expiry.0);
-        if let Some(policy) = policy {
-            text += &format!("&skn={}", encode(policy));
-        }
         Ok(Self {
-            text: Secret::new(text),
+            text: signature::text(&resource.0, &signature, expiry, policy),
             resource: resource.0.clone(),
             signature,
             expiry,
@@ -74,41 +68,9 @@ impl SasToken {
     /// # Errors
     /// Returns [`Malformed`] if the scheme or a field is missing, duplicate or malformed.
     pub(crate) fn parse(text: &str) -> Result<Self, Malformed> {
-        let wrong = |problem: &str| Malformed::new(format!("the shared access signature {problem}"));
-        let fields =
-            text.strip_prefix(SCHEME).ok_or_else(|| wrong("does not begin with 'SharedAccessSignature '"))?;
-        let (mut sr, mut sig, mut se, mut skn) = (None, None, None, None);
-        for field in fields.split('&') {
-            let (name, value) = field.split_once('=').ok_or_else(|| wrong("has a field without '='"))?;
-            let slot = match name {
-                "sr" => &mut sr,
-                "sig" => &mut sig,
-                "se" => &mut se,
-                "skn" => &mut skn,
-                _ => continue,
-            };
-            if slot.replace(value).is_some() {
-                return Err(wrong("has a field twice"));
-            }
-        }
-        let decoded = |value: &str| percent_decode_str(value).decode_utf8().map(std::borrow::Cow::into_owned);
-        let signature = sig
-            .and_then(|sig| decoded(sig).ok())
-            .and_then(|sig| BASE64.decode(sig.as_bytes()).ok())
-            .ok_or_else(|| wrong("has no base64 in sig="))?;
-        Ok(Self {
-            text: Secret::new(text),
-            resource: sr.filter(|sr| !sr.is_empty()).ok_or_else(|| wrong("has no sr="))?.to_owned(),
-            signature,
-            expiry: UnixSeconds(
-                se.and_then(|se| se.parse().ok()).ok_or_else(|| wrong("has no time in se="))?,
-            ),
-            policy: skn
-                .map(decoded)
-                .transpose()
-                .map_err(|_| wrong("has no text in skn="))?
-                .filter(|policy| !policy.is_empty()),
-        })
+        let Fields { resource, signature, expiry, key_name, .. } = Fields::parse(text)?;
+        let resource = resource.to_owned();
+        Ok(Self { text: Secret::new(text), resource, signature, expiry, policy: key_name })
     }
 
     /// Whether `key` made this signature. Verifies `sr` as received, because clients encode it differently and sign what

@@ -2,15 +2,13 @@
 
 use std::fmt;
 
-use data_encoding::BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::percent_decode_str;
 use sha2::Sha256;
 
 use super::{Entity, Malformed, Namespace, UnixSeconds, encode};
+use crate::backend::signature::{self, Fields};
 use crate::secret::Secret;
-
-const SCHEME: &str = "SharedAccessSignature ";
 
 /// The resource of a token, encoded as in `sr=`: `http://HOST/PATH/`, as .NET signs it, with the namespace alone without
 /// `entity` \[D]. The port is left out.
@@ -38,13 +36,8 @@ impl SasToken {
     pub(crate) fn sign(resource: &str, expiry: UnixSeconds, rule: &str, key: &Secret) -> Self {
         let expires = expiry.0.to_string();
         let signature = mac(resource, &expires, key).finalize().into_bytes().to_vec();
-        let text = format!(
-            "{SCHEME}sr={resource}&sig={}&se={expires}&skn={}",
-            encode(&BASE64.encode(&signature)),
-            encode(rule)
-        );
         Self {
-            text: Secret::new(text),
+            text: signature::text(resource, &signature, expiry, Some(rule)),
             resource: resource.to_owned(),
             signature,
             expires,
@@ -58,41 +51,9 @@ impl SasToken {
     /// # Errors
     /// Returns [`Malformed`] if the scheme or a field is missing, duplicate or malformed.
     pub(crate) fn parse(text: &str) -> Result<Self, Malformed> {
-        let wrong = |problem: &str| Malformed::new(format!("the shared access signature {problem}"));
-        let fields =
-            text.strip_prefix(SCHEME).ok_or_else(|| wrong("does not begin with 'SharedAccessSignature '"))?;
-        let (mut sr, mut sig, mut se, mut skn) = (None, None, None, None);
-        for field in fields.split('&') {
-            let (name, value) = field.split_once('=').ok_or_else(|| wrong("has a field without '='"))?;
-            let slot = match name {
-                "sr" => &mut sr,
-                "sig" => &mut sig,
-                "se" => &mut se,
-                "skn" => &mut skn,
-                _ => continue,
-            };
-            if slot.replace(value).is_some() {
-                return Err(wrong("has a field twice"));
-            }
-        }
-        let decoded = |value: &str| percent_decode_str(value).decode_utf8().map(std::borrow::Cow::into_owned);
-        let signature = sig
-            .and_then(|sig| decoded(sig).ok())
-            .and_then(|sig| BASE64.decode(sig.as_bytes()).ok())
-            .ok_or_else(|| wrong("has no base64 in sig="))?;
-        let expires = se.ok_or_else(|| wrong("has no time in se="))?;
-        Ok(Self {
-            text: Secret::new(text),
-            resource: sr.filter(|sr| !sr.is_empty()).ok_or_else(|| wrong("has no sr="))?.to_owned(),
-            signature,
-            expires: expires.to_owned(),
-            expiry: UnixSeconds(expires.parse().map_err(|_| wrong("has no time in se="))?),
-            rule: skn
-                .map(decoded)
-                .transpose()
-                .map_err(|_| wrong("has no text in skn="))?
-                .filter(|rule| !rule.is_empty()),
-        })
+        let Fields { resource, signature, expires, expiry, key_name } = Fields::parse(text)?;
+        let (resource, expires) = (resource.to_owned(), expires.to_owned());
+        Ok(Self { text: Secret::new(text), resource, signature, expires, expiry, rule: key_name })
     }
 
     /// Whether `key` made this signature. Verifies `sr` and `se` as received, because clients encode `sr` differently and
@@ -140,6 +101,7 @@ fn mac(resource: &str, expires: &str, key: &Secret) -> Hmac<Sha256> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use data_encoding::BASE64;
     use proptest::prelude::*;
 
     /// Vectors of Microsoft's clients: the first came out of hyco-ws, and the second is .NET's form.
@@ -186,7 +148,7 @@ mod tests {
         #[test]
         fn parsing_never_panics(text in ".*", fields in "[a-z=&%0-9A-F]{0,60}") {
             let _ = SasToken::parse(&text);
-            let _ = SasToken::parse(&format!("{SCHEME}{fields}"));
+            let _ = SasToken::parse(&format!("SharedAccessSignature {fields}"));
         }
     }
 }
