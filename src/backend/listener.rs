@@ -37,10 +37,38 @@ impl dyn Listener {
     pub fn is_same_backend(&self, other: &Self) -> bool {
         self.type_id() == other.type_id()
     }
+
+    /// The listener of a backend that it is; `None` if it is another's.
+    pub(crate) fn downcast<L: Listener>(self: Arc<Self>) -> Option<Arc<L>> {
+        let listener: Arc<dyn Any + Send + Sync> = self;
+        listener.downcast().ok()
+    }
 }
 
 /// Rereads the configuration, for a corrected credential. May block.
 pub(crate) type Reread = Arc<dyn Fn() -> Result<Arc<dyn Listener>> + Send + Sync>;
+
+/// The listener of the reread configuration, whose credential is to be used; `None`, and a line in the log, if it has none
+/// for this backend.
+///
+/// Cancel-safe: dropping the future drops what is read.
+pub(crate) async fn reread<L: Listener>(reread: Reread) -> Option<Arc<L>> {
+    // The configuration may name a command that takes long.
+    match tokio::task::spawn_blocking(move || reread()).await.ok()?.map(<dyn Listener>::downcast) {
+        Ok(Some(new)) => {
+            log::info!("the credential has been read again");
+            Some(new)
+        }
+        Ok(None) => {
+            log::error!("the configuration names another service: reload the agent to use it");
+            None
+        }
+        Err(error) => {
+            log::error!("the credential stays as it was: {error}");
+            None
+        }
+    }
+}
 
 /// The agent's end of a listener.
 #[derive(Debug)]

@@ -1,6 +1,5 @@
 //! The listener's task: keeps the device connected to its hub.
 
-use std::any::Any;
 use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,7 +17,8 @@ use super::renewal::Renewal;
 use super::retry::Retry;
 use crate::backend::Pending;
 use crate::backend::iothub::error::Error as HubError;
-use crate::backend::{Event, Listener, Order, Orders, Reread, Source};
+use crate::backend::listener;
+use crate::backend::{Event, Order, Orders, Reread, Source};
 use crate::error::{Error, Exit, Result};
 use crate::net::Network;
 
@@ -97,15 +97,16 @@ impl Task {
         let _ = self.events.send(Event::Trouble { error, retry_in }).await;
         let pause = async {
             sleep(retry_in).await;
-            // The configuration may name a command that takes long.
             match reread {
-                Some(reread) => tokio::task::spawn_blocking(move || reread()).await.ok(),
+                Some(reread) => listener::reread(reread).await,
                 None => None,
             }
         };
         tokio::select! {
-            read = pause => {
-                self.use_credential(read);
+            new = pause => {
+                if let Some(new) = new {
+                    self.use_credential(&new);
+                }
                 true
             }
             order = self.orders.next() => self.obey(order),
@@ -113,19 +114,9 @@ impl Task {
     }
 
     /// Uses the credential of a reread configuration. Its other settings wait for [`Order::Reload`].
-    fn use_credential(&mut self, read: Option<Result<Arc<dyn Listener>>>) {
-        match read.map(|read| read.map(hub_listener)) {
-            None => {}
-            Some(Ok(Some(new))) => {
-                log::info!("the credential has been read again");
-                let credential = new.credential.clone();
-                self.device = Arc::new(HubListener { credential, ..(*self.device).clone() });
-            }
-            Some(Ok(None)) => {
-                log::error!("the configuration names another service: reload the agent to use it");
-            }
-            Some(Err(error)) => log::error!("the credential stays as it was: {error}"),
-        }
+    fn use_credential(&mut self, new: &HubListener) {
+        let credential = new.credential.clone();
+        self.device = Arc::new(HubListener { credential, ..(*self.device).clone() });
     }
 
     /// Serves a hub connection until it ends or is renewed. A hub that does not read delays no order. Offers have the lowest
@@ -219,15 +210,10 @@ impl Task {
     /// Carries out an order. Returns false for [`Order::Stop`].
     fn obey(&mut self, order: Order) -> bool {
         let Order::Reload(listener, network) = order else { return false };
-        let Some(device) = hub_listener(listener) else { return false };
+        let Some(device) = listener.downcast() else { return false };
         (self.device, self.network) = (device, network);
         true
     }
-}
-
-fn hub_listener(listener: Arc<dyn Listener>) -> Option<Arc<HubListener>> {
-    let listener: Arc<dyn Any + Send + Sync> = listener;
-    listener.downcast().ok()
 }
 
 /// Whether a changed credential may help.

@@ -1,6 +1,5 @@
 //! The listener's task: keeps the control channel, and passes offers on.
 
-use std::any::Any;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,8 +17,9 @@ use super::relay_listener::RelayListener;
 use super::retry::{Retry, is_final};
 use super::starts::Starts;
 use crate::backend::Pending;
+use crate::backend::listener;
 use crate::backend::relay::proto;
-use crate::backend::{Event, Listener, Order, Orders, Reread, Source};
+use crate::backend::{Event, Order, Orders, Reread, Source};
 use crate::error::{Error, Result};
 use crate::net::Network;
 
@@ -103,15 +103,16 @@ impl Task {
         let reread = self.reread.clone().filter(|_| is_final);
         let pause = async {
             sleep(retry_in).await;
-            // The configuration may name a command that takes long.
             match reread {
-                Some(reread) => tokio::task::spawn_blocking(move || reread()).await.ok(),
+                Some(reread) => listener::reread(reread).await,
                 None => None,
             }
         };
         tokio::select! {
-            read = pause => {
-                self.use_credential(read);
+            new = pause => {
+                if let Some(new) = new {
+                    self.use_credential(&new);
+                }
                 true
             }
             order = self.orders.next() => self.obey(order),
@@ -119,20 +120,10 @@ impl Task {
     }
 
     /// Uses the credential of a reread configuration. Its other settings wait for [`Order::Reload`].
-    fn use_credential(&mut self, read: Option<Result<Arc<dyn Listener>>>) {
-        match read.map(|read| read.map(relay_listener)) {
-            None => {}
-            Some(Ok(Some(new))) => {
-                log::info!("the credential has been read again");
-                let credential = new.credential.clone();
-                self.device = Arc::new(RelayListener { credential, ..(*self.device).clone() });
-                self.warn_of_expiry();
-            }
-            Some(Ok(None)) => {
-                log::error!("the configuration names another service: reload the agent to use it");
-            }
-            Some(Err(error)) => log::error!("the credential stays as it was: {error}"),
-        }
+    fn use_credential(&mut self, new: &RelayListener) {
+        let credential = new.credential.clone();
+        self.device = Arc::new(RelayListener { credential, ..(*self.device).clone() });
+        self.warn_of_expiry();
     }
 
     /// Serves a control channel until [`Order::Stop`].
@@ -232,7 +223,7 @@ impl Task {
     /// Carries out an order. Returns false for [`Order::Stop`].
     fn obey(&mut self, order: Order) -> bool {
         let Order::Reload(listener, network) = order else { return false };
-        let Some(device) = relay_listener(listener) else { return false };
+        let Some(device) = listener.downcast() else { return false };
         match network.preferring_p384() {
             Ok(network) => self.network = network,
             Err(error) => log::error!("the network stays as it was: {error}"),
@@ -275,9 +266,4 @@ async fn optional<T>(work: &mut Option<Pending<'static, T>>) -> T {
 /// A time on the clock of timers.
 fn instant(time: SystemTime) -> Instant {
     Instant::now() + time.duration_since(SystemTime::now()).unwrap_or_default()
-}
-
-fn relay_listener(listener: Arc<dyn Listener>) -> Option<Arc<RelayListener>> {
-    let listener: Arc<dyn Any + Send + Sync> = listener;
-    listener.downcast().ok()
 }
