@@ -66,6 +66,54 @@ pub(crate) fn connection_string(
     })
 }
 
+/// The values of a connection string's parts, in the order of `names`. Splits at `;`, then at the first `=`, because base64
+/// keys end in `=` \[S]\[D]. Ignores empty parts, surrounding white space and the case of names.
+///
+/// # Errors
+/// Returns which part is empty, duplicate or unknown, and never its value.
+pub(crate) fn values<'t, const N: usize>(
+    text: &'t str,
+    names: &[&'static str; N],
+) -> Result<[Option<&'t str>; N], Malformed> {
+    let mut values = [None; N];
+    for part in text.trim().split(';').map(str::trim).filter(|part| !part.is_empty()) {
+        // A part without '=' may belong to a key, so the error does not contain it.
+        let (name, value) = part
+            .split_once('=')
+            .ok_or_else(|| Malformed::new("the connection string has a part without '='"))?;
+        let known = names.iter().position(|known| known.eq_ignore_ascii_case(name.trim()));
+        let Some(at) = known else { return Err(Malformed::new(unknown_part(name))) };
+        let name = names[at];
+        if value.trim().is_empty() {
+            return Err(Malformed::new(format!("{name} is empty in the connection string")));
+        }
+        if values[at].replace(value.trim()).is_some() {
+            return Err(Malformed::new(format!("{name} is in the connection string twice")));
+        }
+    }
+    Ok(values)
+}
+
+/// The error of an unknown part. It contains the name only if that cannot be part of a key.
+fn unknown_part(name: &str) -> String {
+    if name.len() <= 32 && name.bytes().all(|b| b.is_ascii_alphabetic()) {
+        format!("{name} is no part of a connection string")
+    } else {
+        "the connection string has a part with an unknown name".into()
+    }
+}
+
+/// Refuses the placeholder of a key, as documentation and portals write it.
+///
+/// # Errors
+/// Returns [`Malformed`] for a placeholder.
+pub(crate) fn check_key(key: &str) -> Result<(), Malformed> {
+    if key.starts_with(['<', '{', '[']) || key.chars().all(|c| "*.…•".contains(c)) {
+        return Err(Malformed::new("SharedAccessKey is a placeholder in the connection string"));
+    }
+    Ok(())
+}
+
 /// Whether `text` contains the mark, possibly broken over two lines.
 fn is_marked(text: &str, form: &Form) -> bool {
     let seen = text.chars().filter(|&c| !BLANK(c)).map(|c| c.to_ascii_lowercase());

@@ -1,7 +1,7 @@
 //! Connection strings of policies and devices.
 
 use super::{HubAddress, Identity, Malformed, SasToken, pasted};
-use crate::backend::pasted_text::connection_string;
+use crate::backend::pasted_text;
 use crate::secret::Secret;
 
 /// The credential in a connection string.
@@ -46,40 +46,12 @@ impl ConnectionString {
     /// # Errors
     /// Returns the kind of other content.
     pub(crate) fn plain(text: &str) -> Result<Secret, Malformed> {
-        connection_string(text, &pasted::FORM, |text| Self::parse_plain(text).is_ok())
+        pasted_text::connection_string(text, &pasted::FORM, |text| Self::parse_plain(text).is_ok())
     }
 
-    /// Splits at `;`, then at the first `=`, because base64 keys end in `=` \[S]. Ignores empty pairs, surrounding white
-    /// space and the case of names.
     fn parse_plain(text: &str) -> Result<Self, Malformed> {
-        let mut fields: [(&str, Option<&str>); 8] = [
-            ("HostName", None),
-            ("GatewayHostName", None),
-            ("SharedAccessKeyName", None),
-            ("SharedAccessKey", None),
-            ("SharedAccessSignature", None),
-            ("DeviceId", None),
-            ("ModuleId", None),
-            ("x509", None),
-        ];
-        for pair in text.trim().split(';').map(str::trim).filter(|pair| !pair.is_empty()) {
-            // A pair without '=' may be part of a key, so the error does not contain it.
-            let (name, value) = pair
-                .split_once('=')
-                .ok_or_else(|| Malformed::new("the connection string has a part without '='"))?;
-            let Some((known, slot)) =
-                fields.iter_mut().find(|(known, _)| known.eq_ignore_ascii_case(name.trim()))
-            else {
-                return Err(Malformed::new(unknown_part(name)));
-            };
-            if value.trim().is_empty() {
-                return Err(Malformed::new(format!("{known} is empty in the connection string")));
-            }
-            if slot.replace(value.trim()).is_some() {
-                return Err(Malformed::new(format!("{known} is in the connection string twice")));
-            }
-        }
-        let [hub, gateway, policy, key, signature, device, module, x509] = fields.map(|(_, value)| value);
+        let [hub, gateway, policy, key, signature, device, module, x509] =
+            pasted_text::values(text, &pasted::PARTS)?;
         let missing = |name: &str| Malformed::new(format!("the connection string has no {name}"));
         let x509 = match x509.map(str::to_ascii_lowercase).as_deref() {
             None | Some("false") => false,
@@ -88,9 +60,7 @@ impl ConnectionString {
         };
         let key = match (key, signature, x509) {
             (Some(key), None, false) => {
-                if key.starts_with(['<', '{', '[']) || key.chars().all(|c| "*.…•".contains(c)) {
-                    return Err(Malformed::new("SharedAccessKey is a placeholder in the connection string"));
-                }
+                pasted_text::check_key(key)?;
                 let key = Secret::new(pasted::key(key));
                 data_encoding::BASE64
                     .decode(key.expose().as_bytes())
@@ -124,15 +94,6 @@ impl ConnectionString {
             identity,
             key,
         })
-    }
-}
-
-/// The error of an unknown part. It contains the name only if that cannot be part of a key.
-fn unknown_part(name: &str) -> String {
-    if name.len() <= 32 && name.bytes().all(|b| b.is_ascii_alphabetic()) {
-        format!("{name} is no part of a connection string")
-    } else {
-        "the connection string has a part with an unknown name".into()
     }
 }
 

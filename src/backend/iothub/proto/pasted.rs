@@ -7,21 +7,20 @@ use zeroize::Zeroizing;
 use crate::backend::pasted_text::Form;
 use crate::text::content::BLANK;
 
+/// The names of a connection string's parts.
+pub(super) const PARTS: [&str; 8] = [
+    "HostName",
+    "GatewayHostName",
+    "SharedAccessKeyName",
+    "SharedAccessKey",
+    "SharedAccessSignature",
+    "DeviceId",
+    "ModuleId",
+    "x509",
+];
+
 /// A hub's connection string.
-pub(super) const FORM: Form = Form {
-    mark: "hostname=",
-    parts: &[
-        "HostName",
-        "GatewayHostName",
-        "SharedAccessKeyName",
-        "SharedAccessKey",
-        "SharedAccessSignature",
-        "DeviceId",
-        "ModuleId",
-        "x509",
-    ],
-    name: "a hub's connection string",
-};
+pub(super) const FORM: Form = Form { mark: "hostname=", parts: &PARTS, name: "a hub's connection string" };
 
 /// Removes white space from a broken line, and adds the final `=` that a double click does not select. A key that is
 /// neither 32 nor 64 bytes long gets no `=`.
