@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use hyper::StatusCode;
+
 /// A fault to make: never, a number of times, or always.
 #[derive(Debug)]
 pub(super) struct Fault<T> {
@@ -33,4 +35,10 @@ impl<T: Copy> Fault<T> {
             }
         }
     }
+}
+
+/// Reads an HTTP status that is an error or a redirection.
+pub(super) fn status(text: &str) -> Option<StatusCode> {
+    let code = text.parse().ok().filter(|code| (300..=599).contains(code))?;
+    StatusCode::from_u16(code).ok()
 }

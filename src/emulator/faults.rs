@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 
 use super::clock::Clock;
-use super::fault::Fault;
+use super::fault::{Fault, status};
 use super::relay;
 use crate::text::duration;
 
@@ -131,12 +131,6 @@ impl Faults {
         }
         Ok(faults)
     }
-}
-
-/// Reads an HTTP status that is an error or a redirection.
-fn status(text: &str) -> Option<StatusCode> {
-    let code = text.parse().ok().filter(|code| (300..=599).contains(code))?;
-    StatusCode::from_u16(code).ok()
 }
 
 #[cfg(test)]

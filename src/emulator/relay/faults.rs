@@ -6,7 +6,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::emulator::fault::Fault;
+use crate::emulator::fault::{Fault, status};
 use crate::emulator::forward::{Answer, Closes, Pings};
 use crate::text::duration;
 
@@ -340,12 +340,6 @@ fn control_end(text: &str) -> Option<ControlEnd> {
 
 fn close_code(text: &str) -> Option<CloseCode> {
     text.parse::<u16>().ok().map(CloseCode::from).filter(|code| code.is_allowed())
-}
-
-/// Reads an HTTP status that is an error or a redirection.
-fn status(text: &str) -> Option<StatusCode> {
-    let code = text.parse().ok().filter(|code| (300..=599).contains(code))?;
-    StatusCode::from_u16(code).ok()
 }
 
 #[cfg(test)]
