@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
 
 use super::joined::{Joined, Pending};
 use crate::check::Finding;
@@ -48,11 +49,21 @@ impl dyn Listener {
 /// Rereads the configuration, for a corrected credential. May block.
 pub(crate) type Reread = Arc<dyn Fn() -> Result<Arc<dyn Listener>> + Send + Sync>;
 
-/// The listener of the reread configuration, whose credential is to be used; `None`, and a line in the log, if it has none
-/// for this backend.
+/// The longest `Retry-After` that is respected, so that a service cannot disable a device for ever.
+pub(crate) const LONGEST_ASKED: Duration = Duration::from_secs(5 * 60);
+
+/// `wait`, or longer if the service asks for it after `error`.
+pub(crate) fn at_least_asked(wait: Duration, error: &Error) -> Duration {
+    wait.max(error.retry_after().unwrap_or_default().min(LONGEST_ASKED))
+}
+
+/// Waits, then rereads the configuration if given. Returns the listener whose credential is to be used; `None`, and a line
+/// in the log, if the configuration has none for this backend.
 ///
 /// Cancel-safe: dropping the future drops what is read.
-pub(crate) async fn reread<L: Listener>(reread: Reread) -> Option<Arc<L>> {
+pub(crate) async fn wait_and_reread<L: Listener>(wait: Duration, reread: Option<Reread>) -> Option<Arc<L>> {
+    sleep(wait).await;
+    let reread = reread?;
     // The configuration may name a command that takes long.
     match tokio::task::spawn_blocking(move || reread()).await.ok()?.map(<dyn Listener>::downcast) {
         Ok(Some(new)) => {

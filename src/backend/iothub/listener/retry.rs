@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::backend::iothub::phase::HUB;
+use crate::backend::listener::at_least_asked;
 use crate::error::Error;
 use crate::time::backoff::{Backoff, chance};
 
@@ -15,9 +16,6 @@ const NEW: Duration = Duration::from_secs(5 * 60);
 
 /// The longest wait if the hub can be reached and refuses the device.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-
-/// The longest `Retry-After` that is respected, so that a hub cannot disable a device for ever.
-const LONGEST_ASKED: Duration = Duration::from_secs(5 * 60);
 
 /// The back-off since the last last_good hub connection.
 #[derive(Debug)]
@@ -47,7 +45,7 @@ impl Retry {
         };
         let is_quick = is_away || self.last_good.elapsed() < NEW;
         let wait = self.backoff.wait(if is_quick { QUICK_WAIT } else { LONGEST_WAIT }, chance());
-        wait.max(error.retry_after().unwrap_or_default().min(LONGEST_ASKED))
+        at_least_asked(wait, error)
     }
 }
 
@@ -55,6 +53,7 @@ impl Retry {
 mod tests {
     use super::*;
     use crate::backend::iothub::error::{Error as HubError, Upgrade};
+    use crate::backend::listener::LONGEST_ASKED;
     use crate::time::phase::Phase;
 
     #[tokio::test(start_paused = true)]

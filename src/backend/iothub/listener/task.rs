@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::dial::{MqttIo, dial};
 use super::hub_connection::HubConnection;
@@ -95,15 +95,8 @@ impl Task {
         let reread = self.reread.clone().filter(|_| is_refusal(&error));
         // Fails if the agent has ended. The next order is then to stop.
         let _ = self.events.send(Event::Trouble { error, retry_in }).await;
-        let pause = async {
-            sleep(retry_in).await;
-            match reread {
-                Some(reread) => listener::reread(reread).await,
-                None => None,
-            }
-        };
         tokio::select! {
-            new = pause => {
+            new = listener::wait_and_reread(retry_in, reread) => {
                 if let Some(new) = new {
                     self.use_credential(&new);
                 }

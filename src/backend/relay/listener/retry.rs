@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::error::Error as RelayError;
+use crate::backend::listener::at_least_asked;
 use crate::error::{Error, Exit};
 use crate::time::backoff::chance;
 
@@ -16,9 +17,6 @@ const JITTER: f64 = 0.2;
 /// was too, but is not dialled again at once within [`AT_ONCE`].
 const GOOD: Duration = Duration::from_secs(5);
 const AT_ONCE: Duration = Duration::from_secs(1);
-
-/// The longest `Retry-After` that is respected, so that a service cannot disable a device for ever.
-const LONGEST_ASKED: Duration = Duration::from_secs(5 * 60);
 
 /// The failures since the last good control channel.
 #[derive(Debug, Default)]
@@ -43,7 +41,7 @@ impl Retry {
         self.failures += 1;
         let jitter = 1.0 - JITTER + 2.0 * JITTER * f64::from(chance()) / f64::from(u32::MAX);
         let wait = Duration::from_secs(WAITS[at]).mul_f64(jitter);
-        wait.max(error.retry_after().unwrap_or_default().min(LONGEST_ASKED))
+        at_least_asked(wait, error)
     }
 }
 
@@ -56,6 +54,7 @@ pub(super) fn is_final(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::listener::LONGEST_ASKED;
     use crate::time::phase::Phase;
 
     fn cut() -> Error {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::channel::Channel;
 use super::credential::ListenToken;
@@ -101,15 +101,8 @@ impl Task {
             let _ = self.events.send(Event::Trouble { error, retry_in }).await;
         }
         let reread = self.reread.clone().filter(|_| is_final);
-        let pause = async {
-            sleep(retry_in).await;
-            match reread {
-                Some(reread) => listener::reread(reread).await,
-                None => None,
-            }
-        };
         tokio::select! {
-            new = pause => {
+            new = listener::wait_and_reread(retry_in, reread) => {
                 if let Some(new) = new {
                     self.use_credential(&new);
                 }
