@@ -11,6 +11,7 @@ mod listener;
 pub(crate) mod malformed;
 mod pasted;
 pub(crate) mod pasted_text;
+pub(crate) mod product;
 mod registry;
 pub(crate) mod relay;
 

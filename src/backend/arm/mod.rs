@@ -15,6 +15,7 @@ use self::error::Refusal;
 pub(crate) use self::phase::ARM;
 use super::Access;
 use super::address;
+use super::product::PRODUCT;
 use crate::config::TokenCommand;
 use crate::error::{Error, Problem, Result};
 use crate::net::{Endpoint, Network, Reply, exchange};
@@ -22,8 +23,6 @@ use crate::time::phase::Phases;
 
 /// The host of the public cloud.
 pub(crate) const HOST_NAME: &str = "management.azure.com";
-
-const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
 
 /// The time limit of a request.
 const LIMIT: Duration = Duration::from_secs(30);

@@ -10,12 +10,10 @@ use tokio::time::timeout;
 
 use crate::backend::iothub::phase;
 use crate::backend::iothub::proto::{HubAddress, HubFailure, Malformed};
+use crate::backend::product::PRODUCT;
 use crate::error::{Error, Problem, Result};
 use crate::net::{Endpoint, Reply, Stream, exchange};
 use crate::secret::Secret;
-
-/// How we name ourselves to a hub: in the `User-Agent` header, and in the login of a device.
-pub(crate) const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
 
 /// The server for requests to the hub.
 pub(crate) fn endpoint(hub: &HubAddress, gateway: Option<&HubAddress>) -> Endpoint {

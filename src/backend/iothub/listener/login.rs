@@ -11,7 +11,7 @@ use super::hub_listener::HubListener;
 use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::phase::HUB;
 use crate::backend::iothub::proto::{Login, Refusal};
-use crate::backend::iothub::rest::PRODUCT;
+use crate::backend::product::PRODUCT;
 use crate::backend::skew::Skew;
 use crate::error::{Error, Problem, Result};
 use crate::net::Network;

@@ -9,13 +9,11 @@ use uuid::Uuid;
 
 use super::credential::Credential;
 use crate::backend::relay::error::Refused;
+use crate::backend::relay::headers::authorize;
 use crate::backend::relay::phase::RELAY;
 use crate::backend::relay::proto::{Action, Entity, header, path};
 use crate::error::{Error, Result};
 use crate::net::{Refusal, Upgrade, WssUrl};
-
-/// How we name ourselves to a relay.
-const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
 
 /// A stream to ask a namespace for.
 #[derive(Debug)]
@@ -58,14 +56,7 @@ impl Request {
         let signing = tokio::task::spawn_blocking(move || credential.token(&entity, SystemTime::now()));
         let token = signing.await.map_err(|error| Error::Bug(error.to_string()))??;
         let mut headers = self.headers.clone();
-        headers.insert(HeaderName::from_static(header::USER_AGENT), HeaderValue::from_static(PRODUCT));
-        let mut token = HeaderValue::try_from(token.expose()).map_err(|_| Error::Credential {
-            origin: self.credential.describe(),
-            problem: "it has characters that a header cannot carry".into(),
-            hint: None,
-        })?;
-        token.set_sensitive(true);
-        headers.insert(HeaderName::from_static(header::TOKEN), token);
+        authorize(&mut headers, &token, || self.credential.describe())?;
         if let Some(listener) = listener {
             let listener =
                 HeaderValue::try_from(listener.to_string()).map_err(|error| Error::Bug(error.to_string()))?;

@@ -4,21 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::HeaderMap;
-use hyper::header::{HeaderName, HeaderValue};
 use tokio::time::timeout;
 
 use super::channel::Channel;
 use super::credential::ListenToken;
 use super::error::Error as RelayError;
 use super::relay_listener::RelayListener;
+use crate::backend::relay::headers::authorize;
 use crate::backend::relay::phase::RELAY;
-use crate::backend::relay::proto::{Action, header, path};
+use crate::backend::relay::proto::{Action, path};
 use crate::error::{Error, Result};
 use crate::net::{Network, Upgrade, WssUrl};
 use crate::time::phase::Phases;
-
-/// How we name ourselves.
-const PRODUCT: &str = concat!("iotstream/", env!("CARGO_PKG_VERSION"));
 
 /// The time limit of dialling and the upgrade together.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -42,7 +39,9 @@ pub(super) async fn connect(device: &Arc<RelayListener>, network: &Network) -> R
     let token = credential.token(device.token_life).await?;
     let path = path(&credential.entity, None, Action::Listen, device.id());
     let url = WssUrl { endpoint: credential.namespace.server(), path };
-    let asked = Upgrade { phase: RELAY, headers: headers(&token)?, limit: LIMIT };
+    let mut headers = HeaderMap::new();
+    authorize(&mut headers, &token.text, || credential.describe())?;
+    let asked = Upgrade { phase: RELAY, headers, limit: LIMIT };
     let mut phases = Phases::default();
     let opened = timeout(LIMIT, network.open(&url, &asked, &mut phases))
         .await
@@ -50,14 +49,4 @@ pub(super) async fn connect(device: &Arc<RelayListener>, network: &Network) -> R
     let websocket = opened.map_err(|refusal| RelayError::refused(credential, &refusal))?;
     let channel = Channel::new(Box::new(websocket.io), websocket.early, device.keepalive).await;
     Ok(Connected { channel, token, device: device.clone() })
-}
-
-fn headers(token: &ListenToken) -> Result<HeaderMap> {
-    let mut value = HeaderValue::try_from(token.text.expose())
-        .map_err(|_| Error::Bug("a token cannot be put into a request".into()))?;
-    value.set_sensitive(true);
-    Ok(HeaderMap::from_iter([
-        (HeaderName::from_static(header::TOKEN), value),
-        (HeaderName::from_static(header::USER_AGENT), HeaderValue::from_static(PRODUCT)),
-    ]))
 }
