@@ -55,12 +55,7 @@ impl Namespace {
             Some(RequestFault::Drop) => return Ok(Reply::Drop),
         }
         let connection = self.find(&target.path)?;
-        let grant = if connection.is_anonymous {
-            Grant::default()
-        } else {
-            let token = token_of(request, target);
-            self.authorize(connection, &target.path, token.as_deref(), Right::Send, Scope::This)?
-        };
+        let grant = self.authorize_sender(connection, request, target)?;
         let mut answer = handshake::accept(request).map_err(|_| Refusal::no_websocket())?;
         if let Some(delay) = faults.delay.take() {
             sleep(delay).await;
@@ -113,6 +108,23 @@ impl Namespace {
                 Err(Refusal::new(faults.late, "The listener did not respond within the required time"))
             }
         }
+    }
+
+    /// Checks the token of a sender's request, unless the hybrid connection takes senders without one.
+    ///
+    /// # Errors
+    /// Why the sender may not connect.
+    pub(super) fn authorize_sender(
+        &self,
+        connection: &HybridConnection,
+        request: &Request<Incoming>,
+        target: &HybridRequest,
+    ) -> Result<Grant, Refusal> {
+        if connection.is_anonymous {
+            return Ok(Grant::default());
+        }
+        let token = token_of(request, target);
+        self.authorize(connection, &target.path, token.as_deref(), Right::Send, Scope::This)
     }
 
     /// Sends `message` to a listener that meets `choice`.

@@ -7,15 +7,12 @@ use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use tokio::time::timeout;
 
-use super::authorization::Scope;
-use super::connect::token_of;
 use super::hybrid_connection::{HybridConnection, find};
 use super::listeners::Choice;
 use super::messages;
 use super::namespace::Namespace;
 use super::refusal::{Refusal, set_reason};
 use super::request::{Action, HybridRequest, below_prefix};
-use super::rules::Right;
 use super::tracking::TrackingId;
 use crate::backend::relay::proto::header::TOKEN;
 use crate::emulator::server::{Answer, Answering, Client, Reply, Service, empty};
@@ -87,10 +84,7 @@ impl Namespace {
             return Err(Refusal::no_websocket());
         }
         let connection = self.find(&target.path)?;
-        if !connection.is_anonymous {
-            let token = token_of(request, target);
-            self.authorize(connection, &target.path, token.as_deref(), Right::Send, Scope::This)?;
-        }
+        self.authorize_sender(connection, request, target)?;
         let mut headers = client.head.headers(request);
         headers.retain(|(name, _)| !name.eq_ignore_ascii_case(TOKEN));
         let path = format!("/{}?{}", target.path, target.own_query().trim_end_matches('&'));
