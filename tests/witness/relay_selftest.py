@@ -7,14 +7,13 @@ passed; bounded in time.
 import argparse
 import asyncio
 import base64
-import os
-import sys
 import uuid
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote
 
 import relay_party
 import relay_service_token
+from cases import run
 from relay_stage import ENTITY, NESTED, OPEN, OPTIONS, stage
 from relay_stream import BINARY, DotnetStream, End
 
@@ -321,23 +320,7 @@ def options() -> argparse.Namespace:
     return parser.parse_args(namespace=OPTIONS)
 
 
-async def main() -> int:
-    failed = 0
+if __name__ == "__main__":
     given = options()
     cases = CASES if given.emulator else (*CASES, *OWN_CASES)
-    async with asyncio.timeout(ALL_TIME):
-        for case in cases:
-            if given.case and case.__name__ not in given.case:
-                continue
-            try:
-                await case()
-                print(f"ok      {case.__name__}", flush=True)
-            except (AssertionError, TimeoutError, ValueError) as error:
-                failed += 1
-                print(f"FAILED  {case.__name__}: {error!r}", flush=True)
-    return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    os.environ["PYTHONUNBUFFERED"] = "1"
-    sys.exit(asyncio.run(main()))
+    run([case for case in cases if not given.case or case.__name__ in given.case], ALL_TIME)

@@ -6,7 +6,6 @@ Exit status 0 when every case passed; bounded in time.
 import argparse
 import asyncio
 import json
-import os
 import re
 import signal
 import sys
@@ -20,6 +19,7 @@ import hub_identity
 import hub_mqtt
 import party
 import service
+from cases import run
 
 HERE = Path(__file__).parent
 ALL_TIME, ONE_STEP = 300, 60  # seconds
@@ -382,19 +382,5 @@ CASES: tuple[Callable[[], Awaitable[None]], ...] = (
 )
 
 
-async def main() -> int:
-    failed = 0
-    async with asyncio.timeout(ALL_TIME):
-        for case in CASES:
-            try:
-                await case()
-                print(f"ok      {case.__name__}", flush=True)
-            except (AssertionError, TimeoutError, ValueError) as error:
-                failed += 1
-                print(f"FAILED  {case.__name__}: {error!r}", flush=True)
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    os.environ["PYTHONUNBUFFERED"] = "1"
-    sys.exit(asyncio.run(main()))
+    run(CASES, ALL_TIME)
