@@ -5,6 +5,7 @@ pub(crate) mod address;
 pub(crate) mod arm;
 mod choose;
 mod dialer;
+pub(crate) mod expiry;
 pub(crate) mod iothub;
 mod joined;
 mod listener;

@@ -1,11 +1,12 @@
 //! Diagnoses a device's connection to its hub, and its login.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::clock::clock;
 use super::dial::dial;
 use super::hub_listener::HubListener;
 use super::login::log_in;
+use crate::backend::expiry;
 use crate::backend::iothub::clock::clock as compare;
 use crate::check::{Finding, skip_rest};
 use crate::error::Result;
@@ -15,10 +16,11 @@ use crate::time::phase::{Phase, Phases};
 /// Checks each step up to the login. This briefly disconnects a running agent, because a hub accepts one hub connection of
 /// each device.
 pub(super) async fn check(device: &HubListener, network: &Network) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = certificate(device).into_iter().collect();
     let mut phases = Phases::default();
     let since = Instant::now();
     let connected = network.connect(&device.https(), &mut phases).await;
-    let mut findings: Vec<Finding> = phases.iter().map(Finding::from).collect();
+    findings.extend(phases.iter().map(Finding::from));
     if let Err(error) = connected {
         let phase = error.phase().unwrap_or(Phase::TLS);
         findings.push(Finding::new(phase.name(), since, Err(error)));
@@ -34,6 +36,13 @@ pub(super) async fn check(device: &HubListener, network: &Network) -> Vec<Findin
     let since = Instant::now();
     findings.push(Finding::new("credential", since, credential(device, network).await));
     findings
+}
+
+/// The finding of the device's certificate, if it has one.
+fn certificate(device: &HubListener) -> Option<Finding> {
+    let validity = device.credential.certificate()?.validity();
+    let outcome = expiry::outcome(&validity, SystemTime::now());
+    Some(Finding { what: "certificate".into(), outcome, took: Duration::ZERO })
 }
 
 async fn credential(device: &HubListener, network: &Network) -> Result<String> {
