@@ -13,6 +13,7 @@ pub(crate) mod malformed;
 mod pasted;
 pub(crate) mod pasted_text;
 pub(crate) mod product;
+mod provisioning;
 mod registry;
 pub(crate) mod relay;
 
@@ -34,4 +35,7 @@ pub(crate) use listener::{
 };
 pub(crate) use pasted::Pasted;
 pub(crate) use registry::{Activity, Device, Progress, Registry, State};
-pub(crate) use settings::{DeviceSettings, RelayAccess, RelaySettings, Transport};
+pub(crate) use settings::{
+    Attestation, CertificateFiles, DeviceAccess, DeviceSettings, ProvisioningSettings, RelayAccess,
+    RelaySettings, Transport,
+};

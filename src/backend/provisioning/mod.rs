@@ -1,0 +1,10 @@
+//! Services that give a device its identity: the Device Provisioning Service, the IoT Identity Service, and the workload
+//! API of IoT Edge.
+
+mod dps;
+mod identity_service;
+mod workload_api;
+
+pub(crate) use dps::ProvisioningService;
+pub(crate) use identity_service::IdentityService;
+pub(crate) use workload_api::WorkloadApi;
