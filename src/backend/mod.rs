@@ -4,6 +4,7 @@ mod access;
 pub(crate) mod address;
 pub(crate) mod arm;
 mod choose;
+pub(crate) mod credential_watch;
 mod dialer;
 pub(crate) mod expiry;
 pub(crate) mod iothub;

@@ -1,6 +1,6 @@
 //! The files that a credential was read from, watched for a renewal.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::platform::private_file::Stamp;
 
@@ -9,6 +9,13 @@ use crate::platform::private_file::Stamp;
 pub(crate) struct WatchedFiles(Vec<(PathBuf, Option<Stamp>)>);
 
 impl WatchedFiles {
+    /// One file, which is going to be read.
+    pub(crate) fn of(path: &Path) -> Self {
+        let mut files = Self::default();
+        files.add(path.to_owned());
+        files
+    }
+
     /// Adds a file that is going to be read. It may be missing.
     pub(crate) fn add(&mut self, path: PathBuf) {
         let stamp = Stamp::of(&path);
@@ -34,8 +41,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         let watched = |name: &str| {
-            let mut files = WatchedFiles::default();
-            files.add(path(name));
+            let files = WatchedFiles::of(&path(name));
             assert!(!files.have_changed(), "{name}");
             files
         };
@@ -70,8 +76,7 @@ mod tests {
         fs::write(path("1/key"), "one").unwrap();
         fs::write(path("2/key"), "two").unwrap();
         symlink("1", path("data")).unwrap();
-        let mut files = WatchedFiles::default();
-        files.add(path("data/key"));
+        let files = WatchedFiles::of(&path("data/key"));
         symlink("2", path("new")).unwrap();
         fs::rename(path("new"), path("data")).unwrap();
         assert!(files.have_changed(), "its directory");
