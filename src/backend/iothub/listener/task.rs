@@ -278,7 +278,6 @@ impl Task {
                     Next::Answer(answer) => if !self.publish(&mut in_service, &answer).await? {
                         return Ok(Continuation::Stop);
                     },
-                    Next::Offered if self.contention.is_noticed() => {}
                     Next::Offered => self.retry.reset(),
                     Next::Unanswerable => {}
                 },
