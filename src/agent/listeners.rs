@@ -60,8 +60,8 @@ pub(super) fn listener(
     backend::listener(&DeviceSettings { files, ..DeviceSettings::new(access) }, warnings)
 }
 
-/// The listeners of the configuration file at `path`, which is `own`. Tolerated exposures of the files that it names are added to
-/// `warnings`.
+/// The listeners of the configuration file at `path`, which is also `own`. Tolerated exposures of the files that it names are
+/// added to `warnings`.
 ///
 /// # Errors
 /// Returns an error if a credential is missing, superfluous or invalid, or a key is for a service without a credential.
