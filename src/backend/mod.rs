@@ -12,6 +12,7 @@ pub(crate) mod malformed;
 mod pasted;
 pub(crate) mod pasted_text;
 pub(crate) mod product;
+pub(crate) mod provisioning;
 mod registry;
 pub(crate) mod relay;
 
