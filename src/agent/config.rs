@@ -60,10 +60,11 @@ impl Config {
             problem: format!("target '{stream}': {problem}").into(),
             hint: None,
         };
-        let relay = document.relay.as_ref();
+        let (relay, provisioning) = (document.relay.as_ref(), document.provisioning.as_ref());
         let keys = [
             document.connection_string_env.as_deref(),
             relay.and_then(|relay| relay.connection_string_env.as_deref()),
+            provisioning.and_then(|provisioning| provisioning.key_env.as_deref()),
         ];
         let targets = std::mem::take(&mut document.target).into_iter().map(|entry| {
             let stream = entry.stream.clone();
@@ -184,7 +185,7 @@ pub(crate) fn read_document(path: &Path, warnings: &mut Vec<Exposure>) -> Result
 }
 
 /// Reads a target. `keys` are the environment variables of the device's connection strings.
-fn target(entry: TargetEntry, keys: [Option<&str>; 2]) -> std::result::Result<Target, String> {
+fn target(entry: TargetEntry, keys: [Option<&str>; 3]) -> std::result::Result<Target, String> {
     for name in &entry.pass_environment {
         if name.is_empty() || name.contains(['=', '\0']) {
             return Err(format!("pass-environment: '{name}' cannot be a variable's name"));

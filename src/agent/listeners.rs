@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::schema::{Document, RelayTable};
-use crate::backend::{self, DeviceSettings, Listener, RelayAccess, RelaySettings};
+use super::schema::{Document, IdentityProvider, ProvisioningTable, RelayTable};
+use crate::backend::{
+    self, Attestation, CertificateFiles, DeviceAccess, DeviceSettings, Listener, ProvisioningSettings,
+    RelayAccess, RelaySettings,
+};
 use crate::config::{Keys, Owner, Source, systemd_credential};
 use crate::error::{Error, Exposure, Result};
 use crate::secret::Secret;
@@ -13,10 +16,26 @@ use crate::secret::Secret;
 const CONNECTION_STRING: &str = "connection-string";
 const RELAY_CONNECTION_STRING: &str = "relay-connection-string";
 
+/// The systemd credentials of `[provisioning]`.
+const PROVISIONING_KEY: &str = "provisioning-key";
+const PROVISIONING_CERTIFICATE: &str = "provisioning-certificate";
+const PROVISIONING_PRIVATE_KEY: &str = "provisioning-private-key";
+
+/// The variable by which IoT Edge tells a module that it has an identity for it \[S].
+const IOT_EDGE: &str = "IOTEDGE_WORKLOADURI";
+
 /// A connection string, and where it comes from.
 struct Found {
     source: String,
     text: Secret,
+}
+
+/// A credential at the top level.
+enum TopLevel {
+    /// A connection string of either service.
+    ConnectionString(Found),
+    /// Another access to an IoT Hub, and the key that names it.
+    Other(&'static str, DeviceAccess),
 }
 
 /// The listener of a connection string of any service. Errors name the connection string by `source`.
@@ -31,7 +50,8 @@ pub(super) fn listener(
     if backend::is_relay(&text) {
         return backend::relay_listener(&RelaySettings::new(source, RelayAccess::ConnectionString(text)));
     }
-    backend::listener(&DeviceSettings::new(source, text), warnings)
+    let access = DeviceAccess::ConnectionString { source: source.into(), text, certificate: None };
+    backend::listener(&DeviceSettings::new(access), warnings)
 }
 
 /// The listeners of the configuration file at `path`. Tolerated exposures of the files that it names are added to
@@ -47,28 +67,40 @@ pub(super) fn listeners(
     let none = RelayTable::default();
     let table = document.relay.as_ref().unwrap_or(&none);
     let relay = relay_access(table, path, warnings)?;
-    let (hub, relay) = match (top_level(document, path, relay.is_some(), warnings)?, relay) {
-        (Some(top), None) if backend::is_relay(&top.text) => {
+    let top = top_level(document, path, relay.is_some(), warnings)?;
+    let (hub, relay) = match (top, relay) {
+        (Some(TopLevel::ConnectionString(top)), None) if backend::is_relay(&top.text) => {
             (None, Some((top.source, RelayAccess::ConnectionString(top.text))))
         }
-        (Some(top), Some((source, _))) if backend::is_relay(&top.text) => {
+        (Some(TopLevel::ConnectionString(top)), Some((source, _))) if backend::is_relay(&top.text) => {
             let problem = format!("it has two credentials for Azure Relay: {} and {source}", top.source);
             return Err(Error::file(path, problem, "keep one of them"));
         }
         (Some(top), Some((source, RelayAccess::ConnectionString(text)))) if is_hub(&text) => {
-            let problem = format!("it has two credentials for IoT Hub: {} and {source}", top.source);
+            let top = match top {
+                TopLevel::ConnectionString(top) => top.source,
+                TopLevel::Other(key, _) => key.into(),
+            };
+            let problem = format!("it has two credentials for IoT Hub: {top} and {source}");
             return Err(Error::file(path, problem, "[relay] takes a connection string of Azure Relay"));
         }
         (None, Some((source, RelayAccess::ConnectionString(text)))) if is_hub(&text) => {
             let problem = format!("{source} is a connection string of IoT Hub, and not of Azure Relay");
             return Err(Error::file(path, problem, "put it at the top level, outside of [relay]"));
         }
-        both => both,
+        (top, relay) => (top, relay),
     };
+    let hub = hub.map(|top| match top {
+        TopLevel::ConnectionString(Found { source, text }) => {
+            let certificate = certificate_files(document, path);
+            DeviceAccess::ConnectionString { source, text, certificate }
+        }
+        TopLevel::Other(_, access) => access,
+    });
     check_keys(document, path, hub.is_some(), relay.is_some())?;
     let mut listeners = Vec::new();
-    if let Some(Found { source, text }) = hub {
-        listeners.push(backend::listener(&device_settings(document, path, source, text), warnings)?);
+    if let Some(access) = hub {
+        listeners.push(backend::listener(&device_settings(document, access), warnings)?);
     }
     if let Some((source, access)) = relay {
         listeners.push(backend::relay_listener(&relay_settings(document, table, source, access))?);
@@ -76,13 +108,13 @@ pub(super) fn listeners(
     Ok(listeners)
 }
 
-/// The connection string at the top level, which may be missing if there is another credential.
+/// The credential at the top level, which may be missing if there is another credential.
 fn top_level(
     document: &Document,
     path: &Path,
     may_be_missing: bool,
     warnings: &mut Vec<Exposure>,
-) -> Result<Option<Found>> {
+) -> Result<Option<TopLevel>> {
     // A systemd credential replaces a file that the service's user may not be able to read.
     let systemd = systemd_credential(CONNECTION_STRING).map(|_| CONNECTION_STRING);
     let keys = Keys {
@@ -93,13 +125,107 @@ fn top_level(
         connection_string_credential: systemd,
         ..Keys::default()
     };
-    if may_be_missing && keys.is_empty() {
+    let owner = Owner::Agent(path);
+    let other = other_access(document, path, warnings)?;
+    if let Some((key, access)) = other {
+        let second = if keys.is_empty() {
+            let certificate =
+                [("certificate", &document.certificate), ("private-key", &document.private_key)];
+            certificate.into_iter().find(|(_, file)| file.is_some()).map(|(key, _)| key.to_owned())
+        } else {
+            Some(Source::of(owner, keys, directory(path))?.name(owner))
+        };
+        return match second {
+            None => Ok(Some(TopLevel::Other(key, access))),
+            Some(second) => {
+                let problem =
+                    format!("it has both {key} and {second}, each of which gives the device an identity");
+                Err(Error::file(path, problem, "keep one of them"))
+            }
+        };
+    }
+    if keys.is_empty() && may_be_missing {
         return Ok(None);
     }
-    let owner = Owner::Agent(path);
+    if keys.is_empty() && std::env::var_os(IOT_EDGE).is_some() {
+        return Ok(Some(TopLevel::Other(IOT_EDGE, DeviceAccess::IotEdge)));
+    }
     let source = Source::of(owner, keys, directory(path))?;
     let text = source.read_leniently(owner, warnings)?;
-    Ok(Some(Found { source: source.describe(owner), text }))
+    Ok(Some(TopLevel::ConnectionString(Found { source: source.describe(owner), text })))
+}
+
+/// The access that `identity` or `[provisioning]` names.
+fn other_access(
+    document: &Document,
+    path: &Path,
+    warnings: &mut Vec<Exposure>,
+) -> Result<Option<(&'static str, DeviceAccess)>> {
+    match (document.identity, &document.provisioning) {
+        (None, None) => Ok(None),
+        (Some(IdentityProvider::Aziot), None) => Ok(Some(("identity", DeviceAccess::IdentityService))),
+        (None, Some(table)) => {
+            let settings = provisioning_settings(table, path, warnings)?;
+            Ok(Some(("[provisioning]", DeviceAccess::Provisioning(settings))))
+        }
+        (Some(_), Some(_)) => {
+            let problem =
+                "it has both identity and [provisioning], each of which gives the device an identity";
+            Err(Error::file(path, problem, "keep one of them"))
+        }
+    }
+}
+
+fn provisioning_settings(
+    table: &ProvisioningTable,
+    path: &Path,
+    warnings: &mut Vec<Exposure>,
+) -> Result<ProvisioningSettings> {
+    let owner = Owner::AgentProvisioning(path);
+    let systemd = systemd_credential(PROVISIONING_KEY).map(|_| PROVISIONING_KEY);
+    let keys = Keys {
+        connection_string: table.key.as_ref().map(|text| &text.0),
+        connection_string_file: table.key_file.as_deref().filter(|_| systemd.is_none()),
+        connection_string_env: table.key_env.as_deref(),
+        connection_string_command: table.key_command.as_ref(),
+        connection_string_credential: systemd,
+        ..Keys::default()
+    };
+    let file = |name, key: Option<&PathBuf>| {
+        key.map(|key| systemd_credential(name).unwrap_or_else(|| directory(path).join(key)))
+    };
+    let certificate = file(PROVISIONING_CERTIFICATE, table.certificate.as_ref());
+    let private_key = file(PROVISIONING_PRIVATE_KEY, table.private_key.as_ref());
+    let attestation = match (certificate, private_key) {
+        (None, None) => {
+            let source = Source::of(owner, keys, directory(path))?;
+            let key = source.read_leniently(owner, warnings)?;
+            Attestation::Key { source: source.describe(owner), key }
+        }
+        (Some(certificate), Some(private_key)) if keys.is_empty() => {
+            Attestation::Certificate(CertificateFiles { certificate, private_key })
+        }
+        (Some(_), Some(_)) => {
+            let key = Source::of(owner, keys, directory(path))?.name(owner);
+            let problem = format!("[provisioning] has both {key} and certificate");
+            return Err(Error::file(path, problem, "keep one of them"));
+        }
+        (certificate, _) => {
+            let (has, has_not) = if certificate.is_some() {
+                ("certificate", "private-key")
+            } else {
+                ("private-key", "certificate")
+            };
+            let problem = format!("[provisioning] has {has} but no {has_not}");
+            return Err(Error::file(path, problem, "set both, or neither"));
+        }
+    };
+    Ok(ProvisioningSettings {
+        endpoint: table.endpoint.clone(),
+        id_scope: table.id_scope.clone(),
+        registration_id: table.registration_id.clone(),
+        attestation,
+    })
 }
 
 /// The credential of `[relay]`, if it has one, and its source.
@@ -184,18 +310,24 @@ fn check_keys(document: &Document, path: &Path, has_hub: bool, has_relay: bool) 
     Ok(())
 }
 
-fn device_settings(document: &Document, path: &Path, source: String, text: Secret) -> DeviceSettings {
+/// The certificate at the top level.
+fn certificate_files(document: &Document, path: &Path) -> Option<CertificateFiles> {
     let file = |name, key: Option<&PathBuf>| {
         systemd_credential(name).or_else(|| key.map(|key| directory(path).join(key)))
     };
+    Some(CertificateFiles {
+        certificate: file("certificate", document.certificate.as_ref())?,
+        private_key: file("private-key", document.private_key.as_ref())?,
+    })
+}
+
+fn device_settings(document: &Document, access: DeviceAccess) -> DeviceSettings {
     DeviceSettings {
-        certificate: file("certificate", document.certificate.as_ref()),
-        private_key: file("private-key", document.private_key.as_ref()),
         transport: document.transport.unwrap_or_default(),
         mqtt_port: document.mqtt_port,
         keepalive: document.keepalive.map(|seconds| seconds.0),
         token_life: document.token_life.map(|seconds| seconds.0),
-        ..DeviceSettings::new(source, text)
+        ..DeviceSettings::new(access)
     }
 }
 

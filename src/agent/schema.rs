@@ -18,6 +18,9 @@ pub(crate) struct Document {
     pub(crate) connection_string_command: Option<CommandLine>,
     pub(crate) certificate: Option<PathBuf>,
     pub(crate) private_key: Option<PathBuf>,
+    /// The service on this machine that has the identity.
+    pub(crate) identity: Option<IdentityProvider>,
+    pub(crate) provisioning: Option<ProvisioningTable>,
     pub(crate) transport: Option<Transport>,
     /// The port of MQTT over TLS, by default 8883.
     pub(crate) mqtt_port: Option<u16>,
@@ -55,8 +58,33 @@ impl Document {
     pub(crate) fn holds_secret(&self) -> bool {
         self.connection_string.is_some()
             || self.relay.as_ref().is_some_and(|relay| relay.connection_string.is_some())
+            || self.provisioning.as_ref().is_some_and(|table| table.key.is_some())
             || self.proxy.as_ref().is_some_and(|url| has_password(url.0.expose()))
     }
+}
+
+/// A service on this machine that has the device's identity.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum IdentityProvider {
+    /// The IoT Identity Service.
+    Aziot,
+}
+
+/// A Device Provisioning Service, which assigns the device to a hub.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct ProvisioningTable {
+    pub(crate) id_scope: String,
+    pub(crate) registration_id: Option<String>,
+    /// The service, as `HOST[:PORT]`.
+    pub(crate) endpoint: Option<String>,
+    pub(crate) key: Option<SecretText>,
+    pub(crate) key_file: Option<PathBuf>,
+    pub(crate) key_env: Option<String>,
+    pub(crate) key_command: Option<CommandLine>,
+    pub(crate) certificate: Option<PathBuf>,
+    pub(crate) private_key: Option<PathBuf>,
 }
 
 /// Azure Relay: a credential beside the hub's, or settings for the credential at the top level.

@@ -7,13 +7,14 @@ use super::access::{Access, Stored};
 use super::arm;
 use super::dialer::{Dialer, Request};
 use super::iothub;
-use super::iothub::listener::HubListener;
+use super::iothub::listener::{Configured, CredentialSource, HubListener};
 use super::listener::Listener;
 use super::pasted::Pasted;
+use super::provisioning::{IdentityService, ProvisioningService, WorkloadApi};
 use super::registry::Registry;
 use super::relay;
 use super::relay::listener::RelayListener;
-use super::settings::{DeviceSettings, RelaySettings};
+use super::settings::{DeviceAccess, DeviceSettings, RelaySettings};
 use crate::config::Source;
 use crate::error::{Error, Exposure, Result};
 use crate::net::Network;
@@ -219,5 +220,13 @@ pub(crate) fn relay_listener(settings: &RelaySettings) -> Result<Arc<dyn Listene
 /// # Errors
 /// Returns an error if the credential is invalid. The error does not contain it.
 pub(crate) fn listener(settings: &DeviceSettings, warnings: &mut Vec<Exposure>) -> Result<Arc<dyn Listener>> {
-    Ok(Arc::new(HubListener::new(settings, warnings)?))
+    let source: Arc<dyn CredentialSource> = match &settings.access {
+        DeviceAccess::ConnectionString { source, text, certificate } => {
+            Arc::new(Configured::of_connection_string(source, text, certificate.as_ref(), warnings)?)
+        }
+        DeviceAccess::IdentityService => Arc::new(IdentityService::new()),
+        DeviceAccess::IotEdge => Arc::new(WorkloadApi::of_environment()?),
+        DeviceAccess::Provisioning(settings) => Arc::new(ProvisioningService::new(settings, warnings)?),
+    };
+    Ok(Arc::new(HubListener::new(source, settings)))
 }

@@ -151,9 +151,13 @@ pub enum Order {
 /// An event of a listener.
 #[derive(Debug)]
 pub enum Event {
-    /// The listener is connected to the service. Carries the listener in use, which differs from the original one after a
-    /// credential was reread.
-    InService(Arc<dyn Listener>),
+    /// The listener is connected to the service.
+    InService {
+        /// The listener in use, which differs from the original one after a credential was reread.
+        listener: Arc<dyn Listener>,
+        /// What is still wrong.
+        remark: Option<String>,
+    },
     /// The service cannot be reached or refuses the device.
     Trouble {
         /// The error.

@@ -34,4 +34,7 @@ pub(crate) use listener::{
 };
 pub(crate) use pasted::Pasted;
 pub(crate) use registry::{Activity, Device, Progress, Registry, State};
-pub(crate) use settings::{DeviceSettings, RelayAccess, RelaySettings, Transport};
+pub(crate) use settings::{
+    Attestation, CertificateFiles, DeviceAccess, DeviceSettings, ProvisioningSettings, RelayAccess,
+    RelaySettings, Transport,
+};

@@ -8,17 +8,11 @@ use serde::Deserialize;
 use crate::config::{CommandLine, Preamble};
 use crate::secret::Secret;
 
-/// A device's credential and connection settings. `None` is the backend's default.
+/// A device's access to its hub and its connection settings. `None` is the backend's default.
 #[derive(Clone, Debug)]
 pub(crate) struct DeviceSettings {
-    /// The device's connection string.
-    pub connection_string: Secret,
-    /// The source of the connection string, for messages.
-    pub source: String,
-    /// The file of the client certificate.
-    pub certificate: Option<PathBuf>,
-    /// The file of the certificate's private key.
-    pub private_key: Option<PathBuf>,
+    /// The source of the device's identity and credential.
+    pub access: DeviceAccess,
     /// The transport.
     pub transport: Transport,
     /// The port of [`Transport::Mqtt`].
@@ -30,19 +24,66 @@ pub(crate) struct DeviceSettings {
 }
 
 impl DeviceSettings {
-    /// The settings with this connection string and defaults.
-    pub(crate) fn new(source: impl Into<String>, connection_string: Secret) -> Self {
-        Self {
-            connection_string,
-            source: source.into(),
-            certificate: None,
-            private_key: None,
-            transport: Transport::default(),
-            mqtt_port: None,
-            keepalive: None,
-            token_life: None,
-        }
+    /// The settings with this access and defaults.
+    pub(crate) fn new(access: DeviceAccess) -> Self {
+        Self { access, transport: Transport::default(), mqtt_port: None, keepalive: None, token_life: None }
     }
+}
+
+/// Where a device's identity and credential come from.
+#[derive(Clone, Debug)]
+pub(crate) enum DeviceAccess {
+    /// The device's connection string.
+    ConnectionString {
+        /// Its source, for messages.
+        source: String,
+        /// The connection string.
+        text: Secret,
+        /// The client certificate, if the connection string says so.
+        certificate: Option<CertificateFiles>,
+    },
+    /// The IoT Identity Service on this machine.
+    IdentityService,
+    /// The workload API of IoT Edge, which the environment of a module's container names.
+    IotEdge,
+    /// A Device Provisioning Service.
+    Provisioning(ProvisioningSettings),
+}
+
+/// The files of a client certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CertificateFiles {
+    /// The certificate, with intermediates.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub private_key: PathBuf,
+}
+
+/// A device's access to a Device Provisioning Service.
+#[derive(Clone, Debug)]
+pub(crate) struct ProvisioningSettings {
+    /// The service, as `HOST[:PORT]`; `None` is the global endpoint.
+    pub endpoint: Option<String>,
+    /// The id scope.
+    pub id_scope: String,
+    /// The registration id, which may contain placeholders; `None` is the certificate's common name, else the host name.
+    pub registration_id: Option<String>,
+    /// The proof of the registration id.
+    pub attestation: Attestation,
+}
+
+/// How a device proves its registration id.
+#[derive(Clone, Debug)]
+pub(crate) enum Attestation {
+    /// A symmetric key, base64.
+    Key {
+        /// Its source, for messages.
+        source: String,
+        /// The key.
+        key: Secret,
+    },
+    /// A client certificate.
+    Certificate(CertificateFiles),
 }
 
 /// The transport of a device's connection to its service.

@@ -12,7 +12,7 @@ use crate::secret::Secret;
 /// The variable with the directory of a systemd unit's credentials.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
-/// The keys that name the source of a credential.
+/// The keys that name the source of a credential: a connection string, or the key of `[provisioning]`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Keys<'a> {
     pub connection_string: Option<&'a Secret>,
@@ -51,8 +51,17 @@ pub(crate) enum Owner<'a> {
     Agent(&'a Path),
     /// The table `[relay]` of the agent's configuration file.
     AgentRelay(&'a Path),
+    /// The table `[provisioning]` of the agent's configuration file, which has a key in place of a connection string.
+    AgentProvisioning(&'a Path),
     /// The command line.
     Options,
+}
+
+impl Owner<'_> {
+    /// Whether it is the agent's configuration file, which names no systemd credentials.
+    fn is_agent(self) -> bool {
+        matches!(self, Self::Agent(_) | Self::AgentRelay(_) | Self::AgentProvisioning(_))
+    }
 }
 
 impl<'a> From<&'a str> for Owner<'a> {
@@ -67,6 +76,7 @@ impl fmt::Display for Owner<'_> {
             Self::Profile(name) => write!(f, "profile '{name}'"),
             Self::Agent(path) => path.display().fmt(f),
             Self::AgentRelay(path) => write!(f, "[relay] of {}", path.display()),
+            Self::AgentProvisioning(path) => write!(f, "[provisioning] of {}", path.display()),
             Self::Options => f.write_str("the command line"),
         }
     }
@@ -143,6 +153,10 @@ impl<'a> Source<'a> {
                 "none is set",
                 "set connection-string, one of connection-string-file, -env, -command and -credential, or token-command with hub, relay or arc",
             ),
+            Owner::AgentProvisioning(_) => wrong(
+                "no key is set",
+                "set key-file, or one of key, key-env and key-command, or certificate with private-key",
+            ),
             Owner::Agent(_) | Owner::AgentRelay(_) | Owner::Options => wrong(
                 "no connection-string is set",
                 "set connection-string, or one of connection-string-file, -env and -command, or load a systemd \
@@ -171,12 +185,13 @@ impl<'a> Source<'a> {
     }
 
     /// The owner's name for the key. The agent uses a systemd credential without a key.
-    fn name(&self, owner: Owner<'_>) -> String {
+    pub(crate) fn name(&self, owner: Owner<'_>) -> String {
         match (self, owner) {
-            (Self::Credential(name), Owner::Agent(_) | Owner::AgentRelay(_)) => {
+            (Self::Credential(name), owner) if owner.is_agent() => {
                 format!("the systemd credential '{name}'")
             }
             (_, Owner::Options) => format!("--{}", self.key()),
+            (_, Owner::AgentProvisioning(_)) => self.key().replace("connection-string", "key"),
             _ => self.key().into(),
         }
     }
@@ -185,9 +200,7 @@ impl<'a> Source<'a> {
     fn location(&self, owner: Owner<'_>) -> String {
         match owner {
             Owner::Options => self.name(owner),
-            Owner::Profile(_) | Owner::Agent(_) | Owner::AgentRelay(_) => {
-                format!("{} in {owner}", self.name(owner))
-            }
+            _ => format!("{} in {owner}", self.name(owner)),
         }
     }
 
@@ -226,7 +239,7 @@ impl<'a> Source<'a> {
         let unusable = |problem: Problem| {
             let hint = match self {
                 Self::Command(_) | Self::Token { .. } => FAILED.into(),
-                Self::Credential(_) if matches!(owner, Owner::Agent(_) | Owner::AgentRelay(_)) => {
+                Self::Credential(_) if owner.is_agent() => {
                     "LoadCredential= of the service's unit names it".into()
                 }
                 _ => format!("{} names it", self.location(owner)),

@@ -145,9 +145,10 @@ impl Agent {
     /// Handles an event of a service.
     fn handle(&mut self, service: usize, event: Event) {
         match event {
-            Event::InService(listener) => {
+            Event::InService { listener, remark } => {
+                let remark = remark.map(|remark| format!("; {remark}")).unwrap_or_default();
                 let in_service =
-                    format!("in service as device {} at {}", listener.device(), listener.service());
+                    format!("in service as device {} at {}{remark}", listener.device(), listener.service());
                 log::info!("{in_service}");
                 self.services.get(service).listener = listener;
                 self.set_status(service, in_service);

@@ -1,3 +1,10 @@
-//! Where a device's credential comes from, when it is not written in a file.
+//! Services that give a device its identity: the Device Provisioning Service, the IoT Identity Service, and the workload
+//! API of IoT Edge.
 
 pub(crate) mod dps;
+mod identity_service;
+mod workload_api;
+
+pub(crate) use dps::ProvisioningService;
+pub(crate) use identity_service::IdentityService;
+pub(crate) use workload_api::WorkloadApi;

@@ -36,6 +36,13 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         Error::Skewed { .. } => "set the clock: the hub allows five minutes".into(),
         Error::Login { skew: Some(skew), .. } => skew.hint("hub"),
         Error::Login { refusal, .. } => login_hint(*refusal).into(),
+        Error::ThrownOut { identity, .. } => match identity.module() {
+            None => format!(
+                "give the agent a module of its own: `az iot hub module-identity create -n HUB -d '{}' -m iotstream`",
+                identity.device()
+            ),
+            Some(_) => "stop the other agent, or give this one a module of its own".into(),
+        },
     })
 }
 

@@ -33,6 +33,12 @@ pub enum Error {
     /// The hub refused the login of a device.
     #[error("{hub} refuses {identity}: {refusal}")]
     Login { hub: String, identity: Identity, refusal: Refusal, skew: Option<Skew> },
+    /// The hub ends hub connections soon after their login, as it does when another client logs in.
+    #[error(
+        "another client logs in as {}, most likely: {hub} ended the last {times} hub connections soon after their login",
+        identity.client_id()
+    )]
+    ThrownOut { hub: String, identity: Identity, times: u32 },
     /// The local clock is too far from the hub's.
     #[error("the clock here is {skew} the hub's")]
     Skewed { skew: Skew },
@@ -81,6 +87,7 @@ impl Fault for Error {
                 404 | 408 | 409 | 429 | 500..=599 => Exit::Temporary,
                 _ => Exit::Protocol,
             },
+            Error::ThrownOut { .. } => Exit::Temporary,
             Error::Login { refusal: Refusal::NoMqtt311, .. } => Exit::Protocol,
             Error::Login { refusal: Refusal::Unavailable | Refusal::NoStreams, .. } => Exit::Unavailable,
             Error::Login { .. } | Error::Skewed { .. } => Exit::Denied,

@@ -116,7 +116,14 @@ fn following(error: &Error) -> Vec<Error> {
         }
         Error::Rejected { .. } => upgrades(),
         Error::Gateway(_) | Error::WebSocket(_) => logins(),
-        Error::Login { .. } => vec![Error::Skewed { skew: Skew::Behind(TEN_MINUTES) }],
+        Error::Login { .. } => [None, Some("camera")]
+            .map(|module| Error::ThrownOut {
+                hub: text(HUB),
+                identity: Identity::new("gw-07", module).unwrap(),
+                times: 3,
+            })
+            .into(),
+        Error::ThrownOut { .. } => vec![Error::Skewed { skew: Skew::Behind(TEN_MINUTES) }],
         Error::Skewed { .. } => vec![],
     }
 }

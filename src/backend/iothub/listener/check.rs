@@ -3,8 +3,9 @@
 use std::time::{Instant, SystemTime};
 
 use super::clock::clock;
+use super::credential_source::Doubt;
 use super::dial::dial;
-use super::hub_listener::HubListener;
+use super::hub_listener::{Device, HubListener};
 use super::login::log_in;
 use crate::backend::iothub::clock::clock as compare;
 use crate::check::{Finding, skip_rest};
@@ -12,32 +13,50 @@ use crate::error::Result;
 use crate::net::Network;
 use crate::time::phase::{Phase, Phases};
 
+const STEPS: &[&str] = &["dns", "tcp", "tls", "clock", "credential"];
+
 /// Checks each step up to the login. This briefly disconnects a running agent, because a hub accepts one hub connection of
 /// each device.
-pub(super) async fn check(device: &HubListener, network: &Network) -> Vec<Finding> {
+pub(super) async fn check(listener: &HubListener, network: &Network) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let since = Instant::now();
+    let obtained = listener.source.obtain(network, Doubt::None).await;
+    let device = match (listener.source.step(), obtained) {
+        (None, Ok(credential)) => listener.device(credential),
+        (Some(step), Ok(credential)) => {
+            let found = format!("{} at {}", credential.identity, credential.hub);
+            findings.push(Finding::new(step, since, Ok(found)));
+            listener.device(credential)
+        }
+        (step, Err(error)) => {
+            findings.push(Finding::new(step.unwrap_or("credential"), since, Err(error)));
+            skip_rest(&mut findings, STEPS);
+            return findings;
+        }
+    };
     let mut phases = Phases::default();
     let since = Instant::now();
     let connected = network.connect(&device.https(), &mut phases).await;
-    let mut findings: Vec<Finding> = phases.iter().map(Finding::from).collect();
+    findings.extend(phases.iter().map(Finding::from));
     if let Err(error) = connected {
         let phase = error.phase().unwrap_or(Phase::TLS);
         findings.push(Finding::new(phase.name(), since, Err(error)));
-        skip_rest(&mut findings, &["dns", "tcp", "tls", "clock", "credential"]);
+        skip_rest(&mut findings, STEPS);
         return findings;
     }
     let since = Instant::now();
-    let outcome = match clock(device, network).await {
+    let outcome = match clock(&device, network).await {
         Ok(hub) => compare(SystemTime::now(), hub),
         Err(error) => Err(error).into(),
     };
     findings.push(Finding { what: "clock".into(), outcome, took: since.elapsed() });
     let since = Instant::now();
-    findings.push(Finding::new("credential", since, credential(device, network).await));
+    findings.push(Finding::new("credential", since, credential(&device, network).await));
     findings
 }
 
-async fn credential(device: &HubListener, network: &Network) -> Result<String> {
-    let token = device.credential.login_token(SystemTime::now(), device.token_life)?;
+async fn credential(device: &Device, network: &Network) -> Result<String> {
+    let token = device.credential.login_token(SystemTime::now(), device.settings.token_life).await?;
     let io = dial(device, network).await?;
     log_in(io, token.as_ref(), device, network).await?.end().await;
     Ok(format!("{} accepts {}", device.credential.hub, device.credential.identity))

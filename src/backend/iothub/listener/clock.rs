@@ -7,7 +7,7 @@ use http_body_util::Full;
 use hyper::header::HOST;
 use tokio::time::timeout;
 
-use super::hub_listener::HubListener;
+use super::hub_listener::Device;
 use crate::backend::iothub::phase::HUB;
 use crate::backend::iothub::rest::bug;
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ const TIME_LENGTH: usize = 64 * 1024;
 ///
 /// # Errors
 /// Returns an error without an answer, or without a date in it.
-pub(super) async fn clock(device: &HubListener, network: &Network) -> Result<SystemTime> {
+pub(super) async fn clock(device: &Device, network: &Network) -> Result<SystemTime> {
     let endpoint = device.https();
     let request = hyper::Request::get("/").header(HOST, endpoint.authority()).body(Full::<Bytes>::default());
     let request = request.map_err(bug)?;

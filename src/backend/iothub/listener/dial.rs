@@ -4,7 +4,7 @@ use hyper::HeaderMap;
 use hyper::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::hub_listener::HubListener;
+use super::hub_listener::Device;
 use super::over_websocket::OverWebSocket;
 use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::phase::HUB;
@@ -26,16 +26,16 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 ///
 /// # Errors
 /// Returns an error with the phase that failed.
-pub(super) async fn dial(device: &HubListener, network: &Network) -> Result<MqttIo> {
+pub(super) async fn dial(device: &Device, network: &Network) -> Result<MqttIo> {
     let network = match device.credential.certificate() {
         Some(certificate) => network.with_certificate(certificate),
         None => network.clone(),
     };
     let https = device.https();
     let mut phases = Phases::default();
-    match device.transport {
+    match device.settings.transport {
         Transport::Mqtt => {
-            let endpoint = Endpoint::new(https.host, device.mqtt_port);
+            let endpoint = Endpoint::new(https.host, device.settings.mqtt_port);
             Ok(Box::new(network.connect(&endpoint, &mut phases).await?))
         }
         Transport::WebSocket => {

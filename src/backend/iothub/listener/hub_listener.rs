@@ -1,11 +1,12 @@
-//! The listener of IoT Hub.
+//! The listener of IoT Hub, and the device that it logs in as.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::credential::DeviceCredential;
+use super::credential_source::CredentialSource;
 use crate::backend::iothub::rest::endpoint;
 use crate::backend::settings::{DeviceSettings, Transport};
-use crate::error::{Exposure, Result};
 use crate::net::Endpoint;
 
 /// The port of MQTT over TLS.
@@ -21,7 +22,13 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Listens for offers to one device.
 #[derive(Clone, Debug)]
 pub(crate) struct HubListener {
-    pub(super) credential: DeviceCredential,
+    pub(super) source: Arc<dyn CredentialSource>,
+    pub(super) settings: ConnectionSettings,
+}
+
+/// The settings of a hub connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConnectionSettings {
     pub(super) transport: Transport,
     pub(super) mqtt_port: u16,
     pub(super) keepalive: Duration,
@@ -29,22 +36,31 @@ pub(crate) struct HubListener {
 }
 
 impl HubListener {
-    /// The listener of a device. Tolerated exposures of its files are added to `warnings`.
-    ///
-    /// # Errors
-    /// Returns an error if the credential is invalid. The error does not contain it.
-    pub(crate) fn new(settings: &DeviceSettings, warnings: &mut Vec<Exposure>) -> Result<Self> {
-        let certificate = settings.certificate.as_deref().zip(settings.private_key.as_deref());
-        let text = &settings.connection_string;
-        Ok(Self {
-            credential: DeviceCredential::new(&settings.source, text, certificate, warnings)?,
+    /// The listener of the device whose credential comes from `source`.
+    pub(crate) fn new(source: Arc<dyn CredentialSource>, settings: &DeviceSettings) -> Self {
+        let settings = ConnectionSettings {
             transport: settings.transport,
             mqtt_port: settings.mqtt_port.unwrap_or(MQTT_PORT),
             keepalive: settings.keepalive.unwrap_or(KEEPALIVE).clamp(SECOND, MAX_KEEPALIVE),
             token_life: settings.token_life.unwrap_or(TOKEN_LIFE).max(SECOND),
-        })
+        };
+        Self { source, settings }
     }
 
+    /// The device with this credential.
+    pub(super) fn device(&self, credential: DeviceCredential) -> Device {
+        Device { credential, settings: self.settings }
+    }
+}
+
+/// A device whose credential is known.
+#[derive(Clone, Debug)]
+pub(super) struct Device {
+    pub(super) credential: DeviceCredential,
+    pub(super) settings: ConnectionSettings,
+}
+
+impl Device {
     /// The HTTPS port of the hub, or of its `GatewayHostName`.
     pub(super) fn https(&self) -> Endpoint {
         endpoint(&self.credential.hub, self.credential.gateway.as_ref())

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::dial::MqttIo;
 use super::hub_connection::{ConnectionError, HubConnection};
-use super::hub_listener::HubListener;
+use super::hub_listener::Device;
 use super::login::lost;
 use super::reply::HubReply;
 use crate::backend::iothub::proto::{BadOffer, Offer};
@@ -23,7 +23,7 @@ const DISCONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// A hub connection, and the queue of answers for it.
 pub(super) struct InService {
     connection: HubConnection<MqttIo>,
-    device: Arc<HubListener>,
+    device: Arc<Device>,
     network: Network,
     events: mpsc::Sender<Event>,
     /// Each open offer holds a clone until its answer is queued.
@@ -45,7 +45,7 @@ pub(super) enum Next {
 impl InService {
     pub(super) fn new(
         connection: HubConnection<MqttIo>,
-        device: Arc<HubListener>,
+        device: Arc<Device>,
         network: Network,
         events: mpsc::Sender<Event>,
     ) -> Self {
@@ -129,7 +129,7 @@ impl InService {
 /// The event for an offer, and the rejection of an unusable one.
 fn event(
     offer: std::result::Result<Offer, BadOffer>,
-    device: &HubListener,
+    device: &Device,
     network: &Network,
     answers: &mpsc::UnboundedSender<String>,
 ) -> (Event, Option<String>) {

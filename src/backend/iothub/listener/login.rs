@@ -7,7 +7,7 @@ use super::clock::clock;
 use super::credential::LoginToken;
 use super::dial::MqttIo;
 use super::hub_connection::{ConnectionError, HubConnection};
-use super::hub_listener::HubListener;
+use super::hub_listener::Device;
 use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::phase::HUB;
 use crate::backend::iothub::proto::{Login, Refusal};
@@ -25,13 +25,13 @@ use crate::net::Network;
 pub(super) async fn log_in(
     io: MqttIo,
     token: Option<&LoginToken>,
-    device: &HubListener,
+    device: &Device,
     network: &Network,
 ) -> Result<HubConnection<MqttIo>> {
     let credential = &device.credential;
     let login = Login::new(&credential.hub, &credential.identity, PRODUCT);
     let password = token.map(|token| &token.text);
-    match HubConnection::begin(io, &login, password, device.keepalive).await {
+    match HubConnection::begin(io, &login, password, device.settings.keepalive).await {
         Ok(connection) => Ok(connection),
         Err(ConnectionError::Refused(refusal)) => Err(HubError::Login {
             hub: credential.hub.to_string(),
@@ -50,7 +50,7 @@ pub(super) async fn log_in(
 }
 
 /// Translates the error of a hub connection.
-pub(super) fn lost(device: &HubListener, error: ConnectionError) -> Error {
+pub(super) fn lost(device: &Device, error: ConnectionError) -> Error {
     let hub = device.credential.hub.to_string();
     let network = |problem: Problem| Error::network(HUB, hub.clone(), problem);
     match error {

@@ -2,7 +2,9 @@
 
 mod check;
 mod clock;
+mod contention;
 mod credential;
+mod credential_source;
 mod dial;
 mod hub_connection;
 mod hub_listener;
@@ -15,7 +17,6 @@ mod retry;
 mod task;
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use crate::backend::Pending;
 use crate::backend::{Listener, Offers, Reread};
@@ -23,19 +24,23 @@ use crate::check::Finding;
 use crate::error::Result;
 use crate::net::Network;
 
+pub(crate) use credential::DeviceCredential;
+pub(crate) use credential_source::{Configured, CredentialSource, Doubt};
 pub(crate) use hub_listener::HubListener;
 
 impl Listener for HubListener {
     fn device(&self) -> String {
-        self.credential.identity.client_id()
+        self.source.known().map_or_else(|| self.source.describe(), |known| known.identity.client_id())
     }
 
     fn service(&self) -> String {
-        self.credential.hub.to_string()
+        self.source.known().map_or_else(|| self.source.describe(), |known| known.hub.to_string())
     }
 
     fn listen(self: Arc<Self>, network: Network, reread: Option<Reread>) -> Result<Offers> {
-        self.credential.login_token(SystemTime::now(), self.token_life)?;
+        if let Some(credential) = self.source.known() {
+            credential.check_given()?;
+        }
         let (offers, source) = Offers::channel();
         tokio::spawn(task::Task::new(self, network, reread, source).run());
         Ok(offers)

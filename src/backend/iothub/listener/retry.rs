@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::phase::HUB;
 use crate::backend::listener::at_least_asked;
 use crate::error::Error;
@@ -43,7 +44,9 @@ impl Retry {
             Error::Network { phase, .. } => *phase != HUB,
             error => matches!(error, Error::Timeout { .. }),
         };
-        let is_quick = is_away || self.last_good.elapsed() < NEW;
+        // Another client with the same identity throws us out, and we it: whoever waits lets the other one work.
+        let is_fight = matches!(error.fault(), Some(HubError::ThrownOut { .. }));
+        let is_quick = is_away || (self.last_good.elapsed() < NEW && !is_fight);
         let wait = self.backoff.wait(if is_quick { QUICK_WAIT } else { LONGEST_WAIT }, chance());
         at_least_asked(wait, error)
     }
@@ -52,7 +55,8 @@ impl Retry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::iothub::error::{Error as HubError, Upgrade};
+    use crate::backend::iothub::error::Upgrade;
+    use crate::backend::iothub::proto::Identity;
     use crate::backend::listener::LONGEST_ASKED;
     use crate::time::phase::Phase;
 
@@ -76,5 +80,9 @@ mod tests {
         assert!(longest >= LONGEST_WAIT / 2, "{longest:?}");
         retry.reset();
         assert!(retry.wait_after(&cut()) < Duration::from_secs(1));
+        let identity = Identity::new("gw-07", None).unwrap();
+        let thrown_out = Error::from(HubError::ThrownOut { hub: "hub".into(), identity, times: 3 });
+        let longest = (0..9).map(|_| retry.wait_after(&thrown_out)).last().unwrap();
+        assert!(longest >= LONGEST_WAIT / 2, "{longest:?}");
     }
 }

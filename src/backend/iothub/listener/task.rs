@@ -8,15 +8,19 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::contention::Contention;
+use super::credential_source::Doubt;
 use super::dial::{MqttIo, dial};
 use super::hub_connection::HubConnection;
-use super::hub_listener::HubListener;
+use super::hub_listener::{Device, HubListener};
 use super::in_service::{InService, Next};
 use super::login::log_in;
 use super::renewal::Renewal;
 use super::retry::Retry;
 use crate::backend::Pending;
 use crate::backend::iothub::error::Error as HubError;
+use crate::backend::iothub::phase::HUB;
+use crate::backend::iothub::proto::Refusal;
 use crate::backend::listener;
 use crate::backend::{Event, Order, Orders, Reread, Source};
 use crate::error::{Error, Exit, Result};
@@ -34,58 +38,134 @@ pub(super) enum Continuation {
     /// End the task.
     Stop,
     /// Log in again, over this connection if it is already dialled.
-    Renew(Option<MqttIo>),
+    Renew(Option<Dialled>),
+}
+
+/// A connection for the next login of a device.
+pub(super) struct Dialled {
+    device: Arc<Device>,
+    io: MqttIo,
+}
+
+/// A login.
+pub(super) struct LoggedIn {
+    pub(super) device: Arc<Device>,
+    pub(super) connection: HubConnection<MqttIo>,
+    /// When to renew it; `None` if the device cannot.
+    pub(super) renewal: Option<Renewal>,
 }
 
 /// The task, and its configuration until the next order.
 pub(super) struct Task {
-    device: Arc<HubListener>,
+    listener: Arc<HubListener>,
     network: Network,
     reread: Option<Reread>,
     events: mpsc::Sender<Event>,
     orders: Orders,
     retry: Retry,
+    contention: Contention,
+    /// Whether the hub has refused the last login.
+    is_refused: bool,
+    /// Since when the hub is out of reach.
+    unreachable_since: Option<Instant>,
 }
 
 impl Task {
     pub(super) fn new(
-        device: Arc<HubListener>,
+        listener: Arc<HubListener>,
         network: Network,
         reread: Option<Reread>,
         source: Source,
     ) -> Self {
         let Source { events, orders } = source;
-        Self { device, network, reread, events, orders, retry: Retry::new() }
+        Self {
+            listener,
+            network,
+            reread,
+            events,
+            orders,
+            retry: Retry::new(),
+            contention: Contention::default(),
+            is_refused: false,
+            unreachable_since: None,
+        }
     }
 
     /// Runs until [`Order::Stop`].
     pub(super) async fn run(mut self) {
         let mut dialled = None;
         loop {
-            let connecting = connect(&self.device, &self.network, dialled.take());
+            let connecting = connect(&self.listener, &self.network, self.doubt(), dialled.take());
             let over = tokio::select! {
                 connected = connecting => match connected {
-                    Ok((connection, renewal)) => {
-                        let since = Instant::now();
-                        let over = self.serve(connection, renewal).await;
-                        if since.elapsed() > GOOD {
-                            self.retry.reset();
-                        }
-                        over
+                    Ok(logged_in) => self.serve_for_a_while(logged_in).await,
+                    Err(error) => {
+                        self.note_failure(&error);
+                        Err(error)
                     }
-                    Err(error) => Err(error),
                 },
                 order = self.orders.next() => if self.obey(order) { continue } else { return },
             };
             match over {
                 Ok(Continuation::Stop) => return,
-                Ok(Continuation::Renew(io)) => dialled = io,
+                Ok(Continuation::Renew(next)) => dialled = next,
                 Err(error) => {
                     if !self.wait_after(error).await {
                         return;
                     }
                 }
             }
+        }
+    }
+
+    /// Serves a hub connection, and draws conclusions from the time that it lasted.
+    async fn serve_for_a_while(&mut self, logged_in: LoggedIn) -> Result<Continuation> {
+        self.listener.source.accepted();
+        (self.is_refused, self.unreachable_since) = (false, None);
+        let device = logged_in.device.clone();
+        let since = Instant::now();
+        let over = self.serve(logged_in).await;
+        let lasted = since.elapsed();
+        match over {
+            Err(error) if is_ended_by_hub(&error) => {
+                self.contention.ended_by_hub(lasted);
+                if !self.contention.is_noticed() {
+                    self.reset_after(lasted);
+                    return Err(error);
+                }
+                Err(thrown_out(&device, &self.contention))
+            }
+            over => {
+                // A renewal does not show that another client has gone.
+                if over.is_err() {
+                    self.contention.reset();
+                }
+                self.reset_after(lasted);
+                over
+            }
+        }
+    }
+
+    fn reset_after(&mut self, lasted: Duration) {
+        if lasted > GOOD {
+            self.retry.reset();
+        }
+    }
+
+    /// Draws conclusions from a failed login.
+    fn note_failure(&mut self, error: &Error) {
+        self.contention.reset();
+        self.is_refused |= is_doubtful(error);
+        let is_away = matches!(error, Error::Network { .. } | Error::Timeout { .. });
+        self.unreachable_since = is_away.then(|| self.unreachable_since.unwrap_or_else(Instant::now));
+    }
+
+    /// Whether the credential of the last login is in doubt.
+    fn doubt(&self) -> Doubt {
+        match self.unreachable_since {
+            _ if self.is_refused => Doubt::Refused,
+            Some(since) => Doubt::Unreachable(since.elapsed()),
+            None => Doubt::None,
         }
     }
 
@@ -98,7 +178,7 @@ impl Task {
         tokio::select! {
             new = listener::wait_and_reread(retry_in, reread) => {
                 if let Some(new) = new {
-                    self.use_credential(&new);
+                    self.use_source(&new);
                 }
                 true
             }
@@ -107,9 +187,11 @@ impl Task {
     }
 
     /// Uses the credential of a reread configuration. Its other settings wait for [`Order::Reload`].
-    fn use_credential(&mut self, new: &HubListener) {
-        let credential = new.credential.clone();
-        self.device = Arc::new(HubListener { credential, ..(*self.device).clone() });
+    fn use_source(&mut self, new: &HubListener) {
+        if !new.source.is_same(&*self.listener.source) {
+            let source = new.source.clone();
+            self.listener = Arc::new(HubListener { source, settings: self.listener.settings });
+        }
     }
 
     /// Serves a hub connection until it ends or is renewed. A hub that does not read delays no order. Offers have the lowest
@@ -117,21 +199,18 @@ impl Task {
     ///
     /// # Errors
     /// Returns why the hub connection failed.
-    pub(super) async fn serve(
-        &mut self,
-        connection: HubConnection<MqttIo>,
-        mut renewal: Option<Renewal>,
-    ) -> Result<Continuation> {
-        let mut device = self.device.clone();
+    pub(super) async fn serve(&mut self, logged_in: LoggedIn) -> Result<Continuation> {
+        let LoggedIn { device, connection, mut renewal } = logged_in;
+        let mut listener = self.listener.clone();
+        let remark = self.contention.is_noticed().then(|| thrown_out(&device, &self.contention).to_string());
         // Fails if the agent has ended. The next order is then to stop.
-        let _ = self.events.send(Event::InService(device.clone())).await;
-        let mut in_service =
-            InService::new(connection, device.clone(), self.network.clone(), self.events.clone());
-        let mut dialling: Option<Pending<'static, Result<MqttIo>>> = None;
+        let _ = self.events.send(Event::InService { listener: listener.clone(), remark }).await;
+        let mut in_service = InService::new(connection, device, self.network.clone(), self.events.clone());
+        let mut dialling: Option<Pending<'static, Result<Dialled>>> = None;
         loop {
-            if !Arc::ptr_eq(&device, &self.device) {
+            if !Arc::ptr_eq(&listener, &self.listener) {
                 // The new configuration may need another login.
-                (device, renewal, dialling) = (self.device.clone(), Some(Renewal::now()), None);
+                (listener, renewal, dialling) = (self.listener.clone(), Some(Renewal::now()), None);
             }
             let due = renewal.filter(|_| dialling.is_none());
             let due = due.map(|renewal| renewal.due(in_service.is_answer_pending()));
@@ -149,9 +228,9 @@ impl Task {
                 } => {
                     dialling = None;
                     match (dialled, &mut renewal) {
-                        (Ok(io), Some(renewal)) => {
+                        (Ok(next), Some(renewal)) => {
                             let limit = renewal.end.saturating_duration_since(Instant::now());
-                            return Ok(self.hand_over(in_service, limit, io).await);
+                            return Ok(self.hand_over(in_service, limit, next).await);
                         }
                         (Err(error), Some(renewal)) => {
                             let wait = self.retry.wait_after(&error);
@@ -163,13 +242,14 @@ impl Task {
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     log::info!("renewing the hub connection");
-                    let (device, network) = (device.clone(), self.network.clone());
-                    dialling = Some(Box::pin(async move { dial(&device, &network).await }));
+                    let (listener, network) = (listener.clone(), self.network.clone());
+                    dialling = Some(Box::pin(async move { dial_next(&listener, &network, Doubt::None).await }));
                 }
                 next = in_service.next() => match next? {
                     Next::Answer(answer) => if !self.publish(&mut in_service, &answer).await? {
                         return Ok(Continuation::Stop);
                     },
+                    Next::Offered if self.contention.is_noticed() => {}
                     Next::Offered => self.retry.reset(),
                     Next::Unanswerable => {}
                 },
@@ -189,22 +269,22 @@ impl Task {
         }
     }
 
-    /// Replaces a hub connection by the next one, over `io`. An order ends the wait for answers, because a stop must not wait
-    /// for a hub that does not read.
-    async fn hand_over(&mut self, in_service: InService, limit: Duration, io: MqttIo) -> Continuation {
+    /// Replaces a hub connection by the `next` one. An order ends the wait for answers, because a stop must not wait for a hub
+    /// that does not read.
+    async fn hand_over(&mut self, in_service: InService, limit: Duration, next: Dialled) -> Continuation {
         let order = tokio::select! {
-            () = in_service.leave(limit) => return Continuation::Renew(Some(io)),
+            () = in_service.leave(limit) => return Continuation::Renew(Some(next)),
             order = self.orders.next() => order,
         };
-        // `io` was dialled for the previous configuration.
+        // `next` was dialled for the previous configuration.
         if self.obey(order) { Continuation::Renew(None) } else { Continuation::Stop }
     }
 
     /// Carries out an order. Returns false for [`Order::Stop`].
     fn obey(&mut self, order: Order) -> bool {
         let Order::Reload(listener, network) = order else { return false };
-        let Some(device) = listener.downcast() else { return false };
-        (self.device, self.network) = (device, network);
+        let Some(listener) = listener.downcast() else { return false };
+        (self.listener, self.network) = (listener, network);
         true
     }
 }
@@ -215,18 +295,48 @@ fn is_refusal(error: &Error) -> bool {
         || matches!(error.exit(), Exit::Denied | Exit::Config)
 }
 
-/// Logs in, over `io` if it is already dialled. Returns the hub connection and its renewal.
+/// Whether the hub may not know the device, or not with this credential. A wrong clock explains a refusal too.
+fn is_doubtful(error: &Error) -> bool {
+    match error.fault() {
+        Some(HubError::Login { refusal, skew: None, .. }) => {
+            matches!(refusal, Refusal::UnknownId | Refusal::BadCredential | Refusal::NotAuthorized)
+        }
+        Some(HubError::WebSocket(upgrade)) => matches!(upgrade.status, 401 | 403 | 404),
+        _ => false,
+    }
+}
+
+/// Whether the hub ended a hub connection that was in service.
+fn is_ended_by_hub(error: &Error) -> bool {
+    matches!(error, Error::Network { phase, .. } if *phase == HUB)
+}
+
+/// The error of a device that another client throws out.
+fn thrown_out(device: &Device, contention: &Contention) -> Error {
+    let (hub, identity) = (device.credential.hub.to_string(), device.credential.identity.clone());
+    HubError::ThrownOut { hub, identity, times: contention.times() }.into()
+}
+
+/// Gets the credential and dials its hub.
+async fn dial_next(listener: &HubListener, network: &Network, doubt: Doubt) -> Result<Dialled> {
+    let device = Arc::new(listener.device(listener.source.obtain(network, doubt).await?));
+    let io = dial(&device, network).await?;
+    Ok(Dialled { device, io })
+}
+
+/// Logs in, over a connection that is already dialled if there is one.
 async fn connect(
-    device: &HubListener,
+    listener: &HubListener,
     network: &Network,
-    io: Option<MqttIo>,
-) -> Result<(HubConnection<MqttIo>, Option<Renewal>)> {
-    let io = match io {
-        Some(io) => io,
-        None => dial(device, network).await?,
+    doubt: Doubt,
+    dialled: Option<Dialled>,
+) -> Result<LoggedIn> {
+    let Dialled { device, io } = match dialled {
+        Some(dialled) => dialled,
+        None => dial_next(listener, network, doubt).await?,
     };
-    let token = device.credential.login_token(SystemTime::now(), device.token_life)?;
+    let token = device.credential.login_token(SystemTime::now(), device.settings.token_life).await?;
     let renewal = token.as_ref().and_then(|token| token.renewable).map(Renewal::within);
-    let connection = log_in(io, token.as_ref(), device, network).await?;
-    Ok((connection, renewal))
+    let connection = log_in(io, token.as_ref(), &device, network).await?;
+    Ok(LoggedIn { device, connection, renewal })
 }

@@ -6,19 +6,27 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::dial::MqttIo;
 use super::hub_connection::HubConnection;
+use super::hub_listener::Device;
 use super::login::log_in;
-use super::task::{Continuation, Task};
+use super::task::{Continuation, LoggedIn, Task};
 use super::*;
 use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::proto::Refusal;
-use crate::backend::settings::DeviceSettings;
+use crate::backend::settings::{DeviceAccess, DeviceSettings};
 use crate::backend::{Cause, Event, Order, Rejection};
 use crate::net::{Network, Proxies, Tls};
 use crate::secret::Secret;
 
-fn device() -> Arc<HubListener> {
+fn listener() -> Arc<HubListener> {
     let text = Secret::new("HostName=hub;DeviceId=dev-1;SharedAccessKey=MDEyMzQ1Njc4OWFiY2RlZg==");
-    Arc::new(HubListener::new(&DeviceSettings::new("a test", text), &mut Vec::new()).unwrap())
+    let source = Configured::of_connection_string("a test", &text, None, &mut Vec::new()).unwrap();
+    let access = DeviceAccess::ConnectionString { source: "a test".into(), text, certificate: None };
+    Arc::new(HubListener::new(Arc::new(source), &DeviceSettings::new(access)))
+}
+
+fn device() -> Arc<Device> {
+    let listener = listener();
+    Arc::new(listener.device(listener.source.known().unwrap()))
 }
 
 fn network() -> Network {
@@ -90,7 +98,7 @@ async fn reports_each_kind_of_refusal() {
 async fn an_unusable_offer_is_rejected_and_reported() {
     let (connection, mut hub) = logged_in().await;
     let (mut offers, source) = Offers::channel();
-    let mut task = Task::new(device(), network(), None, source);
+    let mut task = Task::new(listener(), network(), None, source);
     let url = "wss%3A%2F%2Fgateway%2Fx";
     let bad = [
         "$url=ws%3A%2F%2Fgateway%2Fx&$auth=t",
@@ -109,7 +117,7 @@ async fn an_unusable_offer_is_rejected_and_reported() {
     };
     let told = async {
         let mut told = String::new();
-        assert!(matches!(offers.next().await, Some(Event::InService(_))));
+        assert!(matches!(offers.next().await, Some(Event::InService { .. })));
         for _ in bad {
             match offers.next().await {
                 Some(Event::Unusable { stream, problem }) => told += &format!("{stream}: {problem}\n"),
@@ -119,7 +127,7 @@ async fn an_unusable_offer_is_rejected_and_reported() {
         told
     };
     let (answered, told) = tokio::select! {
-        _ = task.serve(connection, None) => panic!("the hub connection is over"),
+        _ = task.serve(LoggedIn { device: device(), connection, renewal: None }) => panic!("the hub connection is over"),
         both = async { tokio::join!(sending, told) } => both,
     };
     for at in 0..bad.len() {
@@ -133,10 +141,13 @@ async fn an_unusable_offer_is_rejected_and_reported() {
 async fn a_stop_waits_for_answers_to_open_offers() {
     let (connection, mut hub) = logged_in().await;
     let (mut offers, source) = Offers::channel();
-    let mut task = Task::new(device(), network(), None, source);
-    let serving = tokio::spawn(async move { task.serve(connection, None).await });
+    let mut task = Task::new(listener(), network(), None, source);
+    let serving =
+        tokio::spawn(
+            async move { task.serve(LoggedIn { device: device(), connection, renewal: None }).await },
+        );
     publish(&mut hub, "$iothub/streams/POST/ssh/?$rid=7&$url=wss%3A%2F%2Fgateway%2Fx&$auth=t").await;
-    assert!(matches!(offers.next().await, Some(Event::InService(_))));
+    assert!(matches!(offers.next().await, Some(Event::InService { .. })));
     let Some(Event::Offer(offer)) = offers.next().await else { panic!("no offer") };
     offers.order(Order::Stop);
     // UNSUBSCRIBE, and its packet id.
@@ -157,10 +168,12 @@ async fn a_stop_waits_for_answers_to_open_offers() {
 async fn an_offer_is_withdrawn_with_its_hub_connection() {
     let (connection, mut hub) = logged_in().await;
     let (mut offers, source) = Offers::channel();
-    let mut task = Task::new(device(), network(), None, source);
-    let serving = tokio::spawn(async move { task.serve(connection, None).await.map(drop) });
+    let mut task = Task::new(listener(), network(), None, source);
+    let serving = tokio::spawn(async move {
+        task.serve(LoggedIn { device: device(), connection, renewal: None }).await.map(drop)
+    });
     publish(&mut hub, "$iothub/streams/POST/ssh/?$rid=7&$url=wss%3A%2F%2Fgateway%2Fx&$auth=t").await;
-    assert!(matches!(offers.next().await, Some(Event::InService(_))));
+    assert!(matches!(offers.next().await, Some(Event::InService { .. })));
     let Some(Event::Offer(offer)) = offers.next().await else { panic!("no offer") };
     drop(hub);
     offer.reply.withdrawn().await;

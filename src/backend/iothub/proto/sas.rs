@@ -54,13 +54,28 @@ impl SasToken {
         policy: Option<&str>,
     ) -> Result<Self, Malformed> {
         let signature = mac(&resource.0, expiry, key)?.finalize().into_bytes().to_vec();
-        Ok(Self {
+        Ok(Self::signed(resource, expiry, signature, policy))
+    }
+
+    /// What a signature signs: `SR "\n" SE`, without a line feed at the end \[D]\[S].
+    pub(crate) fn message(resource: &Resource, expiry: UnixSeconds) -> Vec<u8> {
+        format!("{}\n{}", resource.0, expiry.0).into_bytes()
+    }
+
+    /// The token with a `signature` over [`Self::message`].
+    pub(crate) fn signed(
+        resource: &Resource,
+        expiry: UnixSeconds,
+        signature: Vec<u8>,
+        policy: Option<&str>,
+    ) -> Self {
+        Self {
             text: signature::text(&resource.0, &signature, expiry, policy),
             resource: resource.0.clone(),
             signature,
             expiry,
             policy: policy.map(str::to_owned),
-        })
+        }
     }
 
     /// Parses a token from a header or a password.

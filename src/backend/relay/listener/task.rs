@@ -208,7 +208,7 @@ impl Task {
     /// Tells the agent that a control channel for `device` is open.
     async fn begin(&self, device: &Arc<RelayListener>) -> OfferMaker {
         // Fails if the agent has ended. The next order is then to stop.
-        let _ = self.events.send(Event::InService(device.clone())).await;
+        let _ = self.events.send(Event::InService { listener: device.clone(), remark: None }).await;
         let (network, dials, starts) = (self.network.clone(), self.dials.clone(), self.starts.clone());
         OfferMaker::new(device.clone(), network, dials, starts, self.events.downgrade())
     }

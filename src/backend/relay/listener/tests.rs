@@ -48,7 +48,7 @@ impl Served {
         let mut task = Task::new(device.clone(), network, None, source);
         let connected = Connected { channel, token, device };
         let serving = tokio::spawn(async move { task.serve(connected).await });
-        assert!(matches!(offers.next().await, Some(Event::InService(_))));
+        assert!(matches!(offers.next().await, Some(Event::InService { .. })));
         Self { service, offers, serving }
     }
 
