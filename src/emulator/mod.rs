@@ -14,6 +14,7 @@ mod forward;
 mod hostnames;
 mod iothub;
 mod key;
+mod mqtt;
 mod profiles;
 mod relay;
 mod server;
@@ -39,6 +40,7 @@ use authority::Authority;
 use directory::Directory;
 use hostnames::Hostnames;
 use iothub::{Address, Hub};
+use mqtt::{Mqtt, WebSocket};
 use relay::{Gateway, Namespace, ResourceManager};
 use server::{Http, Service};
 
@@ -71,6 +73,7 @@ pub(crate) struct Emulator {
     mqtts_address: SocketAddr,
     acceptor: TlsAcceptor,
     http: Arc<Http>,
+    mqtt: Mqtt,
     hub: Arc<Hub>,
     /// The relay's gateway.
     gateway: Option<(TcpListener, Arc<Http>)>,
@@ -108,13 +111,16 @@ impl Emulator {
                 https: https_address.port(),
                 gateway: address_of(&listener)?,
             };
-            let namespace = Arc::new(Namespace::open(directory.clone(), &relay, &ports, faults)?);
+            let namespace = Namespace::open(directory.clone(), &relay, &ports, Arc::clone(&faults))?;
+            let namespace = Arc::new(namespace);
             profiles.extend(namespace.profiles());
             services.push(Arc::clone(&namespace) as _);
             services.push(Arc::new(ResourceManager(Arc::clone(&namespace))));
             let http = Http { services: vec![Arc::new(Gateway(namespace))], latency, clock };
             gateway = Some((listener, Arc::new(http)));
         }
+        let mqtt = Mqtt::new(vec![Arc::clone(&hub) as _]);
+        services.push(Arc::new(WebSocket { mqtt: mqtt.clone(), faults }));
         // The hub serves every path that is left.
         services.push(Arc::clone(&hub) as _);
         profiles::write(&directory, &profiles)?;
@@ -126,7 +132,7 @@ impl Emulator {
         }
         let http = Arc::new(Http { services, latency, clock });
         let acceptor = TlsAcceptor::from(config);
-        Ok(Self { https, mqtts, https_address, mqtts_address, acceptor, http, hub, gateway })
+        Ok(Self { https, mqtts, https_address, mqtts_address, acceptor, http, mqtt, hub, gateway })
     }
 
     /// The address of REST, the gateway, and MQTT over WebSocket.
@@ -141,12 +147,11 @@ impl Emulator {
 
     /// Serves until `shutdown` resolves; then every connection is dropped.
     pub(crate) async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { https, mqtts, acceptor, http, hub, gateway, .. } = self;
-        let mqtt_hub = Arc::clone(&hub);
+        let Self { https, mqtts, acceptor, http, mqtt, hub, gateway, .. } = self;
         let serving = async {
             tokio::join!(
                 server::serve(&https, &acceptor, move |io| Arc::clone(&http).serve(io)),
-                server::serve(&mqtts, &acceptor, move |io| iothub::serve_tls(io, Arc::clone(&mqtt_hub))),
+                server::serve(&mqtts, &acceptor, move |io| mqtt.clone().serve_tls(io)),
                 hub.expire_streams(),
                 async {
                     if let Some((listener, http)) = gateway {

@@ -25,5 +25,4 @@ mod twin;
 
 pub(super) use address::{Address, check_hostname};
 pub(super) use hub::Hub;
-pub(super) use mqtt::serve_tls;
 pub(crate) use quota::Quota;
