@@ -2,7 +2,8 @@
 //!
 //! One port is HTTPS, where each service adds its routes; the other is MQTT over TLS. What any service needs is in this
 //! folder: the server, WebSocket, the forwarding between two sides, faults, certificates, and the directory that is kept.
-//! `iothub` is IoT Hub, and `relay` is Azure Relay, whose gateway has a port of its own.
+//! `iothub` is IoT Hub; `provisioning` is the Device Provisioning Service, which assigns devices to it; and `relay` is Azure
+//! Relay, whose gateway has a port of its own.
 
 mod authority;
 mod client_certificate;
@@ -16,6 +17,7 @@ mod iothub;
 mod key;
 mod mqtt;
 mod profiles;
+mod provisioning;
 mod relay;
 mod server;
 mod websocket;
@@ -35,12 +37,14 @@ use crate::error::{Error, Result};
 pub(crate) use client_certificate::Thumbprint;
 pub(crate) use faults::Faults;
 pub(crate) use iothub::Quota;
+pub(crate) use provisioning::Options as ProvisioningOptions;
 
 use authority::Authority;
 use directory::Directory;
 use hostnames::Hostnames;
 use iothub::{Address, Hub};
 use mqtt::{Mqtt, WebSocket};
+use provisioning::Provisioning;
 use relay::{Gateway, Namespace, ResourceManager};
 use server::{Http, Service};
 
@@ -53,6 +57,8 @@ pub(crate) struct Options {
     pub devices: Vec<String>,
     /// The same for those that authenticate with a certificate.
     pub x509_devices: Vec<(String, Thumbprint)>,
+    /// The Device Provisioning Service, if there is one.
+    pub provisioning: Option<ProvisioningOptions>,
     /// Hybrid connections of the relay; without any there is no relay.
     pub relay_entities: Vec<String>,
     /// The same for those that senders connect to without a token.
@@ -119,8 +125,19 @@ impl Emulator {
             let http = Http { services: vec![Arc::new(Gateway(namespace))], latency, clock };
             gateway = Some((listener, Arc::new(http)));
         }
-        let mqtt = Mqtt::new(vec![Arc::clone(&hub) as _]);
-        services.push(Arc::new(WebSocket { mqtt: mqtt.clone(), faults }));
+        let mut logins: Vec<Arc<dyn mqtt::Service>> = Vec::new();
+        let serves_root = options.provisioning.is_some();
+        if let Some(options) = options.provisioning {
+            let hub = Arc::clone(&hub);
+            let provisioning =
+                Arc::new(Provisioning::open(directory.clone(), options, hub, Arc::clone(&faults))?);
+            services.push(Arc::clone(&provisioning) as _);
+            logins.push(provisioning);
+        }
+        // The hub takes every login that is left.
+        logins.push(Arc::clone(&hub) as _);
+        let mqtt = Mqtt::new(logins);
+        services.push(Arc::new(WebSocket { mqtt: mqtt.clone(), serves_root, faults }));
         // The hub serves every path that is left.
         services.push(Arc::clone(&hub) as _);
         profiles::write(&directory, &profiles)?;

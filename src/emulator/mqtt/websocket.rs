@@ -18,12 +18,14 @@ use crate::emulator::websocket::handshake::{self, Refused, tokens};
 #[derive(Debug)]
 pub(in crate::emulator) struct WebSocket {
     pub(in crate::emulator) mqtt: Mqtt,
+    /// It is at `/` too, where the C# client of the Device Provisioning Service looks for it \[C].
+    pub(in crate::emulator) serves_root: bool,
     pub(in crate::emulator) faults: Arc<Faults>,
 }
 
 impl Service for WebSocket {
     fn serves(&self, path: &str) -> bool {
-        path == WEBSOCKET_PATH
+        path == WEBSOCKET_PATH || (self.serves_root && path == "/")
     }
 
     fn answer(self: Arc<Self>, request: Request<Incoming>, client: Client) -> Answering {
