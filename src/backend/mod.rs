@@ -14,7 +14,7 @@ pub(crate) mod malformed;
 mod pasted;
 pub(crate) mod pasted_text;
 pub(crate) mod product;
-mod provisioning;
+pub(crate) mod provisioning;
 mod registry;
 pub(crate) mod relay;
 

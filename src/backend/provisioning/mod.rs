@@ -1,7 +1,7 @@
 //! Services that give a device its identity: the Device Provisioning Service, the IoT Identity Service, and the workload
 //! API of IoT Edge.
 
-mod dps;
+pub(crate) mod dps;
 mod identity_service;
 mod workload_api;
 

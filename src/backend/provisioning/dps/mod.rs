@@ -1,5 +1,8 @@
 //! The Device Provisioning Service, which assigns devices to hubs.
 
+#[allow(dead_code)]
+pub(crate) mod proto;
+
 use crate::backend::Pending;
 use crate::backend::iothub::listener::{CredentialSource, DeviceCredential, Doubt};
 use crate::backend::settings::ProvisioningSettings;
