@@ -23,4 +23,4 @@ pub(crate) use http::{Reply, exchange};
 pub(crate) use proxy::{FORM as PROXY_FORM, Proxies};
 pub(crate) use tls::{Tls, read_certificates};
 pub(crate) use websocket::{Opened, Refusal, Upgrade, WebSocket, open_over};
-pub(crate) use x509::Validity;
+pub(crate) use x509::{Validity, facts};

@@ -28,14 +28,14 @@ pub struct Validity {
 
 /// What a certificate says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Facts {
-    pub(super) validity: Validity,
+pub(crate) struct Facts {
+    pub(crate) validity: Validity,
     /// The first common name of the subject.
-    pub(super) common_name: Option<String>,
+    pub(crate) common_name: Option<String>,
 }
 
 /// Reads a certificate in DER; `None` if it is damaged, or a date has a form that RFC 5280 forbids.
-pub(super) fn facts(certificate: &[u8]) -> Option<Facts> {
+pub(crate) fn facts(certificate: &[u8]) -> Option<Facts> {
     let certificate = inside(&mut &*certificate, SEQUENCE)?;
     let signed = &mut inside(&mut &*certificate, SEQUENCE)?;
     if signed.first() == Some(&VERSION) {

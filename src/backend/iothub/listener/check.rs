@@ -1,12 +1,13 @@
 //! Diagnoses a device's connection to its hub, and its login.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::clock::clock;
 use super::credential_source::Doubt;
 use super::dial::dial;
 use super::hub_listener::{Device, HubListener};
 use super::login::log_in;
+use crate::backend::expiry;
 use crate::backend::iothub::clock::clock as compare;
 use crate::check::{Finding, skip_rest};
 use crate::error::Result;
@@ -34,6 +35,7 @@ pub(super) async fn check(listener: &HubListener, network: &Network) -> Vec<Find
             return findings;
         }
     };
+    findings.extend(certificate(&device));
     let mut phases = Phases::default();
     let since = Instant::now();
     let connected = network.connect(&device.https(), &mut phases).await;
@@ -53,6 +55,13 @@ pub(super) async fn check(listener: &HubListener, network: &Network) -> Vec<Find
     let since = Instant::now();
     findings.push(Finding::new("credential", since, credential(&device, network).await));
     findings
+}
+
+/// The finding of the device's certificate, if it has one.
+fn certificate(device: &Device) -> Option<Finding> {
+    let validity = device.credential.certificate()?.validity();
+    let outcome = expiry::outcome(&validity, SystemTime::now());
+    Some(Finding { what: "certificate".into(), outcome, took: Duration::ZERO })
 }
 
 async fn credential(device: &Device, network: &Network) -> Result<String> {
