@@ -14,14 +14,13 @@ use super::dial::{MqttIo, dial};
 use super::hub_connection::HubConnection;
 use super::hub_listener::{Device, HubListener};
 use super::in_service::{InService, Next};
-use super::login::log_in;
+use super::login::{is_ended, log_in};
 use super::renewal::Renewal;
 use super::retry::Retry;
 use crate::backend::Pending;
 use crate::backend::credential_watch::CredentialWatch;
 use crate::backend::expiry::ExpiryLog;
 use crate::backend::iothub::error::Error as HubError;
-use crate::backend::iothub::phase::HUB;
 use crate::backend::iothub::proto::Refusal;
 use crate::backend::{Event, Order, Orders, Reread, Source};
 use crate::error::{Error, Exit, Result};
@@ -138,7 +137,7 @@ impl Task {
         let over = self.serve(logged_in).await;
         let lasted = since.elapsed();
         match over {
-            Err(error) if is_ended_by_hub(&error) => {
+            Err(error) if is_ended(&error) => {
                 self.contention.ended_by_hub(lasted);
                 if !self.contention.is_noticed() {
                     self.reset_after(lasted);
@@ -332,11 +331,6 @@ fn is_doubtful(error: &Error) -> bool {
         Some(HubError::WebSocket(upgrade)) => matches!(upgrade.status, 401 | 403 | 404),
         _ => false,
     }
-}
-
-/// Whether the hub ended a hub connection that was in service.
-fn is_ended_by_hub(error: &Error) -> bool {
-    matches!(error, Error::Network { phase, .. } if *phase == HUB)
 }
 
 /// The error of a device that another client throws out.
