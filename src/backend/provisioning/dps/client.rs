@@ -14,9 +14,10 @@ use super::proof::Proof;
 use super::proto::{
     Answer, Assigned, Failure, RegistrationId, is_tpm_challenge, operation_path, register_body, register_path,
 };
+use crate::backend::malformed::Malformed;
 use crate::backend::product::PRODUCT;
 use crate::backend::skew::Skew;
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, Result, escape};
 use crate::net::{Endpoint, Network, Reply, exchange};
 use crate::time::backoff::{chance, retry_after};
 use crate::time::phase::Phases;
@@ -81,14 +82,15 @@ impl Client {
                 }
             };
             let Some(operation) = &operation else {
-                return Err(self.broken("its answer has no operationId"));
+                let problem = Malformed::new("its answer has no operationId");
+                return Err(DpsError::Malformed { registration, problem }.into());
             };
             let wait = asked.unwrap_or(WAIT).clamp(SHORTEST_WAIT, LONGEST_WAIT);
             let wait = wait + wait.mul_f64(JITTER * f64::from(chance()) / f64::from(u32::MAX));
             if since.elapsed() + wait > DECISION_LIMIT {
                 return Err(DpsError::Pending { registration, status, after: DECISION_LIMIT }.into());
             }
-            log::debug!("{} is still '{}'", id, crate::error::escape(&status));
+            log::debug!("{} is still '{}'", id, escape(&status));
             sleep(wait).await;
             let request = hyper::Request::get(operation_path(&self.scope, id, operation));
             (answer, asked) = self.ask(&network, id, request, Bytes::new()).await?;
@@ -111,8 +113,8 @@ impl Client {
         if !(200..300).contains(&reply.status) {
             return Err(self.refused(id, &reply));
         }
-        let answer =
-            Answer::parse(reply.status, &reply.body).map_err(|problem| self.broken(Problem::of(problem)))?;
+        let answer = Answer::parse(reply.status, &reply.body)
+            .map_err(|problem| DpsError::Malformed { registration: self.registration(id), problem })?;
         Ok((answer, retry_after(&reply.headers)))
     }
 
@@ -155,11 +157,6 @@ impl Client {
             id: id.to_string(),
             has_certificate: self.proof.certificate().is_some(),
         }
-    }
-
-    /// The error of an answer that cannot be read.
-    fn broken(&self, problem: impl Into<Problem>) -> Error {
-        Error::protocol(format!("the provisioning service {}", self.service.authority()), problem)
     }
 }
 

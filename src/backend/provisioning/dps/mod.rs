@@ -13,6 +13,7 @@ use self::proto::{RegistrationId, key};
 use crate::error::{Error, Problem, Result};
 use crate::secret::Secret;
 
+pub(crate) use phase::PROVISIONING;
 pub(crate) use provisioning_service::ProvisioningService;
 
 /// The key of the device `registration_id` of an enrolment group, from the group's key. Errors name that by `source`.

@@ -284,6 +284,11 @@ impl CredentialSource for ProvisioningService {
         Box::pin(self.credential(network, doubt))
     }
 
+    fn found(&self, credential: &DeviceCredential) -> String {
+        let origin = self.state().origin.clone();
+        format!("assigned {} at {} ({origin})", credential.identity.client_id(), credential.hub)
+    }
+
     fn accepted(&self) {
         let Ok((id, Some(mut current))) = self.current() else { return };
         if current.kept.repeated > 0 {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::phase::PROVISIONING;
 use super::proto::{Explanation, Failure};
+use crate::backend::malformed::Malformed;
 use crate::backend::skew::Skew;
 use crate::error::{CAPTIVE_PORTAL, CAPTIVE_PORTAL_HINT, Exit, Fault, Retry, escape};
 use crate::text::duration;
@@ -38,6 +39,13 @@ pub enum Error {
     /// The service answered with a status that is not documented.
     #[error("{} answers the registration of {} with the unknown status '{}'", .registration.service, .registration.id, escape(status))]
     UnknownStatus { registration: Registration, status: String },
+    /// The service's answer cannot be used.
+    #[error("{} broke the protocol: {problem}", .registration.service)]
+    Malformed {
+        registration: Registration,
+        #[source]
+        problem: Malformed,
+    },
     /// The hub does not speak MQTT 3.1.1.
     #[error("{hub}, to which {} is assigned, has the connection profile '{}', and device streams need 'classic'", .registration.id, escape(profile))]
     WrongProfile { registration: Registration, hub: String, profile: String },
@@ -77,7 +85,7 @@ impl Fault for Error {
                 Exit::Unavailable
             }
             Error::Pending { .. } => Exit::Temporary,
-            Error::UnknownStatus { .. } => Exit::Protocol,
+            Error::UnknownStatus { .. } | Error::Malformed { .. } => Exit::Protocol,
         }
     }
 
@@ -105,6 +113,7 @@ impl Fault for Error {
             Error::UnknownStatus { .. } => {
                 "check what answers there, and whether there is a newer version of iotstream".into()
             }
+            Error::Malformed { .. } => "check what answers there, such as a proxy or a captive portal".into(),
             Error::WrongProfile { .. } => {
                 "assign the device to a hub that speaks MQTT 3.1.1: one with the connection profile 'classic'".into()
             }

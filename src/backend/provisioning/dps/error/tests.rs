@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::{Error, Registration};
+use crate::backend::malformed::Malformed;
 use crate::backend::provisioning::dps::proto::{Explanation, Failure};
 use crate::backend::skew::Skew;
 use crate::error::snapshot::same;
@@ -64,7 +65,11 @@ fn following(error: &Error) -> Vec<Error> {
         Error::Pending { .. } => {
             vec![Error::UnknownStatus { registration: registration(), status: status() }]
         }
-        Error::UnknownStatus { .. } => vec![Error::WrongProfile {
+        Error::UnknownStatus { .. } => {
+            let problem = Malformed::new("its answer is not JSON");
+            vec![Error::Malformed { registration: registration(), problem }]
+        }
+        Error::Malformed { .. } => vec![Error::WrongProfile {
             registration: registration(),
             hub: "contoso.azure-devices.net".into(),
             profile: "mqttV5".into(),
