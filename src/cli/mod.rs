@@ -211,6 +211,9 @@ pub struct Agent {
     /// Write the unit of --install to this directory [default: /etc/systemd/system]
     #[arg(long, value_name = "DIR", requires = "install", num_args = 0..=1, default_missing_value = "/etc/systemd/system")]
     pub write: Option<PathBuf>,
+    /// Print the key of this device of an enrolment group, from the group's key on stdin, which must not be on a device
+    #[arg(long, value_name = "REGISTRATION-ID", conflicts_with_all = ["check", "install", "connection_string_file"])]
+    pub derive_key: Option<String>,
     #[command(flatten)]
     pub log: Log,
 }

@@ -5,6 +5,6 @@ pub(crate) mod dps;
 mod identity_service;
 mod workload_api;
 
-pub(crate) use dps::ProvisioningService;
+pub(crate) use dps::{PROVISIONING, ProvisioningService, derive_key};
 pub(crate) use identity_service::IdentityService;
 pub(crate) use workload_api::WorkloadApi;

@@ -310,8 +310,12 @@ impl Task {
     /// Carries out an order. Returns false for [`Order::Stop`].
     fn obey(&mut self, order: Order) -> bool {
         let Order::Reload(listener, network) = order else { return false };
-        let Some(listener) = listener.downcast() else { return false };
-        (self.listener, self.network) = (listener, network);
+        let Some(listener) = listener.downcast::<HubListener>() else { return false };
+        let mut new = (*listener).clone();
+        if new.source.is_same(&*self.listener.source) {
+            new.source = self.listener.source.clone();
+        }
+        (self.listener, self.network) = (Arc::new(new), network);
         true
     }
 }
@@ -323,7 +327,7 @@ fn is_refusal(error: &Error) -> bool {
 }
 
 /// Whether the hub may not know the device, or not with this credential. A wrong clock explains a refusal too.
-fn is_doubtful(error: &Error) -> bool {
+pub(super) fn is_doubtful(error: &Error) -> bool {
     match error.fault() {
         Some(HubError::Login { refusal, skew: None, .. }) => {
             matches!(refusal, Refusal::UnknownId | Refusal::BadCredential | Refusal::NotAuthorized)
