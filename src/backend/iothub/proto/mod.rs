@@ -4,6 +4,7 @@
 
 mod connection_string;
 mod failure;
+mod host_name;
 mod initiate;
 mod login;
 mod names;
@@ -17,6 +18,7 @@ pub(crate) use crate::text::percent::encode;
 pub(crate) use crate::time::clock::UnixSeconds;
 pub(crate) use connection_string::{ConnectionString, Key};
 pub(crate) use failure::{Code, ERROR_CODE, HubFailure};
+pub(crate) use host_name::{Clients, HostName};
 pub(crate) use initiate::{Answer, DEFAULT_API_VERSION, Initiate, headers};
 pub(crate) use login::{Login, Refusal, WEBSOCKET_PATH, WEBSOCKET_SUBPROTOCOL};
 pub(crate) use names::{HubAddress, Identity};
