@@ -201,7 +201,7 @@ impl Client {
         });
         let authority = self.authority.clone().unwrap_or_else(|| self.hub.address.authority_as(&login.hub));
         self.hub.registry.touch(&login.identity, now);
-        self.connection = Some(self.hub.connections.connect(&login.identity, authority));
+        self.connection = Some(self.hub.connections.connect(&login.identity, authority, now));
         log::info!("mqtt: {} is online", login.identity);
     }
 
