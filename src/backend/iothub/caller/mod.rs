@@ -2,6 +2,7 @@
 
 mod check;
 mod credential;
+mod default_module;
 mod dialer;
 mod explain;
 mod lookup;
