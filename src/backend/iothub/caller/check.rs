@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use super::credential::Credential;
 use super::default_module::{DefaultModule, is_without_module};
 use super::explain;
+use super::logins::{First, first, watch};
 use super::lookup::{Lookup, lookup, reads_registry};
 use super::open::{Request, open};
 use crate::backend::Checked;
-use crate::backend::iothub::phase::{DEVICE, HUB};
+use crate::backend::iothub::phase::{DEVICE, GATEWAY, HUB};
 use crate::backend::iothub::proto::Identity;
 use crate::check::{Finding, Outcome, STEPS, skip_rest};
 use crate::error::{Error, Result};
@@ -66,6 +67,8 @@ struct Attempt {
     opened: Result<WebSocket<Stream>>,
     phases: Phases,
     since: Instant,
+    /// The hub connection at the begin of the attempt.
+    first_look: Option<First>,
 }
 
 impl Attempt {
@@ -73,8 +76,9 @@ impl Attempt {
     async fn new(network: &Network, request: Request, lookup: Lookup) -> Self {
         let mut phases = Phases::default();
         let since = Instant::now();
-        let opened = open(network, &request, None, &mut phases).await;
-        Self { request, lookup, absent: None, opened, phases, since }
+        let (opened, first_look) =
+            tokio::join!(open(network, &request, None, &mut phases), first(network, &request));
+        Self { request, lookup, absent: None, opened, phases, since, first_look }
     }
 
     /// Requests the stream of the device itself if it has no such module.
@@ -97,7 +101,7 @@ impl Attempt {
 
     /// Adds the findings from the credential on.
     async fn findings(self, network: &Network, credential: &str, mut findings: Vec<Finding>) -> Checked {
-        let Self { request, lookup, absent, opened, phases, since } = self;
+        let Self { request, lookup, absent, opened, phases, since, first_look } = self;
         let outcome = match &opened {
             Err(error) if explain::is_refusal(error) && lookup.twin.is_err() => {
                 let reads_registry = reads_registry(network, &request).await.unwrap_or(false);
@@ -137,6 +141,11 @@ impl Attempt {
                 *problem += &format!("; {absent} is not registered");
             }
             findings.push(finding);
+        }
+        if let Some(first) = first_look
+            && at.is_none_or(|phase| phase == DEVICE || phase == GATEWAY)
+        {
+            findings.extend(watch(network, &request, first, opened.as_ref().err()).await);
         }
         match opened {
             Ok(websocket) => Checked { findings, stream: Some(websocket.into()) },

@@ -5,6 +5,7 @@ mod credential;
 mod default_module;
 mod dialer;
 mod explain;
+mod logins;
 mod lookup;
 mod open;
 mod pasted;
