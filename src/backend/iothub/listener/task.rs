@@ -14,12 +14,11 @@ use super::dial::{MqttIo, dial};
 use super::hub_connection::HubConnection;
 use super::hub_listener::{Device, HubListener};
 use super::in_service::{InService, Next};
-use super::login::log_in;
+use super::login::{is_ended, log_in};
 use super::renewal::Renewal;
 use super::retry::Retry;
 use crate::backend::Pending;
 use crate::backend::iothub::error::Error as HubError;
-use crate::backend::iothub::phase::HUB;
 use crate::backend::iothub::proto::Refusal;
 use crate::backend::listener;
 use crate::backend::{Event, Order, Orders, Reread, Source};
@@ -127,7 +126,7 @@ impl Task {
         let over = self.serve(logged_in).await;
         let lasted = since.elapsed();
         match over {
-            Err(error) if is_ended_by_hub(&error) => {
+            Err(error) if is_ended(&error) => {
                 self.contention.ended_by_hub(lasted);
                 if !self.contention.is_noticed() {
                     self.reset_after(lasted);
@@ -249,7 +248,6 @@ impl Task {
                     Next::Answer(answer) => if !self.publish(&mut in_service, &answer).await? {
                         return Ok(Continuation::Stop);
                     },
-                    Next::Offered if self.contention.is_noticed() => {}
                     Next::Offered => self.retry.reset(),
                     Next::Unanswerable => {}
                 },
@@ -304,11 +302,6 @@ fn is_doubtful(error: &Error) -> bool {
         Some(HubError::WebSocket(upgrade)) => matches!(upgrade.status, 401 | 403 | 404),
         _ => false,
     }
-}
-
-/// Whether the hub ended a hub connection that was in service.
-fn is_ended_by_hub(error: &Error) -> bool {
-    matches!(error, Error::Network { phase, .. } if *phase == HUB)
 }
 
 /// The error of a device that another client throws out.
