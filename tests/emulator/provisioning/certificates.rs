@@ -1,73 +1,16 @@
 //! Registrations with certificates.
 
-use data_encoding::HEXLOWER;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use sha2::{Digest, Sha256};
+use rustls::pki_types::PrivateKeyDer;
 
 use super::super::mqtt_client::{Mqtt, packet, publish, text};
 use super::{Dps, SCOPE};
 use crate::support::hub_client::{Answer, HubClient};
-use crate::support::{Hub, Sandbox};
+use crate::support::{Ca, Hub, Leaf, Sandbox, named};
 
-/// A certification authority.
-struct Ca {
-    issuer: Issuer<'static, KeyPair>,
-    certificate: rcgen::Certificate,
-}
-
-/// A device's certificate and key.
-struct Leaf {
-    der: CertificateDer<'static>,
-    key: KeyPair,
-}
-
-impl Ca {
-    fn root(name: &str) -> Self {
-        let (params, key) = Self::params(name);
-        let certificate = params.self_signed(&key).unwrap();
-        Self { issuer: Issuer::new(params, key), certificate }
-    }
-
-    fn intermediate(&self, name: &str) -> Self {
-        let (params, key) = Self::params(name);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Self { issuer: Issuer::new(params, key), certificate }
-    }
-
-    fn params(name: &str) -> (CertificateParams, KeyPair) {
-        let mut params = named(name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-        (params, KeyPair::generate().unwrap())
-    }
-
-    fn sign(&self, params: &CertificateParams) -> Leaf {
-        let key = KeyPair::generate().unwrap();
-        Leaf { der: params.signed_by(&key, &self.issuer).unwrap().der().clone(), key }
-    }
-}
-
-fn named(name: &str) -> CertificateParams {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::OrganizationName, "contoso");
-    if !name.is_empty() {
-        params.distinguished_name.push(DnType::CommonName, name);
-    }
-    params
-}
-
-impl Leaf {
-    fn client(&self, hub: &Hub, intermediates: &[&Ca]) -> HubClient {
-        let chain = intermediates.iter().map(|ca| ca.certificate.der().clone());
-        let key = PrivateKeyDer::try_from(self.key.serialize_der()).unwrap();
-        HubClient::with_certificate(hub, Some(([self.der.clone()].into_iter().chain(chain).collect(), key)))
-    }
-
-    fn thumbprint(&self) -> String {
-        HEXLOWER.encode(&Sha256::digest(&self.der))
-    }
+fn showing(hub: &Hub, leaf: &Leaf, intermediates: &[&Ca]) -> HubClient {
+    let chain = intermediates.iter().map(|ca| ca.der());
+    let key = PrivateKeyDer::try_from(leaf.key.serialize_der()).unwrap();
+    HubClient::with_certificate(hub, Some(([leaf.der.clone()].into_iter().chain(chain).collect(), key)))
 }
 
 async fn register(client: &HubClient, id: &str) -> Answer {
@@ -101,7 +44,7 @@ async fn log_in(client: &HubClient, device: &str) -> u8 {
 fn start(ca: &Ca, args: &[&str]) -> Dps {
     let sandbox = Sandbox::new();
     let other = Ca::root("another root");
-    sandbox.write("roots.pem", format!("{}{}", other.certificate.pem(), ca.certificate.pem()));
+    sandbox.write("roots.pem", other.pem() + &ca.pem());
     let hub = Hub::start(&sandbox, &[&["--dps-scope", SCOPE, "--dps-ca", "roots.pem"], args].concat());
     Dps { client: HubClient::new(&hub), hub, sandbox }
 }
@@ -113,7 +56,7 @@ async fn a_device_registers_with_a_chain_of_certificates() {
     let second = first.intermediate("second");
     let leaf = second.sign(&named("GW-07"));
     let dps = start(&root, &[]);
-    let client = leaf.client(&dps.hub, &[&second, &first]);
+    let client = showing(&dps.hub, &leaf, &[&second, &first]);
     let state = assigned(&client, "gw-07").await;
     assert_eq!((&state["status"], &state["deviceId"]), (&"assigned".into(), &"gw-07".into()));
     assert_eq!(state.get("symmetricKey"), None);
@@ -127,9 +70,9 @@ async fn a_device_registers_with_a_chain_of_certificates() {
     // The same certificate logs in at the hub, and no other.
     assert_eq!(log_in(&client, "gw-07").await, 0);
     let other = second.sign(&named("gw-07"));
-    assert_eq!(log_in(&other.client(&dps.hub, &[&second, &first]), "gw-07").await, 5);
+    assert_eq!(log_in(&showing(&dps.hub, &other, &[&second, &first]), "gw-07").await, 5);
     // A renewed certificate registers anew, and replaces the first.
-    let renewed = other.client(&dps.hub, &[&second, &first]);
+    let renewed = showing(&dps.hub, &other, &[&second, &first]);
     assigned(&renewed, "gw-07").await;
     assert_eq!((log_in(&renewed, "gw-07").await, log_in(&client, "gw-07").await), (0, 5));
 
@@ -157,7 +100,7 @@ async fn chains_that_do_not_fit_are_refused() {
         (ca.sign(&expired), &[&ca], "expired"),
         (ca.sign(&server), &[&ca], "chain of certificates is invalid"),
     ] {
-        let client = leaf.client(&dps.hub, intermediates);
+        let client = showing(&dps.hub, &leaf, intermediates);
         let answer = register(&client, "gw-07").await;
         assert_eq!((answer.status, &answer.json()["errorCode"]), (401, &401_002.into()), "{reason}");
         let message = answer.json()["message"].as_str().unwrap().to_owned();
@@ -171,7 +114,7 @@ async fn chains_that_do_not_fit_are_refused() {
     assert_eq!(register(&dps.client, "gw-07").await.status, 401);
     // Without --dps-ca.
     let dps = Dps::start(&[]);
-    let answer = register(&ca.sign(&named("gw-07")).client(&dps.hub, &[&ca]), "gw-07").await;
+    let answer = register(&showing(&dps.hub, &ca.sign(&named("gw-07")), &[&ca]), "gw-07").await;
     assert_eq!(answer.status, 401);
     assert!(answer.json()["message"].as_str().unwrap().contains("--dps-ca"));
 }
@@ -181,7 +124,7 @@ async fn a_device_registers_with_a_certificate_over_mqtt() {
     let root = Ca::root("root");
     let ca = root.intermediate("intermediate");
     let dps = start(&root, &[]);
-    let client = ca.sign(&named("gw-07")).client(&dps.hub, &[&ca]);
+    let client = showing(&dps.hub, &ca.sign(&named("gw-07")), &[&ca]);
     let mut mqtt = Mqtt { io: client.tls(client.mqtts).await };
     mqtt.send(&connect("gw-07", &format!("{SCOPE}/registrations/gw-07/api-version=2019-03-31"))).await;
     assert_eq!(mqtt.next().await, Some((0x20, vec![0, 0])));
@@ -200,14 +143,14 @@ async fn an_individual_enrolment_names_one_certificate() {
     let root = Ca::root("root");
     let enrolment = format!("gw-07={}", leaf.thumbprint());
     let dps = start(&root, &["--dps-x509-device", &enrolment]);
-    let client = leaf.client(&dps.hub, &[]);
+    let client = showing(&dps.hub, &leaf, &[]);
     let state = assigned(&client, "gw-07").await;
     assert_eq!(state["deviceId"], "gw-07");
     assert_eq!(state["x509"].get("enrollmentGroupId"), None);
     assert_eq!(log_in(&client, "gw-07").await, 0);
     // It takes precedence over both groups.
     let of_group = root.sign(&named("gw-07"));
-    assert_eq!(register(&of_group.client(&dps.hub, &[]), "gw-07").await.status, 401);
+    assert_eq!(register(&showing(&dps.hub, &of_group, &[]), "gw-07").await.status, 401);
     assert_eq!(dps.register("gw-07", &dps.token("gw-07"), "").await.status, 401);
-    assert_eq!(register(&root.sign(&named("gw-09")).client(&dps.hub, &[]), "gw-09").await.status, 202);
+    assert_eq!(register(&showing(&dps.hub, &root.sign(&named("gw-09")), &[]), "gw-09").await.status, 202);
 }
