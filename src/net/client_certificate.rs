@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use rustls::client::ResolvesClientCert;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use zeroize::Zeroizing;
@@ -116,6 +117,14 @@ fn belongs(certificate: &CertificateDer<'static>, key: &dyn SigningKey) -> Resul
         Problem::because(format!("one of its certificates cannot be read: {error}"), error)
     })?;
     Ok(webpki::spki_for_anchor(&anchor) == public)
+}
+
+/// Whether the certificates are the same, to which the key belongs.
+impl PartialEq for ClientCertificate {
+    fn eq(&self, other: &Self) -> bool {
+        let chain = |certificate: &Self| certificate.resolver.resolve(&[], &[]).map(|key| key.cert.clone());
+        chain(self) == chain(other)
+    }
 }
 
 impl fmt::Debug for ClientCertificate {

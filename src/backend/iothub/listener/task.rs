@@ -9,19 +9,19 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::contention::Contention;
+use super::credential::LoginToken;
 use super::credential_source::Doubt;
 use super::dial::{MqttIo, dial};
 use super::hub_connection::HubConnection;
 use super::hub_listener::{Device, HubListener};
 use super::in_service::{InService, Next};
-use super::login::log_in;
+use super::login::{is_ended, log_in};
 use super::renewal::Renewal;
 use super::retry::Retry;
 use crate::backend::Pending;
 use crate::backend::credential_watch::CredentialWatch;
 use crate::backend::expiry::ExpiryLog;
 use crate::backend::iothub::error::Error as HubError;
-use crate::backend::iothub::phase::HUB;
 use crate::backend::iothub::proto::Refusal;
 use crate::backend::{Event, Order, Orders, Reread, Source};
 use crate::error::{Error, Exit, Result};
@@ -45,6 +45,8 @@ pub(super) enum Continuation {
 /// A connection for the next login of a device.
 pub(super) struct Dialled {
     device: Arc<Device>,
+    token: Option<LoginToken>,
+    renewal: Option<Renewal>,
     io: MqttIo,
 }
 
@@ -138,7 +140,7 @@ impl Task {
         let over = self.serve(logged_in).await;
         let lasted = since.elapsed();
         match over {
-            Err(error) if is_ended_by_hub(&error) => {
+            Err(error) if is_ended(&error) => {
                 self.contention.ended_by_hub(lasted);
                 if !self.contention.is_noticed() {
                     self.reset_after(lasted);
@@ -311,8 +313,12 @@ impl Task {
     /// Carries out an order. Returns false for [`Order::Stop`].
     fn obey(&mut self, order: Order) -> bool {
         let Order::Reload(listener, network) = order else { return false };
-        let Some(listener) = listener.downcast() else { return false };
-        (self.listener, self.network) = (listener, network);
+        let Some(listener) = listener.downcast::<HubListener>() else { return false };
+        let mut new = (*listener).clone();
+        if new.source.is_same(&*self.listener.source) {
+            new.source = self.listener.source.clone();
+        }
+        (self.listener, self.network) = (Arc::new(new), network);
         true
     }
 }
@@ -324,7 +330,7 @@ fn is_refusal(error: &Error) -> bool {
 }
 
 /// Whether the hub may not know the device, or not with this credential. A wrong clock explains a refusal too.
-fn is_doubtful(error: &Error) -> bool {
+pub(super) fn is_doubtful(error: &Error) -> bool {
     match error.fault() {
         Some(HubError::Login { refusal, skew: None, .. }) => {
             matches!(refusal, Refusal::UnknownId | Refusal::BadCredential | Refusal::NotAuthorized)
@@ -334,22 +340,20 @@ fn is_doubtful(error: &Error) -> bool {
     }
 }
 
-/// Whether the hub ended a hub connection that was in service.
-fn is_ended_by_hub(error: &Error) -> bool {
-    matches!(error, Error::Network { phase, .. } if *phase == HUB)
-}
-
 /// The error of a device that another client throws out.
 fn thrown_out(device: &Device, contention: &Contention) -> Error {
     let (hub, identity) = (device.credential.hub.to_string(), device.credential.identity.clone());
     HubError::ThrownOut { hub, identity, times: contention.times() }.into()
 }
 
-/// Gets the credential and dials its hub.
+/// Gets the credential, signs the token of the login and dials the hub. The token comes first: where nothing signs it, the
+/// hub connection in service stays until its end.
 async fn dial_next(listener: &HubListener, network: &Network, doubt: Doubt) -> Result<Dialled> {
     let device = Arc::new(listener.device(listener.source.obtain(network, doubt).await?));
+    let token = device.credential.login_token(SystemTime::now(), device.settings.token_life).await?;
+    let renewal = token.as_ref().and_then(|token| token.renewable).map(Renewal::within);
     let io = dial(&device, network).await?;
-    Ok(Dialled { device, io })
+    Ok(Dialled { device, token, renewal, io })
 }
 
 /// Logs in, over a connection that is already dialled if there is one.
@@ -360,15 +364,13 @@ async fn connect(
     dialled: Option<Dialled>,
     expiry: &mut ExpiryLog,
 ) -> Result<LoggedIn> {
-    let Dialled { device, io } = match dialled {
+    let Dialled { device, token, renewal, io } = match dialled {
         Some(dialled) => dialled,
         None => dial_next(listener, network, doubt).await?,
     };
     if let Some(certificate) = device.credential.certificate() {
         expiry.look(&certificate.validity(), SystemTime::now());
     }
-    let token = device.credential.login_token(SystemTime::now(), device.settings.token_life).await?;
-    let renewal = token.as_ref().and_then(|token| token.renewable).map(Renewal::within);
     let connection = log_in(io, token.as_ref(), &device, network).await?;
     Ok(LoggedIn { device, connection, renewal })
 }

@@ -24,7 +24,7 @@ pub(crate) fn derive(group_key: &Secret, id: &RegistrationId) -> Result<Secret, 
 ///
 /// # Errors
 /// Returns [`Malformed`] if `key` is not base64, or empty.
-pub(super) fn mac(key: &Secret) -> Result<Hmac<Sha256>, Malformed> {
+pub(crate) fn mac(key: &Secret) -> Result<Hmac<Sha256>, Malformed> {
     let key = BASE64.decode(key.expose().as_bytes()).ok().filter(|key| !key.is_empty());
     let key = Zeroizing::new(key.ok_or_else(|| Malformed::new("the key is not base64"))?);
     Ok(Hmac::new_from_slice(&key).expect("HMAC takes keys of any length"))
