@@ -25,9 +25,6 @@ const PROVISIONING_KEY: &str = "provisioning-key";
 const PROVISIONING_CERTIFICATE: &str = "provisioning-certificate";
 const PROVISIONING_PRIVATE_KEY: &str = "provisioning-private-key";
 
-/// The variable by which IoT Edge tells a module that it has an identity for it \[S].
-const IOT_EDGE: &str = "IOTEDGE_WORKLOADURI";
-
 /// A connection string, and where it comes from.
 struct Found {
     source: String,
@@ -60,8 +57,8 @@ pub(super) fn listener(
     backend::listener(&DeviceSettings { files, ..DeviceSettings::new(access) }, warnings)
 }
 
-/// The listeners of the configuration file at `path`, which is `own`. Tolerated exposures of the files that it names are added to
-/// `warnings`.
+/// The listeners of the configuration file at `path`, which is also `own`. Tolerated exposures of the files that it names are
+/// added to `warnings`.
 ///
 /// # Errors
 /// Returns an error if a credential is missing, superfluous or invalid, or a key is for a service without a credential.
@@ -178,8 +175,8 @@ fn top_level(
     if keys.is_empty() && may_be_missing {
         return Ok(None);
     }
-    if keys.is_empty() && std::env::var_os(IOT_EDGE).is_some() {
-        return Ok(Some(TopLevel::Other(IOT_EDGE, DeviceAccess::IotEdge)));
+    if keys.is_empty() && backend::is_iot_edge_module() {
+        return Ok(Some(TopLevel::Other("the environment of IoT Edge", DeviceAccess::IotEdge)));
     }
     let source = Source::of(owner, keys, directory(path))?;
     let text = source.read_leniently(owner, warnings)?;
@@ -192,9 +189,15 @@ fn other_access(
     path: &Path,
     warnings: &mut Vec<Exposure>,
 ) -> Result<Option<(&'static str, DeviceAccess)>> {
+    if document.aziot_sockets.is_some() && document.identity.is_none() {
+        return Err(Error::file(path, "it has aziot-sockets but no identity", "set identity = \"aziot\""));
+    }
     match (document.identity, &document.provisioning) {
         (None, None) => Ok(None),
-        (Some(IdentityProvider::Aziot), None) => Ok(Some(("identity", DeviceAccess::IdentityService))),
+        (Some(IdentityProvider::Aziot), None) => {
+            let sockets = document.aziot_sockets.as_ref().map(|sockets| directory(path).join(sockets));
+            Ok(Some(("identity", DeviceAccess::IdentityService { sockets })))
+        }
         (None, Some(table)) => {
             let settings = provisioning_settings(table, path, warnings)?;
             Ok(Some(("[provisioning]", DeviceAccess::Provisioning(settings))))

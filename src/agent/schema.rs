@@ -20,6 +20,8 @@ pub(crate) struct Document {
     pub(crate) private_key: Option<PathBuf>,
     /// The service on this machine that has the identity.
     pub(crate) identity: Option<IdentityProvider>,
+    /// The directory of the identity service's sockets.
+    pub(crate) aziot_sockets: Option<PathBuf>,
     pub(crate) provisioning: Option<ProvisioningTable>,
     pub(crate) transport: Option<Transport>,
     /// The port of MQTT over TLS, by default 8883.

@@ -10,6 +10,7 @@ use super::iothub;
 use super::iothub::listener::{Configured, CredentialSource, HubListener};
 use super::listener::Listener;
 use super::pasted::Pasted;
+pub(crate) use super::provisioning::is_module as is_iot_edge_module;
 use super::provisioning::{IdentityService, ProvisioningService, WorkloadApi};
 use super::registry::Registry;
 use super::relay;
@@ -87,7 +88,7 @@ pub(crate) struct Key {
     backends: &'static [Backend],
 }
 
-fn keys(profile: &Profile) -> [Key; 8] {
+fn keys(profile: &Profile) -> [Key; 9] {
     let hub = |name, value: &Option<String>, default| {
         let value = value.clone();
         Key { name, value, default, backends: &[Backend::IotHub] }
@@ -96,6 +97,7 @@ fn keys(profile: &Profile) -> [Key; 8] {
     let arc = |name, value, default| Key { name, value, default, backends: &[Backend::Relay, Backend::Arc] };
     [
         hub("api-version", &profile.api_version, iothub::proto::DEFAULT_API_VERSION),
+        hub("module", &profile.module, "none: the device itself"),
         relay("entity", profile.entity.clone(), "the connection string's EntityPath, else {device}"),
         relay("stream-in-path", profile.stream_in_path.map(|is| is.to_string()), "true without a preamble"),
         relay("preamble", profile.preamble.map(|preamble| preamble.to_string()), "none"),
@@ -224,7 +226,7 @@ pub(crate) fn listener(settings: &DeviceSettings, warnings: &mut Vec<Exposure>) 
         DeviceAccess::ConnectionString { source, text, certificate } => {
             Arc::new(Configured::of_connection_string(source, text, certificate.as_ref(), warnings)?)
         }
-        DeviceAccess::IdentityService => Arc::new(IdentityService::new()),
+        DeviceAccess::IdentityService { sockets } => Arc::new(IdentityService::new(sockets.as_deref())),
         DeviceAccess::IotEdge => Arc::new(WorkloadApi::of_environment()?),
         DeviceAccess::Provisioning(settings) => Arc::new(ProvisioningService::new(settings, warnings)?),
     };

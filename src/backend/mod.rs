@@ -26,8 +26,8 @@ pub(crate) mod stand_in;
 
 pub(crate) use access::{Access, Stored};
 pub(crate) use choose::{
-    BackendKeys, backend_keys, dialer, dialer_of_az, is_connection_string, is_relay, listener, recognise,
-    registry, relay_listener,
+    BackendKeys, backend_keys, dialer, dialer_of_az, is_connection_string, is_iot_edge_module, is_relay,
+    listener, recognise, registry, relay_listener,
 };
 pub(crate) use dialer::{Checked, Dialer, Request};
 pub(crate) use joined::{Joined, Pending};

@@ -52,7 +52,10 @@ pub(crate) enum DeviceAccess {
         certificate: Option<CertificateFiles>,
     },
     /// The IoT Identity Service on this machine.
-    IdentityService,
+    IdentityService {
+        /// The directory of its sockets, if not the usual one.
+        sockets: Option<PathBuf>,
+    },
     /// The workload API of IoT Edge, which the environment of a module's container names.
     IotEdge,
     /// A Device Provisioning Service.

@@ -182,7 +182,7 @@ pub struct Agent {
         long,
         value_name = "FILE",
         env = "IOTSTREAM_AGENT_CONFIG",
-        conflicts_with = "connection_string_file"
+        conflicts_with_all = ["connection_string_file", "target"]
     )]
     pub config: Option<PathBuf>,
     /// Run without a configuration file; read the device's connection string from this file
@@ -196,7 +196,7 @@ pub struct Agent {
     pub proxy: Option<String>,
     /// Without a configuration file: connect STREAM to HOST:PORT, or for measuring to builtin:echo, builtin:discard or
     /// builtin:source [default: ssh=127.0.0.1:22]
-    #[arg(long, value_name = "STREAM=HOST:PORT", requires = "connection_string_file")]
+    #[arg(long, value_name = "STREAM=HOST:PORT")]
     pub target: Vec<String>,
     /// Check the configuration, the connection to the service, the credential and each target, and exit. An IoT Hub
     /// disconnects a running agent of this device for a moment; at Azure Relay, the credential is not tried
@@ -206,7 +206,7 @@ pub struct Agent {
     #[arg(long, requires = "check")]
     pub json: bool,
     /// Print a hardened systemd unit that runs the agent
-    #[arg(long, conflicts_with_all = ["check", "connection_string_file"])]
+    #[arg(long, conflicts_with_all = ["check", "connection_string_file", "target"])]
     pub install: bool,
     /// Write the unit of --install to this directory [default: /etc/systemd/system]
     #[arg(long, value_name = "DIR", requires = "install", num_args = 0..=1, default_missing_value = "/etc/systemd/system")]

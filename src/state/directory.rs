@@ -1,7 +1,9 @@
 //! The files of the state directory.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
+use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::platform::private_file::{Access, Unwritable, open_own, read_own, replace};
 
@@ -10,6 +12,10 @@ const LONGEST: u64 = 130 * 1024 * 1024;
 
 /// The variable with the directories of a systemd unit's `StateDirectory=`.
 const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
+
+/// The longest wait for a file's lock.
+pub(super) const LOCK_LIMIT: Duration = Duration::from_millis(200);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// `~/.local/state/iotstream` on Linux; `None` without a home directory, or if its path is not absolute.
 fn directory() -> Option<PathBuf> {
@@ -47,4 +53,15 @@ pub(super) fn write(name: &str, text: &str) -> Result<(), Unwritable> {
 pub(super) fn open(name: &str) -> Result<File, Unwritable> {
     let directory = directory().ok_or(std::io::Error::other("there is no home directory"))?;
     open_own(&directory.join(name))
+}
+
+/// Locks the file until it is closed. Gives up after `limit`, because the process that holds the lock may be stopped.
+pub(super) fn lock(file: &File, limit: Duration) -> io::Result<()> {
+    let since = std::time::Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if since.elapsed() < limit => std::thread::sleep(LOCK_PAUSE),
+            locked => return Ok(locked?),
+        }
+    }
 }

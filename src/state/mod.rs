@@ -7,3 +7,4 @@ mod directory;
 pub(crate) mod gateways;
 pub(crate) mod last_failure;
 pub(crate) mod rate;
+pub(crate) mod without_module;

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::contention::Contention;
+use super::credential::LoginToken;
 use super::credential_source::Doubt;
 use super::dial::{MqttIo, dial};
 use super::hub_connection::HubConnection;
@@ -44,6 +45,8 @@ pub(super) enum Continuation {
 /// A connection for the next login of a device.
 pub(super) struct Dialled {
     device: Arc<Device>,
+    token: Option<LoginToken>,
+    renewal: Option<Renewal>,
     io: MqttIo,
 }
 
@@ -343,11 +346,14 @@ fn thrown_out(device: &Device, contention: &Contention) -> Error {
     HubError::ThrownOut { hub, identity, times: contention.times() }.into()
 }
 
-/// Gets the credential and dials its hub.
+/// Gets the credential, signs the token of the login and dials the hub. The token comes first: where nothing signs it, the
+/// hub connection in service stays until its end.
 async fn dial_next(listener: &HubListener, network: &Network, doubt: Doubt) -> Result<Dialled> {
     let device = Arc::new(listener.device(listener.source.obtain(network, doubt).await?));
+    let token = device.credential.login_token(SystemTime::now(), device.settings.token_life).await?;
+    let renewal = token.as_ref().and_then(|token| token.renewable).map(Renewal::within);
     let io = dial(&device, network).await?;
-    Ok(Dialled { device, io })
+    Ok(Dialled { device, token, renewal, io })
 }
 
 /// Logs in, over a connection that is already dialled if there is one.
@@ -358,15 +364,13 @@ async fn connect(
     dialled: Option<Dialled>,
     expiry: &mut ExpiryLog,
 ) -> Result<LoggedIn> {
-    let Dialled { device, io } = match dialled {
+    let Dialled { device, token, renewal, io } = match dialled {
         Some(dialled) => dialled,
         None => dial_next(listener, network, doubt).await?,
     };
     if let Some(certificate) = device.credential.certificate() {
         expiry.look(&certificate.validity(), SystemTime::now());
     }
-    let token = device.credential.login_token(SystemTime::now(), device.settings.token_life).await?;
-    let renewal = token.as_ref().and_then(|token| token.renewable).map(Renewal::within);
     let connection = log_in(io, token.as_ref(), &device, network).await?;
     Ok(LoggedIn { device, connection, renewal })
 }

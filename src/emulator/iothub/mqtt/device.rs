@@ -37,8 +37,9 @@ impl Service for Hub {
         let expiry = login.expiry.map(|expiry| clock.instant(expiry));
         let authority = connect.peer.authority.clone();
         let authority = authority.unwrap_or_else(|| self.address.authority_as(&login.hub));
-        self.registry.touch(&login.identity, clock.now());
-        let connection = self.connections.connect(&login.identity, authority);
+        let now = clock.now();
+        self.registry.touch(&login.identity, now);
+        let connection = self.connections.connect(&login.identity, authority, now);
         log::info!("mqtt: {} is online", login.identity);
         Ok(Box::new(Device { hub: self, connection, expiry, twin_answers: false }))
     }

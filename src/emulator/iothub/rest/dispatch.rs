@@ -59,6 +59,7 @@ impl Hub {
             Route::Statistics(of) => self.statistics(of),
             Route::Devices => self.all_devices(),
             Route::Query => self.query(&parts.headers, &body),
+            Route::Module { device, module } => self.module(device, module),
             Route::Device(id) => self.device(&parts.method, id, &body),
         }
     }
