@@ -11,6 +11,7 @@ mod credentials;
 mod file_permissions;
 mod limits;
 mod many_streams;
+mod provisioning;
 mod reconnecting;
 mod relay;
 mod relay_reconnecting;
