@@ -8,6 +8,8 @@ mod check;
 mod child_processes;
 mod credentials;
 mod file_permissions;
+mod identity_service;
+mod iot_edge;
 mod limits;
 mod many_streams;
 mod reconnecting;

@@ -47,6 +47,14 @@ impl Testbed {
         Self::make(&[], agent)
     }
 
+    /// The same with further arguments for the hub.
+    pub fn with_hub_and_agent(
+        hub_args: &[&str],
+        agent: impl FnOnce(&Sandbox, &Hub, &SshFiles, u16) -> Process,
+    ) -> Self {
+        Self::make(hub_args, agent)
+    }
+
     fn make(hub_args: &[&str], agent: impl FnOnce(&Sandbox, &Hub, &SshFiles, u16) -> Process) -> Self {
         let sandbox = Sandbox::new();
         let files = SshFiles::make(&sandbox);
