@@ -11,7 +11,7 @@ use super::schema::{ApproveEntry, ApproveWord, Document, TargetEntry};
 use super::target::{Address, Target};
 use super::traffic::Allowance;
 use crate::backend::{self, DeviceAccess, DeviceSettings, Listener};
-use crate::config::{Owner, Seconds, Source, read_toml};
+use crate::config::{Owner, Seconds, Source, WatchedFiles, read_toml};
 use crate::error::{Error, Exposure, Result};
 use crate::secret::Secret;
 use crate::text::pattern;
@@ -52,6 +52,7 @@ impl Config {
     /// Returns what is wrong with the file or the files it names, with the line if known, and never a secret.
     pub fn read(path: &Path) -> Result<Self> {
         let mut warnings = Vec::new();
+        let own = WatchedFiles::of(path);
         let mut document = read_document(path, &mut warnings)?;
         let wrong = |problem: String, hint: &str| Error::file(path, problem, hint);
         let named = |stream: &str, problem: String| Error::File {
@@ -77,7 +78,7 @@ impl Config {
                 "add [[target]] with stream = \"ssh\" and connect = \"127.0.0.1:22\"",
             ));
         }
-        let listeners = listeners(&document, path, &mut warnings)?;
+        let listeners = listeners(&document, path, own, &mut warnings)?;
         let relative = |file: PathBuf| path.parent().unwrap_or(Path::new("")).join(file);
         let seconds = |key: Option<Seconds>| key.map(|seconds| seconds.0);
         Ok(Self {
@@ -110,9 +111,10 @@ impl Config {
         let mut warnings = Vec::new();
         let listener = match connection_string_file {
             Some(file) => {
+                let files = WatchedFiles::of(file);
                 let source = Source::File(file.to_owned());
                 let text = source.read_leniently(Owner::Options, &mut warnings)?;
-                listener(source.describe(Owner::Options), text, &mut warnings)?
+                listener(source.describe(Owner::Options), text, files, &mut warnings)?
             }
             None if backend::is_iot_edge_module() => {
                 backend::listener(&DeviceSettings::new(DeviceAccess::IotEdge), &mut warnings)?
@@ -150,7 +152,7 @@ impl Config {
     /// # Errors
     /// Returns an error if the connection string is invalid.
     pub fn new(source: &str, connection_string: &Secret, targets: Vec<Target>) -> Result<Self> {
-        let listener = listener(source, connection_string.clone(), &mut Vec::new())?;
+        let listener = listener(source, connection_string.clone(), WatchedFiles::default(), &mut Vec::new())?;
         Ok(Self::with(vec![listener], targets))
     }
 

@@ -8,13 +8,17 @@ use crate::backend::{
     self, Attestation, CertificateFiles, DeviceAccess, DeviceSettings, Listener, ProvisioningSettings,
     RelayAccess, RelaySettings,
 };
-use crate::config::{Keys, Owner, Source, systemd_credential};
+use crate::config::{Keys, Owner, Source, WatchedFiles, systemd_credential};
 use crate::error::{Error, Exposure, Result};
 use crate::secret::Secret;
 
 /// The names of the systemd credentials with the connection strings.
 const CONNECTION_STRING: &str = "connection-string";
 const RELAY_CONNECTION_STRING: &str = "relay-connection-string";
+
+/// The systemd credentials of the certificate at the top level.
+const CERTIFICATE: &str = "certificate";
+const PRIVATE_KEY: &str = "private-key";
 
 /// The systemd credentials of `[provisioning]`.
 const PROVISIONING_KEY: &str = "provisioning-key";
@@ -35,32 +39,36 @@ enum TopLevel {
     Other(&'static str, DeviceAccess),
 }
 
-/// The listener of a connection string of any service. Errors name the connection string by `source`.
+/// The listener of a connection string of any service, which `files` contain. Errors name the connection string by `source`.
 ///
 /// # Errors
 /// Returns an error if the connection string is invalid.
 pub(super) fn listener(
     source: impl Into<String>,
     text: Secret,
+    files: WatchedFiles,
     warnings: &mut Vec<Exposure>,
 ) -> Result<Arc<dyn Listener>> {
     if backend::is_relay(&text) {
-        return backend::relay_listener(&RelaySettings::new(source, RelayAccess::ConnectionString(text)));
+        let settings = RelaySettings::new(source, RelayAccess::ConnectionString(text));
+        return backend::relay_listener(&RelaySettings { files, ..settings });
     }
     let access = DeviceAccess::ConnectionString { source: source.into(), text, certificate: None };
-    backend::listener(&DeviceSettings::new(access), warnings)
+    backend::listener(&DeviceSettings { files, ..DeviceSettings::new(access) }, warnings)
 }
 
-/// The listeners of the configuration file at `path`. Tolerated exposures of the files that it names are added to
-/// `warnings`.
+/// The listeners of the configuration file at `path`, which is also `own`. Tolerated exposures of the files that it names are
+/// added to `warnings`.
 ///
 /// # Errors
 /// Returns an error if a credential is missing, superfluous or invalid, or a key is for a service without a credential.
 pub(super) fn listeners(
     document: &Document,
     path: &Path,
+    own: WatchedFiles,
     warnings: &mut Vec<Exposure>,
 ) -> Result<Vec<Arc<dyn Listener>>> {
+    let files = credential_files(document, path, own);
     let none = RelayTable::default();
     let table = document.relay.as_ref().unwrap_or(&none);
     let relay = relay_access(table, path, warnings)?;
@@ -97,12 +105,35 @@ pub(super) fn listeners(
     check_keys(document, path, hub.is_some(), relay.is_some())?;
     let mut listeners = Vec::new();
     if let Some(access) = hub {
-        listeners.push(backend::listener(&device_settings(document, access), warnings)?);
+        let settings = DeviceSettings { files: files.clone(), ..device_settings(document, access) };
+        listeners.push(backend::listener(&settings, warnings)?);
     }
     if let Some((source, access)) = relay {
-        listeners.push(backend::relay_listener(&relay_settings(document, table, source, access))?);
+        let settings = RelaySettings { files, ..relay_settings(document, table, source, access) };
+        listeners.push(backend::relay_listener(&settings)?);
     }
     Ok(listeners)
+}
+
+/// The files that the credentials come from, which have not been read yet but for the configuration's `own`.
+fn credential_files(document: &Document, path: &Path, own: WatchedFiles) -> WatchedFiles {
+    let mut files = if document.holds_credential() { own } else { WatchedFiles::default() };
+    let (relay, provisioning) = (document.relay.as_ref(), document.provisioning.as_ref());
+    for (credential, key) in [
+        (CONNECTION_STRING, &document.connection_string_file),
+        (RELAY_CONNECTION_STRING, relay.map_or(&None, |table| &table.connection_string_file)),
+        (CERTIFICATE, &document.certificate),
+        (PRIVATE_KEY, &document.private_key),
+        (PROVISIONING_KEY, provisioning.map_or(&None, |table| &table.key_file)),
+        (PROVISIONING_CERTIFICATE, provisioning.map_or(&None, |table| &table.certificate)),
+        (PROVISIONING_PRIVATE_KEY, provisioning.map_or(&None, |table| &table.private_key)),
+    ] {
+        let named = key.as_ref().map(|key| directory(path).join(key));
+        if let Some(file) = systemd_credential(credential).or(named) {
+            files.add(file);
+        }
+    }
+    files
 }
 
 /// The credential at the top level, which may be missing if there is another credential.
@@ -319,8 +350,8 @@ fn certificate_files(document: &Document, path: &Path) -> Option<CertificateFile
         systemd_credential(name).or_else(|| key.map(|key| directory(path).join(key)))
     };
     Some(CertificateFiles {
-        certificate: file("certificate", document.certificate.as_ref())?,
-        private_key: file("private-key", document.private_key.as_ref())?,
+        certificate: file(CERTIFICATE, document.certificate.as_ref())?,
+        private_key: file(PRIVATE_KEY, document.private_key.as_ref())?,
     })
 }
 

@@ -88,7 +88,7 @@ pub(crate) struct Key {
     backends: &'static [Backend],
 }
 
-fn keys(profile: &Profile) -> [Key; 8] {
+fn keys(profile: &Profile) -> [Key; 9] {
     let hub = |name, value: &Option<String>, default| {
         let value = value.clone();
         Key { name, value, default, backends: &[Backend::IotHub] }
@@ -97,6 +97,7 @@ fn keys(profile: &Profile) -> [Key; 8] {
     let arc = |name, value, default| Key { name, value, default, backends: &[Backend::Relay, Backend::Arc] };
     [
         hub("api-version", &profile.api_version, iothub::proto::DEFAULT_API_VERSION),
+        hub("module", &profile.module, "none: the device itself"),
         relay("entity", profile.entity.clone(), "the connection string's EntityPath, else {device}"),
         relay("stream-in-path", profile.stream_in_path.map(|is| is.to_string()), "true without a preamble"),
         relay("preamble", profile.preamble.map(|preamble| preamble.to_string()), "none"),

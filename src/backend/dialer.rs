@@ -16,6 +16,8 @@ pub(crate) struct Request {
     pub device: String,
     /// The module id.
     pub module: Option<String>,
+    /// The module to ask first where `module` is `None`. A device without it is asked itself.
+    pub default_module: Option<String>,
     /// The stream's name.
     pub stream: String,
     /// The port that the stream is named for, if nothing else names it.
@@ -31,11 +33,17 @@ pub trait Dialer: Debug + Send + Sync {
     /// The stream, the device and the service, for messages.
     fn describe(&self) -> String;
 
-    /// The device in messages and JSON, such as `gw-07` or `gw-07/camera`.
+    /// The device or module in messages and JSON, such as `gw-07` or `gw-07/camera`: the one last asked, else the one to be
+    /// asked first.
     fn device(&self) -> String;
 
-    /// The service, as `HOST` or `HOST:PORT`, which is also its key in the state directory.
+    /// The service, as `HOST` or `HOST:PORT`.
     fn service(&self) -> String;
+
+    /// The service in the state directory: the same for all of its host names.
+    fn key(&self) -> String {
+        self.service()
+    }
 
     /// The name of the stream.
     fn stream(&self) -> &str;

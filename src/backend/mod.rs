@@ -4,7 +4,9 @@ mod access;
 pub(crate) mod address;
 pub(crate) mod arm;
 mod choose;
+pub(crate) mod credential_watch;
 mod dialer;
+pub(crate) mod expiry;
 pub(crate) mod iothub;
 mod joined;
 mod listener;
@@ -12,7 +14,7 @@ pub(crate) mod malformed;
 mod pasted;
 pub(crate) mod pasted_text;
 pub(crate) mod product;
-mod provisioning;
+pub(crate) mod provisioning;
 mod registry;
 pub(crate) mod relay;
 

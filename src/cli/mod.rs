@@ -211,6 +211,9 @@ pub struct Agent {
     /// Write the unit of --install to this directory [default: /etc/systemd/system]
     #[arg(long, value_name = "DIR", requires = "install", num_args = 0..=1, default_missing_value = "/etc/systemd/system")]
     pub write: Option<PathBuf>,
+    /// Print the key of this device of an enrolment group, from the group's key on stdin, which must not be on a device
+    #[arg(long, value_name = "REGISTRATION-ID", conflicts_with_all = ["check", "install", "connection_string_file"])]
+    pub derive_key: Option<String>,
     #[command(flatten)]
     pub log: Log,
 }
@@ -232,6 +235,19 @@ pub struct Emulator {
     /// Register a device, or DEVICE/MODULE, that authenticates with the certificate of this SHA-256 thumbprint
     #[arg(long = "x509-device", value_name = "ID=THUMBPRINT")]
     pub x509_devices: Vec<String>,
+    /// Serve the Device Provisioning Service with this id scope, as in 0ne00000001; any registration id may register with a
+    /// key that is derived from DIR/dps/group.key
+    #[arg(long, value_name = "ID-SCOPE")]
+    pub dps_scope: Option<String>,
+    /// Let devices register whose certificates lead to a CA in this file
+    #[arg(long, value_name = "FILE", requires = "dps_scope")]
+    pub dps_ca: Option<PathBuf>,
+    /// Enrol this registration id, as a device of this id, with a key of its own in DIR/dps/devices
+    #[arg(long = "dps-device", value_name = "ID[=DEVICE]", requires = "dps_scope")]
+    pub dps_devices: Vec<String>,
+    /// Enrol this registration id with the certificate of this SHA-256 thumbprint
+    #[arg(long = "dps-x509-device", value_name = "ID=THUMBPRINT", requires = "dps_scope")]
+    pub dps_x509_devices: Vec<String>,
     /// Serve this hybrid connection of Azure Relay
     #[arg(long = "relay-entity", value_name = "NAME", num_args = 1..)]
     pub relay_entities: Vec<String>,

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::output::print_findings;
+use super::prompt;
 use crate::agent::{self, Config, Order, RereadAll};
 use crate::backend::is_iot_edge_module;
+use crate::backend::provisioning;
 use crate::config::network::network;
 use crate::error::{Error, Result};
 use crate::net::Network;
@@ -21,6 +23,9 @@ const DEFAULT_CONFIG: &str = "/etc/iotstream/agent.toml";
 
 pub(super) fn run(args: &cli::Agent) -> Result<ExitCode> {
     let runtime = super::runtime()?;
+    if let Some(id) = &args.derive_key {
+        return derive_key(id);
+    }
     if args.install {
         return install(args);
     }
@@ -106,6 +111,14 @@ async fn check(args: &cli::Agent) -> Result<ExitCode> {
     let findings = agent::check(&origin, read(args)).await;
     print_findings(&findings, args.json)?;
     Ok(check::exit(&findings).map_or(ExitCode::SUCCESS, Into::into))
+}
+
+fn derive_key(id: &str) -> Result<ExitCode> {
+    let group_key = prompt::secret("group key", |line| !line.trim().is_empty())?;
+    let key = provisioning::derive_key("stdin", &group_key, id)?;
+    say(key.expose())?;
+    say("\n")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn install(args: &cli::Agent) -> Result<ExitCode> {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::options::to_measure;
 use super::output::{print, print_to_reader, reader_has_gone};
+use crate::backend::Dialer;
 use crate::cli;
 use crate::connect::{self, Plan};
 use crate::error::{Exit, Result, escape};
@@ -62,25 +63,30 @@ async fn ping(args: &cli::Ping, plan: &Plan) -> Result<ExitCode> {
 /// The output.
 struct Report<'a> {
     args: &'a cli::Ping,
+    dialer: &'a dyn Dialer,
+    /// The device or module that was to be asked first.
     device: String,
-    hub: String,
     /// The time of each probe that was sent, where it was answered.
     probes: RefCell<Vec<Option<Duration>>>,
 }
 
 impl<'a> Report<'a> {
-    fn new(args: &'a cli::Ping, plan: &Plan) -> Self {
-        let (device, hub) = (plan.dialer.device(), plan.dialer.service());
-        Self { args, device, hub, probes: RefCell::default() }
+    fn new(args: &'a cli::Ping, plan: &'a Plan) -> Self {
+        let dialer = &*plan.dialer;
+        Self { args, dialer, device: dialer.device(), probes: RefCell::default() }
     }
 
     fn begins(&self) -> Result<()> {
         let cli::Ping { stream, size, .. } = self.args;
-        self.say(&format!("PING {} (stream {stream}) through {}: {size} bytes\n", self.device, self.hub))
+        let hub = self.dialer.service();
+        self.say(&format!("PING {} (stream {stream}) through {hub}: {size} bytes\n", self.device))
     }
 
     fn is_set_up(&self, phases: &Phases) -> Result<()> {
-        self.say(&format!("set up in {}: {}\n", show_measured(phases.total()), phases.in_milliseconds()))
+        let device = Some(self.dialer.device()).filter(|device| *device != self.device);
+        let other = device.map_or_else(String::new, |device| format!(" with {device}"));
+        let (took, phases) = (show_measured(phases.total()), phases.in_milliseconds());
+        self.say(&format!("set up{other} in {took}: {phases}\n"))
     }
 
     fn note(&self, event: Event) -> Result<()> {
@@ -109,7 +115,7 @@ impl<'a> Report<'a> {
             return print(&format!("{}\n", self.json(&probes, answered, summary, phases)));
         }
         let lost = (sent - answered) * 100 / sent.max(1);
-        let mut text = format!("\n--- {} ping statistics ---\n", escape(&self.device));
+        let mut text = format!("\n--- {} ping statistics ---\n", escape(&self.dialer.device()));
         text += &format!("{sent} probes sent, {answered} answered, {lost}% lost\n");
         if let Some(Summary { min, median, p99, max }) = summary {
             let times = [min, median, p99, max].map(|time| show_measured(time).replace(" ms", ""));
@@ -131,8 +137,8 @@ impl<'a> Report<'a> {
             json!({ "min": min, "median": median, "p99": p99, "max": max })
         });
         json!({
-            "device": self.device,
-            "hub": self.hub,
+            "device": self.dialer.device(),
+            "hub": self.dialer.service(),
             "stream": self.args.stream,
             "size": self.args.size,
             "setup": { "milliseconds": milliseconds(phases.total()), "phases": phases.json() },

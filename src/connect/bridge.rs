@@ -26,6 +26,7 @@ const DRAIN: Duration = Duration::from_secs(3);
 /// An open stream, its settings and counters.
 pub(super) struct Stream<'a> {
     pub(super) host: &'a str,
+    pub(super) device: Option<&'a str>,
     pub(super) name: &'a str,
     pub(super) keepalive: Option<Keepalive>,
     pub(super) half_close: bool,
@@ -36,7 +37,7 @@ pub(super) struct Stream<'a> {
 impl Stream<'_> {
     /// Bridges until the end. `Ok` is an end without an error to report, with an exit status other than 0 if given.
     pub(super) async fn bridge(self, joined: Joined, caller: &mut Caller) -> Result<Option<Exit>> {
-        let Self { host, name, keepalive, half_close, meter, phases } = self;
+        let Self { host, device, name, keepalive, half_close, meter, phases } = self;
         let Caller { input, output, signals, opening, .. } = &mut *caller;
         let settings = Settings {
             keepalive,
@@ -98,7 +99,7 @@ impl Stream<'_> {
                 if departure.is_read_whole() {
                     return Ok(None);
                 }
-                last_failure::keep(Some(host), &error, phases);
+                last_failure::keep(Some(host), device, &error, phases);
                 Ok(Some(error.exit()))
             }
             ended => ended,

@@ -14,15 +14,16 @@ use crate::tunnel::{Close, End};
 /// The default stream, which leads to an ssh server.
 pub(super) const SSH: &str = "ssh";
 
-/// Reports the failure of a connection to `host`.
+/// Reports the failure of a connection to `host`, which asked `device`, if that is known.
 pub(super) async fn tell(
     host: Option<&str>,
+    device: Option<&str>,
     error: &Error,
     phases: &Phases,
     caller: &mut Caller,
     in_band: bool,
 ) -> ExitCode {
-    last_failure::keep(host, error, phases);
+    last_failure::keep(host, device, error, phases);
     if in_band {
         caller.tell(error).await;
     }
@@ -49,12 +50,12 @@ pub async fn refuse(asked: Option<&Options>, error: &Error) -> ExitCode {
     }
     let host = asked.map(|options| &*options.host);
     let Ok(mut caller) = Caller::take() else {
-        last_failure::keep(host, error, &Phases::default());
+        last_failure::keep(host, None, error, &Phases::default());
         logging::report(error);
         return error.exit().into();
     };
     let in_band = caller.is_ssh(asked.is_some_and(|options| options.stream_asked() == SSH)).await;
-    tell(host, error, &Phases::default(), &mut caller, in_band).await
+    tell(host, None, error, &Phases::default(), &mut caller, in_band).await
 }
 
 /// The error of a stream that ended with nothing `received`: some agents accept first and connect to the target later. The

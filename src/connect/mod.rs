@@ -37,12 +37,14 @@ pub async fn run(
     let since = Instant::now();
     let host = &*options.host;
     let mut name = options.stream_asked();
+    let mut device = None;
     let opening = async {
         let plan =
             tokio::task::spawn_blocking(plan).await.map_err(|error| Error::Bug(error.to_string()))??;
         plan.dialer.stream().clone_into(&mut name);
-        let joined = open(&plan, process::started(), &mut phases).await?;
-        Ok((plan, joined))
+        let opened = open(&plan, process::started(), &mut phases).await;
+        device = Some(plan.dialer.device());
+        Ok((plan, opened?))
     };
     let opened = tokio::select! {
         opened = opening => opened,
@@ -52,7 +54,9 @@ pub async fn run(
         Ok((plan, joined)) => {
             log::info!("the stream is up after {:.1} ms", since.elapsed().as_secs_f64() * 1e3);
             let Plan { keepalive, half_close, .. } = plan;
-            let stream = Stream { host, name: &name, keepalive, half_close, meter: &meter, phases: &phases };
+            let device = device.as_deref();
+            let stream =
+                Stream { host, device, name: &name, keepalive, half_close, meter: &meter, phases: &phases };
             let released = caller.release_stderr_in_time();
             let ended = tokio::select! {
                 ended = stream.bridge(joined, &mut caller) => ended,
@@ -75,7 +79,7 @@ pub async fn run(
     // After the first byte, stdout belongs to the session.
     let in_band = meter.received() == 0
         && if meter.sent() == 0 { caller.is_ssh(name == SSH).await } else { caller.has_said_ssh() };
-    failure::tell(Some(host), &error, &phases, &mut caller, in_band).await
+    failure::tell(Some(host), device.as_deref(), &error, &phases, &mut caller, in_band).await
 }
 
 #[cfg(test)]

@@ -66,9 +66,11 @@ impl Plan {
         let stream = options.stream.clone().or(destination.stream);
         let port = options.port.unwrap_or(22);
         let is_named = stream.is_some() || profile.ports.contains_key(&Port(port));
+        let module = options.module.clone().or(destination.module);
         let request = Request {
             device: destination.device,
-            module: options.module.clone().or(destination.module),
+            default_module: profile.module.clone().filter(|_| module.is_none()),
+            module,
             stream: stream.unwrap_or_else(|| profile.stream(port)),
             port: (!is_named).then_some(port),
             connect_timeout: or(options.connect_timeout, profile.connect_timeout, CONNECT_TIMEOUT),
@@ -81,7 +83,7 @@ impl Plan {
         let per_second = profile.streams_per_second.or(dialer.streams_per_second());
         Ok(Self {
             wait: or(options.wait, profile.wait, Duration::ZERO),
-            rate: per_second.and_then(|rate| Rate::of(&dialer.service(), rate)),
+            rate: per_second.and_then(|rate| Rate::of(&dialer.key(), rate)),
             keepalive: options.keepalive.map_or(Some(Keepalive::DEFAULT), Keepalive::every),
             half_close: profile.half_close.unwrap_or(true),
             dialer,
@@ -93,6 +95,7 @@ impl Plan {
         let request = Request {
             device: String::new(),
             module: options.module.clone(),
+            default_module: None,
             stream: options.stream_asked(),
             port: options.port.filter(|_| options.stream.is_none()),
             connect_timeout: options.connect_timeout.unwrap_or(CONNECT_TIMEOUT),

@@ -9,6 +9,7 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::config::{CommandLine, Keys, Preamble, Seconds, SecretText, has_password};
+use crate::text::hub_id;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -67,6 +68,9 @@ pub struct Profile {
     pub hosts: Vec<String>,
     /// The version of the hub's REST API.
     pub api_version: Option<String>,
+    /// The module of a device to ask first, where neither an option nor the device's table names one.
+    #[serde(default, deserialize_with = "module")]
+    pub module: Option<String>,
     /// How long the hub may take to reach the device.
     pub connect_timeout: Option<Seconds>,
     /// How long the device may take to answer.
@@ -124,6 +128,12 @@ impl<'de> Deserialize<'de> for Port {
             _ => Err(D::Error::custom("a port is a number from 1 to 65535")),
         }
     }
+}
+
+fn module<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let id = String::deserialize(deserializer)?;
+    hub_id::check("module", &id).map_err(D::Error::custom)?;
+    Ok(Some(id))
 }
 
 /// Reads patterns that have the same meaning in ssh's configuration.

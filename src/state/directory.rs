@@ -1,18 +1,35 @@
 //! The files of the state directory.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
+use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::platform::private_file::{Access, Unwritable, open_own, read_own, replace};
 
 /// The longest file that is read, in bytes: a million device ids of 128 characters.
 const LONGEST: u64 = 130 * 1024 * 1024;
 
+/// The variable with the directories of a systemd unit's `StateDirectory=`.
+const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
+
+/// The longest wait for a file's lock.
+pub(super) const LOCK_LIMIT: Duration = Duration::from_millis(200);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
 /// `~/.local/state/iotstream` on Linux; `None` without a home directory, or if its path is not absolute.
 fn directory() -> Option<PathBuf> {
     let directories = directories::ProjectDirs::from("", "", "iotstream")?;
     let directory = directories.state_dir().unwrap_or(directories.data_local_dir());
     directory.is_absolute().then(|| directory.to_owned())
+}
+
+/// The directory of a service: the first that systemd provides, else that of the user.
+pub(super) fn of_service() -> Option<PathBuf> {
+    let provided = std::env::var_os(STATE_DIRECTORY).unwrap_or_default();
+    // systemd separates the directories of `StateDirectory=` by colons.
+    let first = std::env::split_paths(&provided).next();
+    first.filter(|first| first.is_absolute()).or_else(directory)
 }
 
 /// Reads the file `name`; `None` if it is missing, cannot be read, or other users can change it.
@@ -36,4 +53,15 @@ pub(super) fn write(name: &str, text: &str) -> Result<(), Unwritable> {
 pub(super) fn open(name: &str) -> Result<File, Unwritable> {
     let directory = directory().ok_or(std::io::Error::other("there is no home directory"))?;
     open_own(&directory.join(name))
+}
+
+/// Locks the file until it is closed. Gives up after `limit`, because the process that holds the lock may be stopped.
+pub(super) fn lock(file: &File, limit: Duration) -> io::Result<()> {
+    let since = std::time::Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if since.elapsed() < limit => std::thread::sleep(LOCK_PAUSE),
+            locked => return Ok(locked?),
+        }
+    }
 }

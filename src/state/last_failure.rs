@@ -13,11 +13,13 @@ const FILE: &str = "last-failure";
 /// The longest record, in bytes.
 const LONGEST: usize = 8 * 1024;
 
-/// Records a failed connection to `host`. The record contains no secret, because no error does.
-pub(crate) fn keep(host: Option<&str>, error: &Error, phases: &Phases) {
+/// Records a failed connection to `host`, with the device or module that was asked, if it is known. The record contains no secret, because no error does.
+pub(crate) fn keep(host: Option<&str>, device: Option<&str>, error: &Error, phases: &Phases) {
     let mut text = format!("time: {}\n", iso8601(SystemTime::now()));
-    if let Some(host) = host {
-        let _ = writeln!(text, "host: {}", escape(host));
+    for (key, value) in [("host", host), ("device", device)] {
+        if let Some(value) = value {
+            let _ = writeln!(text, "{key}: {}", escape(value));
+        }
     }
     let _ = writeln!(text, "error: {}", escape(&error.to_string()));
     if let Some(hint) = error.hint() {

@@ -3,13 +3,12 @@
 //!
 //! A state file for each service records the last starts. A helper that cannot lock it soon does not wait.
 
-use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{sleep, timeout};
 
-use super::directory;
+use super::directory::{self, LOCK_LIMIT, lock};
 use crate::platform::is_remote;
 use crate::text::percent::encode;
 
@@ -18,10 +17,6 @@ const AT_ONCE: usize = 5;
 
 /// The longest wait of a start for its turn.
 pub(crate) const LONGEST: Duration = Duration::from_secs(4);
-
-/// The longest wait for the file's lock.
-const LOCK_LIMIT: Duration = Duration::from_millis(200);
-const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// The longest file that is read, in bytes.
 const MAX_TEXT: u64 = 1024;
@@ -97,17 +92,6 @@ fn book(name: &str, slot: Duration, lock_limit: Duration, limit: Duration) -> io
     file.write_all(text.as_bytes())?;
     file.set_len(text.len() as u64)?;
     Ok(wait)
-}
-
-/// Locks the file until it is closed. Gives up after `limit`, because the process that holds the lock may be stopped.
-fn lock(file: &File, limit: Duration) -> io::Result<()> {
-    let since = std::time::Instant::now();
-    loop {
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) if since.elapsed() < limit => std::thread::sleep(LOCK_PAUSE),
-            locked => return Ok(locked?),
-        }
-    }
 }
 
 /// The starts in a file's text, as times since 1970. None if the text is invalid or a time is in the future.

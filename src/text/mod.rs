@@ -1,7 +1,8 @@
-//! Text formats: durations, sizes, patterns, percent-encoding, and the content of files and pastes.
+//! Text formats: durations, sizes, patterns, ids, percent-encoding, and the content of files and pastes.
 
 pub(crate) mod content;
 pub(crate) mod duration;
+pub(crate) mod hub_id;
 pub(crate) mod pattern;
 pub(crate) mod percent;
 pub(crate) mod size;

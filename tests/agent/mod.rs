@@ -6,6 +6,7 @@ mod audit_log_on_a_full_disk;
 mod certificates;
 mod check;
 mod child_processes;
+mod contention;
 mod credentials;
 mod file_permissions;
 mod identity_service;

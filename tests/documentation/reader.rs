@@ -55,11 +55,14 @@ impl Reader {
     pub fn new(examples: &[Example]) -> Self {
         let sandbox = Sandbox::new();
         let files = SshFiles::make(&sandbox);
-        let hub = Hub::start(&sandbox, &["--device", "gw-07", "gw-08", "--relay-entity", "gw-07"]);
+        let hub = Hub::start(
+            &sandbox,
+            &["--device", "gw-07", "gw-08", "gw-07/iotstream", "--relay-entity", "gw-07"],
+        );
         let sshd = Sshd::start(&sandbox, &files);
         let etc = sandbox.path("etc/iotstream");
         DirBuilder::new().recursive(true).mode(0o700).create(&etc).unwrap();
-        fs::copy(hub.device_file("gw-07"), etc.join("device.conn")).unwrap();
+        fs::copy(hub.device_file("gw-07%2Fiotstream"), etc.join("device.conn")).unwrap();
         install_programs(&sandbox, &hub);
         fs::create_dir(sandbox.path("site")).unwrap();
         fs::write(sandbox.path("site/index.html"), "a page").unwrap();
@@ -114,8 +117,8 @@ impl Reader {
         let text = self.here(&example.text);
         match example.how.split_once(' ').unwrap_or((&example.how, "")) {
             ("sh", "") => {
-                // What a person pastes is the device's connection string.
-                let pasted = fs::read(self.hub.device_file("gw-07")).unwrap();
+                // What a person pastes is the module's connection string.
+                let pasted = fs::read(self.hub.device_file("gw-07%2Fiotstream")).unwrap();
                 let stdin = if text.contains("# paste") { Stdin::Ends(&pasted) } else { Stdin::Ends(b"") };
                 let done = run(&mut self.shell(&text), stdin, LIMIT);
                 assert!(done.status.success(), "{text}\n{}\n{}", done.text(), done.stderr);
@@ -181,10 +184,11 @@ fn install_programs(sandbox: &Sandbox, hub: &Hub) {
     );
     let service = format!("exec cat {}", hub.dir.join("service.conn").display());
     let device = format!("exec cat {}", hub.device_file("gw-07").display());
+    let module = format!("exec cat {}", hub.device_file("gw-07%2Fiotstream").display());
     let relay = |file: &str| format!("exec cat {}", hub.dir.join("relay").join(file).display());
     let az = format!(
         "case \"$*\" in relay*hyco*keys\\ list*) {listen} ;; relay*keys\\ list*) {send} ;; relay*create*) exit 0 ;; \
-         *device-identity*) {device} ;; *) {service} ;; esac",
+         *device-identity*) {device} ;; *module-identity*) {module} ;; dps*) echo Z3JvdXAga2V5 ;; *) {service} ;; esac",
         listen = relay("gw-07.listen.conn"),
         send = relay("send.conn"),
     );

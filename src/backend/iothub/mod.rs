@@ -9,15 +9,14 @@ pub(crate) mod phase;
 pub(crate) mod proto;
 mod rest;
 
-use self::proto::HubAddress;
+use self::proto::{HostName, HubAddress};
 
 /// The new streams a second that a hub of the service accepts \[D].
 const STREAMS_PER_SECOND: u32 = 5;
-const SERVICE_DOMAIN: &str = ".azure-devices.net";
 
 /// The limit of new streams a second at `hub`. An emulator has none.
 pub(crate) fn streams_per_second(hub: &HubAddress) -> Option<u32> {
-    hub.name.to_ascii_lowercase().ends_with(SERVICE_DOMAIN).then_some(STREAMS_PER_SECOND)
+    HostName::parse(&hub.name).map(|_| STREAMS_PER_SECOND)
 }
 
 #[cfg(test)]
@@ -29,6 +28,7 @@ mod tests {
         let rate = |hub: &str| streams_per_second(&HubAddress::parse(hub).unwrap());
         assert_eq!(rate("contoso.azure-devices.net"), Some(5));
         assert_eq!(rate("contoso.service.Azure-Devices.NET"), Some(5));
+        assert_eq!(rate("contoso.azure-devices.us"), Some(5));
         assert_eq!(rate("azure-devices.net.example"), None);
         assert_eq!(rate("localhost:8443"), None);
     }

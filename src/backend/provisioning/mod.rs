@@ -2,10 +2,10 @@
 //! API of IoT Edge.
 
 mod daemon;
-mod dps;
+pub(crate) mod dps;
 mod identity_service;
 mod workload_api;
 
-pub(crate) use dps::ProvisioningService;
+pub(crate) use dps::{PROVISIONING, ProvisioningService, derive_key};
 pub(crate) use identity_service::IdentityService;
 pub(crate) use workload_api::{WorkloadApi, is_module};

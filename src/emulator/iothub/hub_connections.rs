@@ -4,10 +4,12 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::backend::iothub::proto::{Decision, Identity, Offer};
+use crate::emulator::mqtt::Message;
 
 /// Messages that wait for one device; a device that does not read is sent no more.
 const OUTBOX: usize = 64;
@@ -16,6 +18,8 @@ const OUTBOX: usize = 64;
 #[derive(Debug)]
 pub(super) struct HubConnections {
     online: Mutex<HashMap<Identity, Entry>>,
+    /// When each identity last came online or went offline.
+    changed_at: Mutex<HashMap<Identity, SystemTime>>,
     next_serial: AtomicU64,
     /// Notified of every login, subscription and end.
     changed: watch::Sender<()>,
@@ -35,19 +39,14 @@ struct Entry {
     authority: String,
 }
 
-/// A message that the hub publishes.
-#[derive(Debug)]
-pub(super) struct Message {
-    pub(super) topic: String,
-    pub(super) payload: Vec<u8>,
-}
-
 /// One device's hub connection; dropping it takes the device offline.
 #[derive(Debug)]
 pub(super) struct HubConnection {
     connections: Arc<HubConnections>,
     identity: Identity,
     serial: u64,
+    /// When it began.
+    began: (SystemTime, Instant),
     messages: mpsc::Receiver<Message>,
 }
 
@@ -74,6 +73,7 @@ impl HubConnections {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             online: Mutex::default(),
+            changed_at: Mutex::default(),
             next_serial: AtomicU64::new(0),
             changed: watch::Sender::new(()),
         })
@@ -85,7 +85,12 @@ impl HubConnections {
 
     /// Brings a device online. An older hub connection of the same identity ends: the hub has one for each \[D].
     /// `authority` is where the device is to reach the gateway.
-    pub(super) fn connect(self: &Arc<Self>, identity: &Identity, authority: String) -> HubConnection {
+    pub(super) fn connect(
+        self: &Arc<Self>,
+        identity: &Identity,
+        authority: String,
+        now: SystemTime,
+    ) -> HubConnection {
         let (outbox, messages) = mpsc::channel(OUTBOX);
         let serial = self.next_serial.fetch_add(1, Relaxed);
         let entry = Entry {
@@ -98,8 +103,19 @@ impl HubConnections {
             authority,
         };
         self.lock().insert(identity.clone(), entry);
+        self.note_change(identity, now);
         self.changed.send_replace(());
-        HubConnection { connections: Arc::clone(self), identity: identity.clone(), serial, messages }
+        let (connections, began) = (Arc::clone(self), (now, Instant::now()));
+        HubConnection { connections, identity: identity.clone(), serial, began, messages }
+    }
+
+    fn note_change(&self, identity: &Identity, now: SystemTime) {
+        self.changed_at.lock().unwrap_or_else(PoisonError::into_inner).insert(identity.clone(), now);
+    }
+
+    /// When the device or module last came online or went offline.
+    pub(super) fn changed_at(&self, identity: &Identity) -> Option<SystemTime> {
+        self.changed_at.lock().unwrap_or_else(PoisonError::into_inner).get(identity).copied()
     }
 
     /// Ends a device's hub connection.
@@ -159,7 +175,7 @@ impl HubConnections {
         entry.next_request = entry.next_request % 999_999 + 1;
         let (sender, answer) = oneshot::channel();
         let offer = make(request_id.clone(), &entry.authority);
-        slot.send(Message { topic: offer.topic(), payload: Vec::new() });
+        slot.send(Message::new(offer.topic(), Vec::new()));
         entry.pending.insert(request_id.clone(), sender);
         Ok(PendingOffer { connections: Arc::clone(self), identity: identity.clone(), request_id, answer })
     }
@@ -203,8 +219,11 @@ impl HubConnection {
 impl Drop for HubConnection {
     fn drop(&mut self) {
         let mut online = self.connections.lock();
-        if online.get(&self.identity).is_some_and(|entry| entry.serial == self.serial) {
+        // A newer hub connection stays.
+        if online.get(&self.identity).is_none_or(|entry| entry.serial == self.serial) {
             online.remove(&self.identity);
+            let (time, since) = self.began;
+            self.connections.note_change(&self.identity, time + since.elapsed());
         }
         drop(online);
         self.connections.changed.send_replace(());

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::backend::Stored;
 use crate::backend::iothub::proto::{
-    ConnectionString, HubAddress, Key, Malformed, Resource, SasToken, UnixSeconds,
+    Clients, ConnectionString, HubAddress, Key, Malformed, Resource, SasToken, UnixSeconds,
 };
 use crate::config::TokenCommand;
 use crate::error::{Error, Problem, Result};
@@ -44,7 +44,9 @@ impl Credential {
             Stored::ConnectionString { source, text } => return Self::from_connection_string(source, &text),
             Stored::TokenCommand { source, service, command, .. } => (source, service, command),
         };
-        let address = HubAddress::parse(hub).map_err(|problem| {
+        let address = HubAddress::parse(hub);
+        let address = address.and_then(|address| address.check_for(Clients::Services).map(|()| address));
+        let address = address.map_err(|problem| {
             Error::credential(
                 format!("profile '{name}'"),
                 format!("hub: {problem}"),

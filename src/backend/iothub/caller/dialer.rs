@@ -5,7 +5,9 @@ use std::time::SystemTime;
 
 use super::check::check;
 use super::credential::Credential;
+use super::default_module::{DefaultModule, is_without_module};
 use super::open::{Request, open_in_turn};
+use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::proto::{DEFAULT_API_VERSION, Identity, Initiate, Malformed};
 use crate::backend::iothub::streams_per_second;
 use crate::backend::{self, Access, Checked, Dialer, Joined, Pending, Stored};
@@ -23,7 +25,9 @@ const DAILY_QUOTA: u64 = 300_000_000;
 pub(crate) struct HubDialer {
     network: Network,
     credential: Arc<Credential>,
+    /// The request for a stream of the device or module, or of the default module.
     initiate: Initiate,
+    default: Option<DefaultModule>,
 }
 
 impl HubDialer {
@@ -32,8 +36,16 @@ impl HubDialer {
     /// # Errors
     /// Returns an error if an id or the credential is invalid.
     pub(crate) fn new(access: &Access<'_>, stored: Stored<'_>, request: backend::Request) -> Result<Self> {
+        let default = request.default_module.as_deref().filter(|_| request.module.is_none());
         let identity = identity(&request.device, request.module.as_deref())?;
         let credential = Arc::new(Credential::of(access.name, stored)?);
+        let (identity, default) = match default {
+            None => (identity, None),
+            Some(module) => {
+                let module = self::identity(identity.device(), Some(module))?;
+                (module.clone(), Some(DefaultModule::new(credential.hub.key(), module, identity)))
+            }
+        };
         let api_version = access.profile.api_version.clone();
         let initiate = Initiate {
             identity,
@@ -42,7 +54,7 @@ impl HubDialer {
             connect_timeout: request.connect_timeout,
             response_timeout: request.response_timeout,
         };
-        Ok(Self { network: access.network.clone(), credential, initiate })
+        Ok(Self { network: access.network.clone(), credential, initiate, default })
     }
 
     /// A request with a new token. A token command may wait for the user, so it runs in a separate thread while the caller
@@ -58,12 +70,47 @@ impl HubDialer {
         })
     }
 
-    /// Opens the stream. Dials the hub's last gateway at the same time, because the hub nearly always names the same one.
+    /// Opens the stream of the default module, else of the device itself; or the other way round where the device is known to
+    /// have no such module.
     async fn open(&self, turn: Option<Turn<'_>>, phases: &mut Phases) -> Result<Joined> {
-        let request = self.request().await?;
-        let hub = self.service();
+        let mut request = self.request().await?;
+        let Some(default) = &self.default else { return self.open_one(&request, turn, phases).await };
+        let (first, second) = default.order();
+        default.ask(first);
+        request.initiate.identity.clone_from(first);
+        let error = match self.open_one(&request, turn, phases).await {
+            Err(error) if default.may_be_other(first, &error) => error,
+            opened => return opened,
+        };
+        log::info!("{error}; trying {second}");
+        default.ask(second);
+        request.initiate.identity.clone_from(second);
+        let opened = self.open_one(&request, turn, phases).await;
+        if second == default.device() {
+            default.note(opened.as_ref().err());
+            return opened.map_err(|found| HubError::neither(found, &error));
+        }
+        opened.map_err(|found| {
+            if !is_without_module(&found) {
+                return HubError::neither(found, &error);
+            }
+            default.ask(first);
+            default.note(Some(&error));
+            HubError::neither(error, &found)
+        })
+    }
+
+    /// Opens the stream of one identity. Dials the hub's last gateway at the same time, because the hub nearly always names
+    /// the same one.
+    async fn open_one(
+        &self,
+        request: &Request,
+        turn: Option<Turn<'_>>,
+        phases: &mut Phases,
+    ) -> Result<Joined> {
+        let hub = self.key();
         let guess = gateways::known(&hub);
-        let websocket = open_in_turn(&self.network, &request, turn, guess.as_ref(), phases).await?;
+        let websocket = open_in_turn(&self.network, request, turn, guess.as_ref(), phases).await?;
         if guess.as_ref() != Some(&websocket.server) {
             gateways::keep(&hub, &websocket.server);
         }
@@ -74,15 +121,21 @@ impl HubDialer {
 impl Dialer for HubDialer {
     fn describe(&self) -> String {
         let Initiate { identity, stream, .. } = &self.initiate;
-        format!("{identity} at {}, stream '{stream}'", self.credential.hub)
+        let device = self.default.as_ref().map(|default| format!(", else {},", default.device()));
+        format!("{identity}{} at {}, stream '{stream}'", device.unwrap_or_default(), self.credential.hub)
     }
 
     fn device(&self) -> String {
-        self.initiate.identity.client_id()
+        let asked = self.default.as_ref().map(DefaultModule::asked);
+        asked.as_ref().unwrap_or(&self.initiate.identity).client_id()
     }
 
     fn service(&self) -> String {
         self.credential.hub.to_string()
+    }
+
+    fn key(&self) -> String {
+        self.credential.hub.key()
     }
 
     fn stream(&self) -> &str {
@@ -102,7 +155,7 @@ impl Dialer for HubDialer {
     }
 
     fn check(&self) -> Pending<'_, Checked> {
-        Box::pin(async { check(&self.network, self.request(), &self.credential.describe()).await })
+        Box::pin(check(&self.network, self.request(), &self.credential, self.default.as_ref()))
     }
 }
 
@@ -121,7 +174,6 @@ fn identity(device: &str, module: Option<&str>) -> Result<Identity> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::iothub::error::Error as HubError;
     use crate::backend::iothub::proto::{Code, HubFailure};
 
     #[test]

@@ -3,8 +3,8 @@
 use super::lookup::Lookup;
 use super::open::Request;
 use crate::backend::iothub::clock;
-use crate::backend::iothub::error::Error as HubError;
-use crate::backend::iothub::proto::Code;
+use crate::backend::iothub::error::{Error as HubError, shows_streams};
+use crate::backend::iothub::proto::{Code, Identity};
 use crate::backend::{Device, State};
 use crate::check::Outcome;
 use crate::error::{Error, Exit};
@@ -37,9 +37,29 @@ pub(super) fn refused(error: &Error, credential: &str, reads_registry: bool) -> 
     )
 }
 
-/// The outcome of an accepted stream.
-pub(super) fn accepted(request: &Request, lookup: &Lookup) -> Outcome {
-    let accepted = format!("accepted the stream '{}'", request.initiate.stream);
+/// Explains a hub that knows the device, but not the request for a stream.
+pub(super) fn without_streams(error: &Error, request: &Request, lookup: &Lookup) -> Option<Outcome> {
+    let Some(HubError::Hub { failure, .. }) = error.fault() else { return None };
+    let is_unknown = matches!(failure.status, 404 | 405 | 501) && !failure.is_device_failure();
+    (is_unknown && lookup.twin.is_ok()).then(|| {
+        let hub = &request.hub;
+        Outcome::Fail(
+            format!("{error}; {hub} knows {}, but not the request for a stream", request.initiate.identity),
+            Some(format!(
+                "check whether {hub} has device streams, which a hub of the MQTT v5 profile does not: {}",
+                shows_streams(&hub.name)
+            )),
+            error.exit(),
+        )
+    })
+}
+
+/// The outcome of a stream that was accepted in place of the module `absent`, if any.
+pub(super) fn accepted(request: &Request, lookup: &Lookup, absent: Option<&Identity>) -> Outcome {
+    let identity = &request.initiate.identity;
+    let without = absent.and_then(Identity::module);
+    let without = without.map_or_else(String::new, |module| format!(", which has no module '{module}',"));
+    let accepted = format!("{identity}{without} accepted the stream '{}'", request.initiate.stream);
     Outcome::Pass(match &lookup.twin {
         Ok(device) => format!("{accepted}; {}", state(device)),
         Err(_) => accepted,
@@ -149,6 +169,56 @@ mod tests {
 
         let unknown = Lookup { clocks: None, twin: Err(HubFailure::default()) };
         assert!(device(&offline, &request(), &unknown).is_none());
+    }
+
+    #[test]
+    fn names_the_identity_that_accepted() {
+        let told =
+            |absent: Option<&Identity>| match accepted(&request(), &lookup(State::Online, None), absent) {
+                Outcome::Pass(detail) => detail,
+                other => panic!("{other:?}"),
+            };
+        assert_eq!(
+            told(None),
+            "device gw-07 accepted the stream 'ssh'; it is registered, enabled and online"
+        );
+        let absent = Identity::new("gw-07", Some("iotstream")).unwrap();
+        assert_eq!(
+            told(Some(&absent)),
+            "device gw-07, which has no module 'iotstream', accepted the stream 'ssh'; it is registered, enabled and online"
+        );
+    }
+
+    #[test]
+    fn distinguishes_a_hub_without_streams() {
+        let unknown = |status, code| {
+            HubError::Hub {
+                hub: "contoso.azure-devices.net".into(),
+                identity: request().initiate.identity,
+                failure: Box::new(HubFailure { status, code, ..HubFailure::default() }),
+                skew: None,
+            }
+            .into()
+        };
+        let online = lookup(State::Online, None);
+        for (status, code) in [(404, None), (405, None), (404, Some(Code::FEATURE_NOT_SUPPORTED))] {
+            match without_streams(&unknown(status, code), &request(), &online) {
+                Some(Outcome::Fail(problem, Some(hint), _)) => {
+                    assert!(problem.contains("knows device gw-07, but not the request"), "{problem}");
+                    assert!(hint.contains("`az iot hub devicestream show -n contoso`"), "{hint}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let without_twin = Lookup { clocks: None, twin: Err(HubFailure::default()) };
+        for (error, lookup) in [
+            (unknown(404, None), &without_twin),
+            (unknown(404, Some(Code::DEVICE_NOT_ONLINE)), &online),
+            (unknown(429, None), &online),
+            (unknown(500, None), &online),
+        ] {
+            assert!(without_streams(&error, &request(), lookup).is_none(), "{error}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use http_body_util::Full;
 
 use super::open::Request;
 use crate::backend::Device;
-use crate::backend::iothub::proto::{HubFailure, device_path, twin, twin_path};
+use crate::backend::iothub::proto::{HubFailure, registry_path, twin, twin_path};
 use crate::backend::iothub::rest::{answer, authorized, bug, endpoint, failure, malformed};
 use crate::error::Result;
 use crate::net::{Network, Reply};
@@ -49,12 +49,21 @@ pub(super) async fn lookup(network: &Network, request: &Request, phases: &mut Ph
 /// # Errors
 /// Returns an error if the hub cannot be reached or its answer is invalid.
 pub(super) async fn reads_registry(network: &Network, request: &Request) -> Result<bool> {
-    let path = device_path(&request.initiate.identity, &request.initiate.api_version);
+    let path = registry_path(&request.initiate.identity, &request.initiate.api_version);
     let reply = get(network, request, path, &mut Phases::default()).await?;
     Ok(matches!(reply.status, 200 | 404))
 }
 
-async fn get(network: &Network, request: &Request, path: String, phases: &mut Phases) -> Result<Reply> {
+/// Gets `path` with the credential of `request`.
+///
+/// # Errors
+/// Returns an error if the hub cannot be reached or its answer is invalid.
+pub(super) async fn get(
+    network: &Network,
+    request: &Request,
+    path: String,
+    phases: &mut Phases,
+) -> Result<Reply> {
     let endpoint = endpoint(&request.hub, request.gateway.as_ref());
     let stream = network.connect(&endpoint, phases).await?;
     let get = authorized(hyper::Request::get(path), &endpoint, &request.authorization)?;

@@ -2,8 +2,10 @@
 
 mod check;
 mod credential;
+mod default_module;
 mod dialer;
 mod explain;
+mod logins;
 mod lookup;
 mod open;
 mod pasted;

@@ -1,7 +1,7 @@
 //! What to do about a hub's refusal.
 
 use super::{Error, Upgrade};
-use crate::backend::iothub::proto::{Code, HubFailure, Identity, Refusal};
+use crate::backend::iothub::proto::{Code, HostName, HubFailure, Identity, Refusal};
 use crate::backend::skew::Skew;
 use crate::error::{CAPTIVE_PORTAL, CAPTIVE_PORTAL_HINT};
 
@@ -10,7 +10,8 @@ const REDIRECTED: &str = "check for a proxy or a captive portal: a hub does not 
 
 pub(super) fn hint(error: &Error) -> Option<String> {
     Some(match error {
-        Error::Hub { failure, skew, identity, .. } => return hub_hint(failure, *skew, identity),
+        Error::Neither { error, .. } => return error.hint(),
+        Error::Hub { hub, failure, skew, identity } => return hub_hint(hub, failure, *skew, identity),
         Error::Listing { failure, .. } => return listing_hint(failure),
         Error::Rejected { stream, .. } => format!(
             "see the agent's log for the reason: no target for '{stream}', the target is down, or approval was refused"
@@ -35,18 +36,42 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         }
         Error::Skewed { .. } => "set the clock: the hub allows five minutes".into(),
         Error::Login { skew: Some(skew), .. } => skew.hint("hub"),
-        Error::Login { refusal, .. } => login_hint(*refusal).into(),
-        Error::ThrownOut { identity, .. } => match identity.module() {
-            None => format!(
-                "give the agent a module of its own: `az iot hub module-identity create -n HUB -d '{}' -m iotstream`",
-                identity.device()
-            ),
-            Some(_) => "stop the other agent, or give this one a module of its own".into(),
-        },
+        Error::Login { hub, refusal, .. } => login_hint(hub, *refusal),
+        Error::ThrownOut { hub, identity, .. } => own_module(hub, identity),
     })
 }
 
-fn hub_hint(failure: &HubFailure, skew: Option<Skew>, identity: &Identity) -> Option<String> {
+/// What to do about another client that logs in as `identity`.
+pub(crate) fn own_module(hub: &str, identity: &Identity) -> String {
+    match identity.module() {
+        None => format!(
+            "give the agent a module of its own: `az iot hub module-identity create -n {} -d '{}' -m iotstream`",
+            resource(hub),
+            identity.device()
+        ),
+        Some(_) => "stop the other agent, or give this one a module of its own".into(),
+    }
+}
+
+/// The name of the hub's resource, for `az`.
+fn resource(hub: &str) -> &str {
+    HostName::parse(hub).map_or("HUB", |host| host.hub)
+}
+
+/// How a user sees whether a hub has device streams.
+pub(crate) fn shows_streams(hub: &str) -> String {
+    format!("`az iot hub devicestream show -n {}` shows whether it has them", resource(hub))
+}
+
+/// A cause of the refusal of a correct key.
+fn local_auth(hub: &str) -> String {
+    format!(
+        "a hub can also refuse all keys: see `az iot hub show -n {} --query properties.disableLocalAuth`",
+        resource(hub)
+    )
+}
+
+fn hub_hint(hub: &str, failure: &HubFailure, skew: Option<Skew>, identity: &Identity) -> Option<String> {
     if let Some(skew) = skew {
         return Some(skew.hint("hub"));
     }
@@ -65,15 +90,17 @@ fn hub_hint(failure: &HubFailure, skew: Option<Skew>, identity: &Identity) -> Op
         (_, Some(Code::QUOTA_EXCEEDED)) => {
             "wait: all device streams of a hub carry 300 MB a day, and the count resets at 00:00 UTC".into()
         }
-        (_, Some(Code::NOT_IN_TIER)) => {
-            "use a hub of the Standard or Free tier, in a region that has the preview".into()
-        }
+        (_, Some(Code::NOT_IN_TIER | Code::FEATURE_NOT_SUPPORTED)) => format!(
+            "use a hub of the Standard or Free tier, in a region that has the preview: {}",
+            shows_streams(hub)
+        ),
         (_, Some(Code::HUB_NOT_FOUND)) => {
             "check the HostName of the profile's connection string, and that the hub still exists".into()
         }
-        (401, _) => {
-            "check the credential: it needs a current key or token with the right ServiceConnect".into()
-        }
+        (401, _) => format!(
+            "check the credential: it needs a current key or token with the right ServiceConnect; {}",
+            local_auth(hub)
+        ),
         (429, _) => match failure.retry_after {
             Some(seconds) => format!(
                 "a hub opens 5 new streams a second and carries 50 at a time: try again in {} s, or use --wait",
@@ -109,16 +136,17 @@ fn listing_hint(failure: &HubFailure) -> Option<String> {
     })
 }
 
-fn login_hint(refusal: Refusal) -> &'static str {
+fn login_hint(hub: &str, refusal: Refusal) -> String {
     match refusal {
-        Refusal::NoMqtt311 => "use a hub that speaks MQTT 3.1.1: device streams need it",
-        Refusal::UnknownId => "compare the DeviceId with the hub's registry: ids are case-sensitive",
-        Refusal::Unavailable => KEEPS_TRYING,
-        Refusal::BadCredential | Refusal::NotAuthorized => {
-            "check that the key is this device's, that the device is enabled, and that the clock is right to five minutes"
+        Refusal::NoMqtt311 => {
+            "use a hub that speaks MQTT 3.1.1, which device streams need: a hub of the MQTT v5 profile does not".into()
         }
-        Refusal::NoStreams => {
-            "use a hub that has the preview: `az iot hub devicestream show -n HUB` shows whether it does"
-        }
+        Refusal::UnknownId => "compare the DeviceId with the hub's registry: ids are case-sensitive".into(),
+        Refusal::Unavailable => KEEPS_TRYING.into(),
+        Refusal::BadCredential | Refusal::NotAuthorized => format!(
+            "check that the key is this device's, that the device is enabled, and that the clock is right to five minutes; {}",
+            local_auth(hub)
+        ),
+        Refusal::NoStreams => format!("use a hub that has device streams: {}", shows_streams(hub)),
     }
 }

@@ -2,6 +2,8 @@
 
 mod hint;
 
+pub(crate) use hint::{own_module, shows_streams};
+
 use std::time::Duration;
 
 use super::phase;
@@ -18,6 +20,10 @@ pub enum Error {
     /// The hub answered a request for a stream with an error. `skew` is set if the local clock is too far off.
     #[error("{}", refusal(hub, identity, failure))]
     Hub { hub: String, identity: Identity, failure: Box<HubFailure>, skew: Option<Skew> },
+    /// Neither the profile's default module nor the device itself opens the stream. `error` is that of the one with the
+    /// agent, as far as it is known.
+    #[error("{error}, and {other}")]
+    Neither { error: Box<crate::error::Error>, other: String },
     /// The hub does not list its devices.
     #[error("{hub} does not list its devices: {}", listing(failure))]
     Listing { hub: String, failure: Box<HubFailure> },
@@ -60,6 +66,32 @@ impl From<net::Refusal> for Upgrade {
     }
 }
 
+impl Error {
+    /// The `error` of one identity of a device, after `other` of another one. An error that is not about an identity stays
+    /// as it is.
+    pub(crate) fn neither(error: crate::error::Error, other: &crate::error::Error) -> crate::error::Error {
+        match (error.fault::<Self>(), other.fault::<Self>().and_then(Self::of_identity)) {
+            (Some(Self::Hub { .. } | Self::Rejected { .. }), Some(other)) => {
+                Self::Neither { error: Box::new(error), other }.into()
+            }
+            _ => error,
+        }
+    }
+
+    /// What has become of the request for a stream of an identity, in short.
+    pub(crate) fn of_identity(&self) -> Option<String> {
+        Some(match self {
+            Self::Hub { identity, failure, .. } => {
+                let (verb, _) = failure.code.and_then(of_device)?;
+                let code = failure.code.map_or_else(String::new, |code| format!(" ({code:?})"));
+                format!("{identity} {verb}{code}")
+            }
+            Self::Rejected { identity, .. } => format!("{identity} rejected the stream"),
+            _ => return None,
+        })
+    }
+}
+
 impl From<Error> for crate::error::Error {
     fn from(error: Error) -> Self {
         Self::Backend(Box::new(error))
@@ -69,6 +101,7 @@ impl From<Error> for crate::error::Error {
 impl Fault for Error {
     fn exit(&self) -> Exit {
         match self {
+            Error::Neither { error, .. } => error.exit(),
             Error::Hub { failure, .. } | Error::Listing { failure, .. } => {
                 match (failure.status, failure.code) {
                     (_, Some(Code::QUOTA_EXCEEDED | Code::NOT_IN_TIER | Code::DEVICE_DISABLED)) => {
@@ -100,6 +133,7 @@ impl Fault for Error {
 
     fn retry(&self) -> Option<Retry> {
         let (status, is_offline, after) = match self {
+            Error::Neither { error, .. } => return error.retry(),
             Error::Hub { failure, .. } => {
                 let is_offline = matches!(failure.code, Some(Code::DEVICE_NOT_ONLINE | Code::DEVICE_CLOSED));
                 (failure.status, is_offline, seconds(failure))
@@ -115,6 +149,7 @@ impl Fault for Error {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
+            Error::Neither { error, .. } => error.retry_after(),
             Error::Hub { failure, .. } | Error::Listing { failure, .. } => seconds(failure),
             Error::Gateway(upgrade) | Error::WebSocket(upgrade) => upgrade.retry_after,
             _ => None,
@@ -123,6 +158,7 @@ impl Fault for Error {
 
     fn phase(&self) -> Phase {
         match self {
+            Error::Neither { error, .. } => error.phase().unwrap_or(phase::HUB),
             Error::Rejected { .. } => phase::DEVICE,
             Error::Hub { failure, .. } if failure.is_device_failure() => phase::DEVICE,
             Error::Gateway(_) => phase::GATEWAY,
@@ -131,7 +167,10 @@ impl Fault for Error {
     }
 
     fn is_rejection(&self) -> bool {
-        matches!(self, Error::Rejected { .. })
+        match self {
+            Error::Neither { error, .. } => matches!(error.fault(), Some(Error::Rejected { .. })),
+            error => matches!(error, Error::Rejected { .. }),
+        }
     }
 }
 
@@ -143,20 +182,17 @@ fn seconds(failure: &HubFailure) -> Option<Duration> {
 fn refusal(hub: &str, identity: &Identity, failure: &HubFailure) -> String {
     let mut says_status = false;
     let message = match (failure.status, failure.code) {
-        (_, Some(Code::DEVICE_NOT_ONLINE | Code::DEVICE_CLOSED)) => {
-            format!("{identity} is not connected to {hub}")
+        // Whichever module was asked for.
+        (_, Some(Code::DEVICE_NOT_FOUND)) => {
+            format!("device {} is not registered at {hub}", identity.device())
         }
-        (_, Some(Code::DEVICE_NOT_FOUND | Code::MODULE_NOT_FOUND)) => {
-            format!("{identity} is not registered at {hub}")
-        }
-        (_, Some(Code::DEVICE_DISABLED)) => format!("{identity} is disabled at {hub}"),
+        (_, Some(code)) if let Some((verb, at)) = of_device(code) => format!("{identity} {verb} {at} {hub}"),
         (_, Some(Code::QUOTA_EXCEEDED)) => format!("the daily quota of {hub} is used up"),
-        (_, Some(Code::NOT_IN_TIER)) => format!("{hub} has no device streams"),
+        (_, Some(Code::NOT_IN_TIER | Code::FEATURE_NOT_SUPPORTED)) => format!("{hub} has no device streams"),
         (_, Some(Code::HUB_NOT_FOUND)) => format!("there is no hub {hub}"),
         (401, _) => format!("{hub} refuses the credential"),
         (429, _) => format!("{hub} throttles new streams"),
         (CAPTIVE_PORTAL, _) => return format!("a captive portal answers in place of {hub} (511)"),
-        (_, Some(Code::GATEWAY_TIMEOUT)) => format!("{identity} did not answer in time through {hub}"),
         (status, _) => {
             says_status = true;
             let message = failure.message.as_ref().map(|message| format!(": {message}"));
@@ -173,6 +209,17 @@ fn refusal(hub: &str, identity: &Identity, failure: &HubFailure) -> String {
         details if details.is_empty() => message,
         details => format!("{message} ({details})"),
     }
+}
+
+/// What a code says of the device, and the preposition for its hub.
+fn of_device(code: Code) -> Option<(&'static str, &'static str)> {
+    Some(match code {
+        Code::DEVICE_NOT_ONLINE | Code::DEVICE_CLOSED => ("is not connected", "to"),
+        Code::DEVICE_NOT_FOUND | Code::MODULE_NOT_FOUND => ("is not registered", "at"),
+        Code::DEVICE_DISABLED => ("is disabled", "at"),
+        Code::GATEWAY_TIMEOUT => ("did not answer in time", "through"),
+        _ => return None,
+    })
 }
 
 /// What the hub answered to a query.

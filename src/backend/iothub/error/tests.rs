@@ -46,6 +46,7 @@ fn hub_failures() -> Vec<Error> {
         (403, None),
         (404, Some(Code::DEVICE_NOT_FOUND)),
         (404, Some(Code::MODULE_NOT_FOUND)),
+        (404, Some(Code::FEATURE_NOT_SUPPORTED)),
         (404, Some(Code::DEVICE_NOT_ONLINE)),
         (404, Some(Code::DEVICE_CLOSED)),
         (302, None),
@@ -65,6 +66,29 @@ fn hub_failures() -> Vec<Error> {
     failures.push(hub(401, Some(Code::UNAUTHORIZED), Some(Skew::Behind(TEN_MINUTES))));
     failures.push(hub(401, Some(Code::UNAUTHORIZED), Some(Skew::Ahead(TEN_MINUTES))));
     failures
+}
+
+/// An identity of a device, and the one that was asked before it.
+fn both() -> Vec<Error> {
+    let of = |module, status, code| Error::Hub {
+        hub: text(HUB),
+        identity: Identity::new("gw-07", module).unwrap(),
+        failure: failure(status, Some(code)),
+        skew: None,
+    };
+    let absent = || of(Some("iotstream"), 404, Code::MODULE_NOT_FOUND);
+    let rejected = || Error::Rejected { identity: device(), stream: text("ssh"), hub: text(HUB) };
+    [
+        (of(None, 404, Code::DEVICE_NOT_ONLINE), absent()),
+        (of(None, 404, Code::DEVICE_NOT_FOUND), absent()),
+        (rejected(), absent()),
+        (of(Some("iotstream"), 504, Code::GATEWAY_TIMEOUT), rejected()),
+    ]
+    .map(|(error, other)| Error::Neither {
+        error: Box::new(error.into()),
+        other: other.of_identity().unwrap(),
+    })
+    .into()
 }
 
 fn listings() -> Vec<Error> {
@@ -110,7 +134,8 @@ fn logins() -> Vec<Error> {
 /// Samples of the variant after `error`'s. The match makes a new variant without samples a compile error.
 fn following(error: &Error) -> Vec<Error> {
     match error {
-        Error::Hub { .. } => listings(),
+        Error::Hub { .. } => both(),
+        Error::Neither { .. } => listings(),
         Error::Listing { .. } => {
             vec![Error::Rejected { identity: device(), stream: text("ssh"), hub: text(HUB) }]
         }

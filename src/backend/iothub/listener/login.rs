@@ -69,3 +69,9 @@ pub(super) fn lost(device: &Device, error: ConnectionError) -> Error {
         ConnectionError::Silent(what) => network(format!("no answer to {what}").into()),
     }
 }
+
+/// Whether the error of [`lost`] is that the connection was ended, and not that the hub was silent.
+pub(super) fn is_ended(error: &Error) -> bool {
+    matches!(error, Error::Network { phase, problem, .. }
+        if *phase == HUB && std::error::Error::source(problem).is_some())
+}

@@ -1,6 +1,6 @@
 //! Connection strings of policies and devices.
 
-use super::{HubAddress, Identity, Malformed, SasToken, pasted};
+use super::{Clients, HubAddress, Identity, Malformed, SasToken, pasted};
 use crate::backend::pasted_text;
 use crate::secret::Secret;
 
@@ -84,11 +84,13 @@ impl ConnectionString {
         let hub = hub.ok_or_else(|| missing("HostName"))?;
         // Browsers copy the host name as a URL.
         let hub = hub.strip_prefix("https://").map_or(hub, |hub| hub.trim_end_matches('/'));
-        if hub.ends_with(".azure-devices-provisioning.net") {
+        if hub.to_ascii_lowercase().contains(".azure-devices-provisioning.") {
             return Err(Malformed::new("HostName is that of a provisioning service, not of a hub"));
         }
+        let hub = HubAddress::parse(hub)?;
+        hub.check_for(if identity.is_some() { Clients::Devices } else { Clients::Services })?;
         Ok(Self {
-            hub: HubAddress::parse(hub)?,
+            hub,
             gateway: gateway.map(HubAddress::parse).transpose()?,
             policy: policy.map(str::to_owned),
             identity,
@@ -151,6 +153,20 @@ mod tests {
                 "the connection string has no DeviceId beside its ModuleId",
             ),
             ("HostName=h;DeviceId=a b;SharedAccessKey=AAAA", "' ' cannot be part of a device id"),
+            (
+                "HostName=contoso.Service.azure-devices.us;DeviceId=d;SharedAccessKey=AAAA",
+                "contoso.service.azure-devices.us is the hub's name for services: for a device, write \
+                 contoso.azure-devices.us or contoso.device.azure-devices.us",
+            ),
+            (
+                "HostName=contoso.device.azure-devices.net;SharedAccessKeyName=p;SharedAccessKey=AAAA",
+                "contoso.device.azure-devices.net is the hub's name for devices: in a profile, write \
+                 contoso.azure-devices.net or contoso.service.azure-devices.net",
+            ),
+            (
+                "HostName=global.azure-devices-provisioning.us;DeviceId=d;SharedAccessKey=AAAA",
+                "HostName is that of a provisioning service, not of a hub",
+            ),
             ("HostName=h;x509=maybe", "x509 is neither true nor false in the connection string"),
         ] {
             assert_eq!(ConnectionString::parse(text).unwrap_err().0, problem, "{text}");

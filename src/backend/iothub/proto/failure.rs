@@ -42,6 +42,7 @@ impl Code {
     pub const DEVICE_DISABLED: Code = Code(403_012);
     pub const DEVICE_NOT_FOUND: Code = Code(404_001);
     pub const MODULE_NOT_FOUND: Code = Code(404_010);
+    pub const FEATURE_NOT_SUPPORTED: Code = Code(404_013);
     /// Offline, or online and not subscribed to streams \[D].
     pub const DEVICE_NOT_ONLINE: Code = Code(404_103);
     pub const DEVICE_CLOSED: Code = Code(404_104);

@@ -4,6 +4,7 @@
 
 mod connection_string;
 mod failure;
+mod host_name;
 mod initiate;
 mod login;
 mod names;
@@ -17,11 +18,13 @@ pub(crate) use crate::text::percent::encode;
 pub(crate) use crate::time::clock::UnixSeconds;
 pub(crate) use connection_string::{ConnectionString, Key};
 pub(crate) use failure::{Code, ERROR_CODE, HubFailure};
+pub(crate) use host_name::{Clients, HostName};
 pub(crate) use initiate::{Answer, DEFAULT_API_VERSION, Initiate, headers};
 pub(crate) use login::{Login, Refusal, WEBSOCKET_PATH, WEBSOCKET_SUBPROTOCOL};
 pub(crate) use names::{HubAddress, Identity};
 pub(crate) use offer::{BadOffer, Decision, Offer, SUBSCRIPTIONS, parse_decision};
 pub(crate) use registry::{
-    ALL_DEVICES, CONTINUATION, MAX_ITEM_COUNT, device_path, devices_page, twin, twin_path,
+    ALL_DEVICES, CONTINUATION, Connection, MAX_ITEM_COUNT, connection, devices_page, registry_path, twin,
+    twin_path,
 };
 pub(crate) use sas::{Resource, SasToken};

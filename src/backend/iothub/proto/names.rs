@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use super::Malformed;
+use super::{Clients, HostName, Malformed};
 use crate::backend::address;
+use crate::text::hub_id;
 use crate::text::percent::encode;
 
 /// A hub's host name and optional port. Only an emulator has one: the service uses 443 and 8883.
@@ -23,6 +24,23 @@ impl HubAddress {
     pub(crate) fn parse(text: &str) -> Result<Self, Malformed> {
         let (name, port) = address::parse(text, "HostName")?;
         Ok(Self { name, port })
+    }
+
+    /// The hub's key in the state directory: the same for all of its host names.
+    pub(crate) fn key(&self) -> String {
+        match HostName::parse(&self.name) {
+            Some(host) => Self { name: host.classic(), port: self.port }.to_string(),
+            None => self.to_string(),
+        }
+    }
+
+    /// Checks that the host name is for clients of the kind `own`.
+    ///
+    /// # Errors
+    /// Returns which names are.
+    pub(crate) fn check_for(&self, own: Clients) -> Result<(), Malformed> {
+        let problem = HostName::parse(&self.name).and_then(|host| host.problem_for(own));
+        problem.map_or(Ok(()), |problem| Err(Malformed(problem)))
     }
 }
 
@@ -45,8 +63,8 @@ impl Identity {
     /// # Errors
     /// Returns [`Malformed`] if an id is not 1 to 128 of the characters that a hub allows \[S].
     pub fn new(device: &str, module: Option<&str>) -> Result<Self, Malformed> {
-        check_id("device", device)?;
-        module.map(|id| check_id("module", id)).transpose()?;
+        hub_id::check("device", device).map_err(Malformed::new)?;
+        module.map(|id| hub_id::check("module", id)).transpose().map_err(Malformed::new)?;
         Ok(Self { device: device.to_owned(), module: module.map(str::to_owned) })
     }
 
@@ -84,21 +102,6 @@ impl fmt::Display for Identity {
     }
 }
 
-/// `^[A-Za-z0-9\-:.+%_#*?!(),=@;$']{1,128}$` \[S]; case matters.
-fn check_id(kind: &str, id: &str) -> Result<(), Malformed> {
-    if !(1..=128).contains(&id.len()) {
-        return Err(Malformed::new(format!(
-            "a {kind} id has 1 to 128 characters, this one has {}",
-            id.len()
-        )));
-    }
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-:.+%_#*?!(),=@;$'".contains(c);
-    match id.chars().find(|&c| !allowed(c)) {
-        Some(c) => Err(Malformed::new(format!("{c:?} cannot be part of a {kind} id"))),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +116,21 @@ mod tests {
         for text in ["", ":1", "a b", "a:", "a:0", "a:65536", "a:+1", "a/b", "[::1", "[x]:1", "[::1]x"] {
             assert!(address(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn all_names_of_a_hub_have_one_key() {
+        let key = |text| HubAddress::parse(text).unwrap().key();
+        for name in [
+            "contoso.azure-devices.net",
+            "CONTOSO.service.azure-devices.net",
+            "contoso.device.azure-devices.net",
+        ] {
+            assert_eq!(key(name), "contoso.azure-devices.net");
+        }
+        assert_eq!(key("contoso.azure-devices.us"), "contoso.azure-devices.us");
+        assert_eq!(key("contoso.service.azure-devices.net:8443"), "contoso.azure-devices.net:8443");
+        assert_eq!(key("[::1]:8443"), "[::1]:8443");
     }
 
     #[test]

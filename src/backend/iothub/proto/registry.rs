@@ -1,5 +1,7 @@
 //! The device registry: the query for all devices, and twins.
 
+use std::time::SystemTime;
+
 use serde::Deserialize;
 
 use super::{Identity, Malformed, encode};
@@ -22,9 +24,10 @@ pub(crate) fn twin_path(identity: &Identity, api_version: &str) -> String {
     format!("{}?api-version={}", identity.twin(), encode(api_version))
 }
 
-/// The path of a device in the registry, which needs RegistryRead: `/devices/{id}?api-version={V}` \[D].
-pub(crate) fn device_path(identity: &Identity, api_version: &str) -> String {
-    format!("/devices/{}?api-version={}", encode(identity.device()), encode(api_version))
+/// The path of an identity in the registry, which needs RegistryRead: `/devices/{id}[/modules/{id}]?api-version={V}` \[D].
+pub(crate) fn registry_path(identity: &Identity, api_version: &str) -> String {
+    let module = identity.module().map_or_else(String::new, |module| format!("/modules/{}", encode(module)));
+    format!("/devices/{}{module}?api-version={}", encode(identity.device()), encode(api_version))
 }
 
 #[derive(Deserialize)]
@@ -65,6 +68,48 @@ pub(crate) fn twin(body: &[u8]) -> Result<Device, Malformed> {
     twin.try_into()
 }
 
+/// The hub connection of a device or module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Connection {
+    /// Whether there is one.
+    pub is_online: bool,
+    /// When it began, or when the last one ended. A twin does not tell.
+    pub changed: Option<SystemTime>,
+    /// When the device was last active: a login, or a message in either direction \[D].
+    pub active: Option<SystemTime>,
+}
+
+/// Parses the hub connection from an identity's twin or registry entry.
+///
+/// # Errors
+/// Returns [`Malformed`] if `body` is neither.
+pub(crate) fn connection(body: &[u8]) -> Result<Connection, Malformed> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Entry {
+        connection_state: String,
+        #[serde(default)]
+        connection_state_updated_time: Option<String>,
+        #[serde(default)]
+        last_activity_time: Option<String>,
+    }
+    let entry: Entry =
+        serde_json::from_slice(body).map_err(|_| Malformed::new("the answer has no connection state"))?;
+    Ok(Connection {
+        is_online: entry.connection_state == "Connected",
+        changed: entry.connection_state_updated_time.as_deref().and_then(time),
+        active: entry.last_activity_time.as_deref().and_then(time),
+    })
+}
+
+/// A time of the service, in ISO 8601 and UTC, with a `Z` or without \[D]; `None` for "never".
+fn time(text: &str) -> Option<SystemTime> {
+    if text.starts_with(NEVER) || text.len() > LONGEST_TIME {
+        return None;
+    }
+    humantime::parse_rfc3339_weak(&format!("{}Z", text.trim_end_matches('Z'))).ok()
+}
+
 /// Parses a page of devices.
 ///
 /// # Errors
@@ -83,7 +128,35 @@ mod tests {
     fn encodes_ids_in_paths() {
         let module = Identity::new("a#b", Some("m?")).unwrap();
         assert_eq!(twin_path(&module, "2020-09-30"), "/twins/a%23b/modules/m%3F?api-version=2020-09-30");
-        assert_eq!(device_path(&module, "2020-09-30"), "/devices/a%23b?api-version=2020-09-30");
+        assert_eq!(
+            registry_path(&module, "2020-09-30"),
+            "/devices/a%23b/modules/m%3F?api-version=2020-09-30"
+        );
+        let device = Identity::new("a#b", None).unwrap();
+        assert_eq!(registry_path(&device, "2020-09-30"), "/devices/a%23b?api-version=2020-09-30");
+    }
+
+    #[test]
+    fn reads_hub_connections() {
+        let at = |seconds, nanos| Some(SystemTime::UNIX_EPOCH + std::time::Duration::new(seconds, nanos));
+        let registry = br#"{"deviceId":"a","connectionState":"Connected",
+            "connectionStateUpdatedTime":"2022-06-14T08:24:33.8005084Z","lastActivityTime":"2022-06-14T08:24:34"}"#;
+        let read = connection(registry).unwrap();
+        assert_eq!(
+            read,
+            Connection {
+                is_online: true,
+                changed: at(1_655_195_073, 800_508_400),
+                active: at(1_655_195_074, 0)
+            }
+        );
+        let twin = br#"{"connectionState":"Disconnected","lastActivityTime":"0001-01-01T00:00:00Z"}"#;
+        let read = connection(twin).unwrap();
+        assert_eq!(read, Connection { is_online: false, changed: None, active: None });
+        for text in ["soon", "Z", "", "2022-06-14T08:24:33+01:00", &"2".repeat(100)] {
+            assert_eq!(time(text), None, "{text}");
+        }
+        assert!(connection(b"[]").is_err() && connection(b"{}").is_err());
     }
 
     #[test]

@@ -3,10 +3,12 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::NAME;
 use crate::backend::address;
 use crate::backend::iothub::proto::{HubAddress, Identity, Malformed};
 use crate::error::{Error, Result};
+
+/// The source of the identity, for messages.
+pub(super) const NAME: &str = "IoT Edge";
 
 const SOCKET: &str = "IOTEDGE_WORKLOADURI";
 const DEVICE: &str = "IOTEDGE_DEVICEID";

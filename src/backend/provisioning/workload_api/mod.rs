@@ -9,7 +9,7 @@ use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::json;
 
-use self::environment::Environment;
+use self::environment::{Environment, NAME};
 use super::daemon::{Daemon, Kind, SIGNING_LIMIT};
 use crate::backend::Pending;
 use crate::backend::iothub::listener::{Authentication, CredentialSource, DeviceCredential, Doubt, Signer};
@@ -18,8 +18,6 @@ use crate::net::Network;
 use crate::text::percent::encode;
 
 pub(crate) use self::environment::is_module;
-
-const NAME: &str = "IoT Edge";
 
 /// Signs tokens through the workload API. The identity is in the environment.
 #[derive(Debug)]

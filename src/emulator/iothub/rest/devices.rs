@@ -17,7 +17,7 @@ impl Hub {
     /// Answers with the list of devices.
     pub(super) fn all_devices(&self) -> Answer {
         let devices = self.registry.devices(None, MAX_LIST);
-        json_answer(&devices.iter().map(|(id, device)| self.describe(id, device)).collect())
+        json_answer(&devices.iter().map(|(id, device)| self.describe_in_registry(id, device)).collect())
     }
 
     /// Answers with one device, after a `PUT` that registers it or a `DELETE` that removes it.
@@ -39,9 +39,7 @@ impl Hub {
                 let now = self.faults.clock.now();
                 let registered = match authentication {
                     None => self.registry.register(&identity, now),
-                    Some(authentication) => {
-                        self.registry.register_certificate(&identity, authentication, now)
-                    }
+                    Some(authentication) => self.registry.register_with(&identity, authentication, now),
                 };
                 registered.map_err(|error| error.to_string())
             });
@@ -68,7 +66,19 @@ impl Hub {
                 Err(error) => self.problem(500, Some(Code(500_001)), &error.to_string()),
             };
         }
-        json_answer(&self.describe(&identity, &registration))
+        json_answer(&self.describe_in_registry(&identity, &registration))
+    }
+
+    /// Answers with one module.
+    pub(super) fn module(&self, device: &str, module: &str) -> Answer {
+        let identity = self.identity(device, Some(module));
+        let found = identity.and_then(|identity| Some((self.registry.get(&identity)?, identity)));
+        match found {
+            Some((registration, identity)) => {
+                json_answer(&self.describe_in_registry(&identity, &registration))
+            }
+            None => self.problem(404, Some(Code::MODULE_NOT_FOUND), "The module is not registered."),
+        }
     }
 
     /// Answers with the number of devices, or of those that are connected.

@@ -15,6 +15,10 @@ pub(super) enum Route<'a> {
     Devices,
     Query,
     Device(&'a str),
+    Module {
+        device: &'a str,
+        module: &'a str,
+    },
     /// Counts of devices, or of those that are connected.
     Statistics(&'a str),
 }
@@ -37,6 +41,7 @@ impl Route<'_> {
             ["devices"] => Route::Devices,
             ["devices", "query"] => Route::Query,
             ["devices", device] => Route::Device(device),
+            ["devices", device, "modules", module] => Route::Module { device, module },
             ["statistics", of @ ("devices" | "service")] => Route::Statistics(of),
             _ => return None,
         })
@@ -46,7 +51,7 @@ impl Route<'_> {
     pub(super) fn methods(&self) -> &'static str {
         match self {
             Route::Stream { .. } | Route::Query => "POST",
-            Route::Devices | Route::Statistics(_) => "GET",
+            Route::Devices | Route::Module { .. } | Route::Statistics(_) => "GET",
             Route::Twin { .. } => "GET, PATCH, PUT",
             Route::Device(_) => "GET, PUT, DELETE",
         }
@@ -70,6 +75,7 @@ mod tests {
         );
         assert_eq!(Route::parse("/devices/query"), Some(Route::Query));
         assert_eq!(Route::parse("/devices/d"), Some(Route::Device("d")));
+        assert_eq!(Route::parse("/devices/d/modules/m"), Some(Route::Module { device: "d", module: "m" }));
         assert_eq!(Route::parse("/twins/d"), Some(Route::Twin { device: "d", module: None }));
         assert_eq!(Route::parse("/twins/d/modules/m"), Some(Route::Twin { device: "d", module: Some("m") }));
         for path in ["", "/", "/devices/d/x", "/twins/d/streams/a/b", "/twins/d/modules", "devices"] {
