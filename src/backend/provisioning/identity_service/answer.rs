@@ -2,10 +2,13 @@
 
 use serde::Deserialize;
 
-use super::NAME;
+use crate::backend::address;
 use crate::backend::iothub::proto::{HubAddress, Identity, Malformed};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
+
+/// The service, for messages.
+pub(super) const NAME: &str = "the IoT Identity Service";
 
 /// An identity. The other kind, `local`, has no hub.
 #[derive(Deserialize)]
@@ -37,8 +40,8 @@ impl Spec {
     /// # Errors
     /// Returns which name is malformed.
     pub(super) fn names(&self) -> std::result::Result<(HubAddress, Identity), Malformed> {
-        let hub = HubAddress::parse(&self.hub_name)?;
-        Ok((hub, Identity::new(&self.device_id, self.module_id.as_deref())?))
+        let (name, port) = address::parse(&self.hub_name, "hubName")?;
+        Ok((HubAddress { name, port }, Identity::new(&self.device_id, self.module_id.as_deref())?))
     }
 
     /// The handle of the key that signs tokens of `identity`.
@@ -49,9 +52,9 @@ impl Spec {
     pub(super) fn key_handle(&self, identity: &Identity) -> Result<Secret> {
         match &self.auth {
             Auth { r#type, key_handle: Some(handle) } if r#type == "sas" => Ok(Secret::new(handle.as_str())),
-            Auth { r#type, .. } => Err(Error::credential(
+            Auth { r#type: kind, .. } => Err(Error::credential(
                 NAME,
-                format!("{identity} authenticates with '{type}', and only a key can sign tokens", type = r#type),
+                format!("{identity} authenticates with '{kind}', and only a key can sign tokens"),
                 "give the agent a module, which always has a key: a principal with idtype = [\"module\"]",
             )),
         }
