@@ -516,10 +516,12 @@ fn two_sources_of_an_identity_are_an_error() {
 fn an_unreachable_service_is_named() {
     let sandbox = Sandbox::new();
     let keys = "registration-id = \"dev-1\"\nkey = \"AAAA\"";
-    let ca_file = sandbox.write("ca.pem", "");
+    let (_, ca_file) = serve_tls(&sandbox, drop);
     let service = format!("localhost:{}", closed_port());
     let done = check(&sandbox, &config(&sandbox, &ca_file, &service, keys));
-    assert!(!done.status.success() && done.text().contains("fail"), "{}", done.text());
+    assert_eq!(done.status.code(), Some(75), "{}", done.text());
+    assert!(done.text().contains("fail  provisioning"), "{}", done.text());
+    assert!(done.text().contains(&format!("tcp: {service}: ")), "{}", done.text());
 }
 
 #[test]
