@@ -9,6 +9,8 @@ mod child_processes;
 mod contention;
 mod credentials;
 mod file_permissions;
+mod identity_service;
+mod iot_edge;
 mod limits;
 mod many_streams;
 mod provisioning;

@@ -30,6 +30,8 @@ const LONGEST: usize = 64 * 1024;
 const TRIES: u32 = 5;
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
+const JSON: &str = "application/json";
+
 /// The length of an HMAC-SHA256.
 const SIGNATURE: usize = 32;
 
@@ -117,4 +119,19 @@ impl Daemon {
     }
 }
 
-const JSON: &str = "application/json";
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_daemon_is_given_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("d.sock");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let daemon = Daemon::new(Kind::Keyd, socket);
+        let asking = daemon.ask::<()>(hyper::Request::get("/"), Bytes::new(), SIGNING_LIMIT);
+        assert_eq!(asking.await.unwrap_err().to_string(), "aziot-keyd did not answer in 30s");
+    }
+}

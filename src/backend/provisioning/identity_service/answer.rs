@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::NAME;
+use crate::backend::address;
 use crate::backend::iothub::proto::{HubAddress, Identity, Malformed};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -37,8 +38,8 @@ impl Spec {
     /// # Errors
     /// Returns which name is malformed.
     pub(super) fn names(&self) -> std::result::Result<(HubAddress, Identity), Malformed> {
-        let hub = HubAddress::parse(&self.hub_name)?;
-        Ok((hub, Identity::new(&self.device_id, self.module_id.as_deref())?))
+        let (name, port) = address::parse(&self.hub_name, "hubName")?;
+        Ok((HubAddress { name, port }, Identity::new(&self.device_id, self.module_id.as_deref())?))
     }
 
     /// The handle of the key that signs tokens of `identity`.

@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::backend::address;
 use crate::backend::iothub::proto::{HubAddress, Identity, Malformed};
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, Result};
 
 /// The source of the identity, for messages.
 pub(super) const NAME: &str = "IoT Edge";
@@ -19,6 +20,8 @@ const AUTHENTICATION: &str = "IOTEDGE_AUTHSCHEME";
 
 /// The only authentication scheme of modules.
 const SAS_TOKEN: &str = "sasToken";
+
+const SET_BY_EDGE: &str = "IoT Edge sets it for each module";
 
 /// Whether this process runs in the container of a module of IoT Edge.
 pub(crate) fn is_module() -> bool {
@@ -46,28 +49,26 @@ impl Environment {
     pub(super) fn read(read: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
         let text = |name| {
             let value = read(name).filter(|value| !value.is_empty());
-            let value =
-                value.ok_or_else(|| unusable(name, "is not set", "IoT Edge sets it for every module"))?;
-            value
-                .into_string()
-                .map_err(|_| unusable(name, "is not UTF-8", "IoT Edge sets it for every module"))
+            let value = value.ok_or_else(|| unusable(format!("{name} is not set"), SET_BY_EDGE))?;
+            value.into_string().map_err(|_| unusable(format!("{name} is not UTF-8"), SET_BY_EDGE))
         };
-        let malformed =
-            |name| move |problem: Malformed| unusable(name, problem.0, "IoT Edge sets it for every module");
+        let malformed = |problem: Malformed| unusable(problem.0, SET_BY_EDGE);
         let scheme = text(AUTHENTICATION)?;
         if !scheme.eq_ignore_ascii_case(SAS_TOKEN) {
-            let problem = format!("is '{scheme}'");
-            return Err(unusable(AUTHENTICATION, problem, "the agent signs tokens: it must be sasToken"));
+            let problem = format!("{AUTHENTICATION} is '{scheme}', and not {SAS_TOKEN}");
+            return Err(unusable(problem, "a module authenticates with its key"));
         }
         let uri = text(SOCKET)?;
         let socket = uri.strip_prefix("unix://").filter(|path| path.starts_with('/')).ok_or_else(|| {
-            unusable(SOCKET, format!("is '{uri}', and not the URI of a socket"), "use unix:///PATH")
+            let problem = format!("{SOCKET} is '{uri}', and not unix:///PATH");
+            unusable(problem, "use IoT Edge on Linux, which has a socket for each module")
         })?;
         let (device, module) = (text(DEVICE)?, text(MODULE)?);
+        let (name, port) = address::parse(&text(HUB)?, HUB).map_err(malformed)?;
         Ok(Self {
             socket: socket.into(),
-            hub: HubAddress::parse(&text(HUB)?).map_err(malformed(HUB))?,
-            identity: Identity::new(&device, Some(&module)).map_err(malformed(DEVICE))?,
+            hub: HubAddress { name, port },
+            identity: Identity::new(&device, Some(&module)).map_err(malformed)?,
             module,
             generation: text(GENERATION)?,
             api_version: text(API_VERSION)?,
@@ -75,7 +76,6 @@ impl Environment {
     }
 }
 
-fn unusable(variable: &str, problem: impl std::fmt::Display, hint: &str) -> Error {
-    let problem: Problem = format!("{variable} {problem}").into();
+fn unusable(problem: String, hint: &str) -> Error {
     Error::credential(format!("the environment of {NAME}"), problem, hint)
 }

@@ -21,10 +21,7 @@ pub(crate) use self::environment::is_module;
 
 /// Signs tokens through the workload API. The identity is in the environment.
 #[derive(Debug)]
-pub(crate) struct WorkloadApi {
-    credential: DeviceCredential,
-    key: Arc<ModuleKey>,
-}
+pub(crate) struct WorkloadApi(DeviceCredential);
 
 impl WorkloadApi {
     /// From this process's environment. The hub is dialled directly: Edge Hub, which the environment names as the
@@ -34,21 +31,20 @@ impl WorkloadApi {
     /// Returns which variable is missing or cannot be used.
     pub(crate) fn of_environment() -> Result<Self> {
         let environment = Environment::read(|name| std::env::var_os(name))?;
-        let key = Arc::new(ModuleKey::of(&environment));
-        let credential = DeviceCredential {
+        let key = ModuleKey::of(&environment);
+        Ok(Self(DeviceCredential {
             hub: environment.hub,
             gateway: None,
             identity: environment.identity,
-            authentication: Authentication::Signer(Arc::clone(&key) as Arc<dyn Signer>),
+            authentication: Authentication::Signer(Arc::new(key)),
             source: NAME.into(),
-        };
-        Ok(Self { credential, key })
+        }))
     }
 }
 
 impl CredentialSource for WorkloadApi {
     fn known(&self) -> Option<DeviceCredential> {
-        Some(self.credential.clone())
+        Some(self.0.clone())
     }
 
     fn describe(&self) -> String {
@@ -56,7 +52,7 @@ impl CredentialSource for WorkloadApi {
     }
 
     fn obtain<'a>(&'a self, _: &'a Network, _: Doubt) -> Pending<'a, Result<DeviceCredential>> {
-        Box::pin(async { Ok(self.credential.clone()) })
+        Box::pin(async { Ok(self.0.clone()) })
     }
 
     /// The environment of a process does not change.
