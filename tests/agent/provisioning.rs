@@ -467,12 +467,12 @@ fn an_unusable_state_directory_costs_a_registration() {
     let file = sandbox.write("file", "");
     for start in 1..=2 {
         let mut agent = in_service(agent(&sandbox, &config).env("STATE_DIRECTORY", &file));
-        agent.says("cannot store the assignment", 1, SOON);
+        agent.says("the assignment is not stored", 1, SOON);
         // A reload keeps it.
         agent.signal(Signal::HUP);
         agent.says("in service", 2, SOON);
         stop(&mut agent);
-        assert_eq!(agent.stderr().matches("cannot store the assignment").count(), 1, "{}", agent.stderr());
+        assert_eq!(agent.stderr().matches("the assignment is not stored").count(), 1, "{}", agent.stderr());
         assert_eq!(registrations(&hub), start);
     }
     let mut agent = in_service(&mut agent(&sandbox, &config));
