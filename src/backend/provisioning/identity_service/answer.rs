@@ -2,11 +2,13 @@
 
 use serde::Deserialize;
 
-use super::NAME;
 use crate::backend::address;
 use crate::backend::iothub::proto::{HubAddress, Identity, Malformed};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
+
+/// The source of the identity, for messages.
+pub(super) const NAME: &str = "the IoT Identity Service";
 
 /// An identity. The other kind, `local`, has no hub.
 #[derive(Deserialize)]
