@@ -59,7 +59,7 @@ impl Device {
 
 #[test]
 fn ssh_reaches_a_module_whose_key_stays_in_the_daemon() {
-    let testbed = Testbed::with_hub_and_agent(&["--device", "dev-1/iotstream"], |sandbox, hub, _, port| {
+    let testbed = Testbed::make(&["--device", "dev-1/iotstream"], |sandbox, hub, _, port| {
         let service = IdentityService::start(sandbox, hub, DEVICE, MODULE);
         let target = format!("[[target]]\nstream = \"ssh\"\nconnect = \"127.0.0.1:{port}\"\n");
         let config = sandbox.write("agent.toml", service.config(hub) + &target);

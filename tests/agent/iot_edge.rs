@@ -21,7 +21,7 @@ fn ask(sandbox: &Sandbox, hub: &Hub, args: &[&str]) -> String {
 
 #[test]
 fn ssh_reaches_a_module_without_a_file() {
-    let testbed = Testbed::with_hub_and_agent(&["--device", "dev-1/iotstream"], |sandbox, hub, _, port| {
+    let testbed = Testbed::make(&["--device", "dev-1/iotstream"], |sandbox, hub, _, port| {
         let api = WorkloadApi::start(sandbox, hub, MODULE);
         in_service(&mut api.agent(sandbox, hub)).says("in service as device dev-1/iotstream at ", 1, LIMIT);
         let target = format!("ssh=127.0.0.1:{port}");

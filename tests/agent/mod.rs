@@ -13,6 +13,7 @@ mod identity_service;
 mod iot_edge;
 mod limits;
 mod many_streams;
+mod provisioning;
 mod reconnecting;
 mod relay;
 mod relay_reconnecting;

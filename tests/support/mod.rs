@@ -1,6 +1,7 @@
 //! The harness: real processes in a directory of their own, each bounded in time and gone when its test ends.
 
 mod agent;
+mod ca;
 mod data;
 mod echo;
 mod exchange;
@@ -32,6 +33,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use agent::{agent, agent_command, agent_with_config, device_with, echo_device, in_service};
+pub use ca::{Ca, Leaf, named};
 pub use data::{fill_tree, random, sha256, tree_sha256};
 pub use echo::{EchoStream, echoes};
 pub use exchange::exchange;

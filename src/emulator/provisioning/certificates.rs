@@ -68,7 +68,8 @@ pub(super) fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
 
 fn reason(error: &Error) -> &'static str {
     match error {
-        Error::UnknownIssuer => {
+        // The second: the issuer has the name of an authority, and another key.
+        Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => {
             "its certificate does not lead to a known authority: it may have to send intermediate ones along"
         }
         Error::CertExpired { .. } => "a certificate in its chain has expired",
