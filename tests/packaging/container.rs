@@ -134,7 +134,7 @@ fn ssh_reaches_the_agent_in_the_container_of_a_module() {
         eprintln!("only root can enter a root directory");
         return;
     }
-    let testbed = Testbed::with_hub_and_agent(&["--device", "dev-1/iotstream"], |sandbox, hub, _, port| {
+    let testbed = Testbed::make(&["--device", "dev-1/iotstream"], |sandbox, hub, _, port| {
         let given = env::var_os(STATIC).map(PathBuf::from);
         let program = given.clone().unwrap_or_else(|| static_program(sandbox));
         build(sandbox, &program, "image.tar", &hub.dir.join("ca.pem")).succeeded();
