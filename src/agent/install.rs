@@ -12,16 +12,34 @@ use crate::platform::private_file::is_readable_by_everyone;
 /// The unit's name.
 pub const UNIT: &str = "iotstream-agent.service";
 
+/// The user of a service with a principal in the IoT Identity Service, which knows its clients by their uid. A dynamic user
+/// has another at each start.
+const USER: &str = "iotstream";
+
 /// The connection string's file where the configuration names no credential.
 const CONNECTION_STRING: &str = "/etc/iotstream/connection-string";
+const PROVISIONING_KEY: &str = "/etc/iotstream/provisioning-key";
+/// The principal's file, among those that the IoT Identity Service reads at its start.
+const PRINCIPAL: &str = "/etc/aziot/identityd/config.d/iotstream.toml";
 /// The directory that `LogsDirectory=` creates.
 pub(super) const LOGS: &str = "/var/log/iotstream";
 /// How long after `stop-timeout` systemd kills the agent.
 const STOP_SLACK: Duration = Duration::from_secs(15);
 
+/// A user without a principal.
+const DYNAMIC_USER: &str = "DynamicUser=yes\n";
+
+/// A user with a principal, in the groups of the sockets, with what a dynamic user implies. Group and uid hold in spite of
+/// `PrivateUsers=`: the kernel keeps both, and shows the socket's server the real uid.
+const PRINCIPAL_USER: &str = "\
+User=iotstream
+SupplementaryGroups=aziotid aziotks
+PrivateTmp=yes
+RemoveIPC=yes
+";
+
 /// Everything that systemd can restrict for an agent, which needs the network and the sockets of its targets.
 const HARDENING: &str = "\
-DynamicUser=yes
 CapabilityBoundingSet=
 DevicePolicy=closed
 KeyringMode=private
@@ -91,14 +109,36 @@ SystemCallFilter=~@clock @cpu-emulation @debug @module @mount @obsolete @raw-io 
 SystemCallFilter=chroot
 ";
 
+/// What starts before the agent.
+const SOCKETS: &str = "\
+Wants=aziot-identityd.socket aziot-keyd.socket
+After=aziot-identityd.socket aziot-keyd.socket
+";
+
+/// The advice of a unit with a connection string.
+const MODULE: &str = "\
+# At an IoT Hub, use the connection string of a module of its own: the device's application may use the device's.
+#   az iot hub module-identity create -n HUB -d DEVICE -m iotstream
+";
+
 /// sshd's privilege separation directory. Debian's ssh.service creates it, but need not be running.
 const SSHD_DIRECTORY: &str = "RuntimeDirectory=sshd\nRuntimeDirectoryPreserve=yes\n";
 
-/// Returns the unit that runs `program` with the configuration at `config`.
+/// What it takes to run the agent as a service.
+#[derive(Debug)]
+pub struct Installation {
+    /// The unit.
+    pub unit: String,
+    /// The commands to run as root before the first start; may be empty.
+    pub preparation: String,
+}
+
+/// Returns the unit that runs `program` with the configuration at `config`, and what to prepare for it. `aziot` demands an
+/// identity of the IoT Identity Service.
 ///
 /// # Errors
-/// When the configuration cannot be read, or the service's user could not read it.
-pub fn unit(program: &Path, config: &Path) -> Result<String> {
+/// When the configuration cannot be read, has another identity, or the service's user could not read it.
+pub fn install(program: &Path, config: &Path, aziot: bool) -> Result<Installation> {
     if ["/home", "/root", "/tmp"].iter().any(|hidden| program.starts_with(hidden)) {
         log::warn!(
             "the service cannot see {}: copy the program to /usr/local/bin, and run `iotstream agent --install` from there",
@@ -111,6 +151,13 @@ pub fn unit(program: &Path, config: &Path) -> Result<String> {
     // With a command target the service runs as root.
     let runs_as_root = document.target.iter().any(|target| target.command.is_some());
     let wrong = |path: &Path, problem: &str, hint: String| Err(Error::file(path, problem, hint));
+    if aziot && document.identity.is_none() {
+        return wrong(
+            config,
+            "it has no identity",
+            "set identity = \"aziot\" in place of another credential".into(),
+        );
+    }
     let relay = document.relay.as_ref();
     let is_inside =
         document.connection_string.is_some() || relay.is_some_and(|relay| relay.connection_string.is_some());
@@ -119,6 +166,16 @@ pub fn unit(program: &Path, config: &Path) -> Result<String> {
             config,
             "it holds the connection string, and the service's user cannot read it",
             format!("move the connection string to {CONNECTION_STRING}: systemd hands it to the service"),
+        );
+    }
+    let provisioning = document.provisioning.as_ref();
+    if !runs_as_root && provisioning.is_some_and(|provisioning| provisioning.key.is_some()) {
+        return wrong(
+            config,
+            "it holds the provisioning key, and the service's user cannot read it",
+            format!(
+                "move the key to {PROVISIONING_KEY}, and set key-file in [provisioning]: systemd hands it to the service"
+            ),
         );
     }
     if !runs_as_root && document.holds_secret() {
@@ -137,7 +194,9 @@ pub fn unit(program: &Path, config: &Path) -> Result<String> {
     let mut credentials = Vec::new();
     let is_elsewhere = document.connection_string.is_some()
         || document.connection_string_env.is_some()
-        || document.connection_string_command.is_some();
+        || document.connection_string_command.is_some()
+        || document.identity.is_some()
+        || provisioning.is_some();
     match &document.connection_string_file {
         Some(file) => credentials.push(("connection-string", relative(file))),
         None if is_elsewhere || relay.is_some_and(RelayTable::has_credential) => {}
@@ -147,15 +206,39 @@ pub fn unit(program: &Path, config: &Path) -> Result<String> {
     credentials.extend(relay_file.map(|file| ("relay-connection-string", relative(file))));
     credentials.extend(document.certificate.as_ref().map(|file| ("certificate", relative(file))));
     credentials.extend(document.private_key.as_ref().map(|file| ("private-key", relative(file))));
+    if let Some(table) = provisioning {
+        let files = [
+            ("provisioning-key", &table.key_file),
+            ("provisioning-certificate", &table.certificate),
+            ("provisioning-private-key", &table.private_key),
+        ];
+        credentials
+            .extend(files.into_iter().filter_map(|(name, file)| Some((name, relative(file.as_ref()?)))));
+    }
     let stop = document.stop_timeout.map_or(STOP_TIMEOUT, |limit| limit.0) + STOP_SLACK;
 
+    let preparation = if document.identity.is_some() { principal(runs_as_root) } else { String::new() };
     let mut unit = format!(
-        "# Written by `iotstream agent --install`. Make changes in a drop-in: systemctl edit {UNIT}\n\
-         [Unit]\nDescription=iotstream agent: reaches this device through Azure IoT Hub or Azure Relay\n\
-         After=network.target\n\n\
+        "# Written by `iotstream agent --install`. Make changes in a drop-in: systemctl edit {UNIT}\n"
+    );
+    if credentials.iter().any(|(name, _)| *name == "connection-string") {
+        unit += MODULE;
+    }
+    if !preparation.is_empty() {
+        unit += "#\n# Before the first start, run as root:\n#\n";
+        for line in preparation.lines() {
+            let _ = writeln!(unit, "#   {line}");
+        }
+    }
+    let sockets = if document.identity.is_some() { SOCKETS } else { "" };
+    let _ = write!(
+        unit,
+        "[Unit]\nDescription=iotstream agent: reaches this device through Azure IoT Hub or Azure Relay\n\
+         After=network.target\n{sockets}\n\
          [Service]\nType=notify\nExecStart={} agent -v --config {}\nExecReload=/bin/kill -HUP $MAINPID\n\
          Restart=always\nRestartSec=5s\n# An error in the command line or the configuration: a restart would not help.\n\
-         RestartPreventExitStatus=2 78\nTimeoutStopSec={}s\nWatchdogSec=60s\n",
+         RestartPreventExitStatus=2 78\nTimeoutStopSec={}s\nWatchdogSec=60s\n\
+         StateDirectory=iotstream\nStateDirectoryMode=0700\n",
         word(program),
         word(config),
         stop.as_secs()
@@ -176,6 +259,7 @@ pub fn unit(program: &Path, config: &Path) -> Result<String> {
     let commands: Vec<_> = document.target.iter().filter_map(|target| target.command.as_ref()).collect();
     if commands.is_empty() {
         unit += "\n";
+        unit += if document.identity.is_some() { PRINCIPAL_USER } else { DYNAMIC_USER };
         unit += HARDENING;
     } else {
         let is_sshd = |words: &&Vec<String>| {
@@ -189,7 +273,25 @@ pub fn unit(program: &Path, config: &Path) -> Result<String> {
         unit += SESSIONS;
     }
     unit += "\n[Install]\nWantedBy=multi-user.target\n";
-    Ok(unit)
+    Ok(Installation { unit, preparation })
+}
+
+/// The commands that make the service's user, unless it is root, and its principal. From this, the IoT Identity Service
+/// makes the module by itself.
+fn principal(runs_as_root: bool) -> String {
+    let (user, uid) = if runs_as_root {
+        (String::new(), "0".to_owned())
+    } else {
+        let make = format!(
+            "getent passwd {USER} >/dev/null ||\n    useradd --system --user-group --no-create-home --shell /usr/sbin/nologin {USER}\n"
+        );
+        (make, format!("$(id -u {USER})"))
+    };
+    format!(
+        "{user}install -o aziotid -g aziotid -m 0600 /dev/stdin {PRINCIPAL} <<EOF\n\
+         [[principal]]\nuid = {uid}\nname = \"iotstream\"\nidtype = [\"module\"]\nEOF\n\
+         aziotctl system restart\n"
+    )
 }
 
 /// A path, quoted for a unit file.
@@ -206,7 +308,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("agent.toml");
         std::fs::write(&path, config).unwrap();
-        unit(Path::new("/usr/local/bin/iotstream"), &path)
+        Ok(install(Path::new("/usr/local/bin/iotstream"), &path, false)?.unit)
     }
 
     #[test]
@@ -255,5 +357,39 @@ mod tests {
         assert!(relay.contains("\nLoadCredential=relay-connection-string:/r\n"), "{relay}");
         assert_eq!(relay.matches("LoadCredential").count(), 1, "{relay}");
         assert!(unit_for(&format!("{tcp}[relay]\nconnection-string = \"x\"\n")).is_err());
+    }
+
+    #[test]
+    fn each_identity_has_its_own_files() {
+        let tcp = "[[target]]\nstream = \"ssh\"\nconnect = \"127.0.0.1:22\"\n";
+        let sshd = "[[target]]\nstream = \"ssh\"\ncommand = [\"/usr/sbin/sshd\", \"-i\"]\n";
+        let unit = unit_for(&format!("identity = \"aziot\"\n{tcp}")).unwrap();
+        for line in [
+            "User=iotstream",
+            "SupplementaryGroups=aziotid aziotks",
+            "After=aziot-identityd.socket aziot-keyd.socket",
+            "PrivateUsers=yes",
+            "StateDirectory=iotstream",
+            "#   uid = $(id -u iotstream)",
+        ] {
+            assert!(unit.contains(&format!("\n{line}\n")), "{line}: {unit}");
+        }
+        assert!(!unit.contains("DynamicUser") && !unit.contains("LoadCredential"), "{unit}");
+        let root = unit_for(&format!("identity = \"aziot\"\n{sshd}")).unwrap();
+        assert!(root.contains("\n#   uid = 0\n") && !root.contains("useradd"), "{root}");
+        assert!(!root.contains("\nUser="), "{root}");
+
+        let scope = "id-scope = \"0ne00000001\"";
+        let unit = unit_for(&format!("{tcp}[provisioning]\n{scope}\nkey-file = \"/k\"\n")).unwrap();
+        assert!(unit.contains("\nLoadCredential=provisioning-key:/k\n"), "{unit}");
+        assert_eq!(unit.matches("LoadCredential").count(), 1, "{unit}");
+        let files = "certificate = \"/c\"\nprivate-key = \"/p\"";
+        let unit = unit_for(&format!("{tcp}[provisioning]\n{scope}\n{files}\n")).unwrap();
+        for line in ["provisioning-certificate:/c", "provisioning-private-key:/p"] {
+            assert!(unit.contains(&format!("\nLoadCredential={line}\n")), "{unit}");
+        }
+        let inline = unit_for(&format!("{tcp}[provisioning]\n{scope}\nkey = \"x\"\n")).unwrap_err();
+        assert!(inline.to_string().contains("provisioning key"), "{inline}");
+        assert!(unit_for(&format!("{sshd}[provisioning]\n{scope}\nkey = \"x\"\n")).is_ok());
     }
 }

@@ -25,6 +25,6 @@ pub use approval::Approve;
 pub use builtin::Builtin;
 pub use check::check;
 pub use config::Config;
-pub use install::{UNIT, unit};
+pub use install::{Installation, UNIT, install};
 pub use serve::{Order, RereadAll, serve};
 pub use target::{Address, Target};

@@ -208,6 +208,9 @@ pub struct Agent {
     /// Print a hardened systemd unit that runs the agent
     #[arg(long, conflicts_with_all = ["check", "connection_string_file", "target"])]
     pub install: bool,
+    /// Print the principal of the IoT Identity Service with the unit of --install; the identity must be "aziot"
+    #[arg(long, requires = "install")]
+    pub aziot: bool,
     /// Write the unit of --install to this directory [default: /etc/systemd/system]
     #[arg(long, value_name = "DIR", requires = "install", num_args = 0..=1, default_missing_value = "/etc/systemd/system")]
     pub write: Option<PathBuf>,

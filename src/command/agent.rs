@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::output::print_findings;
 use super::prompt;
-use crate::agent::{self, Config, Order, RereadAll};
+use crate::agent::{self, Config, Installation, Order, RereadAll};
 use crate::backend::is_iot_edge_module;
 use crate::backend::provisioning;
 use crate::config::network::network;
@@ -125,7 +125,7 @@ fn install(args: &cli::Agent) -> Result<ExitCode> {
     let program = std::env::current_exe().map_err(Error::local_io("this program's own file"))?;
     let config = config_path(args);
     let config = config.canonicalize().map_err(Error::local_io(config.display().to_string()))?;
-    let unit = agent::unit(&program, &config)?;
+    let Installation { unit, preparation } = agent::install(&program, &config, args.aziot)?;
     let Some(directory) = &args.write else {
         say(&unit)?;
         return Ok(ExitCode::SUCCESS);
@@ -134,7 +134,7 @@ fn install(args: &cli::Agent) -> Result<ExitCode> {
     replace(&path, unit.as_bytes(), Access::Everyone)
         .map_err(|problem| problem.into_error(path.display().to_string()))?;
     say(&format!(
-        "{} is written; to run it now and at each start:\nsystemctl daemon-reload\nsystemctl enable --now {}\n",
+        "{} is written; to run it now and at each start:\n{preparation}systemctl daemon-reload\nsystemctl enable --now {}\n",
         path.display(),
         agent::UNIT
     ))?;

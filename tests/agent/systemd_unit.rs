@@ -3,13 +3,17 @@
 use std::fs;
 
 use super::SOON;
-use crate::support::{DEVICE, LIMIT, Sandbox, Stdin, Testbed, agent_with_config, in_service, need, run};
+use crate::support::{
+    DEVICE, LIMIT, Sandbox, Stdin, Testbed, agent_with_config, finish, in_service, mode, need, run, set_mode,
+};
 
 const TCP: &str = "[[target]]\nstream = \"ssh\"\nconnect = \"127.0.0.1:22\"\n";
 const SSHD: &str = "[[target]]\nstream = \"ssh\"\ncommand = [\"/usr/sbin/sshd\", \"-i\"]\n";
+const AZIOT: &str = "identity = \"aziot\"\n";
 
 /// The highest exposure that `systemd-analyze security` may report, in tenths of a point. systemd calls up to 50 "OK".
-const EXPOSED: [(&str, &str); 2] = [(TCP, "20"), (SSHD, "48")];
+const EXPOSED: [(&str, &str, &str); 4] =
+    [("", TCP, "20"), ("", SSHD, "48"), (AZIOT, TCP, "20"), (AZIOT, SSHD, "48")];
 
 fn printed(sandbox: &Sandbox, config: &str) -> String {
     let config = sandbox.write("agent.toml", config);
@@ -21,8 +25,9 @@ fn printed(sandbox: &Sandbox, config: &str) -> String {
 #[test]
 fn the_unit_is_as_hardened_as_its_targets_allow() {
     let sandbox = Sandbox::new();
-    for (config, most) in EXPOSED {
-        let unit = sandbox.write("iotstream-agent.service", printed(&sandbox, config));
+    for (identity, targets, most) in EXPOSED {
+        let unit = printed(&sandbox, &format!("{identity}{targets}"));
+        let unit = sandbox.write("iotstream-agent.service", unit);
         let mut verify = sandbox.command(need("systemd-analyze"));
         let verified = run(verify.arg("verify").arg(&unit), Stdin::Ends(b""), LIMIT).succeeded();
         assert!(!verified.stderr.contains("iotstream"), "{}", verified.stderr);
@@ -102,4 +107,58 @@ fn the_unit_is_printed_or_written() {
     assert!(said.text().contains("systemctl enable --now iotstream-agent.service"), "{}", said.text());
     let unit = directory.join("iotstream-agent.service");
     assert_eq!(fs::read_to_string(&unit).unwrap(), printed);
+}
+
+/// The commands are run with stand-ins of those that change the system.
+#[test]
+fn pasted_commands_make_the_user_and_its_principal() {
+    let sandbox = Sandbox::new();
+    let config = sandbox.write("agent.toml", format!("{AZIOT}{TCP}"));
+    for directory in ["units", "bin", "config.d"] {
+        fs::create_dir(sandbox.path(directory)).unwrap();
+    }
+    let mut command = sandbox.iotstream();
+    command.args(["agent", "--install", "--aziot", "--config"]).arg(config);
+    let said = finish(command.arg("--write").arg(sandbox.path("units"))).succeeded();
+    let (_, commands) = said.text().split_once('\n').unwrap();
+    let unit = fs::read_to_string(sandbox.path("units/iotstream-agent.service")).unwrap();
+    for line in commands.lines().take_while(|line| !line.starts_with("systemctl")) {
+        assert!(unit.contains(&format!("#   {line}\n")), "{line} is not in {unit}");
+    }
+    for (program, script) in [
+        ("getent", "exit 2"),
+        ("useradd", "echo useradd \"$@\" >>log"),
+        ("id", "echo 987"),
+        ("aziotctl", "echo aziotctl \"$@\" >>log"),
+        ("systemctl", "echo systemctl \"$@\" >>log"),
+    ] {
+        let program = sandbox.write(&format!("bin/{program}"), format!("#!/bin/sh\n{script}\n"));
+        set_mode(&program, 0o755);
+    }
+    let directory = sandbox.path("config.d").display().to_string();
+    let commands =
+        commands.replace("-o aziotid -g aziotid ", "").replace("/etc/aziot/identityd/config.d", &directory);
+    let mut shell = sandbox.command("sh");
+    shell.env("PATH", format!("{}:/usr/bin:/bin", sandbox.path("bin").display())).args(["-ec", &commands]);
+    finish(&mut shell).succeeded();
+    let principal = sandbox.path("config.d/iotstream.toml");
+    assert_eq!(mode(&principal), 0o600);
+    let principal = fs::read_to_string(principal).unwrap();
+    assert_eq!(principal, "[[principal]]\nuid = 987\nname = \"iotstream\"\nidtype = [\"module\"]\n");
+    let log = fs::read_to_string(sandbox.path("log")).unwrap();
+    assert!(
+        log.starts_with("useradd --system --user-group") && log.contains("\naziotctl system restart\n"),
+        "{log}"
+    );
+    assert!(log.ends_with("systemctl enable --now iotstream-agent.service\n"), "{log}");
+}
+
+#[test]
+fn another_credential_is_no_identity_of_the_service() {
+    let sandbox = Sandbox::new();
+    let config = sandbox.write("agent.toml", TCP);
+    let mut command = sandbox.iotstream();
+    let done = finish(command.args(["agent", "--install", "--aziot", "--config"]).arg(config));
+    assert_eq!(done.status.code(), Some(78), "{}", done.stderr);
+    assert!(done.stderr.contains("set identity = \"aziot\""), "{}", done.stderr);
 }

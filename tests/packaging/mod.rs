@@ -1,4 +1,5 @@
 //! The completion scripts and the packages.
 
 mod completions;
+mod container;
 mod packages;
