@@ -10,8 +10,8 @@ use super::listeners::{listener, listeners};
 use super::schema::{ApproveEntry, ApproveWord, Document, TargetEntry};
 use super::target::{Address, Target};
 use super::traffic::Allowance;
-use crate::backend::Listener;
-use crate::config::{Owner, Seconds, Source, read_toml};
+use crate::backend::{self, DeviceAccess, DeviceSettings, Listener};
+use crate::config::{Owner, Seconds, Source, WatchedFiles, read_toml};
 use crate::error::{Error, Exposure, Result};
 use crate::secret::Secret;
 use crate::text::pattern;
@@ -52,6 +52,7 @@ impl Config {
     /// Returns what is wrong with the file or the files it names, with the line if known, and never a secret.
     pub fn read(path: &Path) -> Result<Self> {
         let mut warnings = Vec::new();
+        let own = WatchedFiles::of(path);
         let mut document = read_document(path, &mut warnings)?;
         let wrong = |problem: String, hint: &str| Error::file(path, problem, hint);
         let named = |stream: &str, problem: String| Error::File {
@@ -77,7 +78,7 @@ impl Config {
                 "add [[target]] with stream = \"ssh\" and connect = \"127.0.0.1:22\"",
             ));
         }
-        let listeners = listeners(&document, path, &mut warnings)?;
+        let listeners = listeners(&document, path, own, &mut warnings)?;
         let relative = |file: PathBuf| path.parent().unwrap_or(Path::new("")).join(file);
         let seconds = |key: Option<Seconds>| key.map(|seconds| seconds.0);
         Ok(Self {
@@ -101,15 +102,30 @@ impl Config {
         })
     }
 
-    /// A configuration from options: the file of the device's connection string, and targets as `STREAM=HOST:PORT` or
-    /// `STREAM=builtin:NAME`.
+    /// A configuration from options: the file of the device's connection string, which a module of IoT Edge does without,
+    /// and targets as `STREAM=HOST:PORT` or `STREAM=builtin:NAME`.
     ///
     /// # Errors
-    /// Returns an error if the connection string or a target is invalid.
-    pub fn from_options(connection_string_file: &Path, targets: &[String]) -> Result<Self> {
+    /// Returns an error if the connection string, the environment of IoT Edge or a target is invalid.
+    pub fn from_options(connection_string_file: Option<&Path>, targets: &[String]) -> Result<Self> {
         let mut warnings = Vec::new();
-        let source = Source::File(connection_string_file.to_owned());
-        let text = source.read_leniently(Owner::Options, &mut warnings)?;
+        let listener = match connection_string_file {
+            Some(file) => {
+                let files = WatchedFiles::of(file);
+                let source = Source::File(file.to_owned());
+                let text = source.read_leniently(Owner::Options, &mut warnings)?;
+                listener(source.describe(Owner::Options), text, files, &mut warnings)?
+            }
+            None if backend::is_iot_edge_module() => {
+                backend::listener(&DeviceSettings::new(DeviceAccess::IotEdge), &mut warnings)?
+            }
+            None => {
+                return Err(Error::usage(
+                    "--target requires --connection-string-file",
+                    "in a configuration file, write a [[target]]; only a module of IoT Edge needs neither file",
+                ));
+            }
+        };
         let parse = |text: &String| {
             let wrong = |problem: String| {
                 Error::usage(format!("--target: {problem}"), "write --target ssh=127.0.0.1:22")
@@ -128,7 +144,6 @@ impl Config {
         if targets.is_empty() {
             targets.push(Target::new("ssh", Address::Tcp("127.0.0.1:22".into())));
         }
-        let listener = listener(source.describe(Owner::Options), text, &mut warnings)?;
         Ok(Self { warnings, ..Self::with(vec![listener], targets) })
     }
 
@@ -137,7 +152,7 @@ impl Config {
     /// # Errors
     /// Returns an error if the connection string is invalid.
     pub fn new(source: &str, connection_string: &Secret, targets: Vec<Target>) -> Result<Self> {
-        let listener = listener(source, connection_string.clone(), &mut Vec::new())?;
+        let listener = listener(source, connection_string.clone(), WatchedFiles::default(), &mut Vec::new())?;
         Ok(Self::with(vec![listener], targets))
     }
 
@@ -404,22 +419,24 @@ command = ["/usr/sbin/sshd", "-i"]
     #[test]
     fn reads_a_configuration_from_options() {
         let (_directory, path) = written(DEVICE);
-        let config = Config::from_options(&path, &[]).unwrap();
+        let config = Config::from_options(Some(&path), &[]).unwrap();
         assert_eq!(config.target("ssh").unwrap().address, Address::Tcp("127.0.0.1:22".into()));
         let (_other, relay) = written(RELAY);
-        assert_eq!(Config::from_options(&relay, &[]).unwrap().listeners[0].device(), "gw");
-        let config = Config::from_options(&path, &["echo=[::1]:7".into(), "db=/run/db.sock".into()]).unwrap();
+        assert_eq!(Config::from_options(Some(&relay), &[]).unwrap().listeners[0].device(), "gw");
+        let config =
+            Config::from_options(Some(&path), &["echo=[::1]:7".into(), "db=/run/db.sock".into()]).unwrap();
         assert_eq!(config.targets.len(), 2);
-        let config = Config::from_options(&path, &["e=builtin:echo".into(), "b=builtin:22".into()]).unwrap();
+        let config =
+            Config::from_options(Some(&path), &["e=builtin:echo".into(), "b=builtin:22".into()]).unwrap();
         assert_eq!(config.targets[0].address, Address::Builtin(Builtin::Echo));
         assert_eq!(config.targets[1].address, Address::Tcp("builtin:22".into()), "a host may have that name");
         for wrong in ["ssh", "=a:1", "ssh=22", "echo=builtin:nothing"] {
             assert!(
-                matches!(Config::from_options(&path, &[wrong.into()]), Err(Error::Usage { .. })),
+                matches!(Config::from_options(Some(&path), &[wrong.into()]), Err(Error::Usage { .. })),
                 "{wrong}"
             );
         }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(Config::from_options(&path, &[]), Err(Error::Permissions(_))));
+        assert!(matches!(Config::from_options(Some(&path), &[]), Err(Error::Permissions(_))));
     }
 }

@@ -8,7 +8,7 @@ use crate::backend::{
     self, Attestation, CertificateFiles, DeviceAccess, DeviceSettings, Listener, ProvisioningSettings,
     RelayAccess, RelaySettings,
 };
-use crate::config::{Keys, Owner, Source, systemd_credential};
+use crate::config::{Keys, Owner, Source, WatchedFiles, systemd_credential};
 use crate::error::{Error, Exposure, Result};
 use crate::secret::Secret;
 
@@ -16,13 +16,14 @@ use crate::secret::Secret;
 const CONNECTION_STRING: &str = "connection-string";
 const RELAY_CONNECTION_STRING: &str = "relay-connection-string";
 
+/// The systemd credentials of the certificate at the top level.
+const CERTIFICATE: &str = "certificate";
+const PRIVATE_KEY: &str = "private-key";
+
 /// The systemd credentials of `[provisioning]`.
 const PROVISIONING_KEY: &str = "provisioning-key";
 const PROVISIONING_CERTIFICATE: &str = "provisioning-certificate";
 const PROVISIONING_PRIVATE_KEY: &str = "provisioning-private-key";
-
-/// The variable by which IoT Edge tells a module that it has an identity for it \[S].
-const IOT_EDGE: &str = "IOTEDGE_WORKLOADURI";
 
 /// A connection string, and where it comes from.
 struct Found {
@@ -38,32 +39,36 @@ enum TopLevel {
     Other(&'static str, DeviceAccess),
 }
 
-/// The listener of a connection string of any service. Errors name the connection string by `source`.
+/// The listener of a connection string of any service, which `files` contain. Errors name the connection string by `source`.
 ///
 /// # Errors
 /// Returns an error if the connection string is invalid.
 pub(super) fn listener(
     source: impl Into<String>,
     text: Secret,
+    files: WatchedFiles,
     warnings: &mut Vec<Exposure>,
 ) -> Result<Arc<dyn Listener>> {
     if backend::is_relay(&text) {
-        return backend::relay_listener(&RelaySettings::new(source, RelayAccess::ConnectionString(text)));
+        let settings = RelaySettings::new(source, RelayAccess::ConnectionString(text));
+        return backend::relay_listener(&RelaySettings { files, ..settings });
     }
     let access = DeviceAccess::ConnectionString { source: source.into(), text, certificate: None };
-    backend::listener(&DeviceSettings::new(access), warnings)
+    backend::listener(&DeviceSettings { files, ..DeviceSettings::new(access) }, warnings)
 }
 
-/// The listeners of the configuration file at `path`. Tolerated exposures of the files that it names are added to
-/// `warnings`.
+/// The listeners of the configuration file at `path`, which is also `own`. Tolerated exposures of the files that it names are
+/// added to `warnings`.
 ///
 /// # Errors
 /// Returns an error if a credential is missing, superfluous or invalid, or a key is for a service without a credential.
 pub(super) fn listeners(
     document: &Document,
     path: &Path,
+    own: WatchedFiles,
     warnings: &mut Vec<Exposure>,
 ) -> Result<Vec<Arc<dyn Listener>>> {
+    let files = credential_files(document, path, own);
     let none = RelayTable::default();
     let table = document.relay.as_ref().unwrap_or(&none);
     let relay = relay_access(table, path, warnings)?;
@@ -100,12 +105,35 @@ pub(super) fn listeners(
     check_keys(document, path, hub.is_some(), relay.is_some())?;
     let mut listeners = Vec::new();
     if let Some(access) = hub {
-        listeners.push(backend::listener(&device_settings(document, access), warnings)?);
+        let settings = DeviceSettings { files: files.clone(), ..device_settings(document, access) };
+        listeners.push(backend::listener(&settings, warnings)?);
     }
     if let Some((source, access)) = relay {
-        listeners.push(backend::relay_listener(&relay_settings(document, table, source, access))?);
+        let settings = RelaySettings { files, ..relay_settings(document, table, source, access) };
+        listeners.push(backend::relay_listener(&settings)?);
     }
     Ok(listeners)
+}
+
+/// The files that the credentials come from, which have not been read yet but for the configuration's `own`.
+fn credential_files(document: &Document, path: &Path, own: WatchedFiles) -> WatchedFiles {
+    let mut files = if document.holds_credential() { own } else { WatchedFiles::default() };
+    let (relay, provisioning) = (document.relay.as_ref(), document.provisioning.as_ref());
+    for (credential, key) in [
+        (CONNECTION_STRING, &document.connection_string_file),
+        (RELAY_CONNECTION_STRING, relay.map_or(&None, |table| &table.connection_string_file)),
+        (CERTIFICATE, &document.certificate),
+        (PRIVATE_KEY, &document.private_key),
+        (PROVISIONING_KEY, provisioning.map_or(&None, |table| &table.key_file)),
+        (PROVISIONING_CERTIFICATE, provisioning.map_or(&None, |table| &table.certificate)),
+        (PROVISIONING_PRIVATE_KEY, provisioning.map_or(&None, |table| &table.private_key)),
+    ] {
+        let named = key.as_ref().map(|key| directory(path).join(key));
+        if let Some(file) = systemd_credential(credential).or(named) {
+            files.add(file);
+        }
+    }
+    files
 }
 
 /// The credential at the top level, which may be missing if there is another credential.
@@ -147,8 +175,8 @@ fn top_level(
     if keys.is_empty() && may_be_missing {
         return Ok(None);
     }
-    if keys.is_empty() && std::env::var_os(IOT_EDGE).is_some() {
-        return Ok(Some(TopLevel::Other(IOT_EDGE, DeviceAccess::IotEdge)));
+    if keys.is_empty() && backend::is_iot_edge_module() {
+        return Ok(Some(TopLevel::Other("the environment of IoT Edge", DeviceAccess::IotEdge)));
     }
     let source = Source::of(owner, keys, directory(path))?;
     let text = source.read_leniently(owner, warnings)?;
@@ -161,9 +189,15 @@ fn other_access(
     path: &Path,
     warnings: &mut Vec<Exposure>,
 ) -> Result<Option<(&'static str, DeviceAccess)>> {
+    if document.aziot_sockets.is_some() && document.identity.is_none() {
+        return Err(Error::file(path, "it has aziot-sockets but no identity", "set identity = \"aziot\""));
+    }
     match (document.identity, &document.provisioning) {
         (None, None) => Ok(None),
-        (Some(IdentityProvider::Aziot), None) => Ok(Some(("identity", DeviceAccess::IdentityService))),
+        (Some(IdentityProvider::Aziot), None) => {
+            let sockets = document.aziot_sockets.as_ref().map(|sockets| directory(path).join(sockets));
+            Ok(Some(("identity", DeviceAccess::IdentityService { sockets })))
+        }
         (None, Some(table)) => {
             let settings = provisioning_settings(table, path, warnings)?;
             Ok(Some(("[provisioning]", DeviceAccess::Provisioning(settings))))
@@ -316,8 +350,8 @@ fn certificate_files(document: &Document, path: &Path) -> Option<CertificateFile
         systemd_credential(name).or_else(|| key.map(|key| directory(path).join(key)))
     };
     Some(CertificateFiles {
-        certificate: file("certificate", document.certificate.as_ref())?,
-        private_key: file("private-key", document.private_key.as_ref())?,
+        certificate: file(CERTIFICATE, document.certificate.as_ref())?,
+        private_key: file(PRIVATE_KEY, document.private_key.as_ref())?,
     })
 }
 

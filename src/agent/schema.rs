@@ -20,6 +20,8 @@ pub(crate) struct Document {
     pub(crate) private_key: Option<PathBuf>,
     /// The service on this machine that has the identity.
     pub(crate) identity: Option<IdentityProvider>,
+    /// The directory of the identity service's sockets.
+    pub(crate) aziot_sockets: Option<PathBuf>,
     pub(crate) provisioning: Option<ProvisioningTable>,
     pub(crate) transport: Option<Transport>,
     /// The port of MQTT over TLS, by default 8883.
@@ -56,10 +58,14 @@ pub(crate) struct Document {
 impl Document {
     /// Whether the file contains a secret, such as a password in the proxy's URL.
     pub(crate) fn holds_secret(&self) -> bool {
+        self.holds_credential() || self.proxy.as_ref().is_some_and(|url| has_password(url.0.expose()))
+    }
+
+    /// Whether the file itself contains a credential.
+    pub(crate) fn holds_credential(&self) -> bool {
         self.connection_string.is_some()
             || self.relay.as_ref().is_some_and(|relay| relay.connection_string.is_some())
             || self.provisioning.as_ref().is_some_and(|table| table.key.is_some())
-            || self.proxy.as_ref().is_some_and(|url| has_password(url.0.expose()))
     }
 }
 

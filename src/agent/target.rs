@@ -112,7 +112,7 @@ impl Address {
                         process: Process::none(),
                     }
                 }
-                Self::Unix(path) => Connection::new(local_socket::connect(path).await?),
+                Self::Unix(path) => Connection::new(local_socket::connect(path).await?.into_split()),
                 Self::Command(words) => start(words, facts)?,
                 Self::Builtin(builtin) => {
                     let (read, write) = builtin.connect();

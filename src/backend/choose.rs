@@ -10,6 +10,7 @@ use super::iothub;
 use super::iothub::listener::{Configured, CredentialSource, HubListener};
 use super::listener::Listener;
 use super::pasted::Pasted;
+pub(crate) use super::provisioning::is_module as is_iot_edge_module;
 use super::provisioning::{IdentityService, ProvisioningService, WorkloadApi};
 use super::registry::Registry;
 use super::relay;
@@ -225,7 +226,7 @@ pub(crate) fn listener(settings: &DeviceSettings, warnings: &mut Vec<Exposure>) 
         DeviceAccess::ConnectionString { source, text, certificate } => {
             Arc::new(Configured::of_connection_string(source, text, certificate.as_ref(), warnings)?)
         }
-        DeviceAccess::IdentityService => Arc::new(IdentityService::new()),
+        DeviceAccess::IdentityService { sockets } => Arc::new(IdentityService::new(sockets.as_deref())),
         DeviceAccess::IotEdge => Arc::new(WorkloadApi::of_environment()?),
         DeviceAccess::Provisioning(settings) => Arc::new(ProvisioningService::new(settings, warnings)?),
     };

@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
 
 use super::joined::{Joined, Pending};
 use crate::check::Finding;
@@ -23,7 +22,8 @@ pub trait Listener: Any + Debug + Send + Sync {
     fn service(&self) -> String;
 
     /// Starts a task that listens until [`Order::Stop`] or until [`Offers`] is dropped. The task reconnects to a lost
-    /// service, renews expiring tokens, and rereads a refused credential with `reread`. Must be called within a runtime.
+    /// service, renews expiring tokens, and rereads a refused credential, or one whose files have changed, with `reread`.
+    /// Must be called within a runtime.
     ///
     /// # Errors
     /// Returns an error that no retry can fix, such as a given token that has expired.
@@ -55,30 +55,6 @@ pub(crate) const LONGEST_ASKED: Duration = Duration::from_secs(5 * 60);
 /// `wait`, or longer if the service asks for it after `error`.
 pub(crate) fn at_least_asked(wait: Duration, error: &Error) -> Duration {
     wait.max(error.retry_after().unwrap_or_default().min(LONGEST_ASKED))
-}
-
-/// Waits, then rereads the configuration if given. Returns the listener whose credential is to be used; `None`, and a line
-/// in the log, if the configuration has none for this backend.
-///
-/// Cancel-safe: dropping the future drops what is read.
-pub(crate) async fn wait_and_reread<L: Listener>(wait: Duration, reread: Option<Reread>) -> Option<Arc<L>> {
-    sleep(wait).await;
-    let reread = reread?;
-    // The configuration may name a command that takes long.
-    match tokio::task::spawn_blocking(move || reread()).await.ok()?.map(<dyn Listener>::downcast) {
-        Ok(Some(new)) => {
-            log::info!("the credential has been read again");
-            Some(new)
-        }
-        Ok(None) => {
-            log::error!("the configuration names another service: reload the agent to use it");
-            None
-        }
-        Err(error) => {
-            log::error!("the credential stays as it was: {error}");
-            None
-        }
-    }
 }
 
 /// The agent's end of a listener.

@@ -4,7 +4,9 @@ mod access;
 pub(crate) mod address;
 pub(crate) mod arm;
 mod choose;
+pub(crate) mod credential_watch;
 mod dialer;
+pub(crate) mod expiry;
 pub(crate) mod iothub;
 mod joined;
 mod listener;
@@ -12,7 +14,7 @@ pub(crate) mod malformed;
 mod pasted;
 pub(crate) mod pasted_text;
 pub(crate) mod product;
-mod provisioning;
+pub(crate) mod provisioning;
 mod registry;
 pub(crate) mod relay;
 
@@ -24,8 +26,8 @@ pub(crate) mod stand_in;
 
 pub(crate) use access::{Access, Stored};
 pub(crate) use choose::{
-    BackendKeys, backend_keys, dialer, dialer_of_az, is_connection_string, is_relay, listener, recognise,
-    registry, relay_listener,
+    BackendKeys, backend_keys, dialer, dialer_of_az, is_connection_string, is_iot_edge_module, is_relay,
+    listener, recognise, registry, relay_listener,
 };
 pub(crate) use dialer::{Checked, Dialer, Request};
 pub(crate) use joined::{Joined, Pending};

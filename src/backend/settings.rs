@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::config::{CommandLine, Preamble};
+use crate::config::{CommandLine, Preamble, WatchedFiles};
 use crate::secret::Secret;
 
 /// A device's access to its hub and its connection settings. `None` is the backend's default.
@@ -13,6 +13,8 @@ use crate::secret::Secret;
 pub(crate) struct DeviceSettings {
     /// The source of the device's identity and credential.
     pub access: DeviceAccess,
+    /// The files of the credential.
+    pub files: WatchedFiles,
     /// The transport.
     pub transport: Transport,
     /// The port of [`Transport::Mqtt`].
@@ -26,7 +28,14 @@ pub(crate) struct DeviceSettings {
 impl DeviceSettings {
     /// The settings with this access and defaults.
     pub(crate) fn new(access: DeviceAccess) -> Self {
-        Self { access, transport: Transport::default(), mqtt_port: None, keepalive: None, token_life: None }
+        Self {
+            access,
+            files: WatchedFiles::default(),
+            transport: Transport::default(),
+            mqtt_port: None,
+            keepalive: None,
+            token_life: None,
+        }
     }
 }
 
@@ -43,7 +52,10 @@ pub(crate) enum DeviceAccess {
         certificate: Option<CertificateFiles>,
     },
     /// The IoT Identity Service on this machine.
-    IdentityService,
+    IdentityService {
+        /// The directory of its sockets, if not the usual one.
+        sockets: Option<PathBuf>,
+    },
     /// The workload API of IoT Edge, which the environment of a module's container names.
     IotEdge,
     /// A Device Provisioning Service.
@@ -104,6 +116,8 @@ pub(crate) struct RelaySettings {
     pub access: RelayAccess,
     /// The source of the credential, for messages.
     pub source: String,
+    /// The files of the credential.
+    pub files: WatchedFiles,
     /// The path of the hybrid connection, which a connection string may contain.
     pub entity: Option<String>,
     /// The device's own name.
@@ -126,6 +140,7 @@ impl RelaySettings {
         Self {
             access,
             source: source.into(),
+            files: WatchedFiles::default(),
             entity: None,
             device: None,
             is_shared: false,

@@ -182,7 +182,7 @@ pub struct Agent {
         long,
         value_name = "FILE",
         env = "IOTSTREAM_AGENT_CONFIG",
-        conflicts_with = "connection_string_file"
+        conflicts_with_all = ["connection_string_file", "target"]
     )]
     pub config: Option<PathBuf>,
     /// Run without a configuration file; read the device's connection string from this file
@@ -196,7 +196,7 @@ pub struct Agent {
     pub proxy: Option<String>,
     /// Without a configuration file: connect STREAM to HOST:PORT, or for measuring to builtin:echo, builtin:discard or
     /// builtin:source [default: ssh=127.0.0.1:22]
-    #[arg(long, value_name = "STREAM=HOST:PORT", requires = "connection_string_file")]
+    #[arg(long, value_name = "STREAM=HOST:PORT")]
     pub target: Vec<String>,
     /// Check the configuration, the connection to the service, the credential and each target, and exit. An IoT Hub
     /// disconnects a running agent of this device for a moment; at Azure Relay, the credential is not tried
@@ -206,11 +206,14 @@ pub struct Agent {
     #[arg(long, requires = "check")]
     pub json: bool,
     /// Print a hardened systemd unit that runs the agent
-    #[arg(long, conflicts_with_all = ["check", "connection_string_file"])]
+    #[arg(long, conflicts_with_all = ["check", "connection_string_file", "target"])]
     pub install: bool,
     /// Write the unit of --install to this directory [default: /etc/systemd/system]
     #[arg(long, value_name = "DIR", requires = "install", num_args = 0..=1, default_missing_value = "/etc/systemd/system")]
     pub write: Option<PathBuf>,
+    /// Print the key of this device of an enrolment group, from the group's key on stdin, which must not be on a device
+    #[arg(long, value_name = "REGISTRATION-ID", conflicts_with_all = ["check", "install", "connection_string_file"])]
+    pub derive_key: Option<String>,
     #[command(flatten)]
     pub log: Log,
 }
@@ -232,6 +235,19 @@ pub struct Emulator {
     /// Register a device, or DEVICE/MODULE, that authenticates with the certificate of this SHA-256 thumbprint
     #[arg(long = "x509-device", value_name = "ID=THUMBPRINT")]
     pub x509_devices: Vec<String>,
+    /// Serve the Device Provisioning Service with this id scope, as in 0ne00000001; any registration id may register with a
+    /// key that is derived from DIR/dps/group.key
+    #[arg(long, value_name = "ID-SCOPE")]
+    pub dps_scope: Option<String>,
+    /// Let devices register whose certificates lead to a CA in this file
+    #[arg(long, value_name = "FILE", requires = "dps_scope")]
+    pub dps_ca: Option<PathBuf>,
+    /// Enrol this registration id, as a device of this id, with a key of its own in DIR/dps/devices
+    #[arg(long = "dps-device", value_name = "ID[=DEVICE]", requires = "dps_scope")]
+    pub dps_devices: Vec<String>,
+    /// Enrol this registration id with the certificate of this SHA-256 thumbprint
+    #[arg(long = "dps-x509-device", value_name = "ID=THUMBPRINT", requires = "dps_scope")]
+    pub dps_x509_devices: Vec<String>,
     /// Serve this hybrid connection of Azure Relay
     #[arg(long = "relay-entity", value_name = "NAME", num_args = 1..)]
     pub relay_entities: Vec<String>,

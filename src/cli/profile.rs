@@ -60,6 +60,9 @@ pub struct AddProfile {
     /// Trust the certificates in this file, besides the system's
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
+    /// At an IoT Hub: the agents' module of each device; a device without it is asked itself
+    #[arg(long, value_name = "ID")]
+    pub module: Option<String>,
     #[command(flatten)]
     pub file: ProfileFile,
 }

@@ -8,7 +8,10 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::output::print_findings;
+use super::prompt;
 use crate::agent::{self, Config, Order, RereadAll};
+use crate::backend::is_iot_edge_module;
+use crate::backend::provisioning;
 use crate::config::network::network;
 use crate::error::{Error, Result};
 use crate::net::Network;
@@ -20,6 +23,9 @@ const DEFAULT_CONFIG: &str = "/etc/iotstream/agent.toml";
 
 pub(super) fn run(args: &cli::Agent) -> Result<ExitCode> {
     let runtime = super::runtime()?;
+    if let Some(id) = &args.derive_key {
+        return derive_key(id);
+    }
     if args.install {
         return install(args);
     }
@@ -52,11 +58,19 @@ fn config_path(args: &cli::Agent) -> &Path {
     args.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG))
 }
 
+/// Whether the agent runs without a configuration file: options name what it needs, or IoT Edge does.
+fn has_no_file(args: &cli::Agent) -> bool {
+    let has_options = args.connection_string_file.is_some() || !args.target.is_empty();
+    let is_named = args.config.is_some() || Path::new(DEFAULT_CONFIG).exists();
+    has_options || (is_iot_edge_module() && !is_named)
+}
+
 fn read(args: &cli::Agent) -> Result<(Config, Network)> {
     let path = config_path(args);
-    let config = match &args.connection_string_file {
-        Some(file) => Config::from_options(file, &args.target)?,
-        None => Config::read(path)?,
+    let config = if has_no_file(args) {
+        Config::from_options(args.connection_string_file.as_deref(), &args.target)?
+    } else {
+        Config::read(path)?
     };
     let ca_file = args.ca_file.as_deref().or(config.ca_file.as_deref());
     let network = network(ca_file, args.proxy.as_deref(), path, config.proxy.as_ref())?;
@@ -89,10 +103,22 @@ fn give_orders(args: &cli::Agent, orders: mpsc::Sender<Order>) -> Result<impl Fu
 }
 
 async fn check(args: &cli::Agent) -> Result<ExitCode> {
-    let place = args.connection_string_file.as_deref().unwrap_or(config_path(args));
-    let findings = agent::check(&place.display().to_string(), read(args)).await;
+    let origin = match &args.connection_string_file {
+        Some(file) => file.display().to_string(),
+        None if has_no_file(args) => "the environment of IoT Edge".into(),
+        None => config_path(args).display().to_string(),
+    };
+    let findings = agent::check(&origin, read(args)).await;
     print_findings(&findings, args.json)?;
     Ok(check::exit(&findings).map_or(ExitCode::SUCCESS, Into::into))
+}
+
+fn derive_key(id: &str) -> Result<ExitCode> {
+    let group_key = prompt::secret("group key", |line| !line.trim().is_empty())?;
+    let key = provisioning::derive_key("stdin", &group_key, id)?;
+    say(key.expose())?;
+    say("\n")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn install(args: &cli::Agent) -> Result<ExitCode> {

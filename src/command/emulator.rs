@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use tokio::net::TcpListener;
 
 use crate::cli;
-use crate::emulator::{Emulator, Faults, Options, Quota, Thumbprint};
+use crate::emulator::{Emulator, Faults, Options, ProvisioningOptions, Quota, Thumbprint};
 use crate::error::{Error, Result};
 use crate::platform::signals;
 
@@ -19,7 +19,8 @@ pub(super) fn run(args: &cli::Emulator) -> Result<ExitCode> {
     let options = Options {
         dir: args.dir.clone(),
         devices: args.devices.clone(),
-        x509_devices: args.x509_devices.iter().map(|text| x509_device(text)).collect::<Result<_>>()?,
+        x509_devices: x509_devices("--x509-device", &args.x509_devices)?,
+        provisioning: provisioning(args)?,
         relay_entities: args.relay_entities.clone(),
         relay_anonymous: args.relay_anonymous.clone(),
         hostnames: args.hostnames.clone(),
@@ -46,16 +47,29 @@ async fn bind(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(Error::local_io(format!("listening on {address}")))
 }
 
-/// Reads `ID=THUMBPRINT`; the id may contain a `=`.
-fn x509_device(text: &str) -> Result<(String, Thumbprint)> {
-    let wrong = || {
-        Error::usage(
-            format!("--x509-device '{text}' is not ID=THUMBPRINT"),
-            "the thumbprint is a certificate's SHA-256: openssl x509 -in CERT -noout -fingerprint -sha256",
-        )
-    };
-    let (id, thumbprint) = text.rsplit_once('=').ok_or_else(wrong)?;
-    Ok((id.to_owned(), Thumbprint::parse(thumbprint).ok_or_else(wrong)?))
+fn provisioning(args: &cli::Emulator) -> Result<Option<ProvisioningOptions>> {
+    let Some(scope) = args.dps_scope.clone() else { return Ok(None) };
+    Ok(Some(ProvisioningOptions {
+        scope,
+        authorities: args.dps_ca.clone(),
+        devices: args.dps_devices.clone(),
+        x509_devices: x509_devices("--dps-x509-device", &args.dps_x509_devices)?,
+    }))
+}
+
+/// Reads the values of an option, `ID=THUMBPRINT` each; an id may contain a `=`.
+fn x509_devices(option: &str, values: &[String]) -> Result<Vec<(String, Thumbprint)>> {
+    let devices = values.iter().map(|text| {
+        let wrong = || {
+            Error::usage(
+                format!("{option} '{text}' is not ID=THUMBPRINT"),
+                "the thumbprint is a certificate's SHA-256: openssl x509 -in CERT -noout -fingerprint -sha256",
+            )
+        };
+        let (id, thumbprint) = text.rsplit_once('=').ok_or_else(wrong)?;
+        Ok((id.to_owned(), Thumbprint::parse(thumbprint).ok_or_else(wrong)?))
+    });
+    devices.collect()
 }
 
 fn quota(text: &str) -> Result<Quota> {

@@ -11,6 +11,7 @@ use crate::config::Source;
 use crate::error::{Error, Result, escape};
 use crate::net::read_certificates;
 use crate::profile::{Editor, NewProfile, Profile, Profiles, default_path, is_pattern};
+use crate::text::hub_id;
 
 pub(super) fn run(action: &ProfileAction) -> Result<ExitCode> {
     match action {
@@ -29,7 +30,7 @@ fn path(file: &ProfileFile) -> PathBuf {
 }
 
 fn add(args: &AddProfile) -> Result<()> {
-    let AddProfile { name, hosts, ca_file, file } = args;
+    let AddProfile { name, hosts, ca_file, module, file } = args;
     let usage = |problem: String, hint: &str| Error::usage(problem, hint);
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     if name.is_empty() || name.starts_with('-') || !name.chars().all(allowed) {
@@ -40,6 +41,10 @@ fn add(args: &AddProfile) -> Result<()> {
     }
     if let Some(wrong) = hosts.iter().find(|pattern| !is_pattern(pattern)) {
         return Err(usage(format!("'{wrong}' is not a pattern of host names"), "write --hosts '*.factory'"));
+    }
+    if let Some(module) = module {
+        hub_id::check("module", module)
+            .map_err(|problem| usage(format!("--module: {problem}"), "write --module iotstream"))?;
     }
     let ca_file = ca_file
         .as_ref()
@@ -56,7 +61,19 @@ fn add(args: &AddProfile) -> Result<()> {
     let mut editor = Editor::open(&path)?;
     let text = prompt::secret("connection string", backend::is_connection_string)?;
     let Pasted { connection_string, service, policy, warning } = backend::recognise("stdin", &text)?;
-    let new = NewProfile { name, connection_string: &connection_string, hosts, ca_file: ca_file.as_deref() };
+    if module.is_some() && backend::is_relay(&connection_string) {
+        return Err(usage(
+            "--module is for IoT Hub, and this is a connection string of Azure Relay".into(),
+            "remove it",
+        ));
+    }
+    let new = NewProfile {
+        name,
+        connection_string: &connection_string,
+        hosts,
+        ca_file: ca_file.as_deref(),
+        module: module.as_deref(),
+    };
     editor.add(&new)?;
     editor.save()?;
     if let Some(warning) = warning {

@@ -7,6 +7,7 @@ mod permissions;
 mod source;
 mod token;
 mod values;
+mod watched;
 
 pub(crate) use document::parse_toml;
 pub(crate) use permissions::{has_password, read_secret, read_secret_bytes, read_toml};
@@ -14,3 +15,4 @@ pub(crate) use source::systemd_credential;
 pub(crate) use source::{Keys, Owner, Source};
 pub(crate) use token::TokenCommand;
 pub(crate) use values::{CommandLine, Preamble, Seconds, SecretText};
+pub(crate) use watched::WatchedFiles;

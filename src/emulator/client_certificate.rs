@@ -23,16 +23,35 @@ impl Thumbprint {
         HEXLOWER.decode(digits.as_bytes()).ok()?.try_into().ok().map(Self)
     }
 
-    /// The thumbprint of the certificate that a client has shown, and signed with.
-    pub(super) fn of_peer(connection: &ServerConnection) -> Option<Self> {
-        let certificate = connection.peer_certificates()?.first()?;
-        Some(Self(Sha256::digest(certificate).into()))
+    fn of(certificate: &CertificateDer<'_>) -> Self {
+        Self(Sha256::digest(certificate).into())
     }
 }
 
 impl fmt::Display for Thumbprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+/// The certificate that a client has shown in the TLS handshake, and signed with, and those that it sent along.
+#[derive(Clone, Debug)]
+pub(super) struct ClientCertificate {
+    pub(super) leaf: CertificateDer<'static>,
+    pub(super) intermediates: Vec<CertificateDer<'static>>,
+}
+
+impl ClientCertificate {
+    /// What the client of a connection has shown.
+    pub(super) fn of_peer(connection: &ServerConnection) -> Option<Self> {
+        let (leaf, intermediates) = connection.peer_certificates()?.split_first()?;
+        let intermediates = intermediates.iter().map(|certificate| certificate.clone().into_owned());
+        Some(Self { leaf: leaf.clone().into_owned(), intermediates: intermediates.collect() })
+    }
+
+    /// The thumbprint of the client's own certificate.
+    pub(super) fn thumbprint(&self) -> Thumbprint {
+        Thumbprint::of(&self.leaf)
     }
 }
 

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::time::Instant;
+
 use crate::error::{Error, Result};
 use crate::text::duration;
+use crate::time::clock::{UnixSeconds, unix_seconds};
 
 /// This computer's clock, moved by a fixed time.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,6 +31,12 @@ impl Clock {
     pub(super) fn now(&self) -> SystemTime {
         let now = SystemTime::now();
         now.checked_add(self.ahead).and_then(|time| time.checked_sub(self.behind)).unwrap_or(now)
+    }
+
+    /// When it will show `time`, in a year at most: sums with it stay in range.
+    pub(super) fn instant(&self, time: UnixSeconds) -> Instant {
+        let seconds = time.0.saturating_sub(unix_seconds(self.now()).0);
+        Instant::now() + Duration::from_secs(seconds.min(365 * 86_400))
     }
 }
 

@@ -24,10 +24,10 @@ impl<T> Fault<T> {
     }
 }
 
-impl<T: Copy> Fault<T> {
+impl<T: Clone> Fault<T> {
     /// The fault to make this time, if one is left. Each call counts as one time.
     pub(super) fn take(&self) -> Option<T> {
-        let value = self.value?;
+        let value = self.value.clone()?;
         match &self.left {
             None => Some(value),
             Some(left) => {

@@ -9,6 +9,7 @@ use hyper::StatusCode;
 
 use super::clock::Clock;
 use super::fault::{Fault, status};
+use super::provisioning;
 use super::relay;
 use crate::text::duration;
 
@@ -46,6 +47,8 @@ pub(crate) struct Faults {
     pub(super) plain_service_url: Fault<()>,
     /// Those of the relay.
     pub(super) relay: relay::Faults,
+    /// Those of the Device Provisioning Service.
+    pub(super) provisioning: provisioning::Faults,
 }
 
 /// How the gateway fails a handshake.
@@ -80,8 +83,9 @@ impl Faults {
         for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
             let wrong = || {
                 format!(
-                    "'{item}' is not a fault: there are {KNOWN}, {}; KIND=VALUE@N makes it N times",
-                    relay::KNOWN_FAULTS
+                    "'{item}' is not a fault: there are {KNOWN}, {}, {}; KIND=VALUE@N makes it N times",
+                    relay::KNOWN_FAULTS,
+                    provisioning::KNOWN_FAULTS
                 )
             };
             let (kind, value) = item.split_once('=').ok_or_else(wrong)?;
@@ -126,6 +130,9 @@ impl Faults {
                 }
                 ("url", "ws") => faults.plain_url = Fault::new((), count),
                 ("url", "ws-service") => faults.plain_service_url = Fault::new((), count),
+                _ if kind == "dps" || kind.starts_with("dps-") => {
+                    faults.provisioning.set(kind, value, count).ok_or_else(wrong)?;
+                }
                 _ => faults.relay.set(kind, value, count).ok_or_else(wrong)?,
             }
         }

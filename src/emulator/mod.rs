@@ -2,7 +2,8 @@
 //!
 //! One port is HTTPS, where each service adds its routes; the other is MQTT over TLS. What any service needs is in this
 //! folder: the server, WebSocket, the forwarding between two sides, faults, certificates, and the directory that is kept.
-//! `iothub` is IoT Hub, and `relay` is Azure Relay, whose gateway has a port of its own.
+//! `iothub` is IoT Hub; `provisioning` is the Device Provisioning Service, which assigns devices to it; and `relay` is Azure
+//! Relay, whose gateway has a port of its own.
 
 mod authority;
 mod client_certificate;
@@ -14,7 +15,9 @@ mod forward;
 mod hostnames;
 mod iothub;
 mod key;
+mod mqtt;
 mod profiles;
+mod provisioning;
 mod relay;
 mod server;
 mod websocket;
@@ -34,11 +37,14 @@ use crate::error::{Error, Result};
 pub(crate) use client_certificate::Thumbprint;
 pub(crate) use faults::Faults;
 pub(crate) use iothub::Quota;
+pub(crate) use provisioning::Options as ProvisioningOptions;
 
 use authority::Authority;
 use directory::Directory;
 use hostnames::Hostnames;
 use iothub::{Address, Hub};
+use mqtt::{Mqtt, WebSocket};
+use provisioning::Provisioning;
 use relay::{Gateway, Namespace, ResourceManager};
 use server::{Http, Service};
 
@@ -51,6 +57,8 @@ pub(crate) struct Options {
     pub devices: Vec<String>,
     /// The same for those that authenticate with a certificate.
     pub x509_devices: Vec<(String, Thumbprint)>,
+    /// The Device Provisioning Service, if there is one.
+    pub provisioning: Option<ProvisioningOptions>,
     /// Hybrid connections of the relay; without any there is no relay.
     pub relay_entities: Vec<String>,
     /// The same for those that senders connect to without a token.
@@ -71,6 +79,7 @@ pub(crate) struct Emulator {
     mqtts_address: SocketAddr,
     acceptor: TlsAcceptor,
     http: Arc<Http>,
+    mqtt: Mqtt,
     hub: Arc<Hub>,
     /// The relay's gateway.
     gateway: Option<(TcpListener, Arc<Http>)>,
@@ -108,13 +117,27 @@ impl Emulator {
                 https: https_address.port(),
                 gateway: address_of(&listener)?,
             };
-            let namespace = Arc::new(Namespace::open(directory.clone(), &relay, &ports, faults)?);
+            let namespace = Namespace::open(directory.clone(), &relay, &ports, Arc::clone(&faults))?;
+            let namespace = Arc::new(namespace);
             profiles.extend(namespace.profiles());
             services.push(Arc::clone(&namespace) as _);
             services.push(Arc::new(ResourceManager(Arc::clone(&namespace))));
             let http = Http { services: vec![Arc::new(Gateway(namespace))], latency, clock };
             gateway = Some((listener, Arc::new(http)));
         }
+        let mut logins: Vec<Arc<dyn mqtt::Service>> = Vec::new();
+        let serves_root = options.provisioning.is_some();
+        if let Some(options) = options.provisioning {
+            let hub = Arc::clone(&hub);
+            let provisioning =
+                Arc::new(Provisioning::open(directory.clone(), options, hub, Arc::clone(&faults))?);
+            services.push(Arc::clone(&provisioning) as _);
+            logins.push(provisioning);
+        }
+        // The hub takes every login that is left.
+        logins.push(Arc::clone(&hub) as _);
+        let mqtt = Mqtt::new(logins);
+        services.push(Arc::new(WebSocket { mqtt: mqtt.clone(), serves_root, faults }));
         // The hub serves every path that is left.
         services.push(Arc::clone(&hub) as _);
         profiles::write(&directory, &profiles)?;
@@ -126,7 +149,7 @@ impl Emulator {
         }
         let http = Arc::new(Http { services, latency, clock });
         let acceptor = TlsAcceptor::from(config);
-        Ok(Self { https, mqtts, https_address, mqtts_address, acceptor, http, hub, gateway })
+        Ok(Self { https, mqtts, https_address, mqtts_address, acceptor, http, mqtt, hub, gateway })
     }
 
     /// The address of REST, the gateway, and MQTT over WebSocket.
@@ -141,12 +164,11 @@ impl Emulator {
 
     /// Serves until `shutdown` resolves; then every connection is dropped.
     pub(crate) async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { https, mqtts, acceptor, http, hub, gateway, .. } = self;
-        let mqtt_hub = Arc::clone(&hub);
+        let Self { https, mqtts, acceptor, http, mqtt, hub, gateway, .. } = self;
         let serving = async {
             tokio::join!(
                 server::serve(&https, &acceptor, move |io| Arc::clone(&http).serve(io)),
-                server::serve(&mqtts, &acceptor, move |io| iothub::serve_tls(io, Arc::clone(&mqtt_hub))),
+                server::serve(&mqtts, &acceptor, move |io| mqtt.clone().serve_tls(io)),
                 hub.expire_streams(),
                 async {
                     if let Some((listener, http)) = gateway {

@@ -3,18 +3,24 @@
 use std::fmt;
 use std::sync::Arc;
 
+use rustls::client::ResolvesClientCert;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use zeroize::Zeroizing;
 
 use super::pem::sections;
 use super::private_key::kind;
+use super::x509::{Facts, Validity, facts};
 use crate::error::Problem;
 use crate::text::content;
 
 /// A client certificate and its private key.
 #[derive(Clone)]
-pub struct ClientCertificate(pub(super) Arc<SingleCertAndKey>);
+pub struct ClientCertificate {
+    pub(super) resolver: Arc<SingleCertAndKey>,
+    validity: Validity,
+    common_name: Option<String>,
+}
 
 /// Which of the two is unusable: the problem and a hint.
 #[derive(Debug)]
@@ -26,6 +32,7 @@ pub enum Unusable {
 /// The supported keys, for errors.
 const USABLE: &str = "RSA of 2048 to 8192 bits, P-256, P-384 and Ed25519 can";
 const KEY: &str = "it must hold the certificate's private key in PEM";
+const CERTIFICATE: &str = "see it with openssl x509 -text -in FILE";
 
 impl ClientCertificate {
     /// Pairs a certificate chain with the key in `key_file`: PKCS#8, EC or RSA. The chain may be in any order.
@@ -49,14 +56,27 @@ impl ClientCertificate {
         })?;
         // TLS sends the key's own certificate first; a file may have it anywhere.
         for index in 0..chain.len() {
-            if belongs(&chain[index], &*key).map_err(|problem| {
-                Unusable::Certificate(problem, "see it with openssl x509 -text -in FILE")
-            })? {
+            let unusable = |problem| Unusable::Certificate(problem, CERTIFICATE);
+            if belongs(&chain[index], &*key).map_err(unusable)? {
+                let Facts { validity, common_name } = facts(&chain[index]).ok_or_else(|| {
+                    unusable("the dates or the subject of its certificate cannot be read".into())
+                })?;
                 chain[..=index].rotate_right(1);
-                return Ok(Self(Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key)))));
+                let resolver = Arc::new(SingleCertAndKey::from(CertifiedKey::new(chain, key)));
+                return Ok(Self { resolver, validity, common_name });
             }
         }
         Err(Unusable::Key("the key is not this certificate's".into(), KEY))
+    }
+
+    /// When the certificate is valid.
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// The common name of the certificate's subject.
+    pub fn common_name(&self) -> Option<&str> {
+        self.common_name.as_deref()
     }
 }
 
@@ -99,17 +119,31 @@ fn belongs(certificate: &CertificateDer<'static>, key: &dyn SigningKey) -> Resul
     Ok(webpki::spki_for_anchor(&anchor) == public)
 }
 
+/// Whether the certificates are the same, to which the key belongs.
+impl PartialEq for ClientCertificate {
+    fn eq(&self, other: &Self) -> bool {
+        let chain = |certificate: &Self| certificate.resolver.resolve(&[], &[]).map(|key| key.cert.clone());
+        chain(self) == chain(other)
+    }
+}
+
 impl fmt::Debug for ClientCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ClientCertificate")
+        f.debug_struct("ClientCertificate")
+            .field("common_name", &self.common_name())
+            .field("validity", &self.validity)
+            .finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{CertificateParams, KeyPair};
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+    use rustls::server::WebPkiClientVerifier;
+    use rustls::{RootCertStore, ServerConfig};
 
     use super::*;
+    use crate::net::{Endpoint, Tls, read_certificates};
 
     fn made() -> (CertificateDer<'static>, KeyPair) {
         let key = KeyPair::generate().unwrap();
@@ -137,6 +171,73 @@ mod tests {
         // The key's certificate is second.
         let (other, _) = made();
         assert!(ClientCertificate::new(vec![other, certificate], pem.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn says_what_its_own_certificate_says() {
+        let (other, _) = made();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "gw-07");
+        (params.not_before, params.not_after) = (date_time_ymd(2026, 11, 26), date_time_ymd(2027, 3, 1));
+        let own = params.self_signed(&key).unwrap().der().clone();
+        let certificate = ClientCertificate::new(vec![other, own], key.serialize_pem().as_bytes()).unwrap();
+        let at = |text| humantime::parse_rfc3339(text).unwrap();
+        let (not_before, not_after) = (at("2026-11-26T00:00:00Z"), at("2027-03-01T00:00:00Z"));
+        assert_eq!(certificate.validity(), Validity { not_before, not_after });
+        assert_eq!(certificate.common_name(), Some("gw-07"));
+    }
+
+    /// A server that knows the root alone accepts the certificate only if the intermediate is sent too.
+    #[tokio::test]
+    async fn sends_the_intermediates_of_the_file() {
+        let ca = |name: &str| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params
+        };
+        let root = CertifiedIssuer::self_signed(ca("root"), KeyPair::generate().unwrap()).unwrap();
+        let intermediate =
+            CertifiedIssuer::signed_by(ca("intermediate"), KeyPair::generate().unwrap(), &root).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::default().signed_by(&key, &intermediate).unwrap();
+        let server_key = KeyPair::generate().unwrap();
+        let server =
+            CertificateParams::new(vec!["hub".into()]).unwrap().signed_by(&server_key, &root).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let written = |name: &str, pem: String| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, pem).unwrap();
+            path
+        };
+        let ca_file = written("ca.pem", root.pem());
+        let chain = written("dev.pem", leaf.pem() + &intermediate.pem());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(root.der().clone()).unwrap();
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().unwrap();
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(
+                vec![server.der().clone()],
+                PrivateKeyDer::try_from(server_key.serialize_der()).unwrap(),
+            );
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config.unwrap()));
+        for (chain, is_accepted) in
+            [(read_certificates(&chain).unwrap(), true), (vec![leaf.der().clone()], false)]
+        {
+            let certificate = ClientCertificate::new(chain, key.serialize_pem().as_bytes()).unwrap();
+            let tls = Tls::new(Some(&ca_file)).unwrap().with_certificate(&certificate);
+            let (client, server) = tokio::io::duplex(65_536);
+            let endpoint = Endpoint::new("hub", 443);
+            let (accepted, _connected) =
+                tokio::join!(acceptor.accept(server), tls.handshake(client, &endpoint));
+            assert_eq!(accepted.is_ok(), is_accepted, "{:?}", accepted.err());
+        }
     }
 
     #[test]

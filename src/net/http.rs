@@ -1,5 +1,6 @@
-//! One HTTP/1.1 exchange over a dialled connection.
+//! One HTTP/1.1 exchange over a connection.
 
+use std::fmt::Display;
 use std::io::ErrorKind;
 use std::time::SystemTime;
 
@@ -12,7 +13,6 @@ use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::Endpoint;
 use crate::error::{Error, Problem, Result};
 use crate::time::phase::Phase;
 
@@ -48,7 +48,7 @@ pub(super) fn date(headers: &HeaderMap) -> Option<SystemTime> {
 pub(crate) async fn exchange<S>(
     io: S,
     phase: Phase,
-    target: &Endpoint,
+    target: &impl Display,
     request: Request<Full<Bytes>>,
     limit: usize,
 ) -> Result<Reply>
@@ -91,7 +91,7 @@ where
 pub(super) async fn switch<S, B>(
     io: S,
     phase: Phase,
-    target: &Endpoint,
+    target: &impl Display,
     request: Request<B>,
     check: impl FnOnce(&Response<Incoming>) -> Result<()>,
 ) -> Result<(S, Bytes)>
@@ -134,12 +134,12 @@ fn client() -> Builder {
 const GONE: &str = "it closed the connection without an answer";
 
 /// The server of a request in `phase`, for errors.
-pub(super) fn party(phase: Phase, target: &Endpoint) -> String {
+pub(super) fn party(phase: Phase, target: impl Display) -> String {
     format!("the {phase} {target}")
 }
 
 /// Translates hyper's error.
-fn failure(phase: Phase, target: &Endpoint, error: hyper::Error) -> Error {
+fn failure(phase: Phase, target: impl Display, error: hyper::Error) -> Error {
     if error.is_parse_too_large() {
         let problem =
             format!("its answer has more than {MAX_HEADERS} header lines, or {MAX_HEAD} bytes of them");
@@ -167,6 +167,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::net::Endpoint;
 
     async fn answered(head: &str) -> Result<Reply> {
         let (near, mut far) = tokio::io::duplex(1 << 16);

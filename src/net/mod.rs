@@ -14,6 +14,7 @@ mod tls_stream;
 mod trust;
 mod untrusted;
 mod websocket;
+mod x509;
 
 pub(crate) use client_certificate::{ClientCertificate, Unusable};
 pub(crate) use dial::{Network, Stream};
@@ -22,3 +23,4 @@ pub(crate) use http::{Reply, exchange};
 pub(crate) use proxy::{FORM as PROXY_FORM, Proxies};
 pub(crate) use tls::{Tls, read_certificates};
 pub(crate) use websocket::{Opened, Refusal, Upgrade, WebSocket, open_over};
+pub(crate) use x509::{Validity, facts};

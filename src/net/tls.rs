@@ -71,7 +71,7 @@ impl Tls {
     #[must_use]
     pub fn with_certificate(&self, certificate: &ClientCertificate) -> Self {
         let mut config = ClientConfig::clone(&self.config);
-        config.client_auth_cert_resolver = certificate.0.clone();
+        config.client_auth_cert_resolver = certificate.resolver.clone();
         Self { config: Arc::new(config), trust: self.trust.clone() }
     }
 

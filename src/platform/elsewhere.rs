@@ -1,4 +1,4 @@
-//! The functions of `linux` for other systems, without effect.
+//! The functions of `linux` for other systems, without effect or with an error.
 
 pub(crate) mod file {
     use std::fs::File;
@@ -15,6 +15,20 @@ pub(crate) mod file {
 
     pub(crate) fn is_remote(_: &File) -> io::Result<bool> {
         Ok(false)
+    }
+}
+
+pub(crate) mod machine {
+    use crate::error::Problem;
+
+    const UNKNOWN: &str = "it can be read on Linux alone";
+
+    pub(crate) fn hardware_address() -> Result<String, Problem> {
+        Err(UNKNOWN.into())
+    }
+
+    pub(crate) fn serial_number() -> Result<String, Problem> {
+        Err(UNKNOWN.into())
     }
 }
 

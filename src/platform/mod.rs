@@ -24,7 +24,7 @@ use elsewhere as extra;
 
 pub use auto_tuned::AutoTuned;
 pub(crate) use extra::file::is_remote;
-pub(crate) use extra::parent;
-pub(crate) use system::{child, local_socket, service_manager, signals, system_log, terminal};
+pub(crate) use extra::{machine, parent};
+pub(crate) use system::{child, host_name, local_socket, service_manager, signals, system_log, terminal};
 pub use system::{private_file, stdio};
 pub use tcp_info::TcpInfo;

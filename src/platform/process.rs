@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-pub use super::system::process::{is_root, no_core_dumps};
+pub use super::system::process::{is_root, no_core_dumps, user};
 
 static STARTED: OnceLock<Instant> = OnceLock::new();
 

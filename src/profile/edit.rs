@@ -27,6 +27,8 @@ pub struct NewProfile<'a> {
     pub hosts: &'a [String],
     /// A file of certificates to trust.
     pub ca_file: Option<&'a str>,
+    /// The module of a device to ask first.
+    pub module: Option<&'a str>,
 }
 
 impl Editor {
@@ -79,6 +81,9 @@ impl Editor {
         }
         if let Some(ca_file) = new.ca_file {
             section.insert("ca-file", ca_file.into());
+        }
+        if let Some(module) = new.module {
+            section.insert("module", module.into());
         }
         let profiles = self.document.entry("profile").or_insert_with(|| {
             let mut profiles = Table::new();
@@ -189,10 +194,11 @@ mod tests {
             connection_string: &Secret::new("HostName=h;x=\"\\"),
             hosts: &["*.c".into(), "c-?".into()],
             ca_file: Some("/ca \".pem"),
+            module: Some("iotstream"),
         })
     }
 
-    const ADDED: &str = "[profile.\"c.d\"]\nconnection-string = 'HostName=h;x=\"\\'\nhosts = [\"*.c\", \"c-?\"]\nca-file = '/ca \".pem'\n";
+    const ADDED: &str = "[profile.\"c.d\"]\nconnection-string = 'HostName=h;x=\"\\'\nhosts = [\"*.c\", \"c-?\"]\nca-file = '/ca \".pem'\nmodule = \"iotstream\"\n";
 
     #[test]
     fn the_first_profile_becomes_the_default() {

@@ -10,6 +10,9 @@ use crate::platform::private_file::{Access, Unwritable, open_own, read_own, repl
 /// The longest file that is read, in bytes: a million device ids of 128 characters.
 const LONGEST: u64 = 130 * 1024 * 1024;
 
+/// The variable with the directories of a systemd unit's `StateDirectory=`.
+const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
+
 /// The longest wait for a file's lock.
 pub(super) const LOCK_LIMIT: Duration = Duration::from_millis(200);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
@@ -19,6 +22,14 @@ fn directory() -> Option<PathBuf> {
     let directories = directories::ProjectDirs::from("", "", "iotstream")?;
     let directory = directories.state_dir().unwrap_or(directories.data_local_dir());
     directory.is_absolute().then(|| directory.to_owned())
+}
+
+/// The directory of a service: the first that systemd provides, else that of the user.
+pub(super) fn of_service() -> Option<PathBuf> {
+    let provided = std::env::var_os(STATE_DIRECTORY).unwrap_or_default();
+    // systemd separates the directories of `StateDirectory=` by colons.
+    let first = std::env::split_paths(&provided).next();
+    first.filter(|first| first.is_absolute()).or_else(directory)
 }
 
 /// Reads the file `name`; `None` if it is missing, cannot be read, or other users can change it.

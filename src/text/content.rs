@@ -123,6 +123,13 @@ pub(crate) fn first_element(bytes: &[u8]) -> Option<&[u8]> {
     bytes.get(..start.checked_add(length)?)
 }
 
+/// The tag and the content of the DER element at the start of `bytes`, and the bytes behind it.
+pub(crate) fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (length, start) = length(bytes)?;
+    let (content, rest) = bytes.get(start..)?.split_at_checked(length)?;
+    Some((*bytes.first()?, content, rest))
+}
+
 /// The bytes behind the element at the start of `bytes`.
 fn after(bytes: &[u8]) -> Option<&[u8]> {
     let (length, start) = length(bytes)?;

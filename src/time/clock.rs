@@ -49,6 +49,12 @@ pub fn iso8601(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(in_calendar(time)).to_string()
 }
 
+/// `2022-06-14 08:24 UTC`, for people.
+pub fn utc_minute(time: SystemTime) -> String {
+    let time = iso8601(time);
+    format!("{} {} UTC", &time[..10], &time[11..16])
+}
+
 /// `Tue, 14 Jun 2022 08:24:33 GMT`, as in HTTP's Date header (RFC 9110, 5.6.7).
 pub fn http_date(time: SystemTime) -> String {
     httpdate::fmt_http_date(in_calendar(time))
@@ -70,6 +76,7 @@ mod tests {
         assert_eq!(iso8601(at(0)), "1970-01-01T00:00:00.000Z");
         assert_eq!(iso8601(at(951_782_400)), "2000-02-29T00:00:00.000Z");
         assert_eq!(iso8601(at(1_655_195_073) + Duration::from_millis(800)), "2022-06-14T08:24:33.800Z");
+        assert_eq!(utc_minute(at(1_655_195_073)), "2022-06-14 08:24 UTC");
         assert_eq!(us_date(at(1_655_195_073)), "06/14/2022 08:24:33");
         assert_eq!(http_date(at(1_655_195_073)), "Tue, 14 Jun 2022 08:24:33 GMT");
         // RFC 9110's own example.

@@ -1,9 +1,16 @@
-//! X.509 certificates as Microsoft's tutorials make them, and the errors for those that cannot be used.
+//! X.509 certificates as Microsoft's tutorials make them, the errors for those that cannot be used, their dates, and
+//! credentials that are renewed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use data_encoding::{BASE64, HEXLOWER};
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use sha2::{Digest, Sha256};
 
 use super::ECHO;
+use crate::support::sas::field;
 use crate::support::{
     DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, agent_with_config, echoes, in_service, need, run,
 };
@@ -123,4 +130,150 @@ fn unusable_certificates_and_keys_are_named() {
     // DER files of openssl's are accepted: it is the hub that refuses them, for it knows another thumbprint.
     let mut agent = start("dev.der", "der.key");
     agent.says("refuses device dev-1: not authorized", 1, LIMIT);
+}
+
+const DAY: i64 = 24 * 3600;
+
+/// A certificate and its key, in PEM, and its SHA-256 thumbprint.
+struct Certificate {
+    pem: String,
+    key: String,
+    thumbprint: String,
+}
+
+impl Certificate {
+    /// Makes one that is valid from and until so many seconds from now.
+    fn valid(from: i64, until: i64) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let at = |seconds| {
+            date_time_ymd(1970, 1, 1) + Duration::from_secs(now.checked_add_signed(seconds).unwrap())
+        };
+        let mut params = CertificateParams::default();
+        (params.not_before, params.not_after) = (at(from), at(until));
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let thumbprint = HEXLOWER.encode(&Sha256::digest(certificate.der()));
+        Self { pem: certificate.pem(), key: key.serialize_pem(), thumbprint }
+    }
+
+    fn write(&self, sandbox: &Sandbox) {
+        sandbox.write("dev.pem", &self.pem);
+        sandbox.write("dev.key", &self.key);
+    }
+}
+
+/// The agent's configuration with `dev.conn`, `dev.pem` and `dev.key`.
+fn configure(sandbox: &Sandbox, hub: &Hub, rest: &str) -> PathBuf {
+    let ca_file = hub.dir.join("ca.pem");
+    let config = format!("connection-string-file = \"dev.conn\"\nca-file = {ca_file:?}\n{rest}{ECHO}");
+    sandbox.write("agent.toml", config)
+}
+
+const CERTIFICATE: &str = "certificate = \"dev.pem\"\nprivate-key = \"dev.key\"\n";
+
+#[test]
+fn the_dates_of_a_certificate_are_checked_and_logged() {
+    for (from, until, status, says, exit) in [
+        (-DAY, 90 * DAY, "pass", "valid until", 0),
+        // In the last third.
+        (-2 * DAY, DAY - 60, "warn", "(23 hours)", 0),
+        (-60 * DAY, -DAY, "fail", "expired at", 78),
+        (DAY, 60 * DAY, "fail", "valid from", 78),
+    ] {
+        let sandbox = Sandbox::new();
+        let certificate = Certificate::valid(from, until);
+        certificate.write(&sandbox);
+        let hub = Hub::start(&sandbox, &["--x509-device", &format!("{DEVICE}={}", certificate.thumbprint)]);
+        fs::copy(hub.device_file(DEVICE), sandbox.path("dev.conn")).unwrap();
+        let config = configure(&sandbox, &hub, CERTIFICATE);
+        let mut check = sandbox.iotstream();
+        let done = run(check.args(["agent", "--check", "--config"]).arg(&config), Stdin::Ends(b""), LIMIT);
+        assert_eq!(done.status.code(), Some(exit), "{}{}", done.text(), done.stderr);
+        let row = done.text().lines().find(|line| line.starts_with(&format!("{status}  certificate ")));
+        assert!(row.is_some_and(|row| row.contains(says)), "{says}: {}", done.text());
+        // The hub decides, and this one knows certificates by their thumbprints.
+        assert!(done.text().contains("pass  credential"), "{}", done.text());
+
+        let mut agent = in_service(sandbox.iotstream().args(["agent", "-vv", "--config"]).arg(&config));
+        if status == "pass" {
+            assert!(!agent.stderr().contains("the client certificate"), "{}", agent.stderr());
+        } else {
+            agent.says("the client certificate", 1, LIMIT);
+            assert!(agent.stderr().contains(says), "{}", agent.stderr());
+        }
+    }
+}
+
+/// Restarts the hub with another file of the device.
+fn restart_with(hub: &mut Hub, sandbox: &Sandbox, file: &str, content: &str) {
+    hub.process.kill();
+    fs::write(hub.dir.join("devices").join(file), content).unwrap();
+    hub.restart(sandbox);
+}
+
+#[test]
+fn a_renewed_certificate_is_used_without_a_restart() {
+    let sandbox = Sandbox::new();
+    let mut hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let key = connection_string(&hub);
+    let key = field(&key, "SharedAccessKey");
+    let x509 = connection_string(&hub).replace(&format!("SharedAccessKey={key}"), "x509=true");
+    let (old, new) = (Certificate::valid(-DAY, 90 * DAY), Certificate::valid(-DAY, 180 * DAY));
+    let thumbprint = format!("{DEVICE}.sha256");
+    fs::write(hub.device_file(DEVICE), &x509).unwrap();
+    restart_with(&mut hub, &sandbox, &thumbprint, &old.thumbprint);
+    sandbox.write("dev.conn", &x509);
+    old.write(&sandbox);
+    let config = configure(&sandbox, &hub, CERTIFICATE);
+    let mut agent = in_service(sandbox.iotstream().args(["agent", "-vv", "--config"]).arg(&config));
+
+    // The key is not written yet.
+    sandbox.write("dev.pem", &new.pem);
+    hub.restart(&sandbox);
+    agent.says("the credential stays as it was: ", 1, LIMIT);
+    agent.says("the key is not this certificate's", 1, LIMIT);
+    agent.says("in service", 2, LIMIT);
+    echoes(&mut hub.helper(&sandbox));
+
+    sandbox.write("dev.key", &new.key);
+    restart_with(&mut hub, &sandbox, &thumbprint, &new.thumbprint);
+    agent.says("the credential has been read again", 1, LIMIT);
+    agent.says("in service", 3, LIMIT);
+    echoes(&mut hub.helper(&sandbox));
+    assert!(!agent.stderr().contains("refuses"), "{}", agent.stderr());
+}
+
+/// The connection string of `DEVICE`.
+fn connection_string(hub: &Hub) -> String {
+    fs::read_to_string(hub.device_file(DEVICE)).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_renewed_key_is_used_without_a_restart() {
+    let sandbox = Sandbox::new();
+    let mut hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let old = connection_string(&hub);
+    let new = old.replace(field(&old, "SharedAccessKey"), &BASE64.encode(&[7; 32]));
+    sandbox.write("dev.conn", &old);
+    let config = configure(&sandbox, &hub, "");
+    let mut agent = in_service(sandbox.iotstream().args(["agent", "-vv", "--config"]).arg(&config));
+    sandbox.write("dev.conn", &new);
+    restart_with(&mut hub, &sandbox, &format!("{DEVICE}.conn"), &new);
+    agent.says("in service", 2, LIMIT);
+    echoes(&mut hub.helper(&sandbox));
+    let said = agent.stderr();
+    assert!(said.contains("the credential has been read again") && !said.contains("refuses"), "{said}");
+}
+
+#[test]
+fn a_renewed_credential_is_used_when_the_token_is_renewed() {
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", "dev-2", "--device", DEVICE]);
+    sandbox.write("dev.conn", connection_string(&hub));
+    let config = configure(&sandbox, &hub, "token-life = 5\n");
+    let mut agent = in_service(sandbox.iotstream().args(["agent", "-vv", "--config"]).arg(&config));
+    // Another device shows in the log.
+    sandbox.write("dev.conn", fs::read_to_string(hub.device_file("dev-2")).unwrap());
+    agent.says("in service as device dev-2", 1, LIMIT);
+    assert!(!agent.stderr().contains("trying again"), "{}", agent.stderr());
 }

@@ -105,6 +105,7 @@ fn a_failed_change_leaves_the_file_as_it_is() {
     let file = sandbox.path(".config/iotstream/profiles.toml");
     let before = fs::read(&file).unwrap();
     let device = STRING.replace("SharedAccessKeyName=service", "DeviceId=gw-07");
+    let relay = "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=send;SharedAccessKey=c2VjcmV0";
     for (args, input, exit, says) in [
         (&["add", "factory"][..], STRING, CONFIG, "already has a profile named 'factory'"),
         (&["add", "new"], "", 2, "there is no connection string on stdin"),
@@ -113,6 +114,8 @@ fn a_failed_change_leaves_the_file_as_it_is() {
         (&["add", "a b"], STRING, 2, "'a b' is not a valid profile name"),
         (&["add", "new", "--hosts", "a b"], STRING, 2, "'a b' is not a pattern"),
         (&["add", "new", "--ca-file", "/nonexistent"], STRING, CONFIG, "/nonexistent"),
+        (&["add", "new", "--module", "a b"], STRING, 2, "--module: ' ' cannot be part of a module id"),
+        (&["add", "new", "--module", "m"], relay, 2, "--module is for IoT Hub"),
         (&["remove", "new"], "", CONFIG, "no profile named 'new'"),
         (&["default", "new"], "", CONFIG, "no profile named 'new'"),
     ] {

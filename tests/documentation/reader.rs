@@ -55,7 +55,10 @@ impl Reader {
     pub fn new(examples: &[Example]) -> Self {
         let sandbox = Sandbox::new();
         let files = SshFiles::make(&sandbox);
-        let hub = Hub::start(&sandbox, &["--device", "gw-07", "gw-08", "gw-07/iotstream", "--relay-entity", "gw-07"]);
+        let hub = Hub::start(
+            &sandbox,
+            &["--device", "gw-07", "gw-08", "gw-07/iotstream", "--relay-entity", "gw-07"],
+        );
         let sshd = Sshd::start(&sandbox, &files);
         let etc = sandbox.path("etc/iotstream");
         DirBuilder::new().recursive(true).mode(0o700).create(&etc).unwrap();

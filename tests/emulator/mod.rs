@@ -5,6 +5,7 @@ mod command;
 mod gateway;
 mod mqtt;
 mod mqtt_client;
+mod provisioning;
 mod registry;
 mod relay;
 mod stream_endings;

@@ -3,6 +3,7 @@
 
 mod ansible;
 mod openssh;
+mod provisioning_client;
 mod python_clients;
 mod relay_programs;
 mod relay_witness;

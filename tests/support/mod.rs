@@ -1,12 +1,15 @@
 //! The harness: real processes in a directory of their own, each bounded in time and gone when its test ends.
 
 mod agent;
+mod ca;
 mod data;
 mod echo;
 mod exchange;
 mod files;
 mod hub;
 pub mod hub_client;
+mod identity_service;
+mod key_daemon;
 mod process;
 mod procfs;
 mod programs;
@@ -23,17 +26,20 @@ mod tcp;
 mod terminal;
 mod testbed;
 mod tls;
+mod workload_api;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 pub use agent::{agent, agent_command, agent_with_config, device_with, echo_device, in_service};
+pub use ca::{Ca, Leaf, named};
 pub use data::{fill_tree, random, sha256, tree_sha256};
 pub use echo::{EchoStream, echoes};
 pub use exchange::exchange;
 pub use files::{OTHER_USER, give, make_fifo, mode, set_mode};
 pub use hub::Hub;
+pub use identity_service::IdentityService;
 pub use process::{Finished, Process};
 pub use procfs::{is_running, peak_rss_kib, resident_kib};
 pub use programs::{need, python_program};
@@ -47,6 +53,7 @@ pub use tcp::{closed_port, serve, serve_unix};
 pub use terminal::{INTERRUPT, SUSPEND, Terminal};
 pub use testbed::{DEVICE, Testbed};
 pub use tls::{TlsStream, http_answer, http_request, serve_tls};
+pub use workload_api::{GENERATION, WorkloadApi};
 
 /// The limit of a command that should be quick; generous, for two cores that run other tests as well.
 pub const LIMIT: Duration = Duration::from_secs(60);

@@ -47,7 +47,8 @@ impl Testbed {
         Self::make(&[], agent)
     }
 
-    fn make(hub_args: &[&str], agent: impl FnOnce(&Sandbox, &Hub, &SshFiles, u16) -> Process) -> Self {
+    /// With further arguments for the hub, and another agent as in [`Self::start_with`].
+    pub fn make(hub_args: &[&str], agent: impl FnOnce(&Sandbox, &Hub, &SshFiles, u16) -> Process) -> Self {
         let sandbox = Sandbox::new();
         let files = SshFiles::make(&sandbox);
         let hub = Hub::start(&sandbox, &[&["--device", DEVICE], hub_args].concat());

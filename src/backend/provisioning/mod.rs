@@ -1,10 +1,11 @@
 //! Services that give a device its identity: the Device Provisioning Service, the IoT Identity Service, and the workload
 //! API of IoT Edge.
 
-mod dps;
+mod daemon;
+pub(crate) mod dps;
 mod identity_service;
 mod workload_api;
 
-pub(crate) use dps::ProvisioningService;
+pub(crate) use dps::{PROVISIONING, ProvisioningService, derive_key};
 pub(crate) use identity_service::IdentityService;
-pub(crate) use workload_api::WorkloadApi;
+pub(crate) use workload_api::{WorkloadApi, is_module};

@@ -5,7 +5,7 @@ use crate::secret::Secret;
 
 /// The authentication of an identity, under the registry's names \[D].
 #[derive(Clone, Debug)]
-pub(super) enum Authentication {
+pub(in crate::emulator) enum Authentication {
     /// Tokens that this key signs.
     SharedKey(Secret),
     /// The certificate with this thumbprint; its issuer does not matter.

@@ -64,7 +64,29 @@ impl Hub {
     /// The id is invalid, a connection string cannot carry it, or a file cannot be written.
     pub(in crate::emulator) fn register_certificate(&self, id: &str, thumbprint: Thumbprint) -> Result<()> {
         let authentication = Authentication::SelfSigned(thumbprint);
-        self.registry.register_certificate(&identity(id)?, authentication, self.faults.clock.now())
+        self.registry.register_with(&identity(id)?, authentication, self.faults.clock.now())
+    }
+
+    /// Registers a device that was assigned to the hub; one that is disabled stays so.
+    ///
+    /// # Errors
+    /// A connection string cannot carry the id, or a file cannot be written.
+    pub(in crate::emulator) fn assign(
+        &self,
+        device: &Identity,
+        authentication: Authentication,
+    ) -> Result<()> {
+        self.registry.register_with(device, authentication, self.faults.clock.now())
+    }
+
+    /// The hub as connection strings name it.
+    pub(in crate::emulator) fn name(&self) -> String {
+        self.address.public.to_string()
+    }
+
+    /// Whether `host` is one of the hub's names.
+    pub(in crate::emulator) fn is_named(&self, host: &str) -> bool {
+        self.address.matches(host)
     }
 
     /// Ends streams that a side does not join in time. Runs for ever.

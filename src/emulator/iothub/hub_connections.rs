@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::backend::iothub::proto::{Decision, Identity, Offer};
+use crate::emulator::mqtt::Message;
 
 /// Messages that wait for one device; a device that does not read is sent no more.
 const OUTBOX: usize = 64;
@@ -36,13 +37,6 @@ struct Entry {
     pending: HashMap<String, oneshot::Sender<Decision>>,
     next_request: u32,
     authority: String,
-}
-
-/// A message that the hub publishes.
-#[derive(Debug)]
-pub(super) struct Message {
-    pub(super) topic: String,
-    pub(super) payload: Vec<u8>,
 }
 
 /// One device's hub connection; dropping it takes the device offline.
@@ -181,7 +175,7 @@ impl HubConnections {
         entry.next_request = entry.next_request % 999_999 + 1;
         let (sender, answer) = oneshot::channel();
         let offer = make(request_id.clone(), &entry.authority);
-        slot.send(Message { topic: offer.topic(), payload: Vec::new() });
+        slot.send(Message::new(offer.topic(), Vec::new()));
         entry.pending.insert(request_id.clone(), sender);
         Ok(PendingOffer { connections: Arc::clone(self), identity: identity.clone(), request_id, answer })
     }

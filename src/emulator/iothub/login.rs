@@ -4,7 +4,8 @@ use super::authentication::Authentication;
 use super::hub::Hub;
 use super::policies::Permission;
 use crate::backend::iothub::proto::{Identity, SasToken, UnixSeconds};
-use crate::emulator::client_certificate::Thumbprint;
+use crate::emulator::client_certificate::ClientCertificate;
+use crate::emulator::mqtt::{Connect, Refusal};
 use crate::secret::Secret;
 use crate::time::clock;
 
@@ -18,42 +19,16 @@ pub(super) struct Login {
     pub(super) hub: String,
 }
 
-/// Why a device may not log in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// The client id names no identity: CONNACK 2.
-    ClientId,
-    /// The user name or the password is malformed: CONNACK 4.
-    Malformed,
-    /// Anything else: CONNACK 5.
-    NotAuthorized(&'static str),
-}
-
-impl Refusal {
-    /// The reason, for the log.
-    pub(super) fn reason(self) -> &'static str {
-        match self {
-            Refusal::ClientId => "the client id names no device",
-            Refusal::Malformed => "the user name or the password is malformed",
-            Refusal::NotAuthorized(reason) => reason,
-        }
-    }
-}
-
 impl Hub {
-    /// Checks an MQTT CONNECT. `certificate` is what the client has shown on its connection.
+    /// Checks an MQTT CONNECT.
     ///
     /// # Errors
     /// Why the device may not log in.
-    pub(super) fn log_in(
-        &self,
-        client_id: &str,
-        username: Option<&str>,
-        password: Option<&[u8]>,
-        certificate: Option<Thumbprint>,
-    ) -> Result<Login, Refusal> {
+    pub(super) fn check_login(&self, connect: &Connect<'_>) -> Result<Login, Refusal> {
+        let Connect { client_id, user_name, password, peer } = *connect;
+        let certificate = peer.certificate.as_ref().map(ClientCertificate::thumbprint);
         let identity = parse_client_id(client_id).ok_or(Refusal::ClientId)?;
-        let (hub, named) = username.and_then(parse_username).ok_or(Refusal::Malformed)?;
+        let (hub, named) = user_name.and_then(parse_username).ok_or(Refusal::Malformed)?;
         if named != client_id {
             return Err(Refusal::NotAuthorized("the user name names another client"));
         }

@@ -24,6 +24,6 @@ mod routes;
 mod twin;
 
 pub(super) use address::{Address, check_hostname};
+pub(super) use authentication::Authentication;
 pub(super) use hub::Hub;
-pub(super) use mqtt::serve_tls;
 pub(crate) use quota::Quota;

@@ -96,11 +96,11 @@ impl Registry {
         Ok(())
     }
 
-    /// Registers an identity that authenticates with a certificate, also where it had a key before.
+    /// Registers an identity that authenticates in this manner, also where it had another one before.
     ///
     /// # Errors
     /// A connection string cannot carry the id, or a file cannot be written.
-    pub(super) fn register_certificate(
+    pub(super) fn register_with(
         &self,
         identity: &Identity,
         authentication: Authentication,

@@ -7,7 +7,6 @@ use hyper::Request;
 use hyper::body::Incoming;
 
 use super::hub::Hub;
-use crate::backend::iothub::proto::WEBSOCKET_PATH;
 use crate::emulator::faults::HubFault;
 use crate::emulator::server::{Answering, Client, Reply, Service};
 
@@ -20,14 +19,10 @@ impl Service for Hub {
     fn answer(self: Arc<Self>, request: Request<Incoming>, client: Client) -> Answering {
         Box::pin(async move {
             let path = request.uri().path().to_owned();
-            let upgraded = if path == WEBSOCKET_PATH {
-                self.mqtt_websocket(&request, client)
-            } else if path.starts_with("/bridges/") {
-                self.join_stream(&request).await
-            } else {
+            if !path.starts_with("/bridges/") {
                 return self.rest_or_fault(request, client).await;
-            };
-            upgraded.unwrap_or_else(|refused| {
+            }
+            self.join_stream(&request).await.unwrap_or_else(|refused| {
                 log::info!("the upgrade of {path} is refused with {}: {}", refused.status, refused.why);
                 refused.answer().into()
             })

@@ -19,7 +19,7 @@ use tokio_rustls::server::TlsStream;
 use super::connection::{Connection, Upgraded};
 use super::head::{Head, Recording};
 use super::service::{Answer, Client, Reply, Service, empty};
-use crate::emulator::client_certificate::Thumbprint;
+use crate::emulator::client_certificate::ClientCertificate;
 use crate::emulator::clock::Clock;
 use crate::time::clock;
 
@@ -39,14 +39,14 @@ pub(in crate::emulator) struct Http {
 impl Http {
     /// Serves HTTP on one connection, and then what it was upgraded to.
     pub(in crate::emulator) async fn serve(self: Arc<Self>, io: TlsStream<TcpStream>) {
-        let certificate = Thumbprint::of_peer(io.get_ref().1);
+        let certificate = ClientCertificate::of_peer(io.get_ref().1);
         let peer = io.get_ref().0.peer_addr().ok();
         let garbage = Arc::new(AtomicBool::new(false));
         let recording = Arc::new(Recording::new());
         let afterwards = Mutex::new(None);
         let service = service_fn(async |mut request: Request<Incoming>| {
             let upgrade = hyper::upgrade::on(&mut request);
-            let answer = match self.reply(request, certificate, peer, recording.take()).await {
+            let answer = match self.reply(request, certificate.clone(), peer, recording.take()).await {
                 Reply::Answer(answer) => answer,
                 Reply::Upgrade(answer, next) => {
                     recording.stop();
@@ -86,7 +86,7 @@ impl Http {
     async fn reply(
         &self,
         request: Request<Incoming>,
-        certificate: Option<Thumbprint>,
+        certificate: Option<ClientCertificate>,
         address: Option<SocketAddr>,
         head: Head,
     ) -> Reply {

@@ -2,6 +2,7 @@
 //!
 //! It knows no service. Each [`Service`] says which paths it serves and answers their requests.
 
+mod body;
 mod connection;
 mod head;
 mod http;
@@ -9,6 +10,7 @@ mod linger;
 mod port;
 mod service;
 
+pub(super) use body::whole;
 pub(super) use http::Http;
 pub(super) use linger::Linger;
 pub(super) use port::serve;

@@ -11,7 +11,7 @@ use hyper::{Request, Response, StatusCode};
 
 use super::connection::Upgraded;
 use super::head::Head;
-use crate::emulator::client_certificate::Thumbprint;
+use crate::emulator::client_certificate::ClientCertificate;
 
 /// A service that answers HTTP requests.
 pub(in crate::emulator) trait Service: Send + Sync + 'static {
@@ -34,8 +34,8 @@ pub(in crate::emulator) type Answer = Response<Full<Bytes>>;
 pub(in crate::emulator) struct Client {
     /// The `Host` header, if it can stand in a URL: where the client reached the emulator.
     pub(in crate::emulator) authority: Option<String>,
-    /// The certificate the client has shown in the TLS handshake, and signed with.
-    pub(in crate::emulator) certificate: Option<Thumbprint>,
+    /// The certificate that the client has shown.
+    pub(in crate::emulator) certificate: Option<ClientCertificate>,
     /// Where it connects from.
     pub(in crate::emulator) address: Option<SocketAddr>,
     /// The request's head as it was sent.

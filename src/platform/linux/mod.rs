@@ -2,6 +2,7 @@
 //! and they do nothing.
 
 pub(crate) mod file;
+pub(crate) mod machine;
 pub(crate) mod parent;
 pub(crate) mod pipe;
 pub(crate) mod signals;

@@ -4,12 +4,11 @@ use std::io;
 use std::path::Path;
 
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 /// Connects to the service at `path`.
 ///
 /// # Errors
 /// When no service listens there.
-pub(crate) async fn connect(path: &Path) -> io::Result<(OwnedReadHalf, OwnedWriteHalf)> {
-    Ok(UnixStream::connect(path).await?.into_split())
+pub(crate) async fn connect(path: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(path).await
 }

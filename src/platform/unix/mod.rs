@@ -1,6 +1,7 @@
 //! What every supported system must provide, for Unix.
 
 pub(crate) mod child;
+mod host_name;
 pub(crate) mod local_socket;
 pub mod private_file;
 pub(crate) mod process;
@@ -9,3 +10,5 @@ pub(crate) mod signals;
 pub mod stdio;
 pub(crate) mod system_log;
 pub(crate) mod terminal;
+
+pub(crate) use host_name::host_name;

@@ -13,3 +13,8 @@ pub fn no_core_dumps() {
 pub fn is_root() -> bool {
     geteuid().is_root()
 }
+
+/// The number of the user that this process runs as.
+pub fn user() -> u32 {
+    geteuid().as_raw()
+}

@@ -1,12 +1,14 @@
 //! Diagnoses a device's connection to its hub, and its login.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::clock::clock;
 use super::credential_source::Doubt;
 use super::dial::dial;
 use super::hub_listener::{Device, HubListener};
 use super::login::log_in;
+use super::task::is_doubtful;
+use crate::backend::expiry;
 use crate::backend::iothub::clock::clock as compare;
 use crate::check::{Finding, skip_rest};
 use crate::error::Result;
@@ -24,8 +26,7 @@ pub(super) async fn check(listener: &HubListener, network: &Network) -> Vec<Find
     let device = match (listener.source.step(), obtained) {
         (None, Ok(credential)) => listener.device(credential),
         (Some(step), Ok(credential)) => {
-            let found = format!("{} at {}", credential.identity, credential.hub);
-            findings.push(Finding::new(step, since, Ok(found)));
+            findings.push(Finding::new(step, since, Ok(listener.source.found(&credential))));
             listener.device(credential)
         }
         (step, Err(error)) => {
@@ -34,6 +35,7 @@ pub(super) async fn check(listener: &HubListener, network: &Network) -> Vec<Find
             return findings;
         }
     };
+    findings.extend(certificate(&device));
     let mut phases = Phases::default();
     let since = Instant::now();
     let connected = network.connect(&device.https(), &mut phases).await;
@@ -50,9 +52,45 @@ pub(super) async fn check(listener: &HubListener, network: &Network) -> Vec<Find
         Err(error) => Err(error).into(),
     };
     findings.push(Finding { what: "clock".into(), outcome, took: since.elapsed() });
-    let since = Instant::now();
-    findings.push(Finding::new("credential", since, credential(&device, network).await));
+    let mut since = Instant::now();
+    let mut accepted = credential(&device, network).await;
+    if let Some((found, next)) = again(listener, network, &device, &accepted).await {
+        findings.push(found);
+        since = Instant::now();
+        accepted = credential(&next, network).await;
+    }
+    if accepted.is_ok() {
+        listener.source.accepted();
+    }
+    findings.push(Finding::new("credential", since, accepted));
     findings
+}
+
+/// Asks the source once more after a refusal, as the agent does. Returns the finding and the device, unless the source has
+/// nothing new.
+async fn again(
+    listener: &HubListener,
+    network: &Network,
+    device: &Device,
+    accepted: &Result<String>,
+) -> Option<(Finding, Device)> {
+    let error = accepted.as_ref().err().filter(|error| is_doubtful(error))?;
+    let (step, since) = (listener.source.step()?, Instant::now());
+    let before = listener.source.found(&device.credential);
+    let credential = listener.source.obtain(network, Doubt::Refused).await.ok()?;
+    let found = listener.source.found(&credential);
+    if found == before {
+        return None;
+    }
+    let finding = Finding::new(step, since, Ok(format!("{found}, because {error}")));
+    Some((finding, listener.device(credential)))
+}
+
+/// The finding of the device's certificate, if it has one.
+fn certificate(device: &Device) -> Option<Finding> {
+    let validity = device.credential.certificate()?.validity();
+    let outcome = expiry::outcome(&validity, SystemTime::now());
+    Some(Finding { what: "certificate".into(), outcome, took: Duration::ZERO })
 }
 
 async fn credential(device: &Device, network: &Network) -> Result<String> {

@@ -32,6 +32,11 @@ pub(crate) trait CredentialSource: Any + fmt::Debug + Send + Sync {
     /// Returns why there is no credential.
     fn obtain<'a>(&'a self, network: &'a Network, doubt: Doubt) -> Pending<'a, Result<DeviceCredential>>;
 
+    /// The `credential` that was obtained last and how, for a check.
+    fn found(&self, credential: &DeviceCredential) -> String {
+        format!("{} at {}", credential.identity, credential.hub)
+    }
+
     /// Tells the source that the hub accepted the login.
     fn accepted(&self) {}
 

@@ -7,6 +7,7 @@ use super::credential::DeviceCredential;
 use super::credential_source::CredentialSource;
 use crate::backend::iothub::rest::endpoint;
 use crate::backend::settings::{DeviceSettings, Transport};
+use crate::config::WatchedFiles;
 use crate::net::Endpoint;
 
 /// The port of MQTT over TLS.
@@ -23,6 +24,8 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct HubListener {
     pub(super) source: Arc<dyn CredentialSource>,
+    /// The files of the credential.
+    pub(super) files: WatchedFiles,
     pub(super) settings: ConnectionSettings,
 }
 
@@ -38,13 +41,14 @@ pub(super) struct ConnectionSettings {
 impl HubListener {
     /// The listener of the device whose credential comes from `source`.
     pub(crate) fn new(source: Arc<dyn CredentialSource>, settings: &DeviceSettings) -> Self {
+        let files = settings.files.clone();
         let settings = ConnectionSettings {
             transport: settings.transport,
             mqtt_port: settings.mqtt_port.unwrap_or(MQTT_PORT),
             keepalive: settings.keepalive.unwrap_or(KEEPALIVE).clamp(SECOND, MAX_KEEPALIVE),
             token_life: settings.token_life.unwrap_or(TOKEN_LIFE).max(SECOND),
         };
-        Self { source, settings }
+        Self { source, files, settings }
     }
 
     /// The device with this credential.

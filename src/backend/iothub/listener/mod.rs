@@ -24,7 +24,7 @@ use crate::check::Finding;
 use crate::error::Result;
 use crate::net::Network;
 
-pub(crate) use credential::DeviceCredential;
+pub(crate) use credential::{Authentication, DeviceCredential, Signer, read_client_certificate};
 pub(crate) use credential_source::{Configured, CredentialSource, Doubt};
 pub(crate) use hub_listener::HubListener;
 

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::phase::HUB;
 use crate::backend::listener::at_least_asked;
+use crate::backend::provisioning::PROVISIONING;
 use crate::error::Error;
 use crate::time::backoff::{Backoff, chance};
 
@@ -40,13 +41,15 @@ impl Retry {
     /// The wait after a failure.
     pub(super) fn wait_after(&mut self, error: &Error) -> Duration {
         let is_away = match error {
-            // In this phase, the hub was reached and ended the connection.
-            Error::Network { phase, .. } => *phase != HUB,
+            // In these phases, the service was reached and ended the connection.
+            Error::Network { phase, .. } => ![HUB, PROVISIONING].contains(phase),
             error => matches!(error, Error::Timeout { .. }),
         };
         // Another client with the same identity throws us out, and we it: whoever waits lets the other one work.
         let is_fight = matches!(error.fault(), Some(HubError::ThrownOut { .. }));
-        let is_quick = is_away || (self.last_good.elapsed() < NEW && !is_fight);
+        // A provisioning service restarts for nobody, and counts registrations.
+        let is_provisioning = error.phase() == Some(PROVISIONING);
+        let is_quick = is_away || (self.last_good.elapsed() < NEW && !is_fight && !is_provisioning);
         let wait = self.backoff.wait(if is_quick { QUICK_WAIT } else { LONGEST_WAIT }, chance());
         at_least_asked(wait, error)
     }
@@ -82,7 +85,11 @@ mod tests {
         assert!(retry.wait_after(&cut()) < Duration::from_secs(1));
         let identity = Identity::new("gw-07", None).unwrap();
         let thrown_out = Error::from(HubError::ThrownOut { hub: "hub".into(), identity, times: 3 });
-        let longest = (0..9).map(|_| retry.wait_after(&thrown_out)).last().unwrap();
-        assert!(longest >= LONGEST_WAIT / 2, "{longest:?}");
+        let not_registered = Error::network(PROVISIONING, "service", "cut");
+        for error in [thrown_out, not_registered] {
+            retry.reset();
+            let longest = (0..9).map(|_| retry.wait_after(&error)).last().unwrap();
+            assert!(longest >= LONGEST_WAIT / 2, "{error}: {longest:?}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::contention::Contention;
+use super::credential::LoginToken;
 use super::credential_source::Doubt;
 use super::dial::{MqttIo, dial};
 use super::hub_connection::HubConnection;
@@ -18,12 +19,13 @@ use super::login::{is_ended, log_in};
 use super::renewal::Renewal;
 use super::retry::Retry;
 use crate::backend::Pending;
+use crate::backend::credential_watch::CredentialWatch;
+use crate::backend::expiry::ExpiryLog;
 use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::proto::Refusal;
-use crate::backend::listener;
 use crate::backend::{Event, Order, Orders, Reread, Source};
 use crate::error::{Error, Exit, Result};
-use crate::net::Network;
+use crate::net::{ClientCertificate, Network};
 
 /// A hub connection that lasts this long, or receives an offer, is a good one: the next failure counts as the first. Two
 /// agents with one identity end each other's connections at once, and must slow down.
@@ -43,7 +45,16 @@ pub(super) enum Continuation {
 /// A connection for the next login of a device.
 pub(super) struct Dialled {
     device: Arc<Device>,
+    token: Option<LoginToken>,
+    renewal: Option<Renewal>,
     io: MqttIo,
+}
+
+/// The first step of a renewal.
+enum Prepared {
+    /// The files of the credential had changed, and it was read again.
+    Reread(Arc<HubListener>),
+    Dialled(Dialled),
 }
 
 /// A login.
@@ -58,7 +69,8 @@ pub(super) struct LoggedIn {
 pub(super) struct Task {
     listener: Arc<HubListener>,
     network: Network,
-    reread: Option<Reread>,
+    watch: CredentialWatch<HubListener>,
+    expiry: ExpiryLog,
     events: mpsc::Sender<Event>,
     orders: Orders,
     retry: Retry,
@@ -80,7 +92,8 @@ impl Task {
         Self {
             listener,
             network,
-            reread,
+            watch: CredentialWatch::new(reread),
+            expiry: ExpiryLog::default(),
             events,
             orders,
             retry: Retry::new(),
@@ -94,7 +107,8 @@ impl Task {
     pub(super) async fn run(mut self) {
         let mut dialled = None;
         loop {
-            let connecting = connect(&self.listener, &self.network, self.doubt(), dialled.take());
+            let doubt = self.doubt();
+            let connecting = connect(&self.listener, &self.network, doubt, dialled.take(), &mut self.expiry);
             let over = tokio::select! {
                 connected = connecting => match connected {
                     Ok(logged_in) => self.serve_for_a_while(logged_in).await,
@@ -168,14 +182,15 @@ impl Task {
         }
     }
 
-    /// Waits before the next attempt, and rereads a credential that the hub refuses. Returns false for [`Order::Stop`].
+    /// Waits before the next attempt, and rereads a credential that the hub refuses or that has been renewed. Returns false
+    /// for [`Order::Stop`].
     async fn wait_after(&mut self, error: Error) -> bool {
         let retry_in = self.retry.wait_after(&error);
-        let reread = self.reread.clone().filter(|_| is_refusal(&error));
+        let is_refused = is_refusal(&error);
         // Fails if the agent has ended. The next order is then to stop.
         let _ = self.events.send(Event::Trouble { error, retry_in }).await;
         tokio::select! {
-            new = listener::wait_and_reread(retry_in, reread) => {
+            new = self.watch.wait_and_reread(retry_in, is_refused, &self.listener.files) => {
                 if let Some(new) = new {
                     self.use_source(&new);
                 }
@@ -187,9 +202,10 @@ impl Task {
 
     /// Uses the credential of a reread configuration. Its other settings wait for [`Order::Reload`].
     fn use_source(&mut self, new: &HubListener) {
-        if !new.source.is_same(&*self.listener.source) {
-            let source = new.source.clone();
-            self.listener = Arc::new(HubListener { source, settings: self.listener.settings });
+        // A source that is the same service may prove the identity with a renewed key or certificate.
+        if !new.source.is_same(&*self.listener.source) || new.files != self.listener.files {
+            let settings = self.listener.settings;
+            self.listener = Arc::new(HubListener { settings, ..new.clone() });
         }
     }
 
@@ -204,14 +220,15 @@ impl Task {
         let remark = self.contention.is_noticed().then(|| thrown_out(&device, &self.contention).to_string());
         // Fails if the agent has ended. The next order is then to stop.
         let _ = self.events.send(Event::InService { listener: listener.clone(), remark }).await;
+        let certificate = device.credential.certificate().map(ClientCertificate::validity);
         let mut in_service = InService::new(connection, device, self.network.clone(), self.events.clone());
-        let mut dialling: Option<Pending<'static, Result<Dialled>>> = None;
+        let mut preparing: Option<Pending<'static, Result<Prepared>>> = None;
         loop {
             if !Arc::ptr_eq(&listener, &self.listener) {
                 // The new configuration may need another login.
-                (listener, renewal, dialling) = (self.listener.clone(), Some(Renewal::now()), None);
+                (listener, renewal, preparing) = (self.listener.clone(), Some(Renewal::now()), None);
             }
-            let due = renewal.filter(|_| dialling.is_none());
+            let due = renewal.filter(|_| preparing.is_none());
             let due = due.map(|renewal| renewal.due(in_service.is_answer_pending()));
             tokio::select! {
                 biased;
@@ -219,15 +236,16 @@ impl Task {
                     in_service.leave(STOP_LIMIT).await;
                     return Ok(Continuation::Stop);
                 },
-                dialled = async {
-                    match &mut dialling {
-                        Some(dialling) => dialling.await,
+                prepared = async {
+                    match &mut preparing {
+                        Some(preparing) => preparing.await,
                         None => pending().await,
                     }
                 } => {
-                    dialling = None;
-                    match (dialled, &mut renewal) {
-                        (Ok(next), Some(renewal)) => {
+                    preparing = None;
+                    match (prepared, &mut renewal) {
+                        (Ok(Prepared::Reread(new)), _) => self.use_source(&new),
+                        (Ok(Prepared::Dialled(next)), Some(renewal)) => {
                             let limit = renewal.end.saturating_duration_since(Instant::now());
                             return Ok(self.hand_over(in_service, limit, next).await);
                         }
@@ -242,7 +260,21 @@ impl Task {
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     log::info!("renewing the hub connection");
                     let (listener, network) = (listener.clone(), self.network.clone());
-                    dialling = Some(Box::pin(async move { dial_next(&listener, &network, Doubt::None).await }));
+                    let look = self.watch.look(&listener.files);
+                    preparing = Some(Box::pin(async move {
+                        match look.await {
+                            Some(new) => Ok(Prepared::Reread(new)),
+                            None => dial_next(&listener, &network, Doubt::None).await.map(Prepared::Dialled),
+                        }
+                    }));
+                }
+                new = self.watch.next(&listener.files) => {
+                    if let Some(validity) = &certificate {
+                        self.expiry.look(validity, SystemTime::now());
+                    }
+                    if let Some(new) = new {
+                        self.use_source(&new);
+                    }
                 }
                 next = in_service.next() => match next? {
                     Next::Answer(answer) => if !self.publish(&mut in_service, &answer).await? {
@@ -281,8 +313,12 @@ impl Task {
     /// Carries out an order. Returns false for [`Order::Stop`].
     fn obey(&mut self, order: Order) -> bool {
         let Order::Reload(listener, network) = order else { return false };
-        let Some(listener) = listener.downcast() else { return false };
-        (self.listener, self.network) = (listener, network);
+        let Some(listener) = listener.downcast::<HubListener>() else { return false };
+        let mut new = (*listener).clone();
+        if new.source.is_same(&*self.listener.source) {
+            new.source = self.listener.source.clone();
+        }
+        (self.listener, self.network) = (Arc::new(new), network);
         true
     }
 }
@@ -294,7 +330,7 @@ fn is_refusal(error: &Error) -> bool {
 }
 
 /// Whether the hub may not know the device, or not with this credential. A wrong clock explains a refusal too.
-fn is_doubtful(error: &Error) -> bool {
+pub(super) fn is_doubtful(error: &Error) -> bool {
     match error.fault() {
         Some(HubError::Login { refusal, skew: None, .. }) => {
             matches!(refusal, Refusal::UnknownId | Refusal::BadCredential | Refusal::NotAuthorized)
@@ -310,11 +346,14 @@ fn thrown_out(device: &Device, contention: &Contention) -> Error {
     HubError::ThrownOut { hub, identity, times: contention.times() }.into()
 }
 
-/// Gets the credential and dials its hub.
+/// Gets the credential, signs the token of the login and dials the hub. The token comes first: where nothing signs it, the
+/// hub connection in service stays until its end.
 async fn dial_next(listener: &HubListener, network: &Network, doubt: Doubt) -> Result<Dialled> {
     let device = Arc::new(listener.device(listener.source.obtain(network, doubt).await?));
+    let token = device.credential.login_token(SystemTime::now(), device.settings.token_life).await?;
+    let renewal = token.as_ref().and_then(|token| token.renewable).map(Renewal::within);
     let io = dial(&device, network).await?;
-    Ok(Dialled { device, io })
+    Ok(Dialled { device, token, renewal, io })
 }
 
 /// Logs in, over a connection that is already dialled if there is one.
@@ -323,13 +362,15 @@ async fn connect(
     network: &Network,
     doubt: Doubt,
     dialled: Option<Dialled>,
+    expiry: &mut ExpiryLog,
 ) -> Result<LoggedIn> {
-    let Dialled { device, io } = match dialled {
+    let Dialled { device, token, renewal, io } = match dialled {
         Some(dialled) => dialled,
         None => dial_next(listener, network, doubt).await?,
     };
-    let token = device.credential.login_token(SystemTime::now(), device.settings.token_life).await?;
-    let renewal = token.as_ref().and_then(|token| token.renewable).map(Renewal::within);
+    if let Some(certificate) = device.credential.certificate() {
+        expiry.look(&certificate.validity(), SystemTime::now());
+    }
     let connection = log_in(io, token.as_ref(), &device, network).await?;
     Ok(LoggedIn { device, connection, renewal })
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use super::dial::MqttIo;
 use super::hub_connection::HubConnection;
@@ -14,14 +16,20 @@ use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::proto::Refusal;
 use crate::backend::settings::{DeviceAccess, DeviceSettings};
 use crate::backend::{Cause, Event, Order, Rejection};
+use crate::config::WatchedFiles;
 use crate::net::{Network, Proxies, Tls};
 use crate::secret::Secret;
 
 fn listener() -> Arc<HubListener> {
-    let text = Secret::new("HostName=hub;DeviceId=dev-1;SharedAccessKey=MDEyMzQ1Njc4OWFiY2RlZg==");
+    listener_at("hub", WatchedFiles::default())
+}
+
+fn listener_at(hub: &str, files: WatchedFiles) -> Arc<HubListener> {
+    let text = format!("HostName={hub};DeviceId=dev-1;SharedAccessKey=MDEyMzQ1Njc4OWFiY2RlZg==");
+    let text = Secret::new(text);
     let source = Configured::of_connection_string("a test", &text, None, &mut Vec::new()).unwrap();
     let access = DeviceAccess::ConnectionString { source: "a test".into(), text, certificate: None };
-    Arc::new(HubListener::new(Arc::new(source), &DeviceSettings::new(access)))
+    Arc::new(HubListener::new(Arc::new(source), &DeviceSettings { files, ..DeviceSettings::new(access) }))
 }
 
 fn device() -> Arc<Device> {
@@ -179,4 +187,35 @@ async fn an_offer_is_withdrawn_with_its_hub_connection() {
     offer.reply.withdrawn().await;
     let error = serving.await.unwrap().unwrap_err();
     assert!(error.to_string().contains("it ended the connection"), "{error}");
+}
+
+/// A file of the credential that is renewed, for an agent in service: the next login uses what it names.
+#[tokio::test(start_paused = true)]
+async fn a_renewed_file_is_used_within_the_hour() {
+    let (connection, mut hub) = logged_in().await;
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let name = other.local_addr().unwrap().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("dev-1.conn");
+    let old = listener_at("hub", WatchedFiles::of(&path));
+    std::fs::write(&path, "renewed").unwrap();
+    let reread: Reread = Arc::new(move || Ok(listener_at(&name, WatchedFiles::of(&path))));
+    let (_offers, source) = Offers::channel();
+    let mut task = Task::new(old, network(), Some(reread), source);
+    let logged_in = LoggedIn { device: device(), connection, renewal: None };
+    let pings = async {
+        let mut ping = [0; 2];
+        loop {
+            hub.read_exact(&mut ping).await.unwrap();
+            assert_eq!(ping, [0xc0, 0]);
+            hub.write_all(&[0xd0, 0]).await.unwrap();
+        }
+    };
+    let since = Instant::now();
+    tokio::select! {
+        _ = task.serve(logged_in) => panic!("the hub connection is over"),
+        () = pings => {}
+        _ = other.accept() => {}
+    }
+    assert_eq!(since.elapsed().as_secs(), 3600);
 }

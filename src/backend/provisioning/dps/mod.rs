@@ -1,31 +1,37 @@
 //! The Device Provisioning Service, which assigns devices to hubs.
 
-use crate::backend::Pending;
-use crate::backend::iothub::listener::{CredentialSource, DeviceCredential, Doubt};
-use crate::backend::settings::ProvisioningSettings;
-use crate::error::{Error, Exposure, Result};
-use crate::net::Network;
+mod client;
+mod error;
+mod id_template;
+mod phase;
+mod proof;
+pub(crate) mod proto;
+mod provisioning_service;
+mod repetition;
 
-/// Registers a device and uses the hub that it is assigned to.
-#[derive(Debug)]
-pub(crate) struct ProvisioningService;
+use self::proto::{RegistrationId, key};
+use crate::error::{Error, Problem, Result};
+use crate::secret::Secret;
 
-impl ProvisioningService {
-    pub(crate) fn new(_: &ProvisioningSettings, _: &mut Vec<Exposure>) -> Result<Self> {
-        Ok(Self)
-    }
-}
+pub(crate) use phase::PROVISIONING;
+pub(crate) use provisioning_service::ProvisioningService;
 
-impl CredentialSource for ProvisioningService {
-    fn known(&self) -> Option<DeviceCredential> {
-        None
-    }
-
-    fn describe(&self) -> String {
-        "the Device Provisioning Service".into()
-    }
-
-    fn obtain<'a>(&'a self, _: &'a Network, _: Doubt) -> Pending<'a, Result<DeviceCredential>> {
-        Box::pin(async { Err(Error::Bug("it is not built yet".into())) })
-    }
+/// The key of the device `registration_id` of an enrolment group, from the group's key. Errors name that by `source`.
+///
+/// # Errors
+/// Returns an error if the key is not base64, or the id is invalid. The error does not contain the key.
+pub(crate) fn derive_key(source: &str, group_key: &Secret, registration_id: &str) -> Result<Secret> {
+    let id: RegistrationId = registration_id.parse().map_err(|problem| {
+        Error::usage(
+            format!("{registration_id:?} is no registration id: {problem}"),
+            "write the registration id of one device, as it is in the enrolment",
+        )
+    })?;
+    key::derive(group_key, &id).map_err(|problem| {
+        Error::credential(
+            source,
+            Problem::of(problem),
+            "give the primary or secondary key of the enrolment group",
+        )
+    })
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::credential::ListenCredential;
 use crate::backend::relay::proto::listener_id;
 use crate::backend::settings::RelaySettings;
-use crate::config::Preamble;
+use crate::config::{Preamble, WatchedFiles};
 use crate::error::Result;
 
 /// The life of a signed token \[D]\[J]\[N].
@@ -23,6 +23,8 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct RelayListener {
     pub(super) credential: ListenCredential,
+    /// The files of the credential.
+    pub(super) files: WatchedFiles,
     pub(super) device: String,
     pub(super) is_shared: bool,
     pub(super) rendezvous_hosts: Vec<String>,
@@ -42,6 +44,7 @@ impl RelayListener {
         Ok(Self {
             device: device.clone().unwrap_or_else(|| credential.entity.last().to_owned()),
             credential,
+            files: settings.files.clone(),
             is_shared: settings.is_shared,
             rendezvous_hosts: settings.rendezvous_hosts.clone(),
             preamble: settings.preamble,

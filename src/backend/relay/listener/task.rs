@@ -17,7 +17,7 @@ use super::relay_listener::RelayListener;
 use super::retry::{Retry, is_final};
 use super::starts::Starts;
 use crate::backend::Pending;
-use crate::backend::listener;
+use crate::backend::credential_watch::CredentialWatch;
 use crate::backend::relay::proto;
 use crate::backend::{Event, Order, Orders, Reread, Source};
 use crate::error::{Error, Result};
@@ -33,7 +33,7 @@ const RENEW_AGAIN: Duration = Duration::from_secs(30);
 pub(super) struct Task {
     device: Arc<RelayListener>,
     network: Network,
-    reread: Option<Reread>,
+    watch: CredentialWatch<RelayListener>,
     events: mpsc::Sender<Event>,
     orders: Orders,
     retry: Retry,
@@ -42,8 +42,12 @@ pub(super) struct Task {
     all_done: AllDone,
 }
 
-/// A renewal of the token.
-type Renewal = Pending<'static, Result<ListenToken>>;
+/// The result of a renewal.
+enum Renewed {
+    /// The files of the credential had changed, and it was read again.
+    Reread(Arc<RelayListener>),
+    Token(Result<ListenToken>),
+}
 
 impl Task {
     pub(super) fn new(
@@ -55,7 +59,8 @@ impl Task {
         let Source { events, orders } = source;
         let (dials, all_done) = Dials::new();
         let (retry, starts) = (Retry::default(), Starts::default());
-        let task = Self { device, network, reread, events, orders, retry, starts, dials, all_done };
+        let watch = CredentialWatch::new(reread);
+        let task = Self { device, network, watch, events, orders, retry, starts, dials, all_done };
         task.warn_of_expiry();
         task
     }
@@ -87,7 +92,8 @@ impl Task {
         }
     }
 
-    /// Waits before the next attempt, and rereads a credential that the service refuses. Returns false for [`Order::Stop`].
+    /// Waits before the next attempt, and rereads a credential that the service refuses or that has been renewed. Returns
+    /// false for [`Order::Stop`].
     async fn wait_after(&mut self, error: Error) -> bool {
         let retry_in = self.retry.wait_after(&error);
         let is_final = is_final(&error);
@@ -100,9 +106,8 @@ impl Task {
             // Fails if the agent has ended. The next order is then to stop.
             let _ = self.events.send(Event::Trouble { error, retry_in }).await;
         }
-        let reread = self.reread.clone().filter(|_| is_final);
         tokio::select! {
-            new = listener::wait_and_reread(retry_in, reread) => {
+            new = self.watch.wait_and_reread(retry_in, is_final, &self.device.files) => {
                 if let Some(new) = new {
                     self.use_credential(&new);
                 }
@@ -114,8 +119,8 @@ impl Task {
 
     /// Uses the credential of a reread configuration. Its other settings wait for [`Order::Reload`].
     fn use_credential(&mut self, new: &RelayListener) {
-        let credential = new.credential.clone();
-        self.device = Arc::new(RelayListener { credential, ..(*self.device).clone() });
+        let (credential, files) = (new.credential.clone(), new.files.clone());
+        self.device = Arc::new(RelayListener { credential, files, ..(*self.device).clone() });
         self.warn_of_expiry();
     }
 
@@ -127,7 +132,7 @@ impl Task {
         let Connected { mut channel, mut token, device } = connected;
         let mut offers = self.begin(&device).await;
         let (mut since, mut has_offered) = (Instant::now(), false);
-        let mut renewing: Option<Renewal> = None;
+        let mut renewing: Option<Pending<'static, Renewed>> = None;
         let mut replacing: Option<Pending<'static, Result<Connected>>> = None;
         let mut replace_at = None;
         loop {
@@ -169,21 +174,37 @@ impl Task {
                 renewed = optional(&mut renewing) => {
                     renewing = None;
                     match renewed {
-                        Ok(fresh) => {
+                        Renewed::Reread(new) => self.use_credential(&new),
+                        Renewed::Token(Ok(fresh)) => {
                             log::debug!("the token is renewed");
                             channel.send(proto::renew_token(&fresh.text).expose());
                             token = fresh;
                         }
-                        Err(error) => {
+                        Renewed::Token(Err(error)) => {
                             log::warn!("the token cannot be renewed: {error}");
                             token.renew_at = SystemTime::now().checked_add(RENEW_AGAIN);
                         }
                     }
                 }
                 () = sleep_until(renew_at.unwrap_or_else(Instant::now)), if renew_at.is_some() => {
-                    let (device, life) = (offers.device().clone(), offers.device().token_life);
-                    renewing = Some(Box::pin(async move { device.credential.new_token(life).await }));
+                    let device = offers.device().clone();
+                    // A new control channel for another credential may be on its way, and fail.
+                    let is_latest = Arc::ptr_eq(&self.device, &device);
+                    let look = is_latest.then(|| self.watch.look(&device.files));
+                    renewing = Some(Box::pin(async move {
+                        let reread = match look {
+                            Some(look) => look.await,
+                            None => None,
+                        };
+                        match reread {
+                            Some(new) => Renewed::Reread(new),
+                            None => Renewed::Token(device.credential.new_token(device.token_life).await),
+                        }
+                    }));
                 }
+                new = self.watch.next(&self.device.files) => if let Some(new) = new {
+                    self.use_credential(&new);
+                },
                 message = channel.next() => match message {
                     Ok(message) => {
                         let handled = offers.handle(&message);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -17,6 +18,7 @@ use super::task::Task;
 use super::*;
 use crate::backend::settings::{RelayAccess, RelaySettings};
 use crate::backend::{Event, Offer, Order};
+use crate::config::WatchedFiles;
 use crate::error::Error;
 use crate::net::{Proxies, Tls};
 use crate::secret::Secret;
@@ -39,13 +41,17 @@ struct Served {
 
 impl Served {
     async fn start(device: Arc<RelayListener>) -> Self {
+        Self::with_reread(device, None).await
+    }
+
+    async fn with_reread(device: Arc<RelayListener>, reread: Option<Reread>) -> Self {
         let (io, service) = tokio::io::duplex(1 << 20);
         let token = device.credential.token(device.token_life).await.unwrap();
         let channel = Channel::new(Box::new(io), bytes::Bytes::new(), device.keepalive).await;
         let service = WebSocketStream::from_raw_socket(service, Role::Server, None).await;
         let (mut offers, source) = Offers::channel();
         let network = Network::new(Tls::new(None).unwrap(), Proxies::none());
-        let mut task = Task::new(device.clone(), network, None, source);
+        let mut task = Task::new(device.clone(), network, reread, source);
         let connected = Connected { channel, token, device };
         let serving = tokio::spawn(async move { task.serve(connected).await });
         assert!(matches!(offers.next().await, Some(Event::InService { .. })));
@@ -167,6 +173,50 @@ async fn the_token_is_renewed_on_the_channel() {
     }
     served.send(accept(HOST, "site/gw", "1", "")).await;
     served.offer().await;
+}
+
+/// A listener in service whose credential's file has changed. The renewed credential names a service at the socket.
+async fn renewed(token_life: Duration) -> (Served, TcpListener, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("listen.conn");
+    let old = device(|settings| {
+        (settings.files, settings.token_life) = (WatchedFiles::of(&path), Some(token_life));
+    });
+    std::fs::write(&path, "renewed").unwrap();
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = other.local_addr().unwrap();
+    let reread: Reread = Arc::new(move || {
+        let text =
+            format!("Endpoint=sb://{address}/;SharedAccessKeyName=r;SharedAccessKey=c2VjcmV0;EntityPath=e");
+        Ok(device(|settings| {
+            settings.access = RelayAccess::ConnectionString(Secret::new(text));
+            settings.files = WatchedFiles::of(&path);
+        }))
+    });
+    (Served::with_reread(old, Some(reread)).await, other, directory)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewed_file_is_used_within_the_hour() {
+    let (mut served, other, _directory) = renewed(Duration::from_secs(1 << 20)).await;
+    let since = tokio::time::Instant::now();
+    let answering = async { while served.service.next().await.is_some() {} };
+    tokio::select! {
+        () = answering => panic!("the control channel is over"),
+        _ = other.accept() => {}
+    }
+    assert_eq!(since.elapsed().as_secs(), 3600);
+}
+
+#[tokio::test]
+async fn a_renewed_file_is_used_when_the_token_is_renewed() {
+    let (mut served, other, _directory) = renewed(Duration::from_secs(2)).await;
+    tokio::select! {
+        renewal = served.text() => panic!("{renewal}"),
+        _ = other.accept() => {}
+    }
+    // The previous token is renewed until the new control channel is open.
+    assert!(served.text().await.starts_with(r#"{"renewToken":"#));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,4 @@
-//! MQTT 3.1.1 as the hub speaks it, over any byte stream: TLS or a WebSocket.
+//! The hub's MQTT: what a device that has logged in subscribes to, publishes and is sent.
 
-mod client;
-mod serve;
+mod device;
 mod twin;
-mod websocket;
-
-pub(in crate::emulator) use serve::serve_tls;

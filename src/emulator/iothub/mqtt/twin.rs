@@ -2,21 +2,20 @@
 
 use serde_json::json;
 
-use super::client::Client;
-use crate::emulator::iothub::hub_connections::Message;
+use super::device::Device;
+use crate::emulator::mqtt::Message;
 use crate::time::clock;
 
-impl Client {
+impl Device {
     /// Answers a device that reads its twin, or reports to it where there is a `report`. `query` is the rest of the
-    /// topic.
-    pub(super) fn twin(&mut self, query: &str, report: Option<&[u8]>) {
-        let Some(connection) = &self.connection else { return };
+    /// topic. `None` where the device is not subscribed to the answer.
+    pub(super) fn twin(&self, query: &str, report: Option<&[u8]>) -> Option<Message> {
         let query = query.strip_prefix('?').unwrap_or_default();
         let Some(request_id) = query.split('&').find_map(|pair| pair.strip_prefix("$rid=")) else {
-            log::info!("mqtt: {}: a request to its twin has no $rid", self.name());
-            return;
+            log::info!("mqtt: {}: a request to its twin has no $rid", self.connection.identity());
+            return None;
         };
-        let (identity, now) = (connection.identity(), self.hub.faults.clock.now());
+        let (identity, now) = (self.connection.identity(), self.hub.faults.clock.now());
         let answered = match report {
             None => {
                 let registration = self.hub.registry.get(identity).ok_or("it is not registered".to_owned());
@@ -33,9 +32,7 @@ impl Client {
                 json!({ "errorCode": 400_004, "message": problem, "timestampUtc": clock::iso8601(now) });
             (400, String::new(), body.to_string())
         });
-        if self.twin_answers {
-            let topic = format!("$iothub/twin/res/{status}/?$rid={request_id}{version}");
-            self.publish(Message { topic, payload: payload.into_bytes() });
-        }
+        let topic = format!("$iothub/twin/res/{status}/?$rid={request_id}{version}");
+        self.twin_answers.then(|| Message::new(topic, payload.into_bytes()))
     }
 }

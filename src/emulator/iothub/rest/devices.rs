@@ -39,9 +39,7 @@ impl Hub {
                 let now = self.faults.clock.now();
                 let registered = match authentication {
                     None => self.registry.register(&identity, now),
-                    Some(authentication) => {
-                        self.registry.register_certificate(&identity, authentication, now)
-                    }
+                    Some(authentication) => self.registry.register_with(&identity, authentication, now),
                 };
                 registered.map_err(|error| error.to_string())
             });

@@ -1,32 +1,25 @@
 //! Checks a request for the REST API, and calls what answers it.
 
-use std::time::Duration;
-
-use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, AUTHORIZATION, HeaderValue};
 use hyper::{Method, Request};
-use tokio::time::timeout;
 
 use super::route::Route;
 use crate::backend::iothub::proto::Code;
 use crate::emulator::iothub::hub::Hub;
 use crate::emulator::iothub::policies::Permission;
-use crate::emulator::server::Answer;
+use crate::emulator::server::{Answer, whole};
 
 /// The largest body; bodies here are queries and descriptions of devices.
 const MAX_BODY: usize = 64 << 10;
-/// How long a body may take to arrive.
-const BODY: Duration = Duration::from_secs(30);
 
 impl Hub {
     /// Answers a REST request. `authority` is where the client reached the hub.
     pub(in crate::emulator) async fn rest(&self, request: Request<Incoming>, authority: String) -> Answer {
         let (parts, body) = request.into_parts();
-        let body = match timeout(BODY, Limited::new(body, MAX_BODY).collect()).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(_)) => return self.problem(413, None, "The body is too large."),
-            Err(_) => return self.problem(408, None, "The body did not arrive in time."),
+        let body = match whole(body, MAX_BODY).await {
+            Ok(body) => body,
+            Err((status, message)) => return self.problem(status, None, message),
         };
         let Some(route) = Route::parse(parts.uri.path()) else {
             return self.problem(404, None, "There is no such path.");

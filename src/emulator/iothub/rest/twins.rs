@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::answers::json_answer;
 use crate::backend::iothub::proto::Code;
 use crate::emulator::iothub::hub::Hub;
-use crate::emulator::iothub::hub_connections::Message;
+use crate::emulator::mqtt::Message;
 use crate::emulator::server::Answer;
 
 impl Hub {
@@ -37,7 +37,7 @@ impl Hub {
                     let mut desired = Value::from(desired);
                     desired["$version"] = version.into();
                     let payload = desired.to_string().into_bytes();
-                    self.connections.publish_desired(&identity, Message { topic, payload });
+                    self.connections.publish_desired(&identity, Message::new(topic, payload));
                 }
                 Ok(None) => {}
                 Err(problem) => return self.problem(400, Some(Code::ARGUMENT_INVALID), &problem),

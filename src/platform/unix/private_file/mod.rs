@@ -3,6 +3,7 @@
 
 mod owners;
 mod read;
+mod stamp;
 mod walk;
 mod write;
 
@@ -10,6 +11,7 @@ pub use crate::platform::unwritable::Unwritable;
 pub use read::{
     LONGEST, Read, is_credential, is_deleted, is_readable_by_everyone, read, read_own, read_plain,
 };
+pub use stamp::Stamp;
 pub use write::{
     Access, Log, create_directories, destination, log_exposures, log_if_possible, open_log, open_own,
     replace, replacement,

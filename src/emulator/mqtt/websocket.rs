@@ -6,25 +6,45 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL};
 use hyper::{Request, StatusCode};
 
-use super::serve::serve;
-use crate::backend::iothub::proto::WEBSOCKET_SUBPROTOCOL;
-use crate::emulator::iothub::hub::Hub;
-use crate::emulator::server::{Client, Reply, empty};
+use super::serve::Mqtt;
+use super::service::Peer;
+use crate::backend::iothub::proto::{WEBSOCKET_PATH, WEBSOCKET_SUBPROTOCOL};
+use crate::emulator::faults::Faults;
+use crate::emulator::server::{Answering, Client, Reply, Service, empty};
 use crate::emulator::websocket::byte_stream;
 use crate::emulator::websocket::handshake::{self, Refused, tokens};
 
-impl Hub {
-    /// Answers a request for [`WEBSOCKET_PATH`], and serves MQTT over the WebSocket.
+/// MQTT on the HTTPS port.
+#[derive(Debug)]
+pub(in crate::emulator) struct WebSocket {
+    pub(in crate::emulator) mqtt: Mqtt,
+    /// It is at `/` too, where the C# client of the Device Provisioning Service looks for it \[C].
+    pub(in crate::emulator) serves_root: bool,
+    pub(in crate::emulator) faults: Arc<Faults>,
+}
+
+impl Service for WebSocket {
+    fn serves(&self, path: &str) -> bool {
+        path == WEBSOCKET_PATH || (self.serves_root && path == "/")
+    }
+
+    fn answer(self: Arc<Self>, request: Request<Incoming>, client: Client) -> Answering {
+        Box::pin(async move {
+            self.upgrade(&request, client).unwrap_or_else(|refused| {
+                let path = request.uri().path();
+                log::info!("the upgrade of {path} is refused with {}: {}", refused.status, refused.why);
+                refused.answer().into()
+            })
+        })
+    }
+}
+
+impl WebSocket {
+    /// Answers an opening handshake, and serves MQTT over the WebSocket.
     ///
     /// # Errors
     /// The request is not an opening handshake, or offers another subprotocol alone.
-    ///
-    /// [`WEBSOCKET_PATH`]: crate::backend::iothub::proto::WEBSOCKET_PATH
-    pub(in crate::emulator) fn mqtt_websocket(
-        self: Arc<Self>,
-        request: &Request<Incoming>,
-        client: Client,
-    ) -> Result<Reply, Refused> {
+    fn upgrade(&self, request: &Request<Incoming>, client: Client) -> Result<Reply, Refused> {
         if let Some(status) = self.faults.mqtt.take() {
             let mut answer = empty(status);
             if let Some(seconds) = self.faults.retry_after {
@@ -38,10 +58,9 @@ impl Hub {
         if let Some(subprotocol) = subprotocol {
             answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, subprotocol);
         }
-        let authority = client.authority.unwrap_or_else(|| self.address.public.to_string());
-        Ok(Reply::upgrade(answer, move |io| {
-            byte_stream::serve(io, move |bytes| serve(bytes, self, Some(authority), client.certificate))
-        }))
+        let (mqtt, peer) =
+            (self.mqtt.clone(), Peer { authority: client.authority, certificate: client.certificate });
+        Ok(Reply::upgrade(answer, move |io| byte_stream::serve(io, move |bytes| mqtt.serve(bytes, peer))))
     }
 }
 
