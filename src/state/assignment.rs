@@ -57,13 +57,13 @@ impl Binding {
     }
 }
 
-/// The last assignment, and a warning about one that is not used.
-pub(crate) fn known(binding: &Binding) -> (Option<Assignment>, Option<String>) {
-    match binding.path().map(|path| (read_file(&path, binding), path)) {
-        None | Some((Ok(None), _)) => (None, None),
-        Some((Ok(Some(assignment)), _)) => (Some(assignment), None),
-        Some((Err(problem), path)) => (None, Some(format!("{} is not used: {problem}", path.display()))),
-    }
+/// The last assignment.
+///
+/// # Errors
+/// Returns which file is not used, and why.
+pub(crate) fn known(binding: &Binding) -> Result<Option<Assignment>, String> {
+    let Some(path) = binding.path() else { return Ok(None) };
+    read_file(&path, binding).map_err(|problem| format!("{} is not used: {problem}", path.display()))
 }
 
 fn read_file(path: &Path, binding: &Binding) -> io::Result<Option<Assignment>> {

@@ -467,12 +467,12 @@ fn an_unusable_state_directory_costs_a_registration() {
     let file = sandbox.write("file", "");
     for start in 1..=2 {
         let mut agent = in_service(agent(&sandbox, &config).env("STATE_DIRECTORY", &file));
-        agent.says("cannot store the assignment", 1, SOON);
+        agent.says("the assignment is not stored", 1, SOON);
         // A reload keeps it.
         agent.signal(Signal::HUP);
         agent.says("in service", 2, SOON);
         stop(&mut agent);
-        assert_eq!(agent.stderr().matches("cannot store the assignment").count(), 1, "{}", agent.stderr());
+        assert_eq!(agent.stderr().matches("the assignment is not stored").count(), 1, "{}", agent.stderr());
         assert_eq!(registrations(&hub), start);
     }
     let mut agent = in_service(&mut agent(&sandbox, &config));
@@ -516,10 +516,12 @@ fn two_sources_of_an_identity_are_an_error() {
 fn an_unreachable_service_is_named() {
     let sandbox = Sandbox::new();
     let keys = "registration-id = \"dev-1\"\nkey = \"AAAA\"";
-    let ca_file = sandbox.write("ca.pem", "");
+    let (_, ca_file) = serve_tls(&sandbox, drop);
     let service = format!("localhost:{}", closed_port());
     let done = check(&sandbox, &config(&sandbox, &ca_file, &service, keys));
-    assert!(!done.status.success() && done.text().contains("fail"), "{}", done.text());
+    assert_eq!(done.status.code(), Some(75), "{}", done.text());
+    assert!(done.text().contains("fail  provisioning"), "{}", done.text());
+    assert!(done.text().contains(&format!("tcp: {service}: ")), "{}", done.text());
 }
 
 #[test]

@@ -25,7 +25,12 @@ const PROFILES: (&str, &[(&str, &str)]) = (
 
 const AGENT: (&str, &[(&str, &str)]) = (
     "iotstream-agent.toml.5",
-    &[("Top level", ""), ("[relay]", "[relay]\n"), ("[[target]]", "[[target]]\n")],
+    &[
+        ("Top level", ""),
+        ("[provisioning]", "[provisioning]\n"),
+        ("[relay]", "[relay]\n"),
+        ("[[target]]", "[[target]]\n"),
+    ],
 );
 
 fn known(head: &str, read: impl Fn(&Path) -> Result<()>) -> BTreeSet<String> {

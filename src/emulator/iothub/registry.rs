@@ -96,7 +96,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Registers an identity that authenticates in this manner, also where it had another one before.
+    /// Registers an identity with this authentication, which replaces an earlier one.
     ///
     /// # Errors
     /// A connection string cannot carry the id, or a file cannot be written.

@@ -1,4 +1,4 @@
-//! The chains of certificates that an enrolment group takes.
+//! The certificates that an enrolment group accepts.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,7 +12,7 @@ use crate::emulator::client_certificate::ClientCertificate;
 use crate::error::Result;
 use crate::net::{facts, read_certificates};
 
-/// Certification authorities whose devices an enrolment group takes.
+/// Certification authorities whose devices an enrolment group accepts.
 #[derive(Debug)]
 pub(super) struct Authorities(Vec<TrustAnchor<'static>>);
 

@@ -1,4 +1,4 @@
-//! The faults of the Device Provisioning Service that `--inject` knows, and what else of it can be set.
+//! The faults of the Device Provisioning Service that `--inject` knows, and its settings.
 
 use hyper::StatusCode;
 
@@ -20,7 +20,7 @@ pub(in crate::emulator) struct Faults {
     pub(super) assigning: Fault<Assigning>,
     /// A registration fails with this code.
     pub(super) failed: Fault<u32>,
-    /// What else a registration that is not assigned ends as.
+    /// A registration ends with another status.
     pub(super) not_assigned: Fault<NotAssigned>,
     /// The hub that a device is assigned to, in place of the emulator's.
     pub(super) hub: Fault<String>,

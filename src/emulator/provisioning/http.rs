@@ -3,6 +3,7 @@
 use std::future::pending;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
@@ -75,26 +76,42 @@ impl Service for Provisioning {
                     }
                 };
             }
-            let body = whole(body, MAX_BODY).await;
-            let answer = body
-                .map_err(|(status, message)| {
-                    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-                    Problem::of_status(status, message, 0)
-                })
-                .and_then(|body| self.answer_http(&parts, &body, &client));
+            let answer = match self.read(&parts, body).await {
+                Ok((id, route, body)) => self.answer_http(&parts, &id, route, &body, &client),
+                Err(problem) => {
+                    let status = problem.status.as_u16();
+                    log::info!("dps: {} {}: {status} {}", parts.method, parts.uri.path(), problem.message);
+                    Err(problem)
+                }
+            };
             answer.unwrap_or_else(|problem| self.refuse(&problem)).into()
         })
     }
 }
 
 impl Provisioning {
-    fn answer_http(&self, parts: &Parts, body: &[u8], client: &Client) -> Result<server::Answer, Problem> {
-        let refused = |problem: Problem| {
-            let status = problem.status.as_u16();
-            log::info!("dps: {} {}: {status} {}", parts.method, parts.uri.path(), problem.message);
-            problem
-        };
-        let (id, route) = self.route(parts).map_err(refused)?;
+    /// Reads a request, and checks everything of it but its proof and its body.
+    async fn read<'a>(
+        &self,
+        parts: &'a Parts,
+        body: Incoming,
+    ) -> Result<(RegistrationId, Route<'a>, Bytes), Problem> {
+        let (id, route) = self.route(parts)?;
+        let body = whole(body, MAX_BODY).await.map_err(|(status, message)| {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+            Problem::of_status(status, message, 0)
+        })?;
+        Ok((id, route, body))
+    }
+
+    fn answer_http(
+        &self,
+        parts: &Parts,
+        id: &RegistrationId,
+        route: Route<'_>,
+        body: &[u8],
+        client: &Client,
+    ) -> Result<server::Answer, Problem> {
         let action = match route {
             Route::Register => Action::Register(body),
             Route::Poll(operation) => Action::Poll(decoded(operation)),
@@ -102,7 +119,7 @@ impl Provisioning {
         };
         let token = parts.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
         let proof = Proof { token, certificate: client.certificate.as_ref() };
-        let found = self.respond(&Request { id: &id, proof, action })?;
+        let found = self.respond(&Request { id, proof, action })?;
         let mut answer = json_answer(found.status, &found.body);
         let headers = answer.headers_mut();
         if let Some(seconds) = found.retry_after {
@@ -118,7 +135,7 @@ impl Provisioning {
         Ok(answer)
     }
 
-    /// Checks everything of a request but its proof and its body.
+    /// The registration and the action that a request is for.
     fn route<'a>(&self, parts: &'a Parts) -> Result<(RegistrationId, Route<'a>), Problem> {
         let not_found = || Problem::not_found("There is no such path.");
         let Path { scope, id, rest } = Path::parse(parts.uri.path()).ok_or_else(not_found)?;

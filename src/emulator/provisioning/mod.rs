@@ -1,7 +1,7 @@
 //! The Device Provisioning Service (DPS): it assigns devices to the hub, over HTTPS and MQTT.
 //!
-//! An enrolment group takes every registration id, with a key that is derived from the group's or, with certification
-//! authorities, with a certificate that leads to one of them. Individual enrolments take precedence. Registrations are
+//! One enrolment group accepts every registration id with a key that is derived from the group's; with `--dps-ca`, another
+//! accepts certificates that lead to a known authority. Individual enrolments take precedence. Registrations are
 //! kept in memory. Facts of the service carry the marks of [`crate::backend::provisioning::dps::proto`].
 
 mod attestation;

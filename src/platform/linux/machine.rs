@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn a_serial_number_for_root_alone_is_named() {
         let root = root(&[(SERIAL_NUMBERS[0], "PF2XW1AB")]);
-        fs::set_permissions(root.path().join(SERIAL_NUMBERS[0]), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(root.path().join(SERIAL_NUMBERS[0]), fs::Permissions::from_mode(0o000)).unwrap();
         match serial_number_below(root.path()) {
             // Root reads it.
             Ok(serial) => assert_eq!(serial, "PF2XW1AB"),

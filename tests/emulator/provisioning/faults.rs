@@ -1,6 +1,7 @@
 //! The faults that `--inject` makes of the service.
 
 use super::{Dps, register_path};
+use crate::support::hub_client::soon;
 
 #[tokio::test]
 async fn a_registration_takes_as_many_polls_as_are_asked_for() {
@@ -109,11 +110,11 @@ async fn any_request_may_fail() {
     tokio::select! {
         _ = silent => panic!("there is an answer"),
         // It was asked before the next one.
-        () = async {
+        () = soon(async {
             while dps.log().is_empty() {
                 tokio::task::yield_now().await;
             }
-        } => {}
+        }) => {}
     }
     assert_eq!(dps.assigned("gw-07").await.status, 200);
 }

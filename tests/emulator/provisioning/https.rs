@@ -202,6 +202,7 @@ async fn bad_requests_are_told_apart() {
         assert_eq!(code / 1000, u64::from(status), "{method} {path}");
         assert!(!answer.json()["message"].as_str().unwrap().is_empty());
         assert_eq!(answer.header("allow").is_some(), status == 405);
+        assert!(dps.log().last().unwrap().contains(&format!(": {status} ")), "{:?}", dps.log());
     }
     // TPM comes without a token.
     let answer = dps.register("gw-07", "", r#"{"tpm":{"endorsementKey":"AAAA"}}"#).await;

@@ -116,15 +116,11 @@ impl ProvisioningService {
             return Ok((id.clone(), state.current.clone()));
         }
         let id = self.registration_id()?;
-        let (kept, mut warning) = known(&self.binding(&id));
-        let current = kept.and_then(|kept| {
-            let current = Current::of(kept);
-            warning = warning.take().or(current.is_none().then(|| "the stored assignment is damaged".into()));
-            current
+        let stored = known(&self.binding(&id)).and_then(|kept| kept.map(Current::of).transpose());
+        let current = stored.unwrap_or_else(|problem| {
+            log::warn!("{problem}");
+            None
         });
-        if let Some(warning) = warning {
-            log::warn!("{warning}");
-        }
         (state.id, state.current) = (Some(id.clone()), current.clone());
         Ok((id, current))
     }
@@ -229,7 +225,7 @@ impl ProvisioningService {
         if let Err(problem) = stored
             && !std::mem::replace(&mut state.has_warned, true)
         {
-            log::warn!("cannot store the assignment, and registers at each start: {problem}");
+            log::warn!("the assignment is not stored, so the agent registers at each start: {problem}");
         }
     }
 
@@ -245,11 +241,15 @@ impl ProvisioningService {
 }
 
 impl Current {
-    /// A stored assignment; `None` if it is damaged.
-    fn of(kept: Assignment) -> Option<Self> {
-        let hub = HubAddress::parse(&kept.hub).ok()?;
-        let identity = Identity::new(&kept.device_id, None).ok()?;
-        Some(Self { hub, identity, kept })
+    /// A stored assignment.
+    ///
+    /// # Errors
+    /// Returns what is wrong with a damaged one.
+    fn of(kept: Assignment) -> std::result::Result<Self, String> {
+        let damaged = |problem: Malformed| format!("the stored assignment is not used: {problem}");
+        let hub = HubAddress::parse(&kept.hub).map_err(damaged)?;
+        let identity = Identity::new(&kept.device_id, None).map_err(damaged)?;
+        Ok(Self { hub, identity, kept })
     }
 
     fn since(&self) -> String {
@@ -302,5 +302,55 @@ impl CredentialSource for ProvisioningService {
         other
             .downcast_ref::<Self>()
             .is_some_and(|other| self.client == other.client && self.template == other.template)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::settings::Attestation;
+    use crate::secret::Secret;
+
+    fn service(endpoint: Option<&str>, scope: &str, id: &str, key: &str) -> ProvisioningService {
+        let attestation = Attestation::Key { source: "file k".into(), key: Secret::new(key) };
+        let settings = ProvisioningSettings {
+            endpoint: endpoint.map(str::to_owned),
+            id_scope: scope.into(),
+            registration_id: Some(id.into()),
+            attestation,
+        };
+        ProvisioningService::new(&settings, &mut Vec::new()).unwrap()
+    }
+
+    #[test]
+    fn a_source_is_the_same_with_the_same_registration_and_proof() {
+        let first = service(None, "0ne1", "gw-07", "AAAA");
+        assert!(first.is_same(&service(Some(GLOBAL), "0ne1", "gw-07", " AAAA\n")));
+        for other in [
+            service(Some("dps.example"), "0ne1", "gw-07", "AAAA"),
+            service(None, "0ne2", "gw-07", "AAAA"),
+            service(None, "0ne1", "gw-08", "AAAA"),
+            service(None, "0ne1", "{hostname}", "AAAA"),
+            service(None, "0ne1", "gw-07", "AAAB"),
+        ] {
+            assert!(!first.is_same(&other), "{other:?}");
+        }
+        assert!(!format!("{first:?}").contains("AAAA"));
+    }
+
+    #[test]
+    fn a_damaged_assignment_is_named() {
+        let kept = |hub: &str, device: &str| Assignment {
+            hub: hub.into(),
+            device_id: device.into(),
+            assigned: 0,
+            registered: 0,
+            repeated: 0,
+        };
+        assert!(Current::of(kept("contoso.azure-devices.net", "gw-07")).is_ok());
+        for (hub, device) in [("https://contoso", "gw-07"), ("contoso.azure-devices.net", "gw 07")] {
+            let problem = Current::of(kept(hub, device)).unwrap_err();
+            assert!(problem.contains("is not used"), "{problem}");
+        }
     }
 }

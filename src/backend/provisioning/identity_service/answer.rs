@@ -2,11 +2,13 @@
 
 use serde::Deserialize;
 
-use super::NAME;
 use crate::backend::address;
 use crate::backend::iothub::proto::{HubAddress, Identity, Malformed};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
+
+/// The service, for messages.
+pub(super) const NAME: &str = "the IoT Identity Service";
 
 /// An identity. The other kind, `local`, has no hub.
 #[derive(Deserialize)]
@@ -50,9 +52,9 @@ impl Spec {
     pub(super) fn key_handle(&self, identity: &Identity) -> Result<Secret> {
         match &self.auth {
             Auth { r#type, key_handle: Some(handle) } if r#type == "sas" => Ok(Secret::new(handle.as_str())),
-            Auth { r#type, .. } => Err(Error::credential(
+            Auth { r#type: kind, .. } => Err(Error::credential(
                 NAME,
-                format!("{identity} authenticates with '{type}', and only a key can sign tokens", type = r#type),
+                format!("{identity} authenticates with '{kind}', and only a key can sign tokens"),
                 "give the agent a module, which always has a key: a principal with idtype = [\"module\"]",
             )),
         }

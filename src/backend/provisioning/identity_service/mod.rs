@@ -14,7 +14,7 @@ use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::json;
 
-use self::answer::{Answer, Spec};
+use self::answer::{Answer, NAME, Spec};
 use super::daemon::{Daemon, DaemonError, Kind, SIGNING_LIMIT};
 use crate::backend::Pending;
 use crate::backend::iothub::listener::{Authentication, CredentialSource, DeviceCredential, Doubt, Signer};
@@ -24,8 +24,6 @@ use crate::secret::Secret;
 
 /// The directory of the sockets \[S].
 const SOCKETS: &str = "/run/aziot";
-
-const NAME: &str = "the IoT Identity Service";
 
 /// The version of both interfaces that every release serves \[S].
 const IDENTITY: &str = "/identities/identity?api-version=2020-09-01";
