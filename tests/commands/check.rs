@@ -32,7 +32,7 @@ fn details(sandbox: &Sandbox, hub: &Hub, args: &[&str]) -> (i32, Vec<(String, St
     (done.status.code().expect("it was not killed"), found.collect())
 }
 
-fn ssh_server(mut stream: std::net::TcpStream) {
+pub fn ssh_server(mut stream: std::net::TcpStream) {
     // The check disconnects when it has read this.
     let _ = stream.write_all(b"SSH-2.0-test\r\n");
     let _ = std::io::copy(&mut stream, &mut std::io::sink());
@@ -136,11 +136,11 @@ fn the_text_output_has_a_line_per_step_and_a_hint() {
 }
 
 /// What a hub's owner or another program may do to a device: disable it with a policy's key, or connect as the device
-/// and not subscribe to streams.
-const OTHER: &str = r#"
+/// and not subscribe to streams, once or at every so many seconds; with negative ones, it ends the connection before.
+pub const OTHER: &str = r#"
 import base64, hashlib, hmac, http.client, os, ssl, struct, socket, sys, time, urllib.parse
 
-directory, action, where = sys.argv[1:]
+directory, action, where, *rest = sys.argv[1:]
 
 def parts(name):
     with open(os.path.join(directory, name)) as file:
@@ -160,16 +160,30 @@ if action == "disable":
     headers = {"Authorization": token(parts("policies/iothubowner.conn"), "localhost")}
     hub.request("PUT", "/devices/dev-1?api-version=2020-09-30", '{"status":"disabled"}', headers)
     print("done", hub.getresponse().status, flush=True)
-else:
-    device = parts("devices/dev-1.conn")
-    field = lambda text: struct.pack(">H", len(text)) + text.encode()
-    rest = field("MQTT") + b"\x04\xc2\x00\x3c" + field("dev-1")
-    rest += field("localhost/dev-1/?api-version=2020-09-30") + field(token(device, "localhost/devices/dev-1"))
-    size = bytes([len(rest) % 128 | 128, len(rest) // 128])
+    sys.exit()
+
+name = rest[0] if rest else "dev-1"
+device = parts(f"devices/{name.replace('/', '%2F')}.conn")
+resource = f"localhost/devices/{name}".replace("/iotstream", "/modules/iotstream")
+field = lambda text: struct.pack(">H", len(text)) + text.encode()
+
+def log_in():
+    packet = field("MQTT") + b"\x04\xc2\x00\x3c" + field(name)
+    packet += field(f"localhost/{name}/?api-version=2020-09-30") + field(token(device, resource))
+    size = bytes([len(packet) % 128 | 128, len(packet) // 128])
     stream = tls.wrap_socket(socket.create_connection(("localhost", port)), server_hostname="localhost")
-    stream.sendall(b"\x10" + size + rest)
+    stream.sendall(b"\x10" + size + packet)
     print("done", stream.recv(4)[3], flush=True)
-    sys.stdin.read()
+    return stream
+
+stream = log_in()
+while action == "logins":
+    pause = float(rest[1])
+    if pause < 0:
+        stream.close()
+    time.sleep(abs(pause))
+    stream = log_in()
+sys.stdin.read()
 "#;
 
 fn other(sandbox: &Sandbox, hub: &Hub, action: &str, place: &str, done: &str) -> Process {

@@ -3,6 +3,7 @@
 mod arc;
 mod bench;
 mod check;
+mod check_identity;
 mod demo;
 mod devices;
 mod measuring;

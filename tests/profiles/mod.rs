@@ -2,6 +2,7 @@
 
 mod credential_sources;
 mod file_permissions;
+mod hub_keys;
 mod relay_keys;
 mod windows_files;
 

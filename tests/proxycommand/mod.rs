@@ -2,6 +2,7 @@
 
 mod background;
 mod command_line;
+mod default_module;
 mod exit_and_signals;
 mod failing_connection;
 mod failure_record;

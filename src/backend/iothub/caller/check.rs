@@ -9,7 +9,7 @@ use super::logins::{First, first, watch};
 use super::lookup::{Lookup, lookup, reads_registry};
 use super::open::{Request, open};
 use crate::backend::Checked;
-use crate::backend::iothub::phase::{DEVICE, GATEWAY, HUB};
+use crate::backend::iothub::phase::{DEVICE, HUB};
 use crate::backend::iothub::proto::Identity;
 use crate::check::{Finding, Outcome, STEPS, skip_rest};
 use crate::error::{Error, Result};
@@ -143,7 +143,7 @@ impl Attempt {
             findings.push(finding);
         }
         if let Some(first) = first_look
-            && at.is_none_or(|phase| phase == DEVICE || phase == GATEWAY)
+            && at.is_none_or(|phase| phase == DEVICE)
         {
             findings.extend(watch(network, &request, first, opened.as_ref().err()).await);
         }

@@ -75,6 +75,7 @@ impl Credential {
                 "it is a device's connection string, and a profile needs a policy's".into(),
             )));
         }
+        parsed.hub.check_for(Clients::Services).map_err(unusable)?;
         let wrong = |problem: &str| Err(unusable(Malformed(problem.into())));
         let tokens = match (parsed.key, parsed.policy) {
             (Key::Shared(key), Some(policy)) => Tokens::Key { policy, key },

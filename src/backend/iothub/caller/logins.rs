@@ -19,9 +19,6 @@ use crate::net::Network;
 use crate::text::duration;
 use crate::time::phase::Phases;
 
-/// The logins after which there is no doubt.
-const ENOUGH: usize = 2;
-
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -32,8 +29,12 @@ const RETURN: Duration = Duration::from_secs(15);
 /// thrown out waits for up to a minute.
 const RECENT: Duration = Duration::from_secs(70);
 
-/// How long to watch such a device for the first login.
-const LIMIT: Duration = Duration::from_secs(20);
+/// How long to watch such a device that is offline.
+const OFFLINE: Duration = Duration::from_secs(20);
+
+/// The longest time since the first look: of a device where another program is connected and the agent may be waiting. A
+/// check is to end within a minute.
+const LONGEST: Duration = Duration::from_secs(45);
 
 /// The hub connection of an identity at one time.
 #[derive(Clone, Copy, Debug)]
@@ -74,16 +75,22 @@ pub(super) async fn watch(
     let First { path, look: first } = first;
     let mut until = until(&first, Instant::now(), error)?;
     let since = Instant::now();
-    let mut logins = Logins::new(&first);
+    let mut logins = Logins::new(&first, has_agent(error));
     let identity = &request.initiate.identity;
     log::info!("watching the logins of {identity}");
     let mut is_noticed = !std::io::stderr().is_terminal();
-    while logins.observed < ENOUGH && Instant::now() < until {
+    let (count, time) = loop {
         // A failed look tells nothing.
         if let Ok(Some(look)) = look(network, request, &path).await
             && logins.note(&look)
         {
-            until = until.max(Instant::now() + RETURN);
+            until = first.since + LONGEST;
+        }
+        if let Some(told) = logins.told() {
+            break told;
+        }
+        if Instant::now() >= until {
+            return None;
         }
         if !is_noticed {
             is_noticed = true;
@@ -91,8 +98,7 @@ pub(super) async fn watch(
             logging::notice(&format!("{identity} came or went just now: watching it for up to {left}"));
         }
         sleep(PAUSE).await;
-    }
-    let (count, time) = logins.told()?;
+    };
     Some(Finding {
         what: "identity".into(),
         outcome: Outcome::Warn(
@@ -114,19 +120,23 @@ pub(super) async fn watch(
 fn until(first: &Look, now: Instant, error: Option<&Error>) -> Option<Instant> {
     let Look { connection: Connection { is_online, changed, active }, at, since } = *first;
     let age = |time: SystemTime| at.duration_since(time).unwrap_or_default();
-    let has_agent = error.is_none_or(|error| error.phase() != Some(DEVICE) || is_rejection(error));
-    if has_agent {
+    if has_agent(error) {
         // A device that is in service is not watched for longer than the other client needs.
         let login = changed.filter(|_| is_online)?;
         let until = since + RETURN.checked_sub(age(login))?;
         return (until > now).then_some(until);
     }
     let last = changed.max(active)?;
-    (age(last) < RECENT).then(|| now + LIMIT)
+    let until = if is_online && changed.is_some() { since + LONGEST } else { now + OFFLINE };
+    (age(last) < RECENT && until > now).then_some(until)
 }
 
-fn is_rejection(error: &Error) -> bool {
-    matches!(error, Error::Backend(fault) if fault.is_rejection())
+/// Whether `error` leaves no doubt that the agent was connected.
+fn has_agent(error: Option<&Error>) -> bool {
+    error.is_none_or(|error| {
+        let is_rejection = matches!(error, Error::Backend(fault) if fault.is_rejection());
+        error.phase() != Some(DEVICE) || is_rejection
+    })
 }
 
 async fn look(network: &Network, request: &Request, path: &str) -> Result<Option<Look>> {
@@ -143,6 +153,8 @@ async fn look(network: &Network, request: &Request, path: &str) -> Result<Option
 #[derive(Debug)]
 struct Logins {
     last: Connection,
+    /// Whether the agent was connected at first.
+    has_agent: bool,
     /// The time of each, of one before the first look too, if it was recent.
     times: Vec<SystemTime>,
     /// Those since the first look.
@@ -150,10 +162,11 @@ struct Logins {
 }
 
 impl Logins {
-    fn new(first: &Look) -> Self {
+    fn new(first: &Look, has_agent: bool) -> Self {
         let login = first.connection.changed.filter(|_| first.connection.is_online);
         let is_recent = |login: &SystemTime| first.at.duration_since(*login).unwrap_or_default() < RECENT;
-        Self { last: first.connection, times: login.filter(is_recent).into_iter().collect(), observed: 0 }
+        let times = login.filter(is_recent).into_iter().collect();
+        Self { last: first.connection, has_agent, times, observed: 0 }
     }
 
     /// Notes another look. Whether there was a login.
@@ -175,11 +188,13 @@ impl Logins {
         is_login
     }
 
-    /// The number of logins and their time, if there are enough.
+    /// The number of logins and their time, if there are enough: two, or one that has ended the agent's hub connection
+    /// soon after its login.
     fn told(&self) -> Option<(usize, Duration)> {
         let (first, last) = (self.times.first()?, self.times.last()?);
         let time = last.duration_since(*first).unwrap_or_default();
-        (self.observed >= ENOUGH).then_some((self.times.len(), time))
+        let has_ended = self.has_agent && self.observed == 1 && self.times.len() == 2 && time < RETURN;
+        (self.observed >= 2 || has_ended).then_some((self.times.len(), time))
     }
 }
 
@@ -230,7 +245,8 @@ mod tests {
         assert_eq!(watched(&look(0, true, None), None), None);
         assert_eq!(watched(&look(0, false, Some(NOW - 3)), None), None);
         // Not reached.
-        assert_eq!(watched(&look(0, true, Some(NOW - 60)), Some(&offline)), Some(20));
+        assert_eq!(watched(&look(0, true, Some(NOW - 60)), Some(&offline)), Some(45));
+        assert_eq!(watched(&look(0, true, Some(NOW - 71)), Some(&offline)), None);
         assert_eq!(watched(&look(0, false, Some(NOW - 60)), Some(&offline)), Some(20));
         assert_eq!(watched(&look(0, false, Some(NOW - 600)), Some(&offline)), None);
         assert_eq!(watched(&look(0, false, None), Some(&offline)), None);
@@ -245,9 +261,9 @@ mod tests {
         assert_eq!(watched(&first, None), None);
     }
 
-    fn told(looks: &[(u64, bool, Option<u64>)]) -> Option<(usize, u64)> {
+    fn told(has_agent: bool, looks: &[(u64, bool, Option<u64>)]) -> Option<(usize, u64)> {
         let mut looks = looks.iter().map(|&(after, is_online, changed)| look(after, is_online, changed));
-        let mut logins = Logins::new(&looks.next().unwrap());
+        let mut logins = Logins::new(&looks.next().unwrap(), has_agent);
         for look in looks {
             logins.note(&look);
         }
@@ -258,20 +274,30 @@ mod tests {
     async fn two_logins_are_enough_and_one_is_not() {
         let since = |seconds| Some(NOW + seconds);
         // One client throws the other out, and no look finds the device offline.
-        assert_eq!(told(&[(2, true, since(0)), (9, true, since(8)), (13, true, since(12))]), Some((3, 12)));
         assert_eq!(
-            told(&[(2, true, Some(NOW - 99)), (9, true, since(8)), (13, true, since(12))]),
+            told(false, &[(2, true, since(0)), (9, true, since(8)), (13, true, since(12))]),
+            Some((3, 12))
+        );
+        assert_eq!(
+            told(false, &[(2, true, Some(NOW - 99)), (9, true, since(8)), (13, true, since(12))]),
             Some((2, 4))
         );
         // The state flaps. A twin has no time of it.
         let flaps = [(0, true, None), (1, false, None), (4, true, None), (5, false, None), (6, true, None)];
-        assert_eq!(told(&flaps), Some((2, 2)));
+        assert_eq!(told(false, &flaps), Some((2, 2)));
+        // The agent was in service, and another login has ended its hub connection.
+        assert_eq!(told(true, &[(2, true, since(0)), (9, true, since(8))]), Some((2, 8)));
+        assert_eq!(told(true, &[(2, true, since(0)), (29, true, since(28))]), None);
+        assert_eq!(told(true, &[(2, true, Some(NOW - 99)), (9, true, since(8))]), None);
         // An agent that restarts, and one that stops.
         let restart = [(1, true, since(0)), (2, false, since(2)), (3, true, since(3)), (9, true, since(3))];
-        assert_eq!(told(&restart), None);
-        assert_eq!(told(&[(1, true, since(0)), (2, false, since(2)), (3, false, since(2))]), None);
+        assert_eq!(told(false, &restart), None);
+        assert_eq!(told(false, &[(1, true, since(0)), (2, false, since(2)), (3, false, since(2))]), None);
         // Short connections between two looks.
-        assert_eq!(told(&[(1, false, since(0)), (5, false, since(4)), (9, false, since(8))]), Some((2, 4)));
-        assert_eq!(told(&[(1, true, since(0))]), None);
+        assert_eq!(
+            told(false, &[(1, false, since(0)), (5, false, since(4)), (9, false, since(8))]),
+            Some((2, 4))
+        );
+        assert_eq!(told(true, &[(1, true, since(0))]), None);
     }
 }

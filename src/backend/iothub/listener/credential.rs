@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::backend::Pending;
 use crate::backend::iothub::proto::{
-    ConnectionString, HubAddress, Identity, Key, Malformed, Resource, SasToken, UnixSeconds,
+    Clients, ConnectionString, HubAddress, Identity, Key, Malformed, Resource, SasToken, UnixSeconds,
 };
 use crate::backend::settings::CertificateFiles;
 use crate::config;
@@ -83,6 +83,7 @@ impl DeviceCredential {
         let identity = parsed.identity.ok_or_else(|| {
             unusable(Malformed("it is a policy's connection string, and an agent needs a device's".into()))
         })?;
+        parsed.hub.check_for(Clients::Devices).map_err(unusable)?;
         let authentication = match (parsed.key, certificate) {
             (Key::Shared(key), None) => Authentication::Key(key),
             (Key::Signature(token), None) => Authentication::Token(token),

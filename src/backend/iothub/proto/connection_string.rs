@@ -1,6 +1,6 @@
 //! Connection strings of policies and devices.
 
-use super::{Clients, HubAddress, Identity, Malformed, SasToken, pasted};
+use super::{HubAddress, Identity, Malformed, SasToken, pasted};
 use crate::backend::pasted_text;
 use crate::secret::Secret;
 
@@ -87,10 +87,8 @@ impl ConnectionString {
         if hub.to_ascii_lowercase().contains(".azure-devices-provisioning.") {
             return Err(Malformed::new("HostName is that of a provisioning service, not of a hub"));
         }
-        let hub = HubAddress::parse(hub)?;
-        hub.check_for(if identity.is_some() { Clients::Devices } else { Clients::Services })?;
         Ok(Self {
-            hub,
+            hub: HubAddress::parse(hub)?,
             gateway: gateway.map(HubAddress::parse).transpose()?,
             policy: policy.map(str::to_owned),
             identity,
@@ -153,16 +151,6 @@ mod tests {
                 "the connection string has no DeviceId beside its ModuleId",
             ),
             ("HostName=h;DeviceId=a b;SharedAccessKey=AAAA", "' ' cannot be part of a device id"),
-            (
-                "HostName=contoso.Service.azure-devices.us;DeviceId=d;SharedAccessKey=AAAA",
-                "contoso.service.azure-devices.us is the hub's name for services: for a device, write \
-                 contoso.azure-devices.us or contoso.device.azure-devices.us",
-            ),
-            (
-                "HostName=contoso.device.azure-devices.net;SharedAccessKeyName=p;SharedAccessKey=AAAA",
-                "contoso.device.azure-devices.net is the hub's name for devices: in a profile, write \
-                 contoso.azure-devices.net or contoso.service.azure-devices.net",
-            ),
             (
                 "HostName=global.azure-devices-provisioning.us;DeviceId=d;SharedAccessKey=AAAA",
                 "HostName is that of a provisioning service, not of a hub",
