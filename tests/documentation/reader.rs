@@ -188,7 +188,7 @@ fn install_programs(sandbox: &Sandbox, hub: &Hub) {
     let relay = |file: &str| format!("exec cat {}", hub.dir.join("relay").join(file).display());
     let az = format!(
         "case \"$*\" in relay*hyco*keys\\ list*) {listen} ;; relay*keys\\ list*) {send} ;; relay*create*) exit 0 ;; \
-         *device-identity*) {device} ;; *module-identity*) {module} ;; dps*) echo Z3JvdXAga2V5 ;; *) {service} ;; esac",
+         *device-identity*) {device} ;; *module-identity*) {module} ;; *dps*) echo Z3JvdXAga2V5 ;; *) {service} ;; esac",
         listen = relay("gw-07.listen.conn"),
         send = relay("send.conn"),
     );
