@@ -89,7 +89,7 @@ impl Reader {
         }
         let reader = Self { servers, _sshd: sshd, places, hub, sandbox };
         if !examples.iter().any(|example| example.text.contains("profile add")) {
-            let text = "az iot hub connection-string | iotstream profile add factory --hosts '*.factory'\n\
+            let text = "az iot hub connection-string | iotstream profile add factory --hosts '*.factory' --module iotstream\n\
                         iotstream ssh-config --write\n";
             run(&mut reader.shell(text), Stdin::Ends(b""), LIMIT).succeeded();
         }
