@@ -302,12 +302,16 @@ fn word(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn unit_for(config: &str) -> Result<String> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("agent.toml");
         std::fs::write(&path, config).unwrap();
+        // With a secret, it is refused for what it says and not for its mode.
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         Ok(install(Path::new("/usr/local/bin/iotstream"), &path, false)?.unit)
     }
 
