@@ -79,7 +79,9 @@ impl Reader {
             ("contoso.azure-devices.net", hub.name()),
         ];
         let mut servers = Vec::new();
-        if !examples.iter().any(|example| example.how.contains("in service")) {
+        // An agent of the examples is the module whose connection string they store.
+        let has_agent = examples.iter().any(|example| example.how.contains("in service"));
+        if !has_agent {
             let mut agent =
                 agent_command(&sandbox, &hub, "gw-07", &[("ssh", sshd.port), ("tcp-2222", sshd.port)]);
             for builtin in ["echo", "discard", "source"] {
@@ -89,9 +91,12 @@ impl Reader {
         }
         let reader = Self { servers, _sshd: sshd, places, hub, sandbox };
         if !examples.iter().any(|example| example.text.contains("profile add")) {
-            let text = "az iot hub connection-string | iotstream profile add factory --hosts '*.factory' --module iotstream\n\
-                        iotstream ssh-config --write\n";
-            run(&mut reader.shell(text), Stdin::Ends(b""), LIMIT).succeeded();
+            let module = if has_agent { "--module iotstream" } else { "" };
+            let text = format!(
+                "az iot hub connection-string | iotstream profile add factory --hosts '*.factory' {module}\n\
+                 iotstream ssh-config --write\n"
+            );
+            run(&mut reader.shell(&text), Stdin::Ends(b""), LIMIT).succeeded();
         }
         reader
     }
