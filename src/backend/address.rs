@@ -22,7 +22,8 @@ pub(crate) fn parse(text: &str, part: &str) -> Result<(String, Option<u16>), Mal
     } else {
         let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-        if name.is_empty() || name.len() > 253 || !name.bytes().all(allowed) {
+        let has_empty_label = name.strip_suffix('.').unwrap_or(name).split('.').any(str::is_empty);
+        if has_empty_label || name.len() > 253 || !name.bytes().all(allowed) {
             return Err(wrong("is not a host name: letters, digits, '-', '_' and '.' make one"));
         }
         (name, port)

@@ -266,8 +266,8 @@ fn a_certificate_below_an_intermediate_registers_and_logs_in() {
 #[test]
 fn every_refusal_of_the_service_has_its_sentence() {
     for (faults, exit, parts) in [
-        ("dps-status=429", 69, &["throttles registrations", "hint: try again in 1 s"][..]),
-        ("dps-status=503,dps-retry-after=7", 75, &["answered 503", "try again in 7 s"]),
+        ("dps-status=429", 69, &["throttles registrations", "hint: the agent tries again after 1 s"][..]),
+        ("dps-status=503,dps-retry-after=7", 75, &["answered 503", "the agent tries again after 7 s"]),
         ("dps-status=500", 75, &["answered 500", "in a minute"]),
         ("dps=garbage", 76, &["broke the protocol: its answer is not JSON"]),
         ("dps=drop", 75, &["closed the connection without an answer"]),

@@ -19,6 +19,10 @@ const NEW: Duration = Duration::from_secs(5 * 60);
 /// The longest wait if the hub can be reached and refuses the device.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
+/// The shortest wait before a further registration, if the provisioning service names none: it takes 1,000 a minute from
+/// all devices \[D].
+const REGISTRATION_WAIT: Duration = Duration::from_secs(5);
+
 /// The back-off since the last last_good hub connection.
 #[derive(Debug)]
 pub(super) struct Retry {
@@ -51,7 +55,9 @@ impl Retry {
         let is_provisioning = error.phase() == Some(PROVISIONING);
         let is_quick = is_away || (self.last_good.elapsed() < NEW && !is_fight && !is_provisioning);
         let wait = self.backoff.wait(if is_quick { QUICK_WAIT } else { LONGEST_WAIT }, chance());
-        at_least_asked(wait, error)
+        let is_asked = error.retry_after().is_some_and(|asked| !asked.is_zero());
+        let least = if is_provisioning && !is_asked { REGISTRATION_WAIT } else { Duration::ZERO };
+        at_least_asked(wait + least, error)
     }
 }
 
@@ -86,6 +92,7 @@ mod tests {
         let identity = Identity::new("gw-07", None).unwrap();
         let thrown_out = Error::from(HubError::ThrownOut { hub: "hub".into(), identity, times: 3 });
         let not_registered = Error::network(PROVISIONING, "service", "cut");
+        assert!(retry.wait_after(&not_registered) >= REGISTRATION_WAIT);
         for error in [thrown_out, not_registered] {
             retry.reset();
             let longest = (0..9).map(|_| retry.wait_after(&error)).last().unwrap();

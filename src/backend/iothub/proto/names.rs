@@ -113,7 +113,10 @@ mod tests {
         assert_eq!(address("contoso.azure-devices.net"), Ok(("contoso.azure-devices.net".into(), None)));
         assert_eq!(address("localhost:8443"), Ok(("localhost".into(), Some(8443))));
         assert_eq!(address("[::1]:8443"), Ok(("::1".into(), Some(8443))));
-        for text in ["", ":1", "a b", "a:", "a:0", "a:65536", "a:+1", "a/b", "[::1", "[x]:1", "[::1]x"] {
+        for text in [
+            "", ":1", "a b", "a:", "a:0", "a:65536", "a:+1", "a/b", "[::1", "[x]:1", "[::1]x", ".", "..",
+            "a..b", ".a",
+        ] {
             assert!(address(text).is_err(), "{text}");
         }
     }
@@ -152,7 +155,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn address_round_trips(text in r"[a-z0-9.-]{1,20}(:[1-9][0-9]{0,3})?|\[::1\](:[1-9][0-9]{0,3})?") {
+        fn address_round_trips(text in r"[a-z0-9-]{1,9}(\.[a-z0-9-]{1,9}){0,2}(:[1-9][0-9]{0,3})?|\[::1\](:[1-9][0-9]{0,3})?") {
             prop_assert_eq!(HubAddress::parse(&text).unwrap().to_string(), text);
         }
 

@@ -51,8 +51,8 @@ impl Client {
     /// Cancel-safe: dropping the future drops a request.
     ///
     /// # Errors
-    /// Returns an error if the service cannot be reached, refuses the device, or assigns no usable hub. Nothing is tried a
-    /// second time.
+    /// Returns an error if the service cannot be reached, refuses the device, or assigns no usable hub. Only polls are tried
+    /// again.
     pub(super) async fn register(&self, network: &Network, id: &RegistrationId) -> Result<Assigned> {
         let network = match self.proof.certificate() {
             Some(certificate) => network.with_certificate(certificate),
@@ -90,10 +90,17 @@ impl Client {
             if since.elapsed() + wait > DECISION_LIMIT {
                 return Err(DpsError::Pending { registration, status, after: DECISION_LIMIT }.into());
             }
-            log::debug!("{} is still '{}'", id, escape(&status));
+            log::info!("{id} is '{}'; asking again in {:.1} s", escape(&status), wait.as_secs_f64());
             sleep(wait).await;
             let request = hyper::Request::get(operation_path(&self.scope, id, operation));
-            (answer, asked) = self.ask(&network, id, request, Bytes::new()).await?;
+            (answer, asked) = match self.ask(&network, id, request, Bytes::new()).await {
+                // The operation goes on, and another registration would be one more of the service's load.
+                Err(error) if is_passing(&error) => {
+                    log::info!("{error}");
+                    (Answer::Pending { operation: None, status }, error.retry_after())
+                }
+                next => next?,
+            };
         }
     }
 
@@ -109,7 +116,13 @@ impl Client {
         let stream = network.connect(&self.service, &mut Phases::default()).await?;
         let answer = exchange(stream, PROVISIONING, &self.service, request, LONGEST);
         let timed_out = |_| Error::timeout(PROVISIONING, &self.service, REQUEST_LIMIT);
-        let reply = timeout(REQUEST_LIMIT, answer).await.map_err(timed_out)??;
+        let reply = match timeout(REQUEST_LIMIT, answer).await.map_err(timed_out)? {
+            Err(Error::Protocol { problem, .. }) => {
+                let problem = Malformed::new(problem.to_string());
+                return Err(DpsError::Malformed { registration: self.registration(id), problem }.into());
+            }
+            reply => reply?,
+        };
         if !(200..300).contains(&reply.status) {
             return Err(self.refused(id, &reply));
         }
@@ -157,6 +170,14 @@ impl Client {
             id: id.to_string(),
             has_certificate: self.proof.certificate().is_some(),
         }
+    }
+}
+
+/// Whether the same question may be answered later.
+fn is_passing(error: &Error) -> bool {
+    match error.fault() {
+        Some(DpsError::Refused { failure, .. }) => matches!(failure.status, 408 | 429 | 500..=599),
+        _ => matches!(error, Error::Network { .. } | Error::Timeout { .. }),
     }
 }
 

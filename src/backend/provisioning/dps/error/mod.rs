@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::phase::PROVISIONING;
 use super::proto::{Explanation, Failure};
+use crate::backend::listener::LONGEST_ASKED;
 use crate::backend::malformed::Malformed;
 use crate::backend::skew::Skew;
 use crate::error::{CAPTIVE_PORTAL, CAPTIVE_PORTAL_HINT, Exit, Fault, Retry, escape};
@@ -156,7 +157,10 @@ fn refusal(registration: &Registration, failure: &Failure) -> String {
 fn refusal_hint(registration: &Registration, failure: &Failure) -> Option<String> {
     Some(match (failure.status, failure.retry_after) {
         (CAPTIVE_PORTAL, _) => CAPTIVE_PORTAL_HINT.into(),
-        (_, Some(after)) => format!("try again in {} s, as the service asks", after.as_secs().max(1)),
+        (_, Some(after)) => {
+            let seconds = after.min(LONGEST_ASKED).as_secs().max(1);
+            format!("the agent tries again after {seconds} s, as the service asks")
+        }
         (401, _) if registration.has_certificate => {
             "check that the certificate's issuer is enrolled, that the certificate's file holds the intermediates too, \
              and that the clock is right"
@@ -170,7 +174,7 @@ fn refusal_hint(registration: &Registration, failure: &Failure) -> Option<String
         (403, _) => "check that the network rules of the service allow this address".into(),
         (404, _) => "compare id-scope with the service's overview, and registration-id with its enrolments".into(),
         (300..=399, _) => "check for a proxy or a captive portal: the service does not redirect".into(),
-        (408 | 429 | 500..=599, _) => "try again in a minute; the agent keeps trying".into(),
+        (408 | 429 | 500..=599, _) => "the agent keeps trying".into(),
         _ => return None,
     })
 }
