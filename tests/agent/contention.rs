@@ -15,7 +15,12 @@ const THROWN_OUT: &str = "another client logs in as dev-1, most likely";
 const APPLICATION: &str = r#"
 import sys, threading
 from azure.iot.device import IoTHubDeviceClient
-text, ca = (open(name).read().strip() for name in sys.argv[1:])
+from paho.mqtt import client as paho
+# The client knows the service's port alone.
+here, connect = int(sys.argv[3]), paho.Client.connect
+paho.Client.connect = lambda self, host, port, *rest, **more: connect(self, host, here, *rest, **more)
+text, ca = (open(name).read().strip() for name in sys.argv[1:3])
+text = text.replace(f":{here}", "")
 client = IoTHubDeviceClient.create_from_connection_string(text, server_verification_cert=ca, websockets=True)
 client.on_connection_state_change = lambda: print("connected" if client.connected else "thrown out", file=sys.stderr, flush=True)
 client.connect()
@@ -25,6 +30,7 @@ threading.Event().wait()
 fn application(sandbox: &Sandbox, hub: &Hub) -> Process {
     let mut command = sandbox.command(python_program("python"));
     command.args(["-c", APPLICATION]).arg(hub.device_file(DEVICE)).arg(hub.dir.join("ca.pem"));
+    command.arg(hub.port().to_string());
     let mut application = Process::start("application", &mut command);
     application.says("connected", 1, SOON);
     application

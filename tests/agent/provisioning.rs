@@ -268,7 +268,7 @@ fn every_refusal_of_the_service_has_its_sentence() {
     for (faults, exit, parts) in [
         ("dps-status=429", 69, &["throttles registrations", "hint: the agent tries again after 1 s"][..]),
         ("dps-status=503,dps-retry-after=7", 75, &["answered 503", "the agent tries again after 7 s"]),
-        ("dps-status=500", 75, &["answered 500", "in a minute"]),
+        ("dps-status=500", 75, &["answered 500", "the agent keeps trying"]),
         ("dps=garbage", 76, &["broke the protocol: its answer is not JSON"]),
         ("dps=drop", 75, &["closed the connection without an answer"]),
         ("dps=disabled", 69, &["the enrolment of dev-1 at localhost", "enable the enrolment"]),

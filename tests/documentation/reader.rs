@@ -55,14 +55,15 @@ impl Reader {
     pub fn new(examples: &[Example]) -> Self {
         let sandbox = Sandbox::new();
         let files = SshFiles::make(&sandbox);
-        let hub = Hub::start(
-            &sandbox,
-            &["--device", "gw-07", "gw-08", "gw-07/iotstream", "--relay-entity", "gw-07"],
-        );
+        // An agent of the examples is the module whose connection string they store.
+        let has_agent = examples.iter().any(|example| example.how.contains("in service"));
+        let (module, identity) =
+            if has_agent { ("gw-07/iotstream", "gw-07%2Fiotstream") } else { ("gw-08", "gw-07") };
+        let hub = Hub::start(&sandbox, &["--device", "gw-07", "gw-08", module, "--relay-entity", "gw-07"]);
         let sshd = Sshd::start(&sandbox, &files);
         let etc = sandbox.path("etc/iotstream");
         DirBuilder::new().recursive(true).mode(0o700).create(&etc).unwrap();
-        fs::copy(hub.device_file("gw-07%2Fiotstream"), etc.join("device.conn")).unwrap();
+        fs::copy(hub.device_file(identity), etc.join("device.conn")).unwrap();
         install_programs(&sandbox, &hub);
         fs::create_dir(sandbox.path("site")).unwrap();
         fs::write(sandbox.path("site/index.html"), "a page").unwrap();
@@ -79,8 +80,6 @@ impl Reader {
             ("contoso.azure-devices.net", hub.name()),
         ];
         let mut servers = Vec::new();
-        // An agent of the examples is the module whose connection string they store.
-        let has_agent = examples.iter().any(|example| example.how.contains("in service"));
         if !has_agent {
             let mut agent =
                 agent_command(&sandbox, &hub, "gw-07", &[("ssh", sshd.port), ("tcp-2222", sshd.port)]);
@@ -123,7 +122,7 @@ impl Reader {
         match example.how.split_once(' ').unwrap_or((&example.how, "")) {
             ("sh", "") => {
                 // What a person pastes is the module's connection string.
-                let pasted = fs::read(self.hub.device_file("gw-07%2Fiotstream")).unwrap();
+                let pasted = fs::read(self.here("/etc/iotstream/device.conn")).unwrap_or_default();
                 let stdin = if text.contains("# paste") { Stdin::Ends(&pasted) } else { Stdin::Ends(b"") };
                 let done = run(&mut self.shell(&text), stdin, LIMIT);
                 assert!(done.status.success(), "{text}\n{}\n{}", done.text(), done.stderr);

@@ -29,7 +29,7 @@ const DECISION_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// The wait between two polls without `Retry-After`, as in Microsoft's SDKs \[S].
 const WAIT: Duration = Duration::from_secs(2);
 /// The limits of a `Retry-After`: the service allows five polls in ten seconds \[D], and must not silence a device.
-const SHORTEST_WAIT: Duration = Duration::from_secs(1);
+const SHORTEST_WAIT: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The part of a wait that is random, so that a fleet does not poll all at once.
 const JITTER: f64 = 0.25;
@@ -173,10 +173,11 @@ impl Client {
     }
 }
 
-/// Whether the same question may be answered later.
-fn is_passing(error: &Error) -> bool {
+/// Whether the service has decided nothing, and may do so later.
+pub(super) fn is_passing(error: &Error) -> bool {
     match error.fault() {
         Some(DpsError::Refused { failure, .. }) => matches!(failure.status, 408 | 429 | 500..=599),
+        Some(DpsError::Pending { .. }) => true,
         _ => matches!(error, Error::Network { .. } | Error::Timeout { .. }),
     }
 }

@@ -4,7 +4,9 @@ use std::any::Any;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::client::Client;
+use tokio::time::Instant;
+
+use super::client::{Client, is_passing};
 use super::id_template::{HOST_NAME, IdTemplate};
 use super::proof::Proof;
 use super::proto::{Assigned, RegistrationId};
@@ -13,6 +15,7 @@ use crate::backend::Pending;
 use crate::backend::address;
 use crate::backend::iothub::listener::{CredentialSource, DeviceCredential, Doubt};
 use crate::backend::iothub::proto::{HubAddress, Identity};
+use crate::backend::listener::at_least_asked;
 use crate::backend::malformed::Malformed;
 use crate::backend::settings::ProvisioningSettings;
 use crate::error::{Error, Exposure, Problem, Result};
@@ -22,6 +25,9 @@ use crate::time::clock::{iso8601, unix_seconds};
 
 /// The endpoint of every service in the public cloud \[D].
 const GLOBAL: &str = "global.azure-devices-provisioning.net";
+
+/// The shortest pause after a service that decided nothing.
+const PAUSE: Duration = Duration::from_secs(30);
 
 /// Registers a device, and remembers the hub that it is assigned to.
 #[derive(Debug)]
@@ -42,6 +48,8 @@ struct State {
     /// How the last credential was found, for a check.
     origin: String,
     has_warned: bool,
+    /// When to ask a service again that decided nothing.
+    paused_until: Option<Instant>,
 }
 
 /// The assignment in use.
@@ -163,7 +171,8 @@ impl ProvisioningService {
             log::info!("{id} is assigned to {} as {}", assigned.hub, assigned.identity);
             return Ok(self.use_new(&id, assigned, now.0, 0));
         };
-        if !is_due(&old.kept, doubt, now) {
+        let is_paused = self.state().paused_until.is_some_and(|until| Instant::now() < until);
+        if is_paused || !is_due(&old.kept, doubt, now) {
             self.state().origin = format!("cached since {}", old.since());
             return Ok(self.device_credential(&old));
         }
@@ -185,6 +194,12 @@ impl ProvisioningService {
             }
             Err(error) => {
                 log::warn!("{error}; the agent keeps its assignment to {}", old.shown());
+                if is_passing(&error) {
+                    // Nothing was decided, so this was no registration.
+                    self.store(&id, old.clone());
+                    let pause = at_least_asked(PAUSE, &error);
+                    self.state().paused_until = Some(Instant::now() + pause);
+                }
                 if let Some(hint) = error.hint() {
                     log::info!("hint: {hint}");
                 }
