@@ -88,7 +88,7 @@ fn a_device_without_another_client_is_not_suspected_and_soon_not_watched() {
     assert!(finding(&found, "identity").is_none() && finding(&found, "target").is_some(), "{found:?}");
     // By now, another client would have been back.
     eventually(LIMIT, || {
-        let left = Duration::from_secs(15).checked_sub(online.elapsed());
+        let left = Duration::from_secs(13).checked_sub(online.elapsed());
         left.map_or(Ok(()), |left| Err(format!("{left:?} left")))
     });
     let begin = Instant::now();

@@ -22,8 +22,8 @@ use crate::time::phase::Phases;
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How soon a client is back after the login of another one: Python's SDK waits for 10 s \[S], others for less.
-const RETURN: Duration = Duration::from_secs(15);
+/// How soon a client is back after the login of another one: at once, or after the 10 s of Python's SDK \[S].
+const RETURN: Duration = Duration::from_secs(12);
 
 /// The age of a change that makes it worth watching a device which cannot be reached. An agent that the other client has
 /// thrown out waits for up to a minute.
@@ -32,9 +32,9 @@ const RECENT: Duration = Duration::from_secs(70);
 /// How long to watch such a device that is offline.
 const OFFLINE: Duration = Duration::from_secs(20);
 
-/// The longest time since the first look: of a device where another program is connected and the agent may be waiting. A
-/// check is to end within a minute.
-const LONGEST: Duration = Duration::from_secs(45);
+/// How long after the first look to expect the first login at a device where another program is connected, and the agent
+/// may be waiting. With [`RETURN`] after it, a check ends within a minute.
+const TAKEN: Duration = Duration::from_secs(45);
 
 /// The hub connection of an identity at one time.
 #[derive(Clone, Copy, Debug)]
@@ -73,8 +73,10 @@ pub(super) async fn watch(
     error: Option<&Error>,
 ) -> Option<Finding> {
     let First { path, look: first } = first;
-    let mut until = until(&first, Instant::now(), error)?;
     let since = Instant::now();
+    // An agent for which the hub has waited may have logged in after the first look.
+    let has_waited = has_agent(error) && first.since.elapsed() >= PAUSE;
+    let mut until = until(&first, since, error).or(has_waited.then_some(since))?;
     let mut logins = Logins::new(&first, has_agent(error));
     let identity = &request.initiate.identity;
     log::info!("watching the logins of {identity}");
@@ -84,7 +86,7 @@ pub(super) async fn watch(
         if let Ok(Some(look)) = look(network, request, &path).await
             && logins.note(&look)
         {
-            until = first.since + LONGEST;
+            until = until.max(Instant::now() + RETURN);
         }
         if let Some(told) = logins.told() {
             break told;
@@ -127,7 +129,7 @@ fn until(first: &Look, now: Instant, error: Option<&Error>) -> Option<Instant> {
         return (until > now).then_some(until);
     }
     let last = changed.max(active)?;
-    let until = if is_online && changed.is_some() { since + LONGEST } else { now + OFFLINE };
+    let until = if is_online && changed.is_some() { since + TAKEN } else { now + OFFLINE };
     (age(last) < RECENT && until > now).then_some(until)
 }
 
@@ -174,9 +176,8 @@ impl Logins {
         let (before, now) = (self.last, look.connection);
         let has_changed = now.changed.is_some() && now.changed != before.changed;
         let is_login = match (before.is_online, now.is_online) {
-            // It came and went between the two looks.
-            (false, false) => has_changed,
-            (true, true) => has_changed,
+            // Without a look at what was between.
+            (false, false) | (true, true) => has_changed,
             (false, true) => true,
             (true, false) => false,
         };
@@ -188,13 +189,14 @@ impl Logins {
         is_login
     }
 
-    /// The number of logins and their time, if there are enough: two, or one that has ended the agent's hub connection
-    /// soon after its login.
+    /// The number of logins and their time, if there are enough: two, or one after a recent one. A client may be back at
+    /// once, so that one look in between is too few to see both. An agent that was connected may have restarted, unless the
+    /// other login came soon.
     fn told(&self) -> Option<(usize, Duration)> {
         let (first, last) = (self.times.first()?, self.times.last()?);
         let time = last.duration_since(*first).unwrap_or_default();
-        let has_ended = self.has_agent && self.observed == 1 && self.times.len() == 2 && time < RETURN;
-        (self.observed >= 2 || has_ended).then_some((self.times.len(), time))
+        let follows = self.observed == 1 && self.times.len() == 2 && (!self.has_agent || time < RETURN);
+        (self.observed >= 2 || follows).then_some((self.times.len(), time))
     }
 }
 
@@ -239,9 +241,9 @@ mod tests {
         };
         let offline = failed(Code::DEVICE_NOT_ONLINE);
         // In service: until the other client would be back.
-        assert_eq!(watched(&look(0, true, Some(NOW - 3)), None), Some(12));
-        assert_eq!(watched(&look(0, true, Some(NOW - 3)), Some(&rejected())), Some(12));
-        assert_eq!(watched(&look(0, true, Some(NOW - 16)), None), None);
+        assert_eq!(watched(&look(0, true, Some(NOW - 3)), None), Some(9));
+        assert_eq!(watched(&look(0, true, Some(NOW - 3)), Some(&rejected())), Some(9));
+        assert_eq!(watched(&look(0, true, Some(NOW - 13)), None), None);
         assert_eq!(watched(&look(0, true, None), None), None);
         assert_eq!(watched(&look(0, false, Some(NOW - 3)), None), None);
         // Not reached.
@@ -256,7 +258,7 @@ mod tests {
         // The time that opening took counts.
         let first = look(0, true, Some(NOW - 3));
         tokio::time::advance(Duration::from_secs(8)).await;
-        assert_eq!(watched(&first, None), Some(4));
+        assert_eq!(watched(&first, None), Some(1));
         tokio::time::advance(Duration::from_secs(8)).await;
         assert_eq!(watched(&first, None), None);
     }
@@ -289,9 +291,13 @@ mod tests {
         assert_eq!(told(true, &[(2, true, since(0)), (9, true, since(8))]), Some((2, 8)));
         assert_eq!(told(true, &[(2, true, since(0)), (29, true, since(28))]), None);
         assert_eq!(told(true, &[(2, true, Some(NOW - 99)), (9, true, since(8))]), None);
+        // Another program was connected, and the agent and it have logged in between two looks.
+        assert_eq!(told(false, &[(2, true, since(0)), (29, true, since(28))]), Some((2, 28)));
+        assert_eq!(told(false, &[(2, true, Some(NOW - 99)), (29, true, since(28))]), None);
         // An agent that restarts, and one that stops.
-        let restart = [(1, true, since(0)), (2, false, since(2)), (3, true, since(3)), (9, true, since(3))];
-        assert_eq!(told(false, &restart), None);
+        let restart =
+            [(1, true, since(0)), (22, false, since(22)), (23, true, since(23)), (29, true, since(23))];
+        assert_eq!(told(true, &restart), None);
         assert_eq!(told(false, &[(1, true, since(0)), (2, false, since(2)), (3, false, since(2))]), None);
         // Short connections between two looks.
         assert_eq!(
