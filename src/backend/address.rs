@@ -10,6 +10,9 @@ use super::malformed::Malformed;
 /// Returns [`Malformed`] if the host is neither `[a-zA-Z0-9_\-.]+` nor an IPv6 literal, or the port is invalid.
 pub(crate) fn parse(text: &str, part: &str) -> Result<(String, Option<u16>), Malformed> {
     let wrong = |problem: &str| Malformed::new(format!("{part} {problem}"));
+    if text.contains("://") {
+        return Err(wrong("is a URL: write the host name alone"));
+    }
     let (name, port) = if let Some(rest) = text.strip_prefix('[') {
         let (name, after) = rest.split_once(']').ok_or_else(|| wrong("lacks a ']'"))?;
         if name.parse::<std::net::Ipv6Addr>().is_err() {

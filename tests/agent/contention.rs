@@ -30,7 +30,7 @@ threading.Event().wait()
 fn application(sandbox: &Sandbox, hub: &Hub) -> Process {
     let mut command = sandbox.command(python_program("python"));
     command.args(["-c", APPLICATION]).arg(hub.device_file(DEVICE)).arg(hub.dir.join("ca.pem"));
-    command.arg(hub.port().to_string());
+    command.arg(hub.port());
     let mut application = Process::start("application", &mut command);
     application.says("connected", 1, SOON);
     application

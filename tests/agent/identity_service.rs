@@ -223,7 +223,7 @@ fn useless_answers_are_told_apart() {
             json!("Hub client error\ncaused by: module iotstream not found"),
             "answered 404: Hub client error: module",
         ),
-        (changed("/type", "local".into()), "not the documented JSON"),
+        (changed("/type", "local".into()), "the identity of this user is local"),
         (changed("/spec/auth", json!({})), "not the documented JSON"),
         (changed("/spec/hubName", "a/b".into()), "hubName is not a host name"),
         (changed("/spec/deviceId", "a b".into()), "cannot be part of a device id"),

@@ -84,6 +84,7 @@ impl Enrolments {
         if !token.is_signed_by(key) {
             return Err("the signature does not match");
         }
+        // Microsoft's Python client sends no `skn` [M], so it cannot be required.
         if !token.is_for(&self.scope, id) {
             return Err("the token is for another registration");
         }

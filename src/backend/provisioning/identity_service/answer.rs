@@ -1,6 +1,7 @@
 //! What the daemon answers: the identity of the user that asks \[S].
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::backend::address;
 use crate::backend::iothub::proto::{HubAddress, Identity, Malformed};
@@ -10,11 +11,13 @@ use crate::secret::Secret;
 /// The service, for messages.
 pub(super) const NAME: &str = "the IoT Identity Service";
 
-/// An identity. The other kind, `local`, has no hub.
+/// An identity.
 #[derive(Deserialize)]
 #[serde(tag = "type", content = "spec", rename_all = "lowercase")]
 pub(super) enum Answer {
     Aziot(Spec),
+    /// It has a certificate and no hub.
+    Local(IgnoredAny),
 }
 
 #[derive(Deserialize)]

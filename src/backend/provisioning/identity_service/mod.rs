@@ -18,7 +18,7 @@ use self::answer::{Answer, NAME, Spec};
 use super::daemon::{Daemon, DaemonError, Kind, SIGNING_LIMIT};
 use crate::backend::Pending;
 use crate::backend::iothub::listener::{Authentication, CredentialSource, DeviceCredential, Doubt, Signer};
-use crate::error::{Problem, Result};
+use crate::error::{Error, Problem, Result};
 use crate::net::Network;
 use crate::secret::Secret;
 
@@ -54,8 +54,16 @@ impl IdentityService {
     }
 
     async fn ask(&self, limit: Duration) -> Result<DeviceCredential> {
-        let Answer::Aziot(spec) =
-            self.identityd.ask(hyper::Request::get(IDENTITY), Bytes::new(), limit).await?;
+        let spec = match self.identityd.ask(hyper::Request::get(IDENTITY), Bytes::new(), limit).await? {
+            Answer::Aziot(spec) => spec,
+            Answer::Local(_) => {
+                return Err(Error::credential(
+                    NAME,
+                    "the identity of this user is local, and has no hub",
+                    "set idtype = [\"module\"] in the user's principal, and restart the service",
+                ));
+            }
+        };
         let (hub, identity) =
             spec.names().map_err(|problem| self.identityd.malformed(Problem::of(problem)))?;
         let key_handle = spec.key_handle(&identity)?;

@@ -25,7 +25,7 @@ const SET_BY_EDGE: &str = "IoT Edge sets it for each module";
 
 /// Whether this process runs in the container of a module of IoT Edge.
 pub(crate) fn is_module() -> bool {
-    std::env::var_os(SOCKET).is_some()
+    [SOCKET, MODULE].iter().any(|name| std::env::var_os(name).is_some())
 }
 
 /// What the variables say.
