@@ -149,6 +149,21 @@ fn a_hub_that_has_forgotten_the_device_makes_it_register_once() {
 }
 
 #[test]
+fn a_service_that_decides_nothing_is_asked_again_soon() {
+    let _timed = timed();
+    let sandbox = Sandbox::new();
+    let mut hub = hub(&sandbox, &[]);
+    let config = device_config(&sandbox, &hub);
+    let mut agent = in_service(&mut agent(&sandbox, &config));
+    fs::remove_file(hub.device_file(DEVICE)).unwrap();
+    hub.restart_with(&sandbox, &["--inject", "dps-status=503@1"]);
+    agent.says("the agent keeps its assignment", 1, SOON);
+    // Not after ten minutes, as after a decision.
+    agent.says("registering dev-1 again", 2, LIMIT);
+    agent.says("in service", 2, SOON);
+}
+
+#[test]
 fn a_hub_that_keeps_refusing_is_not_asked_about_in_a_loop() {
     let sandbox = Sandbox::new();
     let hub = faulty(&sandbox, "mqtt=401");

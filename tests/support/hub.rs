@@ -60,6 +60,12 @@ impl Hub {
         *self = Self::start_at(sandbox, self.args.clone(), &self.https, &self.mqtts);
     }
 
+    /// The same with further arguments.
+    pub fn restart_with(&mut self, sandbox: &Sandbox, more: &[&str]) {
+        self.args.extend(more.iter().map(|&arg| arg.to_owned()));
+        self.restart(sandbox);
+    }
+
     /// The port of HTTPS.
     pub fn port(&self) -> &str {
         self.https.rsplit_once(':').unwrap().1
