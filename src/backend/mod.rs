@@ -17,6 +17,7 @@ pub(crate) mod product;
 pub(crate) mod provisioning;
 mod registry;
 pub(crate) mod relay;
+pub(crate) mod request;
 
 mod settings;
 pub(crate) mod signature;

@@ -8,17 +8,18 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use hyper::header::CONTENT_TYPE;
 use tokio::time::timeout;
 
 use self::error::Refusal;
 pub(crate) use self::phase::ARM;
 use super::Access;
 use super::address;
-use super::product::PRODUCT;
+use super::request::{authorized, bug};
 use crate::config::TokenCommand;
 use crate::error::{Error, Problem, Result};
 use crate::net::{Endpoint, Network, Reply, exchange};
+use crate::secret::Secret;
 use crate::time::phase::Phases;
 
 /// The host of the public cloud.
@@ -96,17 +97,9 @@ impl Arm {
         // A token command may wait for the user.
         let asking = tokio::task::spawn_blocking(move || tokens.token(SystemTime::now()));
         let token = asking.await.map_err(|error| Error::Bug(error.to_string()))??;
-        let bug = |error: hyper::http::Error| Error::Bug(format!("a request cannot be made: {error}"));
-        let mut bearer =
-            HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|error| bug(error.into()))?;
-        bearer.set_sensitive(true);
-        let request = request
-            .header(HOST, self.endpoint.authority())
-            .header(AUTHORIZATION, bearer)
-            .header(USER_AGENT, PRODUCT)
-            .header(ACCEPT, "application/json")
-            .body(Full::new(body))
-            .map_err(bug)?;
+        let bearer = Secret::new(format!("Bearer {}", token.expose()));
+        let request = authorized(request, &self.endpoint, Some(&bearer))?;
+        let request = request.body(Full::new(body)).map_err(bug)?;
         let stream = self.network.connect(&self.endpoint, &mut Phases::default()).await?;
         let answer = exchange(stream, ARM, &self.endpoint, request, LONGEST);
         timeout(LIMIT, answer).await.map_err(|_| Error::timeout(ARM, &self.endpoint, LIMIT))?

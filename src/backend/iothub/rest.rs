@@ -4,38 +4,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue, USER_AGENT};
-use hyper::http::request::Builder;
 use tokio::time::timeout;
 
 use crate::backend::iothub::phase;
 use crate::backend::iothub::proto::{HubAddress, HubFailure, Malformed};
-use crate::backend::product::PRODUCT;
 use crate::error::{Error, Problem, Result};
 use crate::net::{Endpoint, Reply, Stream, exchange};
-use crate::secret::Secret;
 
 /// The server for requests to the hub.
 pub(crate) fn endpoint(hub: &HubAddress, gateway: Option<&HubAddress>) -> Endpoint {
     let address = gateway.unwrap_or(hub);
     Endpoint::new(&*address.name, address.port.unwrap_or(443))
-}
-
-/// The error of a request that cannot be built.
-pub(crate) fn bug(error: hyper::http::Error) -> Error {
-    Error::Bug(format!("a request cannot be made: {error}"))
-}
-
-/// Adds the headers of every request.
-pub(crate) fn authorized(builder: Builder, endpoint: &Endpoint, authorization: &Secret) -> Result<Builder> {
-    let mut authorization =
-        HeaderValue::try_from(authorization.expose()).map_err(|error| bug(error.into()))?;
-    authorization.set_sensitive(true);
-    Ok(builder
-        .header(HOST, endpoint.authority())
-        .header(AUTHORIZATION, authorization)
-        .header(USER_AGENT, PRODUCT)
-        .header(ACCEPT, "application/json"))
 }
 
 /// Sends `request` over a connection to `endpoint` and reads the answer within `time` and up to `limit` bytes.

@@ -8,7 +8,8 @@ use http_body_util::Full;
 use super::open::Request;
 use crate::backend::Device;
 use crate::backend::iothub::proto::{HubFailure, registry_path, twin, twin_path};
-use crate::backend::iothub::rest::{answer, authorized, bug, endpoint, failure, malformed};
+use crate::backend::iothub::rest::{answer, endpoint, failure, malformed};
+use crate::backend::request::{authorized, bug};
 use crate::error::Result;
 use crate::net::{Network, Reply};
 use crate::time::phase::Phases;
@@ -66,7 +67,7 @@ pub(super) async fn get(
 ) -> Result<Reply> {
     let endpoint = endpoint(&request.hub, request.gateway.as_ref());
     let stream = network.connect(&endpoint, phases).await?;
-    let get = authorized(hyper::Request::get(path), &endpoint, &request.authorization)?;
+    let get = authorized(hyper::Request::get(path), &endpoint, Some(&request.authorization))?;
     let get = get.body(Full::<Bytes>::default()).map_err(bug)?;
     answer(stream, &endpoint, get, TWIN_LIMIT, LIMIT).await
 }

@@ -11,7 +11,8 @@ use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::gateway::{join, join_over};
 use crate::backend::iothub::phase;
 use crate::backend::iothub::proto::{Answer, HubAddress, Initiate, Malformed};
-use crate::backend::iothub::rest::{answer, authorized, bug, endpoint, malformed};
+use crate::backend::iothub::rest::{answer, endpoint, malformed};
+use crate::backend::request::{authorized, bug};
 use crate::backend::skew::Skew;
 use crate::error::{Error, Result};
 use crate::net::{Endpoint, Network, Stream, WebSocket, WssUrl};
@@ -138,7 +139,7 @@ async fn ask(
 
 fn http_request(request: &Request, endpoint: &Endpoint) -> Result<hyper::Request<Full<Bytes>>> {
     let post = hyper::Request::post(request.initiate.path());
-    let mut builder = authorized(post, endpoint, &request.authorization)?;
+    let mut builder = authorized(post, endpoint, Some(&request.authorization))?;
     for (name, value) in request.initiate.timeouts() {
         builder = builder.header(name, value);
     }

@@ -13,7 +13,8 @@ use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::proto::{
     ALL_DEVICES, CONTINUATION, DEFAULT_API_VERSION, MAX_ITEM_COUNT, devices_page, encode,
 };
-use crate::backend::iothub::rest::{answer, authorized, bug, endpoint, failure, malformed};
+use crate::backend::iothub::rest::{answer, endpoint, failure, malformed};
+use crate::backend::request::{authorized, bug};
 use crate::backend::{Access, Device, Pending, Progress, Registry, Stored};
 use crate::error::{Error, Result};
 use crate::net::{Endpoint, Network, Reply};
@@ -132,7 +133,7 @@ impl HubRegistry {
     ) -> Result<hyper::Request<Full<Bytes>>> {
         let authorization = self.credential.authorization(SystemTime::now())?;
         let path = format!("/devices/query?api-version={}", encode(&self.api_version));
-        let mut builder = authorized(hyper::Request::post(path), endpoint, &authorization)?
+        let mut builder = authorized(hyper::Request::post(path), endpoint, Some(&authorization))?
             .header(CONTENT_TYPE, "application/json; charset=utf-8")
             .header(MAX_ITEM_COUNT, PAGE);
         if let Some(next) = next {

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::hub_listener::Device;
 use crate::backend::iothub::phase::HUB;
-use crate::backend::iothub::rest::bug;
+use crate::backend::request::bug;
 use crate::error::{Error, Result};
 use crate::net::{Network, exchange};
 use crate::time::phase::Phases;

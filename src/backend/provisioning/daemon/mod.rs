@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 
 pub(super) use self::error::{Error as DaemonError, Kind};
 use crate::backend::product::PRODUCT;
+use crate::backend::request::bug;
 use crate::error::{Error, Problem, Result};
 use crate::net::{Reply, exchange};
 use crate::platform::local_socket;
@@ -62,9 +63,7 @@ impl Daemon {
     ) -> Result<T> {
         let request = request.header(HOST, "localhost").header(USER_AGENT, PRODUCT).header(ACCEPT, JSON);
         let request = if body.is_empty() { request } else { request.header(CONTENT_TYPE, JSON) };
-        let request = request
-            .body(Full::new(body))
-            .map_err(|error| Error::Bug(format!("a request cannot be made: {error}")))?;
+        let request = request.body(Full::new(body)).map_err(bug)?;
         let reply = timeout(limit, self.answer(request))
             .await
             .map_err(|_| DaemonError::Silent { daemon: self.kind, after: limit })??;

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use hyper::header::CONTENT_TYPE;
 use hyper::http::request::Builder;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -15,7 +15,7 @@ use super::proto::{
     Answer, Assigned, Failure, RegistrationId, is_tpm_challenge, operation_path, register_body, register_path,
 };
 use crate::backend::malformed::Malformed;
-use crate::backend::product::PRODUCT;
+use crate::backend::request::{authorized, bug};
 use crate::backend::skew::Skew;
 use crate::error::{Error, Result, escape};
 use crate::net::{Endpoint, Network, Reply, exchange};
@@ -112,7 +112,9 @@ impl Client {
         request: Builder,
         body: Bytes,
     ) -> Result<(Answer, Option<Duration>)> {
-        let request = self.authorized(id, request)?.body(Full::new(body)).map_err(bug)?;
+        let token = self.proof.authorization(&self.scope, id)?;
+        let request = authorized(request, &self.service, token.as_ref())?;
+        let request = request.body(Full::new(body)).map_err(bug)?;
         let stream = network.connect(&self.service, &mut Phases::default()).await?;
         let answer = exchange(stream, PROVISIONING, &self.service, request, LONGEST);
         let timed_out = |_| Error::timeout(PROVISIONING, &self.service, REQUEST_LIMIT);
@@ -129,19 +131,6 @@ impl Client {
         let answer = Answer::parse(reply.status, &reply.body)
             .map_err(|problem| DpsError::Malformed { registration: self.registration(id), problem })?;
         Ok((answer, retry_after(&reply.headers)))
-    }
-
-    /// Adds the headers of every request.
-    fn authorized(&self, id: &RegistrationId, mut request: Builder) -> Result<Builder> {
-        if let Some(token) = self.proof.authorization(&self.scope, id)? {
-            let mut token = HeaderValue::try_from(token.expose()).map_err(|error| bug(error.into()))?;
-            token.set_sensitive(true);
-            request = request.header(AUTHORIZATION, token);
-        }
-        Ok(request
-            .header(HOST, self.service.authority())
-            .header(USER_AGENT, PRODUCT)
-            .header(ACCEPT, "application/json"))
     }
 
     fn refused(&self, id: &RegistrationId, reply: &Reply) -> Error {
@@ -180,9 +169,4 @@ pub(super) fn is_passing(error: &Error) -> bool {
         Some(DpsError::Pending { .. }) => true,
         _ => matches!(error, Error::Network { .. } | Error::Timeout { .. }),
     }
-}
-
-/// The error of a request that cannot be built.
-fn bug(error: hyper::http::Error) -> Error {
-    Error::Bug(format!("a request cannot be made: {error}"))
 }

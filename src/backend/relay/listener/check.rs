@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::error::Error as RelayError;
 use super::relay_listener::RelayListener;
 use crate::backend::relay::phase::RELAY;
+use crate::backend::request::bug;
 use crate::backend::skew::Skew;
 use crate::check::{Finding, Outcome, skip_rest};
 use crate::error::{Error, Result};
@@ -59,7 +60,7 @@ pub(super) async fn check(device: &RelayListener, network: &Network) -> Vec<Find
 /// The service's time from any answer, if it has a date.
 async fn clock(stream: Stream, endpoint: &Endpoint) -> Result<Option<SystemTime>> {
     let request = hyper::Request::get("/").header(HOST, endpoint.authority()).body(Full::<Bytes>::default());
-    let request = request.map_err(|error| Error::Bug(format!("a request cannot be made: {error}")))?;
+    let request = request.map_err(bug)?;
     let asking = exchange(stream, RELAY, endpoint, request, TIME_LENGTH);
     let timed_out = |_| Error::timeout(RELAY, endpoint, TIME_LIMIT);
     Ok(timeout(TIME_LIMIT, asking).await.map_err(timed_out)??.date())
