@@ -75,3 +75,14 @@ pub(super) fn is_ended(error: &Error) -> bool {
     matches!(error, Error::Network { phase, problem, .. }
         if *phase == HUB && std::error::Error::source(problem).is_some())
 }
+
+/// Whether the hub may not know the device, or not with this credential. A wrong clock explains a refusal too.
+pub(super) fn is_doubtful(error: &Error) -> bool {
+    match error.fault() {
+        Some(HubError::Login { refusal, skew: None, .. }) => {
+            matches!(refusal, Refusal::UnknownId | Refusal::BadCredential | Refusal::NotAuthorized)
+        }
+        Some(HubError::WebSocket(upgrade)) => matches!(upgrade.status, 401 | 403 | 404),
+        _ => false,
+    }
+}

@@ -15,14 +15,13 @@ use super::dial::{MqttIo, dial};
 use super::hub_connection::HubConnection;
 use super::hub_listener::{Device, HubListener};
 use super::in_service::{InService, Next};
-use super::login::{is_ended, log_in};
+use super::login::{is_doubtful, is_ended, log_in};
 use super::renewal::Renewal;
 use super::retry::Retry;
 use crate::backend::Pending;
 use crate::backend::credential_watch::CredentialWatch;
 use crate::backend::expiry::ExpiryLog;
 use crate::backend::iothub::error::Error as HubError;
-use crate::backend::iothub::proto::Refusal;
 use crate::backend::{Event, Order, Orders, Reread, Source};
 use crate::error::{Error, Exit, Result};
 use crate::net::{ClientCertificate, Network};
@@ -327,17 +326,6 @@ impl Task {
 fn is_refusal(error: &Error) -> bool {
     matches!(error.fault(), Some(HubError::Login { .. }))
         || matches!(error.exit(), Exit::Denied | Exit::Config)
-}
-
-/// Whether the hub may not know the device, or not with this credential. A wrong clock explains a refusal too.
-pub(super) fn is_doubtful(error: &Error) -> bool {
-    match error.fault() {
-        Some(HubError::Login { refusal, skew: None, .. }) => {
-            matches!(refusal, Refusal::UnknownId | Refusal::BadCredential | Refusal::NotAuthorized)
-        }
-        Some(HubError::WebSocket(upgrade)) => matches!(upgrade.status, 401 | 403 | 404),
-        _ => false,
-    }
 }
 
 /// The error of a device that another client throws out.
