@@ -170,19 +170,29 @@ fn following(error: &Error) -> Vec<Error> {
 
 #[test]
 fn every_error_says_what_it_said() {
+    same("errors.txt", &report(first(), following));
+}
+
+/// What users and scripts meet of each sample, from the `first` ones on: after the last one of a variant come those of the
+/// variant that is `following`.
+pub(crate) fn report<E>(first: Vec<E>, following: impl Fn(&E) -> Vec<E>) -> String
+where
+    E: std::fmt::Debug + Into<Error>,
+{
     let mut seen = String::new();
-    let mut samples = first();
+    let mut samples = first;
     while let Some(last) = samples.last() {
         let next = following(last);
-        for error in &samples {
+        for error in samples {
             let debug = format!("{error:?}");
-            let name = debug.split(|c: char| !c.is_alphanumeric()).next().unwrap();
+            let name = debug.split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned();
+            let error: Error = error.into();
             let exit = error.exit();
             writeln!(seen, "{name}: exit status {} ({exit:?})\n{}", exit.code(), error.report()).unwrap();
         }
         samples = next;
     }
-    same("errors.txt", &seen);
+    seen
 }
 
 /// Compares with the file `name` of `tests/snapshots`.

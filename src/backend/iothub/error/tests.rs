@@ -1,12 +1,11 @@
 //! The snapshot of every error of this backend, `tests/snapshots/iothub-errors.txt`.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use super::{Error, Upgrade};
 use crate::backend::iothub::proto::{Code, HubFailure, Identity, Refusal};
 use crate::backend::skew::Skew;
-use crate::error::snapshot::same;
+use crate::error::snapshot::{report, same};
 
 const HUB: &str = "contoso.azure-devices.net";
 const TEN_MINUTES: Duration = Duration::from_secs(600);
@@ -155,19 +154,5 @@ fn following(error: &Error) -> Vec<Error> {
 
 #[test]
 fn every_error_has_its_text() {
-    let mut seen = String::new();
-    let mut samples = hub_failures();
-    while let Some(last) = samples.pop() {
-        let next = following(&last);
-        samples.push(last);
-        for error in samples {
-            let debug = format!("{error:?}");
-            let name = debug.split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned();
-            let error = crate::error::Error::from(error);
-            let exit = error.exit();
-            writeln!(seen, "{name}: exit status {} ({exit:?})\n{}", exit.code(), error.report()).unwrap();
-        }
-        samples = next;
-    }
-    same("iothub-errors.txt", &seen);
+    same("iothub-errors.txt", &report(hub_failures(), following));
 }

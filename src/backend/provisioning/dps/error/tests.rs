@@ -1,13 +1,12 @@
 //! The snapshot of every error of provisioning, `tests/snapshots/dps-errors.txt`.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use super::{Error, Registration};
 use crate::backend::malformed::Malformed;
 use crate::backend::provisioning::dps::proto::{Explanation, Failure};
 use crate::backend::skew::Skew;
-use crate::error::snapshot::same;
+use crate::error::snapshot::{report, same};
 
 fn registration(has_certificate: bool) -> Registration {
     Registration {
@@ -80,19 +79,5 @@ fn following(error: &Error) -> Vec<Error> {
 
 #[test]
 fn every_error_has_its_text() {
-    let mut seen = String::new();
-    let mut samples = refusals();
-    while let Some(last) = samples.pop() {
-        let next = following(&last);
-        samples.push(last);
-        for error in samples {
-            let debug = format!("{error:?}");
-            let name = debug.split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned();
-            let error = crate::error::Error::from(error);
-            let exit = error.exit();
-            writeln!(seen, "{name}: exit status {} ({exit:?})\n{}", exit.code(), error.report()).unwrap();
-        }
-        samples = next;
-    }
-    same("dps-errors.txt", &seen);
+    same("dps-errors.txt", &report(refusals(), following));
 }
