@@ -1,7 +1,10 @@
 //! The form of a shared access signature, which is the same at each service. What is signed, and how a key signs, is not.
 
 use data_encoding::BASE64;
+use hmac::{Hmac, KeyInit};
 use percent_encoding::percent_decode_str;
+use sha2::Sha256;
+use zeroize::Zeroizing;
 
 use super::malformed::Malformed;
 use crate::secret::Secret;
@@ -63,6 +66,21 @@ impl<'a> Fields<'a> {
             .filter(|name| !name.is_empty());
         Ok(Self { resource, signature, expires, expiry, key_name })
     }
+}
+
+/// What a signature signs: `SR "\n" SE`, without a line feed at the end \[D]\[S].
+pub(crate) fn message(resource: &str, expires: &str) -> String {
+    format!("{resource}\n{expires}")
+}
+
+/// HMAC-SHA256 with a key in base64.
+///
+/// # Errors
+/// Returns [`Malformed`] if `key` is not base64, or empty.
+pub(crate) fn mac(key: &Secret) -> Result<Hmac<Sha256>, Malformed> {
+    let key = BASE64.decode(key.expose().as_bytes()).ok().filter(|key| !key.is_empty());
+    let key = Zeroizing::new(key.ok_or_else(|| Malformed::new("the key is not base64"))?);
+    Ok(Hmac::new_from_slice(&key).expect("HMAC takes keys of any length"))
 }
 
 /// The text of a token. `resource` is encoded.

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use data_encoding::BASE64;
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, Mac};
 use percent_encoding::percent_decode_str;
 use sha2::Sha256;
 
@@ -57,9 +56,9 @@ impl SasToken {
         Ok(Self::signed(resource, expiry, signature, policy))
     }
 
-    /// What a signature signs: `SR "\n" SE`, without a line feed at the end \[D]\[S].
+    /// What a signature of [`Self::signed`] signs.
     pub(crate) fn message(resource: &Resource, expiry: UnixSeconds) -> Vec<u8> {
-        format!("{}\n{}", resource.0, expiry.0).into_bytes()
+        signature::message(&resource.0, &expiry.0.to_string()).into_bytes()
     }
 
     /// The token with a `signature` over [`Self::message`].
@@ -121,21 +120,14 @@ impl fmt::Debug for SasToken {
     }
 }
 
-/// HMAC-SHA256 over `SR "\n" SE`, without a line feed at the end \[D]\[S].
 fn mac(resource: &str, expiry: UnixSeconds, key: &Secret) -> Result<Hmac<Sha256>, Malformed> {
-    let key = BASE64
-        .decode(key.expose().as_bytes())
-        .map_err(|_| Malformed::new("the shared access key is not base64"))?;
-    let key = zeroize::Zeroizing::new(key);
-    let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes keys of any length");
-    mac.update(resource.as_bytes());
-    mac.update(b"\n");
-    mac.update(expiry.0.to_string().as_bytes());
-    Ok(mac)
+    Ok(signature::mac(key)?.chain_update(signature::message(resource, &expiry.0.to_string())))
 }
 
 #[cfg(test)]
 mod tests {
+    use data_encoding::BASE64;
+
     use super::*;
     use proptest::prelude::*;
 

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::proto::{RegistrationId, key, token};
+use super::proto::{RegistrationId, token};
 use crate::backend::iothub::listener::{Authentication, read_client_certificate};
 use crate::backend::settings::Attestation;
+use crate::backend::signature::mac;
 use crate::error::{Error, Exposure, Problem, Result};
 use crate::net::ClientCertificate;
 use crate::secret::Secret;
@@ -32,7 +33,7 @@ impl Proof {
         match attestation {
             Attestation::Key { source, key } => {
                 let key = Secret::new(key.expose().trim_matches(BLANK));
-                key::mac(&key).map_err(|problem| {
+                mac(&key).map_err(|problem| {
                     let hint = "it must be the key of the enrolment, or the one that `iotstream agent --derive-key` prints";
                     Error::credential(source, Problem::of(problem), hint)
                 })?;

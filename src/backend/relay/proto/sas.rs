@@ -95,7 +95,7 @@ impl fmt::Debug for SasToken {
 
 fn mac(resource: &str, expires: &str, key: &Secret) -> Hmac<Sha256> {
     let mac = Hmac::<Sha256>::new_from_slice(key.expose().as_bytes()).expect("HMAC takes keys of any length");
-    mac.chain_update(resource).chain_update("\n").chain_update(expires)
+    mac.chain_update(signature::message(resource, expires))
 }
 
 #[cfg(test)]

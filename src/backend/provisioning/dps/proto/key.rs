@@ -1,12 +1,11 @@
 //! The keys that devices attest with.
 
 use data_encoding::BASE64;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-use zeroize::Zeroizing;
+use hmac::Mac;
 
 use super::RegistrationId;
 use crate::backend::malformed::Malformed;
+use crate::backend::signature::mac;
 use crate::secret::Secret;
 
 /// The key of one device of an enrolment group: HMAC-SHA256 of its registration id with the group's key \[D]\[S]. The id
@@ -18,16 +17,6 @@ pub(crate) fn derive(group_key: &Secret, id: &RegistrationId) -> Result<Secret, 
     let mut mac = mac(group_key)?;
     mac.update(id.as_str().as_bytes());
     Ok(Secret::new(BASE64.encode(&mac.finalize().into_bytes())))
-}
-
-/// HMAC-SHA256 with a key in base64.
-///
-/// # Errors
-/// Returns [`Malformed`] if `key` is not base64, or empty.
-pub(crate) fn mac(key: &Secret) -> Result<Hmac<Sha256>, Malformed> {
-    let key = BASE64.decode(key.expose().as_bytes()).ok().filter(|key| !key.is_empty());
-    let key = Zeroizing::new(key.ok_or_else(|| Malformed::new("the key is not base64"))?);
-    Ok(Hmac::new_from_slice(&key).expect("HMAC takes keys of any length"))
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! The shared access signature that a device shows with a key, and how the service checks it.
 
-use hmac::Mac;
+use hmac::{Hmac, Mac};
 use percent_encoding::percent_decode_str;
+use sha2::Sha256;
 
 use super::RegistrationId;
-use super::key::mac;
 use crate::backend::malformed::Malformed;
 use crate::backend::signature::{self, Fields};
 use crate::secret::Secret;
@@ -33,13 +33,8 @@ fn resource(scope: &str, id: &RegistrationId) -> String {
     format!("{scope}/registrations/{id}")
 }
 
-/// HMAC-SHA256 over `SR "\n" SE` \[D]\[S].
-fn signed(resource: &str, expires: &str, key: &Secret) -> Result<hmac::Hmac<sha2::Sha256>, Malformed> {
-    let mut mac = mac(key)?;
-    mac.update(resource.as_bytes());
-    mac.update(b"\n");
-    mac.update(expires.as_bytes());
-    Ok(mac)
+fn signed(resource: &str, expires: &str, key: &Secret) -> Result<Hmac<Sha256>, Malformed> {
+    Ok(signature::mac(key)?.chain_update(signature::message(resource, expires)))
 }
 
 /// A token that a device has shown.
