@@ -8,7 +8,7 @@ use crate::backend::{
     self, Attestation, CertificateFiles, DeviceAccess, DeviceSettings, Listener, ProvisioningSettings,
     RelayAccess, RelaySettings,
 };
-use crate::config::{Keys, Owner, Source, WatchedFiles, systemd_credential};
+use crate::config::{CommandLine, Keys, Owner, SecretText, Source, WatchedFiles, systemd_credential};
 use crate::error::{Error, Exposure, Result};
 use crate::secret::Secret;
 
@@ -143,16 +143,13 @@ fn top_level(
     may_be_missing: bool,
     warnings: &mut Vec<Exposure>,
 ) -> Result<Option<TopLevel>> {
-    // A systemd credential replaces a file that the service's user may not be able to read.
-    let systemd = systemd_credential(CONNECTION_STRING).map(|_| CONNECTION_STRING);
-    let keys = Keys {
-        connection_string: document.connection_string.as_ref().map(|text| &text.0),
-        connection_string_file: document.connection_string_file.as_deref().filter(|_| systemd.is_none()),
-        connection_string_env: document.connection_string_env.as_deref(),
-        connection_string_command: document.connection_string_command.as_ref(),
-        connection_string_credential: systemd,
-        ..Keys::default()
-    };
+    let keys = secret_keys(
+        CONNECTION_STRING,
+        document.connection_string.as_ref(),
+        document.connection_string_file.as_deref(),
+        document.connection_string_env.as_deref(),
+        document.connection_string_command.as_ref(),
+    );
     let owner = Owner::Agent(path);
     let other = other_access(document, path, warnings)?;
     if let Some((key, access)) = other {
@@ -216,15 +213,13 @@ fn provisioning_settings(
     warnings: &mut Vec<Exposure>,
 ) -> Result<ProvisioningSettings> {
     let owner = Owner::AgentProvisioning(path);
-    let systemd = systemd_credential(PROVISIONING_KEY).map(|_| PROVISIONING_KEY);
-    let keys = Keys {
-        connection_string: table.key.as_ref().map(|text| &text.0),
-        connection_string_file: table.key_file.as_deref().filter(|_| systemd.is_none()),
-        connection_string_env: table.key_env.as_deref(),
-        connection_string_command: table.key_command.as_ref(),
-        connection_string_credential: systemd,
-        ..Keys::default()
-    };
+    let keys = secret_keys(
+        PROVISIONING_KEY,
+        table.key.as_ref(),
+        table.key_file.as_deref(),
+        table.key_env.as_deref(),
+        table.key_command.as_ref(),
+    );
     let file = |name, key: Option<&PathBuf>| {
         key.map(|key| systemd_credential(name).unwrap_or_else(|| directory(path).join(key)))
     };
@@ -268,17 +263,15 @@ fn relay_access(
     path: &Path,
     warnings: &mut Vec<Exposure>,
 ) -> Result<Option<(String, RelayAccess)>> {
-    let systemd = systemd_credential(RELAY_CONNECTION_STRING).map(|_| RELAY_CONNECTION_STRING);
-    let keys = Keys {
-        connection_string: table.connection_string.as_ref().map(|text| &text.0),
-        connection_string_file: table.connection_string_file.as_deref().filter(|_| systemd.is_none()),
-        connection_string_env: table.connection_string_env.as_deref(),
-        connection_string_command: table.connection_string_command.as_ref(),
-        connection_string_credential: systemd,
-        services: [("relay", table.relay.as_deref()), ("", None), ("", None)],
-        token_command: table.token_command.as_ref(),
-        is_managed: false,
-    };
+    let keys = secret_keys(
+        RELAY_CONNECTION_STRING,
+        table.connection_string.as_ref(),
+        table.connection_string_file.as_deref(),
+        table.connection_string_env.as_deref(),
+        table.connection_string_command.as_ref(),
+    );
+    let services = [("relay", table.relay.as_deref()), ("", None), ("", None)];
+    let keys = Keys { services, token_command: table.token_command.as_ref(), ..keys };
     if keys.is_empty() {
         return Ok(None);
     }
@@ -293,6 +286,25 @@ fn relay_access(
         source => RelayAccess::ConnectionString(source.read_leniently(owner, warnings)?),
     };
     Ok(Some((source.describe(owner), access)))
+}
+
+/// The keys of a secret. The systemd `credential` replaces a file that the service's user may not be able to read.
+fn secret_keys<'a>(
+    credential: &'static str,
+    text: Option<&'a SecretText>,
+    file: Option<&'a Path>,
+    variable: Option<&'a str>,
+    command: Option<&'a CommandLine>,
+) -> Keys<'a> {
+    let systemd = systemd_credential(credential).map(|_| credential);
+    Keys {
+        connection_string: text.map(|text| &text.0),
+        connection_string_file: file.filter(|_| systemd.is_none()),
+        connection_string_env: variable,
+        connection_string_command: command,
+        connection_string_credential: systemd,
+        ..Keys::default()
+    }
 }
 
 /// Whether the text is a connection string of IoT Hub.
