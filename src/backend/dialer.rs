@@ -4,8 +4,9 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use super::joined::{Joined, Pending};
+use super::report::{Reported, Wanted};
 use crate::check::Finding;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::state::rate::Turn;
 use crate::time::phase::Phases;
 
@@ -61,6 +62,18 @@ pub trait Dialer: Debug + Send + Sync {
     /// # Errors
     /// Returns an error with the phase that failed and the service's or device's answer.
     fn open<'a>(&'a self, turn: Option<Turn<'a>>, phases: &'a mut Phases) -> Pending<'a, Result<Joined>>;
+
+    /// What the device's agent has reported to the service, from a stored copy if that is good enough.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// Returns an error if the service keeps no reports, cannot be reached, or refuses.
+    fn reported<'a>(&'a self, wanted: Wanted<'a>) -> Pending<'a, Result<Reported>> {
+        let _ = wanted;
+        let service = self.service();
+        Box::pin(async move { Err(Error::NoReports { service }) })
+    }
 
     /// Diagnoses each step of the connection up to the joined stream.
     fn check(&self) -> Pending<'_, Checked>;

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::fmt::Debug;
+use std::future::pending;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::joined::{Joined, Pending};
+use super::report::Report;
 use crate::check::Finding;
 use crate::error::{Error, Result};
 use crate::net::Network;
@@ -62,6 +64,7 @@ pub(crate) fn at_least_asked(wait: Duration, error: &Error) -> Duration {
 pub struct Offers {
     events: mpsc::Receiver<Event>,
     orders: watch::Sender<Order>,
+    reports: watch::Sender<Arc<Report>>,
 }
 
 impl Offers {
@@ -70,7 +73,9 @@ impl Offers {
         let (event, events) = mpsc::channel(EVENTS);
         // The receiver never sees the first value.
         let (order, orders) = watch::channel(Order::Stop);
-        (Self { events, orders: order }, Source { events: event, orders: Orders(orders) })
+        let (report, reports) = watch::channel(Arc::default());
+        let source = Source { events: event, orders: Orders(orders), reports: Reports(reports) };
+        (Self { events, orders: order, reports: report }, source)
     }
 
     /// Waits for the next event; `None` after the listener's end. Cancel-safe.
@@ -87,6 +92,12 @@ impl Offers {
     pub fn order(&self, order: Order) {
         self.orders.send_replace(order);
     }
+
+    /// Reports to the service, in the background, and replaces what was reported before. Does nothing at a service that keeps
+    /// no reports, or after the listener's end.
+    pub(crate) fn report(&self, report: Arc<Report>) {
+        self.reports.send_replace(report);
+    }
 }
 
 /// The task's end of a listener.
@@ -96,6 +107,8 @@ pub struct Source {
     pub events: mpsc::Sender<Event>,
     /// Orders of the agent.
     pub orders: Orders,
+    /// Reports of the agent.
+    pub reports: Reports,
 }
 
 /// The orders to a listener, which sees only the latest.
@@ -108,6 +121,20 @@ impl Orders {
         match self.0.changed().await {
             Ok(()) => self.0.borrow_and_update().clone(),
             Err(_) => Order::Stop,
+        }
+    }
+}
+
+/// The reports of an agent, of which only the latest counts.
+#[derive(Debug)]
+pub struct Reports(watch::Receiver<Arc<Report>>);
+
+impl Reports {
+    /// Waits for the next report. Never resolves after the end of [`Offers`]. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Arc<Report> {
+        match self.0.changed().await {
+            Ok(()) => self.0.borrow_and_update().clone(),
+            Err(_) => pending().await,
         }
     }
 }

@@ -17,6 +17,7 @@ pub(crate) mod product;
 pub(crate) mod provisioning;
 mod registry;
 pub(crate) mod relay;
+mod report;
 pub(crate) mod request;
 
 mod settings;
@@ -33,10 +34,11 @@ pub(crate) use choose::{
 pub(crate) use dialer::{Checked, Dialer, Request};
 pub(crate) use joined::{Joined, Pending};
 pub(crate) use listener::{
-    Cause, Event, Listener, Offer, Offers, Order, Orders, Rejection, Reply, Reread, Source,
+    Cause, Event, Listener, Offer, Offers, Order, Orders, Rejection, Reply, Reports, Reread, Source,
 };
 pub(crate) use pasted::Pasted;
 pub(crate) use registry::{Activity, Device, Progress, Registry, State};
+pub(crate) use report::{HostKeys, Report, Reported, ReportedKey, ReportedStream, StreamReport, Wanted};
 pub(crate) use settings::{
     Attestation, CertificateFiles, DeviceAccess, DeviceSettings, ProvisioningSettings, RelayAccess,
     RelaySettings, Transport,

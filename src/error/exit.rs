@@ -47,7 +47,8 @@ impl Error {
             | Error::UnknownProfile { .. }
             | Error::Credential { .. }
             | Error::AmbiguousName { .. }
-            | Error::BadName { .. } => Exit::Config,
+            | Error::BadName { .. }
+            | Error::NoReports { .. } => Exit::Config,
             Error::Backend(fault) | Error::NotOffered { rejection: fault, .. } => fault.exit(),
             Error::Target { .. } => Exit::Unavailable,
             Error::Network { .. }

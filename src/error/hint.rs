@@ -61,6 +61,9 @@ impl Error {
                 "to use another name for a device, add an alias under [profile.NAME.devices] in the profile file".into()
             }
             Error::Backend(fault) => return fault.hint(),
+            Error::NoReports { .. } => {
+                "sign the host keys of the devices, and write the CA's key as host-ca in the profile".into()
+            }
             Error::NotOffered { stream, builtin, .. } => format!(
                 "add a [[target]] with stream = \"{stream}\" and builtin = \"{builtin}\" to the agent's configuration, \
                  or start the agent with --target {stream}=builtin:{builtin}"

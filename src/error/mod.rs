@@ -66,6 +66,9 @@ pub enum Error {
     /// A backend's own failure.
     #[error(transparent)]
     Backend(Box<dyn Fault>),
+    /// The service does not keep what a device's agent reports, such as its host keys.
+    #[error("{service} keeps no reports of devices, and so knows no host keys")]
+    NoReports { service: String },
     /// A device rejected a stream for measuring, which needs the agent's `builtin` at its other end.
     #[error("{rejection}")]
     NotOffered {

@@ -103,7 +103,8 @@ fn following(error: &Error) -> Vec<Error> {
             vec![Error::BadName { name: text("a b"), problem: text("what is wrong") }]
         }
         Error::BadName { .. } => vec![Error::Backend(Box::new(Backend::default()))],
-        Error::Backend(_) => {
+        Error::Backend(_) => vec![Error::NoReports { service: text("ns.servicebus.windows.net") }],
+        Error::NoReports { .. } => {
             vec![Error::NotOffered {
                 rejection: Box::new(Backend::default()),
                 stream: text("echo"),

@@ -1,8 +1,9 @@
-//! Text formats: durations, sizes, patterns, ids, percent-encoding, and the content of files and pastes.
+//! Text formats: durations, sizes, patterns, ids, public keys, percent-encoding, and the content of files and pastes.
 
 pub(crate) mod content;
 pub(crate) mod duration;
 pub(crate) mod hub_id;
 pub(crate) mod pattern;
 pub(crate) mod percent;
+pub(crate) mod public_key;
 pub(crate) mod size;

@@ -87,7 +87,7 @@ impl Task {
         reread: Option<Reread>,
         source: Source,
     ) -> Self {
-        let Source { events, orders } = source;
+        let Source { events, orders, .. } = source;
         Self {
             listener,
             network,

@@ -56,7 +56,7 @@ impl Task {
         reread: Option<Reread>,
         source: Source,
     ) -> Self {
-        let Source { events, orders } = source;
+        let Source { events, orders, .. } = source;
         let (dials, all_done) = Dials::new();
         let (retry, starts) = (Retry::default(), Starts::default());
         let watch = CredentialWatch::new(reread);
