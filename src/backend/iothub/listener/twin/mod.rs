@@ -286,3 +286,6 @@ fn in_words(answer: &TwinAnswer) -> String {
         None => format!("the hub answers with {}", answer.status),
     }
 }
+
+#[cfg(test)]
+mod tests;
