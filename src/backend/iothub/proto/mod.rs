@@ -29,6 +29,8 @@ pub(crate) use registry::{
     ALL_DEVICES, CONTINUATION, Connection, MAX_ITEM_COUNT, connection, devices_page, registry_path, twin,
     twin_path,
 };
-pub(crate) use report::Change;
+#[cfg(test)]
+pub(crate) use report::merged;
+pub(crate) use report::{Change, host_keys};
 pub(crate) use sas::{Resource, SasToken};
 pub(crate) use twin_request::{TWIN_ANSWERS, TwinAnswer, TwinRequest};
