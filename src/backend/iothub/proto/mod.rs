@@ -11,6 +11,7 @@ mod names;
 mod offer;
 mod pasted;
 mod registry;
+mod reported;
 mod sas;
 
 pub(crate) use crate::backend::malformed::Malformed;
@@ -27,4 +28,5 @@ pub(crate) use registry::{
     ALL_DEVICES, CONTINUATION, Connection, MAX_ITEM_COUNT, connection, devices_page, registry_path, twin,
     twin_path,
 };
+pub(crate) use reported::of_twin;
 pub(crate) use sas::{Resource, SasToken};
