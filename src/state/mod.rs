@@ -7,4 +7,5 @@ mod directory;
 pub(crate) mod gateways;
 pub(crate) mod last_failure;
 pub(crate) mod rate;
+pub(crate) mod reports;
 pub(crate) mod without_module;

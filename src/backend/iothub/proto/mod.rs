@@ -12,6 +12,7 @@ mod offer;
 mod pasted;
 mod registry;
 mod report;
+mod reported;
 mod sas;
 mod twin_request;
 
@@ -32,5 +33,6 @@ pub(crate) use registry::{
 #[cfg(test)]
 pub(crate) use report::merged;
 pub(crate) use report::{Change, host_keys};
+pub(crate) use reported::of_twin;
 pub(crate) use sas::{Resource, SasToken};
 pub(crate) use twin_request::{TWIN_ANSWERS, TwinAnswer, TwinRequest};
