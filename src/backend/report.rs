@@ -1,5 +1,6 @@
 //! What a device's agent reports to its service, and what the service tells of it.
 
+use crate::text::pattern;
 use crate::text::public_key::PublicKey;
 
 /// What an agent reports: the streams that it serves, in the order of its configuration.
@@ -36,6 +37,14 @@ pub(crate) struct Reported {
     pub(crate) agent: Option<String>,
     /// The streams, in the order of the agent's configuration.
     pub(crate) streams: Vec<ReportedStream>,
+}
+
+impl Reported {
+    /// The stream that the agent serves under this name: that of the name itself, else the first whose pattern matches.
+    pub(crate) fn stream(&self, name: &str) -> Option<&ReportedStream> {
+        let exact = self.streams.iter().find(|stream| stream.name == name);
+        exact.or_else(|| self.streams.iter().find(|stream| pattern::matches(&stream.name, name)))
+    }
 }
 
 /// A stream in a [`Reported`].
