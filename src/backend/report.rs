@@ -1,5 +1,7 @@
 //! What a device's agent reports to its service, and what the service tells of it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::text::pattern;
 use crate::text::public_key::PublicKey;
 
@@ -29,7 +31,7 @@ pub(crate) enum HostKeys {
 }
 
 /// What a service tells of a device's report.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct Reported {
     /// The device, or `DEVICE/MODULE`.
     pub(crate) device: String,
@@ -40,15 +42,20 @@ pub(crate) struct Reported {
 }
 
 impl Reported {
-    /// The stream that the agent serves under this name: that of the name itself, else the first whose pattern matches.
+    /// The stream that `name` asks for: the one of this name, else the first whose pattern matches.
     pub(crate) fn stream(&self, name: &str) -> Option<&ReportedStream> {
         let exact = self.streams.iter().find(|stream| stream.name == name);
         exact.or_else(|| self.streams.iter().find(|stream| pattern::matches(&stream.name, name)))
     }
+
+    /// Whether any stream has host keys.
+    pub(crate) fn has_keys(&self) -> bool {
+        self.streams.iter().any(|stream| !stream.keys.is_empty())
+    }
 }
 
 /// A stream in a [`Reported`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct ReportedStream {
     /// Its name, or the pattern of its names.
     pub(crate) name: String,
@@ -57,9 +64,10 @@ pub(crate) struct ReportedStream {
 }
 
 /// A host key in a [`Reported`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct ReportedKey {
     /// The key.
+    #[serde(with = "as_text")]
     pub(crate) key: PublicKey,
     /// When it was reported, in the service's format, if the service tells.
     pub(crate) since: Option<String>,
@@ -74,4 +82,39 @@ pub(crate) enum Wanted<'a> {
     Key(&'a PublicKey),
     /// What the service says now.
     Now,
+}
+
+/// A key as `TYPE BASE64`.
+mod as_text {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::text::public_key::PublicKey;
+
+    pub(super) fn serialize<S: Serializer>(key: &PublicKey, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(key)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PublicKey, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        PublicKey::parse(&text).ok_or_else(|| D::Error::custom("it is no public key"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_asks_for_its_own_stream_before_a_pattern() {
+        let stream = |name: &str| ReportedStream { name: name.into(), keys: Vec::new() };
+        let streams = ["tcp-*", "*", "tcp-80", "ssh"].map(stream).into();
+        let reported = Reported { device: "gw-07".into(), agent: None, streams };
+        let found = |name| reported.stream(name).map(|stream| stream.name.as_str());
+        for (name, applies) in [("ssh", "ssh"), ("tcp-80", "tcp-80"), ("tcp-81", "tcp-*"), ("x", "*")] {
+            assert_eq!(found(name), Some(applies), "{name}");
+        }
+        let reported = Reported { streams: vec![stream("ssh")], ..reported };
+        assert_eq!(reported.stream("SSH"), None);
+    }
 }

@@ -1,6 +1,8 @@
-//! OpenSSH: the in-band error, the client's configuration, and host keys as it reads and shows them.
+//! OpenSSH: the in-band error, the client's configuration, and host keys: a server's own, and as ssh reads and shows them.
 
 pub(crate) mod config;
 pub(crate) mod disconnect;
+pub(crate) mod key_exchange;
 pub(crate) mod known_hosts;
+mod packet;
 pub(crate) mod randomart;

@@ -8,4 +8,5 @@ pub(crate) mod gateways;
 pub(crate) mod last_failure;
 pub(crate) mod pinned_host_keys;
 pub(crate) mod rate;
+pub(crate) mod reports;
 pub(crate) mod without_module;
