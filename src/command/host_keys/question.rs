@@ -111,7 +111,7 @@ pub(super) fn answer(args: &cli::HostKeys) {
             answer
         }
         None => Answer::none(Error::usage(
-            format!("'{}' cannot stand in front of a key in known_hosts", name),
+            format!("'{name}' cannot stand in front of a key in known_hosts"),
             "set HostKeyAlias to a name without blanks, commas and patterns",
         )),
     };
