@@ -1,4 +1,5 @@
-//! OpenSSH: the in-band error, the client's configuration, and host keys: a server's own, and as ssh reads and shows them.
+//! OpenSSH: the in-band error, the client's configuration, and host keys: as a server has them, and as ssh reads and shows
+//! them.
 
 pub(crate) mod config;
 pub(crate) mod disconnect;
