@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use crate::backend::{Event, Listener, Offers, Order, Reread};
+use crate::backend::{Event, Listener, Offers, Order, Report, Reread};
 use crate::error::{Error, Result};
 use crate::net::Network;
 
@@ -25,6 +25,8 @@ pub(super) struct Services {
     all: Vec<Service>,
     /// The service whose event comes first.
     turn: usize,
+    /// The last report.
+    report: Arc<Report>,
 }
 
 impl Services {
@@ -52,7 +54,7 @@ impl Services {
         for error in failed {
             log::error!("{error}; the agent goes on without that service");
         }
-        Ok(Self { all, turn: 0 })
+        Ok(Self { all, turn: 0, report: Arc::default() })
     }
 
     /// Waits for the next event and the index of its service; `None` is the listener's end. The services take turns, so
@@ -91,6 +93,14 @@ impl Services {
         known.collect::<Vec<_>>().join("; ")
     }
 
+    /// Reports to all services, and to those that are started later.
+    pub(super) fn report(&mut self, report: Arc<Report>) {
+        for service in &self.all {
+            service.offers.report(report.clone());
+        }
+        self.report = report;
+    }
+
     /// Orders all listeners to stop.
     pub(super) fn stop(&self) {
         for service in &self.all {
@@ -123,6 +133,9 @@ impl Services {
             }
             same.is_some()
         });
+        for service in &new {
+            service.offers.report(self.report.clone());
+        }
         self.all.extend(new);
         Ok(())
     }
