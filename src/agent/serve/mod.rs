@@ -14,6 +14,7 @@ use self::services::Services;
 use super::approval::Terminal;
 use super::audit::Audit;
 use super::config::Config;
+use super::host_keys::HostKeyReports;
 use super::rejection_log::RejectionLog;
 use super::stream::{self, Shared, StreamContext};
 use super::stream_limits::StreamLimits;
@@ -51,6 +52,7 @@ struct Agent {
     services: Services,
     reread: Option<RereadAll>,
     shared: Arc<Shared>,
+    host_keys: HostKeyReports,
     streams: JoinSet<()>,
     stopping: watch::Sender<bool>,
     /// Offers while there are too many streams.
@@ -95,8 +97,10 @@ impl Agent {
             traffic: Traffic::new(),
             terminal: Terminal::default(),
         };
+        let config = Arc::new(config);
         Self {
-            config: Arc::new(config),
+            host_keys: HostKeyReports::start(config.clone()),
+            config,
             services,
             reread,
             shared: Arc::new(shared),
@@ -120,6 +124,7 @@ impl Agent {
                 Some(ended) = self.streams.join_next() => if let Err(error) = ended {
                     log::error!("a stream ended with a bug: {error}");
                 },
+                report = self.host_keys.next() => self.services.report(report),
                 (service, event) = self.services.next() => match event {
                     Some(event) => self.handle(service, event),
                     None => return Err(Error::Bug("a listener has ended".into())),
@@ -221,6 +226,7 @@ impl Agent {
             Ok(config) => {
                 self.shared.audit.reopen(config.audit_log.as_deref());
                 self.config = Arc::new(config);
+                self.host_keys.reload(self.config.clone());
                 log::info!("the configuration has been read again");
             }
             Err(error) => {
