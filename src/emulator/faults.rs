@@ -15,7 +15,8 @@ use crate::text::duration;
 
 /// The faults that `--inject` knows, for its usage error.
 const KNOWN: &str = "latency=100ms, cut=BYTES, status=429, retry-after=SECONDS, gateway=401|noupgrade|silent, \
-                     hub=silent|garbage|drop, mqtt=503, url=ws|ws-service, clock=+10m|-10m, frames=BYTES";
+                     hub=silent|garbage|drop, mqtt=503, twin=429|silent|drop|refused, url=ws|ws-service, \
+                     clock=+10m|-10m, frames=BYTES";
 
 /// The largest value of `frames=`, which bounds what a stream buffers for one reader.
 const MAX_FRAMES: usize = 16 << 20;
@@ -41,6 +42,10 @@ pub(crate) struct Faults {
     pub(super) hub: Fault<HubFault>,
     /// The answer to the upgrade to MQTT over WebSocket.
     pub(super) mqtt: Fault<StatusCode>,
+    /// A request to a twin, over MQTT or REST.
+    pub(super) twin: Fault<TwinFault>,
+    /// The hub has no twins, as one of the Basic tier.
+    pub(super) no_twins: Fault<()>,
     /// The gateway's URL is `ws`, without TLS.
     pub(super) plain_url: Fault<()>,
     /// The same for the user's side alone.
@@ -68,6 +73,16 @@ pub(super) enum HubFault {
     Silent,
     /// Bytes that are not HTTP.
     Garbage,
+    /// The connection closes without an answer.
+    Drop,
+}
+
+/// How the hub fails a request to a twin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TwinFault {
+    Status(StatusCode),
+    /// No answer.
+    Silent,
     /// The connection closes without an answer.
     Drop,
 }
@@ -128,6 +143,17 @@ impl Faults {
                     };
                     faults.hub = Fault::new(value, count);
                 }
+                ("twin", "refused") => faults.no_twins = Fault::new((), count),
+                ("twin", _) => {
+                    let value = match value {
+                        "silent" => TwinFault::Silent,
+                        "drop" => TwinFault::Drop,
+                        _ => TwinFault::Status(
+                            status(value).filter(|status| status.as_u16() >= 400).ok_or_else(wrong)?,
+                        ),
+                    };
+                    faults.twin = Fault::new(value, count);
+                }
                 ("url", "ws") => faults.plain_url = Fault::new((), count),
                 ("url", "ws-service") => faults.plain_service_url = Fault::new((), count),
                 _ if kind == "dps" || kind.starts_with("dps-") => {
@@ -150,7 +176,8 @@ mod tests {
     #[test]
     fn reads_every_kind() {
         let faults = Faults::parse(
-            "latency=100ms, cut=4096,status=429@2,gateway=noupgrade,hub=drop,url=ws,clock=-10m,frames=70000,retry-after=30",
+            "latency=100ms, cut=4096,status=429@2,gateway=noupgrade,hub=drop,url=ws,clock=-10m,frames=70000,retry-after=30,\
+             twin=429@1",
         )
         .unwrap();
         assert_eq!(faults.latency, Duration::from_millis(100));
@@ -158,6 +185,8 @@ mod tests {
         assert_eq!(faults.gateway.take(), Some(GatewayFault::NoUpgrade));
         assert_eq!(faults.hub.take(), Some(HubFault::Drop));
         assert_eq!(faults.plain_url.take(), Some(()));
+        assert_eq!(faults.twin.take(), Some(TwinFault::Status(StatusCode::TOO_MANY_REQUESTS)));
+        assert_eq!((faults.twin.take(), faults.no_twins.take()), (None, None));
         assert_eq!((faults.frames, faults.retry_after), (Some(70_000), Some(30)));
         let behind = SystemTime::now().duration_since(faults.clock.now()).unwrap();
         assert!((599..=601).contains(&behind.as_secs()), "{behind:?}");
@@ -198,6 +227,8 @@ mod tests {
             "cut=1@x",
             "retry-after=-1",
             "mqtt=101",
+            "twin=302",
+            "twin=",
             "retry-after=1@2",
         ] {
             let problem = Faults::parse(text).unwrap_err();

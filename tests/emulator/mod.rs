@@ -6,6 +6,7 @@ mod gateway;
 mod mqtt;
 mod mqtt_client;
 mod provisioning;
+mod query;
 mod registry;
 mod relay;
 mod stream_endings;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Emulator;
-use super::mqtt_client::{Mqtt, packet, text};
+use super::mqtt_client::{FILTERS, Mqtt, packet, text};
 use crate::support::hub_client::Answer;
 
 const PATH: &str = "/twins/dev-1?api-version=2020-09-30";
@@ -128,4 +128,46 @@ async fn a_service_changes_desired_properties_and_the_device_is_notified() {
     assert_eq!(hub.change("PATCH", PATH, None, &json!({ "tags": 1 })).await.status, 400);
     assert_eq!(hub.as_policy("service", "PATCH", PATH, "{").await.status, 400);
     assert_eq!(hub.as_policy("registryReadWrite", "PATCH", PATH, "{}").await.status, 401);
+}
+
+#[tokio::test]
+async fn requests_to_twins_can_fail() {
+    let hub = Emulator::start("twin=429@2,retry-after=7");
+    let mut device = hub.device("dev-1", None).await;
+    device.subscribe(&[("$iothub/twin/res/#", 0)]).await;
+    device.send(&report("1", r#"{"n":1}"#)).await;
+    let (topic, problem) = message(&mut device).await;
+    assert_eq!(topic, "$iothub/twin/res/429/?$rid=1");
+    assert_eq!(problem["errorCode"], 429_001);
+    let answer = hub.as_policy("service", "GET", PATH, "").await;
+    assert_eq!((answer.status, answer.code(), answer.header("retry-after")), (429, 429_001, Some("7")));
+    // The refused report is not stored.
+    device.send(&request("$iothub/twin/GET/?$rid=2", "")).await;
+    assert_eq!(message(&mut device).await.1["reported"], json!({ "$version": 1 }));
+
+    let hub = Emulator::start("twin=drop@2");
+    let mut device = hub.device("dev-1", None).await;
+    device.send(&request("$iothub/twin/GET/?$rid=1", "")).await;
+    assert_eq!(device.next().await, None);
+    let token = hub.policy_token("service");
+    assert!(hub.try_request("GET", PATH, &[("authorization", &token)], "").await.is_none());
+    assert_eq!(hub.twin(PATH).await["version"], 1);
+
+    let hub = Emulator::start("twin=silent@1");
+    let mut device = hub.device("dev-1", None).await;
+    device.subscribe(&[("$iothub/twin/res/#", 0)]).await;
+    for id in ["1", "2"] {
+        device.send(&request(&format!("$iothub/twin/GET/?$rid={id}"), "")).await;
+    }
+    assert_eq!(message(&mut device).await.0, "$iothub/twin/res/200/?$rid=2");
+
+    let hub = Emulator::start("twin=refused@2");
+    let mut device = hub.device("dev-1", None).await;
+    assert_eq!(device.subscribe(&[("$iothub/twin/res/#", 0), (FILTERS[0], 0)]).await, [0x80, 0]);
+    device.send(&request("$iothub/twin/GET/?$rid=1", "")).await;
+    assert_eq!(device.next().await, None);
+    let answer = hub.as_policy("service", "GET", PATH, "").await;
+    assert_eq!((answer.status, answer.code()), (403, 403_010));
+    let mut device = hub.device("dev-1", None).await;
+    assert_eq!(device.subscribe(&[("$iothub/twin/res/#", 0)]).await, [0]);
 }

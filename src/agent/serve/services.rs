@@ -25,7 +25,7 @@ pub(super) struct Services {
     all: Vec<Service>,
     /// The service whose event comes first.
     turn: usize,
-    /// The last report.
+    /// What is reported to each.
     report: Arc<Report>,
 }
 
@@ -93,7 +93,7 @@ impl Services {
         known.collect::<Vec<_>>().join("; ")
     }
 
-    /// Reports to all services, and to those that are started later.
+    /// Reports to all services, and to those of a later [`Self::reload`].
     pub(super) fn report(&mut self, report: Arc<Report>) {
         for service in &self.all {
             service.offers.report(report.clone());
@@ -125,6 +125,9 @@ impl Services {
         let (known, new): (Vec<_>, Vec<_>) = listeners.iter().partition(|listener| is_known(listener));
         let new = new.into_iter().map(|listener| Service::start(listener, network, reread));
         let new = new.collect::<Result<Vec<_>>>()?;
+        for service in &new {
+            service.offers.report(self.report.clone());
+        }
         // Dropping a listener's offers stops it.
         self.all.retain_mut(|service| {
             let same = known.iter().find(|listener| listener.is_same_backend(&*service.listener));
@@ -133,9 +136,6 @@ impl Services {
             }
             same.is_some()
         });
-        for service in &new {
-            service.offers.report(self.report.clone());
-        }
         self.all.extend(new);
         Ok(())
     }

@@ -16,6 +16,7 @@ mod join;
 mod login;
 mod mqtt;
 mod policies;
+mod query;
 mod quota;
 mod random_id;
 mod registry;

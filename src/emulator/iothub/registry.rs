@@ -1,6 +1,7 @@
 //! The identity registry: the devices and modules that are registered, and the keys of the policies.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -173,14 +174,18 @@ impl Registry {
         self.lock().get(identity).cloned()
     }
 
-    /// The devices after `last` in the order of their ids, `limit` at most.
-    pub(super) fn devices(&self, last: Option<&str>, limit: usize) -> Vec<(Identity, Registration)> {
+    /// What `pick` makes of the identities after `last` in their order, `limit` at most.
+    pub(super) fn find<T>(
+        &self,
+        last: Option<&Identity>,
+        limit: usize,
+        pick: impl Fn(&Identity, &Registration) -> Option<T>,
+    ) -> Vec<(Identity, T)> {
+        let start = last.map_or(Bound::Unbounded, Bound::Excluded);
         self.lock()
-            .iter()
-            .filter(|(identity, _)| identity.module().is_none())
-            .filter(|(identity, _)| last.is_none_or(|last| identity.device() > last))
+            .range((start, Bound::Unbounded))
+            .filter_map(|(identity, registration)| Some((identity.clone(), pick(identity, registration)?)))
             .take(limit)
-            .map(|(identity, registration)| (identity.clone(), registration.clone()))
             .collect()
     }
 

@@ -35,7 +35,7 @@ impl Hub {
         match self.faults.hub.take() {
             None => {
                 let authority = client.authority.unwrap_or_else(|| self.address.public.to_string());
-                self.rest(request, authority).await.into()
+                self.rest(request, authority).await
             }
             Some(HubFault::Silent) => pending().await,
             Some(HubFault::Drop) => Reply::Drop,

@@ -96,6 +96,16 @@ fn listings() -> Vec<Error> {
         .into()
 }
 
+fn unreported() -> Vec<Error> {
+    [Some((403, None)), Some((429, Some(Code::THROTTLED))), Some((429, None)), Some((500, None)), None]
+        .map(|answer| Error::Unreported {
+            hub: text(HUB),
+            identity: device(),
+            failure: answer.map(|(status, code)| failure(status, code)),
+        })
+        .into()
+}
+
 fn upgrades() -> Vec<Error> {
     let upgrade = |server: &str, (status, seconds): (u16, Option<u64>)| Upgrade {
         server: text(server),
@@ -135,7 +145,8 @@ fn following(error: &Error) -> Vec<Error> {
     match error {
         Error::Hub { .. } => both(),
         Error::Neither { .. } => listings(),
-        Error::Listing { .. } => {
+        Error::Listing { .. } => unreported(),
+        Error::Unreported { .. } => {
             vec![Error::Rejected { identity: device(), stream: text("ssh"), hub: text(HUB) }]
         }
         Error::Rejected { .. } => upgrades(),

@@ -11,7 +11,10 @@ mod names;
 mod offer;
 mod pasted;
 mod registry;
+mod report;
+mod reported;
 mod sas;
+mod twin_request;
 
 pub(crate) use crate::backend::malformed::Malformed;
 pub(crate) use crate::text::percent::encode;
@@ -27,4 +30,9 @@ pub(crate) use registry::{
     ALL_DEVICES, CONTINUATION, Connection, MAX_ITEM_COUNT, connection, devices_page, registry_path, twin,
     twin_path,
 };
+#[cfg(test)]
+pub(crate) use report::merged;
+pub(crate) use report::{Change, host_keys};
+pub(crate) use reported::of_twin;
 pub(crate) use sas::{Resource, SasToken};
+pub(crate) use twin_request::{TWIN_ANSWERS, TwinAnswer, TwinRequest};

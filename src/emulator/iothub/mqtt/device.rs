@@ -23,6 +23,8 @@ pub(super) struct Device {
     expiry: Option<Instant>,
     /// Whether it is subscribed to the answers to its requests to its twin.
     pub(super) twin_answers: bool,
+    /// Whether the hub has refused it twins.
+    no_twins: bool,
 }
 
 impl Service for Hub {
@@ -41,11 +43,16 @@ impl Service for Hub {
         self.registry.touch(&login.identity, now);
         let connection = self.connections.connect(&login.identity, authority, now);
         log::info!("mqtt: {} is online", login.identity);
-        Ok(Box::new(Device { hub: self, connection, expiry, twin_answers: false }))
+        Ok(Box::new(Device { hub: self, connection, expiry, twin_answers: false, no_twins: false }))
     }
 }
 
 impl Device {
+    pub(super) fn is_refused_twins(&mut self) -> bool {
+        self.no_twins = self.no_twins || self.hub.faults.no_twins.take().is_some();
+        self.no_twins
+    }
+
     fn set_subscribed(&mut self, filter: &str, subscribed: bool) {
         match filter {
             TWIN_ANSWERS => self.twin_answers = subscribed,
@@ -66,6 +73,10 @@ impl LoggedIn for Device {
     }
 
     fn subscribe(&mut self, filter: &str, qos: Qos) -> Option<Qos> {
+        // Whether a hub of the Basic tier refuses this is not known [~].
+        if filter == TWIN_ANSWERS && self.is_refused_twins() {
+            return None;
+        }
         self.set_subscribed(filter, true);
         if SUBSCRIPTIONS.contains(&filter) {
             return Some(Qos::AtMostOnce);
@@ -82,10 +93,10 @@ impl LoggedIn for Device {
 
     fn publish(&mut self, topic: &str, payload: &[u8]) -> Result<Option<Message>, &'static str> {
         if let Some(query) = topic.strip_prefix(TWIN_GET) {
-            return Ok(self.twin(query, None));
+            return self.twin_or_fault(query, None);
         }
         if let Some(query) = topic.strip_prefix(TWIN_REPORT) {
-            return Ok(self.twin(query, Some(payload)));
+            return self.twin_or_fault(query, Some(payload));
         }
         if let Some((decision, request_id)) = parse_decision(topic) {
             self.connection.answer(request_id, decision);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde_json::Value;
 
@@ -41,6 +41,29 @@ impl Hub {
         headers.insert(CONTENT_TYPE, JSON);
         if let Some(name) = failure.code.and_then(Code::name) {
             headers.insert(ERROR_CODE, HeaderValue::from_static(name));
+        }
+        answer
+    }
+
+    /// The answer that `--inject` asks for with a status; a 404 carries the code `not_found`.
+    pub(super) fn injected(&self, status: StatusCode, not_found: Code) -> Answer {
+        let code = match status.as_u16() {
+            401 => Some(Code::UNAUTHORIZED_ACCESS),
+            404 => Some(not_found),
+            429 => Some(Code::THROTTLED),
+            500 => Some(Code(500_001)),
+            503 => Some(Code(503_001)),
+            504 => Some(Code::GATEWAY_TIMEOUT),
+            _ => None,
+        };
+        let mut answer = self.problem(status.as_u16(), code, "The emulator injects this fault.");
+        let retry_after = match status {
+            StatusCode::TOO_MANY_REQUESTS => Some(self.faults.retry_after.unwrap_or(1)),
+            StatusCode::SERVICE_UNAVAILABLE => self.faults.retry_after,
+            _ => None,
+        };
+        if let Some(seconds) = retry_after {
+            answer.headers_mut().insert(RETRY_AFTER, seconds.into());
         }
         answer
     }

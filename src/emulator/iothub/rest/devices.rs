@@ -16,8 +16,10 @@ const MAX_LIST: usize = 1000;
 impl Hub {
     /// Answers with the list of devices.
     pub(super) fn all_devices(&self) -> Answer {
-        let devices = self.registry.devices(None, MAX_LIST);
-        json_answer(&devices.iter().map(|(id, device)| self.describe_in_registry(id, device)).collect())
+        let devices = self.registry.find(None, MAX_LIST, |identity, registration| {
+            identity.module().is_none().then(|| self.describe_in_registry(identity, registration))
+        });
+        json_answer(&devices.into_iter().map(|(_, device)| device).collect())
     }
 
     /// Answers with one device, after a `PUT` that registers it or a `DELETE` that removes it.

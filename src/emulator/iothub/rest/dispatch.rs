@@ -8,31 +8,31 @@ use super::route::Route;
 use crate::backend::iothub::proto::Code;
 use crate::emulator::iothub::hub::Hub;
 use crate::emulator::iothub::policies::Permission;
-use crate::emulator::server::{Answer, whole};
+use crate::emulator::server::{Reply, whole};
 
 /// The largest body; bodies here are queries and descriptions of devices.
 const MAX_BODY: usize = 64 << 10;
 
 impl Hub {
     /// Answers a REST request. `authority` is where the client reached the hub.
-    pub(in crate::emulator) async fn rest(&self, request: Request<Incoming>, authority: String) -> Answer {
+    pub(in crate::emulator) async fn rest(&self, request: Request<Incoming>, authority: String) -> Reply {
         let (parts, body) = request.into_parts();
         let body = match whole(body, MAX_BODY).await {
             Ok(body) => body,
-            Err((status, message)) => return self.problem(status, None, message),
+            Err((status, message)) => return self.problem(status, None, message).into(),
         };
         let Some(route) = Route::parse(parts.uri.path()) else {
-            return self.problem(404, None, "There is no such path.");
+            return self.problem(404, None, "There is no such path.").into();
         };
         if !route.methods().split(", ").any(|method| method == parts.method.as_str()) {
             let mut answer = self.problem(405, None, "The path does not take this method.");
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static(route.methods()));
-            return answer;
+            return answer.into();
         }
         // Any api-version will do: clients with streams sent six different ones [S].
         let query = parts.uri.query().unwrap_or_default();
         if !query.split('&').any(|pair| pair.strip_prefix("api-version=").is_some_and(|v| !v.is_empty())) {
-            return self.problem(400, Some(Code(400_001)), "The api-version is missing.");
+            return self.problem(400, Some(Code(400_001)), "The api-version is missing.").into();
         }
         let writes = matches!(parts.method, Method::PUT | Method::DELETE);
         let permissions: &[Permission] = match &route {
@@ -49,18 +49,19 @@ impl Hub {
                 parts.uri.path(),
                 failure.message.as_deref().unwrap_or("")
             );
-            return self.failure(failure, None);
+            return self.failure(failure, None).into();
         }
-        match route {
+        let answer = match route {
             Route::Stream { device, module, stream } => {
                 self.post_stream(device, module, stream, &parts.headers, authority).await
             }
-            Route::Twin { device, module } => self.twin(&parts, device, module, &body),
+            Route::Twin { device, module } => return self.twin_or_fault(&parts, device, module, &body).await,
             Route::Statistics(of) => self.statistics(of),
             Route::Devices => self.all_devices(),
             Route::Query => self.query(&parts.headers, &body),
             Route::Module { device, module } => self.module(device, module),
             Route::Device(id) => self.device(&parts.method, id, &body),
-        }
+        };
+        answer.into()
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use http_body_util::Full;
-use hyper::header::{HeaderMap, HeaderValue, RETRY_AFTER};
-use hyper::{Response, StatusCode};
+use hyper::Response;
+use hyper::header::{HeaderMap, HeaderValue};
 
 use super::identity::decode;
 use crate::backend::iothub::proto::{Code, headers};
@@ -23,7 +23,7 @@ impl Hub {
         authority: String,
     ) -> Answer {
         if let Some(status) = self.faults.status.take() {
-            return self.injected(status);
+            return self.injected(status, Code::DEVICE_NOT_ONLINE);
         }
         let Some(identity) = self.identity(device, module) else {
             return self.problem(404, Some(Code::DEVICE_NOT_FOUND), "The device id is invalid.");
@@ -71,29 +71,6 @@ impl Hub {
             Err(InitiateError { failure, waited }) => self.failure(failure, waited),
         }
     }
-
-    /// The answer that `--inject status=` asks for.
-    fn injected(&self, status: StatusCode) -> Answer {
-        let code = match status.as_u16() {
-            401 => Some(Code::UNAUTHORIZED_ACCESS),
-            404 => Some(Code::DEVICE_NOT_ONLINE),
-            429 => Some(Code::THROTTLED),
-            500 => Some(Code(500_001)),
-            503 => Some(Code(503_001)),
-            504 => Some(Code::GATEWAY_TIMEOUT),
-            _ => None,
-        };
-        let mut answer = self.problem(status.as_u16(), code, "The emulator injects this fault.");
-        let retry_after = match status {
-            StatusCode::TOO_MANY_REQUESTS => Some(self.faults.retry_after.unwrap_or(1)),
-            StatusCode::SERVICE_UNAVAILABLE => self.faults.retry_after,
-            _ => None,
-        };
-        if let Some(seconds) = retry_after {
-            answer.headers_mut().insert(RETRY_AFTER, seconds.into());
-        }
-        answer
-    }
 }
 
 /// Decimal seconds, fractions included \[S]; `Err` when it is something else.
@@ -106,6 +83,7 @@ fn timeout_header(headers: &HeaderMap, name: &str) -> Result<Option<Duration>, (
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hyper::header::RETRY_AFTER;
 
     #[test]
     fn timeouts() {

@@ -1,5 +1,7 @@
 //! `GET`, `PATCH` and `PUT /twins/ID`: a service reads and changes the twin of a device or module.
 
+use std::future::pending;
+
 use hyper::Method;
 use hyper::header::IF_MATCH;
 use hyper::http::request::Parts;
@@ -7,13 +9,34 @@ use serde_json::Value;
 
 use super::answers::json_answer;
 use crate::backend::iothub::proto::Code;
+use crate::emulator::faults::TwinFault;
 use crate::emulator::iothub::hub::Hub;
 use crate::emulator::mqtt::Message;
-use crate::emulator::server::Answer;
+use crate::emulator::server::{Answer, Reply};
 
 impl Hub {
+    /// Answers with the twin, or as `--inject` asks for.
+    pub(super) async fn twin_or_fault(
+        &self,
+        request: &Parts,
+        device: &str,
+        module: Option<&str>,
+        body: &[u8],
+    ) -> Reply {
+        if self.faults.no_twins.take().is_some() {
+            let message = "The emulator injects this fault: a hub without twins.";
+            return self.problem(403, Some(Code::NOT_IN_TIER), message).into();
+        }
+        match self.faults.twin.take() {
+            None => self.twin(request, device, module, body).into(),
+            Some(TwinFault::Status(status)) => self.injected(status, Code::DEVICE_NOT_FOUND).into(),
+            Some(TwinFault::Silent) => pending().await,
+            Some(TwinFault::Drop) => Reply::Drop,
+        }
+    }
+
     /// Answers with the twin, after a `PATCH` or `PUT` of its tags and desired properties.
-    pub(super) fn twin(&self, request: &Parts, device: &str, module: Option<&str>, body: &[u8]) -> Answer {
+    fn twin(&self, request: &Parts, device: &str, module: Option<&str>, body: &[u8]) -> Answer {
         let found = self.identity(device, module);
         let found = found.and_then(|identity| Some((self.registry.get(&identity)?.twin.etag(), identity)));
         let Some((etag, identity)) = found else {
