@@ -42,10 +42,9 @@ pub(crate) struct Reported {
 }
 
 impl Reported {
-    /// The stream that `name` asks for: the one of this name, else the first whose pattern matches.
+    /// The stream that the agent serves under `name`: the first whose name or pattern matches, as the agent chooses its target.
     pub(crate) fn stream(&self, name: &str) -> Option<&ReportedStream> {
-        let exact = self.streams.iter().find(|stream| stream.name == name);
-        exact.or_else(|| self.streams.iter().find(|stream| pattern::matches(&stream.name, name)))
+        self.streams.iter().find(|stream| pattern::matches(&stream.name, name))
     }
 
     /// Whether no agent has reported.

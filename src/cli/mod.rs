@@ -14,11 +14,13 @@ use crate::platform::process::RELAY_INFO;
 use crate::text::duration;
 
 pub mod complete;
+mod host_keys;
 mod measure;
 mod order;
 mod profile;
 mod usage;
 
+pub use host_keys::HostKeys;
 pub use measure::{Bench, Direction, Ping};
 pub use order::in_order;
 pub use profile::{AddProfile, NamedProfile, Profile, ProfileAction, ProfileFile, ShowProfile};
@@ -58,6 +60,8 @@ pub enum Command {
     Profile(Profile),
     /// Print the ssh configuration for every profile, or keep it in ~/.ssh
     SshConfig(SshConfig),
+    /// Tell ssh the host keys that a device reports
+    HostKeys(HostKeys),
     /// Run a self-contained demo: service, device and ssh session on this machine
     Demo(Demo),
     /// Diagnose each step of the connection to HOST
@@ -371,6 +375,7 @@ impl Cli {
             Some(Command::Devices(args)) => &args.log,
             Some(Command::Profile(args)) => args.action.log(),
             Some(Command::SshConfig(args)) => &args.log,
+            Some(Command::HostKeys(args)) => &args.log,
             Some(Command::Check(args)) => &args.connect.log,
             Some(Command::Ping(args)) => &args.log,
             Some(Command::Bench(args)) => &args.log,

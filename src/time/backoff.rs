@@ -9,17 +9,21 @@ use hyper::header::{DATE, HeaderName, RETRY_AFTER};
 /// not reconnect all at once.
 #[derive(Clone, Debug)]
 pub struct Backoff {
+    first: Duration,
     next: Duration,
 }
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { next: Self::FIRST }
+        Self::beginning_with(Duration::from_millis(500))
     }
 }
 
 impl Backoff {
-    const FIRST: Duration = Duration::from_millis(500);
+    /// One whose first interval is `first`.
+    pub fn beginning_with(first: Duration) -> Self {
+        Self { first, next: first }
+    }
 
     /// The wait before the next attempt, up to `longest`. `chance` is a uniform random number.
     pub fn wait(&mut self, longest: Duration, chance: u32) -> Duration {
@@ -30,7 +34,7 @@ impl Backoff {
 
     /// Starts over after a success.
     pub fn reset(&mut self) {
-        self.next = Self::FIRST;
+        self.next = self.first;
     }
 }
 

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use crate::backend::{Event, Listener, Offers, Order, Reread};
+use crate::backend::{Event, Listener, Offers, Order, Report, Reread};
 use crate::error::{Error, Result};
 use crate::net::Network;
 
@@ -25,6 +25,8 @@ pub(super) struct Services {
     all: Vec<Service>,
     /// The service whose event comes first.
     turn: usize,
+    /// What is reported to each.
+    report: Arc<Report>,
 }
 
 impl Services {
@@ -52,7 +54,7 @@ impl Services {
         for error in failed {
             log::error!("{error}; the agent goes on without that service");
         }
-        Ok(Self { all, turn: 0 })
+        Ok(Self { all, turn: 0, report: Arc::default() })
     }
 
     /// Waits for the next event and the index of its service; `None` is the listener's end. The services take turns, so
@@ -91,6 +93,14 @@ impl Services {
         known.collect::<Vec<_>>().join("; ")
     }
 
+    /// Reports to all services, and to those of a later [`Self::reload`].
+    pub(super) fn report(&mut self, report: Arc<Report>) {
+        for service in &self.all {
+            service.offers.report(report.clone());
+        }
+        self.report = report;
+    }
+
     /// Orders all listeners to stop.
     pub(super) fn stop(&self) {
         for service in &self.all {
@@ -115,6 +125,9 @@ impl Services {
         let (known, new): (Vec<_>, Vec<_>) = listeners.iter().partition(|listener| is_known(listener));
         let new = new.into_iter().map(|listener| Service::start(listener, network, reread));
         let new = new.collect::<Result<Vec<_>>>()?;
+        for service in &new {
+            service.offers.report(self.report.clone());
+        }
         // Dropping a listener's offers stops it.
         self.all.retain_mut(|service| {
             let same = known.iter().find(|listener| listener.is_same_backend(&*service.listener));

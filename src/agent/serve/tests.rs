@@ -148,6 +148,26 @@ async fn a_reload_reaches_the_listener_and_may_change_the_backend() {
 }
 
 #[tokio::test]
+async fn each_service_is_told_the_streams() {
+    let mut served = Served::start(None);
+    let mut first = served.sources.recv().await.unwrap();
+    let names =
+        |report: Arc<Report>| -> Vec<_> { report.streams.iter().map(|stream| stream.name.clone()).collect() };
+    assert_eq!(names(first.reports.next().await), ["echo", "bug"]);
+    let reload = |targets| {
+        let (first, second) = (Memory::<0>(served.told.clone()), Memory::<1>(served.told.clone()));
+        let listeners: Vec<Arc<dyn Listener>> = vec![Arc::new(first), Arc::new(second)];
+        Order::Reload(Ok(Box::new((Config::with(listeners, targets), network()))))
+    };
+    let target = |stream| Target::new(stream, Address::Builtin(Builtin::Echo));
+    served.orders.send(reload(vec![target("b"), target("a*")])).await.unwrap();
+    let mut second = served.sources.recv().await.unwrap();
+    assert_eq!(names(first.reports.next().await), ["b", "a*"]);
+    // The one that has just started may have been told of the former streams first.
+    while names(second.reports.next().await) != ["b", "a*"] {}
+}
+
+#[tokio::test]
 async fn a_stop_waits_for_the_listener() {
     let mut served = Served::start(None);
     let mut source = served.sources.recv().await.unwrap();

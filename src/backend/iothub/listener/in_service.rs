@@ -1,4 +1,4 @@
-//! A hub connection in service: passes offers to the agent and answers to the hub.
+//! A hub connection in service: passes offers to the agent, and answers and requests to the hub.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -8,10 +8,11 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::dial::MqttIo;
-use super::hub_connection::{ConnectionError, HubConnection};
+use super::hub_connection::{ConnectionError, HubConnection, Received, TwinReply};
 use super::hub_listener::Device;
 use super::login::lost;
 use super::reply::HubReply;
+use super::twin::Step;
 use crate::backend::iothub::proto::{BadOffer, Offer};
 use crate::backend::{self, Event};
 use crate::error::Result;
@@ -40,6 +41,8 @@ pub(super) enum Next {
     Offered,
     /// A malformed offer arrived that cannot be answered.
     Unanswerable,
+    /// The hub replied to a request to the twin.
+    Twin(TwinReply),
 }
 
 impl InService {
@@ -58,7 +61,8 @@ impl InService {
         self.answers.strong_count() > 1
     }
 
-    /// Waits for the next answer or offer. Answers come first. An offer waits until the agent has received the previous one.
+    /// Waits for the next answer, offer or reply. Answers come first. An offer waits until the agent has received the
+    /// previous one.
     ///
     /// Cancel-safe.
     ///
@@ -66,9 +70,9 @@ impl InService {
     /// Returns why the hub connection failed.
     pub(super) async fn next(&mut self) -> Result<Next> {
         let Self { connection, device, network, events, answers, waiting } = self;
-        let offer = async {
+        let received = async {
             match events.reserve().await {
-                Ok(room) => (room, connection.offer().await),
+                Ok(room) => (room, connection.receive().await),
                 // The agent has ended, and the next order is to stop.
                 Err(_) => pending().await,
             }
@@ -76,8 +80,11 @@ impl InService {
         tokio::select! {
             biased;
             Some(answer) = waiting.recv() => Ok(Next::Answer(answer)),
-            (room, offer) = offer => {
-                let offer = offer.map_err(|error| lost(device, error))?;
+            (room, received) = received => {
+                let offer = match received.map_err(|error| lost(device, error))? {
+                    Received::Offer(offer) => offer,
+                    Received::Twin(reply) => return Ok(Next::Twin(reply)),
+                };
                 let (event, rejection) = event(offer, device, network, answers);
                 let is_offer = matches!(event, Event::Offer(_));
                 room.send(event);
@@ -96,6 +103,18 @@ impl InService {
     /// Returns why the hub connection failed.
     pub(super) async fn publish(&mut self, answer: &str) -> Result<()> {
         self.connection.publish(answer).await.map_err(|error| lost(&self.device, error))
+    }
+
+    /// Makes a request to the twin. [`Self::next`] sends it.
+    ///
+    /// # Errors
+    /// Returns an error if the packet is invalid.
+    pub(super) fn request(&mut self, step: Step) -> Result<()> {
+        let requested = match step {
+            Step::Subscribe => self.connection.subscribe_to_twin(),
+            Step::Request(request, id) => self.connection.request(&request.topic(id), request.payload()),
+        };
+        requested.map_err(|error| lost(&self.device, error))
     }
 
     /// Unsubscribes, publishes the answers to open offers within `limit`, and disconnects.

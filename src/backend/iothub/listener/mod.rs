@@ -15,6 +15,7 @@ mod renewal;
 mod reply;
 mod retry;
 mod task;
+mod twin;
 
 use std::sync::Arc;
 

@@ -18,6 +18,7 @@ use super::in_service::{InService, Next};
 use super::login::{is_doubtful, is_ended, log_in};
 use super::renewal::Renewal;
 use super::retry::Retry;
+use super::twin::Twin;
 use crate::backend::Pending;
 use crate::backend::credential_watch::CredentialWatch;
 use crate::backend::expiry::ExpiryLog;
@@ -74,6 +75,7 @@ pub(super) struct Task {
     orders: Orders,
     retry: Retry,
     contention: Contention,
+    twin: Twin,
     /// Whether the hub has refused the last login.
     is_refused: bool,
     /// Since when the hub is out of reach.
@@ -87,7 +89,7 @@ impl Task {
         reread: Option<Reread>,
         source: Source,
     ) -> Self {
-        let Source { events, orders, .. } = source;
+        let Source { events, orders, reports } = source;
         Self {
             listener,
             network,
@@ -97,6 +99,7 @@ impl Task {
             orders,
             retry: Retry::new(),
             contention: Contention::default(),
+            twin: Twin::new(reports),
             is_refused: false,
             unreachable_since: None,
         }
@@ -133,12 +136,18 @@ impl Task {
     /// Serves a hub connection, and draws conclusions from the time that it lasted.
     async fn serve_for_a_while(&mut self, logged_in: LoggedIn) -> Result<Continuation> {
         self.listener.source.accepted();
+        if self.is_refused {
+            // The device may have been registered anew.
+            self.twin.forget();
+        }
         (self.is_refused, self.unreachable_since) = (false, None);
         let device = logged_in.device.clone();
         let since = Instant::now();
         let over = self.serve(logged_in).await;
         let lasted = since.elapsed();
         match over {
+            // A hub without twins may end the connection over such a request.
+            Err(error) if self.twin.disconnected() => Err(error),
             Err(error) if is_ended(&error) => {
                 self.contention.ended_by_hub(lasted);
                 if !self.contention.is_noticed() {
@@ -220,12 +229,16 @@ impl Task {
         // Fails if the agent has ended. The next order is then to stop.
         let _ = self.events.send(Event::InService { listener: listener.clone(), remark }).await;
         let certificate = device.credential.certificate().map(ClientCertificate::validity);
+        self.twin.connected(&device.credential);
+        // After a change of the configuration, the next hub connection reports, maybe to another twin.
+        let mut is_replaced = false;
         let mut in_service = InService::new(connection, device, self.network.clone(), self.events.clone());
         let mut preparing: Option<Pending<'static, Result<Prepared>>> = None;
         loop {
             if !Arc::ptr_eq(&listener, &self.listener) {
                 // The new configuration may need another login.
                 (listener, renewal, preparing) = (self.listener.clone(), Some(Renewal::now()), None);
+                is_replaced = true;
             }
             let due = renewal.filter(|_| preparing.is_none());
             let due = due.map(|renewal| renewal.due(in_service.is_answer_pending()));
@@ -275,12 +288,14 @@ impl Task {
                         self.use_source(&new);
                     }
                 }
+                step = self.twin.next(), if !is_replaced => in_service.request(step)?,
                 next = in_service.next() => match next? {
                     Next::Answer(answer) => if !self.publish(&mut in_service, &answer).await? {
                         return Ok(Continuation::Stop);
                     },
                     Next::Offered => self.retry.reset(),
                     Next::Unanswerable => {}
+                    Next::Twin(reply) => self.twin.receive(reply),
                 },
             }
         }

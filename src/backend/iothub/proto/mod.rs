@@ -30,7 +30,9 @@ pub(crate) use registry::{
     ALL_DEVICES, CONTINUATION, Connection, MAX_ITEM_COUNT, connection, devices_page, registry_path,
     reports_of, reports_page, twin, twin_path,
 };
-pub(crate) use report::Change;
+#[cfg(test)]
+pub(crate) use report::merged;
+pub(crate) use report::{Change, host_keys};
 pub(crate) use reported::of_twin;
 pub(crate) use sas::{Resource, SasToken};
 pub(crate) use twin_request::{TWIN_ANSWERS, TwinAnswer, TwinRequest};

@@ -34,6 +34,18 @@ pub(crate) struct Change {
     pub left_out: Vec<String>,
 }
 
+/// The host keys that are in reported properties, in words.
+pub(crate) fn host_keys(reported: &Value) -> String {
+    let streams = reported[PART]["streams"].as_object().into_iter().flatten();
+    let counts = streams.filter_map(|(_, stream)| {
+        let (name, count) = (stream["name"].as_str()?, stream["keys"].as_object()?.len());
+        let keys = if count == 1 { "host key" } else { "host keys" };
+        Some(format!("{count} {keys} of {}", shown(name)))
+    });
+    let counts: Vec<_> = counts.collect();
+    if counts.is_empty() { "no host keys".into() } else { counts.join(", ") }
+}
+
 impl Change {
     /// What `report` of an agent of this `version` changes in the `current` reported properties. The streams of the report
     /// are numbered in its order; a host key stays in its slot.
@@ -164,7 +176,7 @@ fn difference(current: &Value, wanted: &Value) -> Option<Value> {
 
 /// A stream in words.
 fn shown(name: &str) -> String {
-    format!("the stream {name:.60}")
+    format!("stream {name:.60}")
 }
 
 /// Whether a property is the hub's own, such as `$version`.
@@ -178,6 +190,23 @@ fn size(value: &Value) -> usize {
 
 fn object<K: AsRef<str>, const N: usize>(members: [(K, Value); N]) -> Value {
     members.into_iter().map(|(key, value)| (key.as_ref().to_owned(), value)).collect()
+}
+
+/// A JSON merge patch (RFC 7396, section 2).
+#[cfg(test)]
+pub(crate) fn merged(target: Value, patch: &Value) -> Value {
+    let Value::Object(patch) = patch else { return patch.clone() };
+    let mut merged_object = match target {
+        Value::Object(target) => target,
+        _ => Map::new(),
+    };
+    for (key, value) in patch {
+        let old = merged_object.remove(key).unwrap_or_default();
+        if !value.is_null() {
+            merged_object.insert(key.clone(), merged(old, value));
+        }
+    }
+    merged_object.into()
 }
 
 #[cfg(test)]
@@ -217,22 +246,6 @@ mod tests {
         let change = change(current, streams);
         assert_eq!(change.left_out, Vec::<String>::new());
         change.patch
-    }
-
-    /// A JSON merge patch (RFC 7396, section 2).
-    fn merged(target: Value, patch: &Value) -> Value {
-        let Value::Object(patch) = patch else { return patch.clone() };
-        let mut merged_object = match target {
-            Value::Object(target) => target,
-            _ => Map::new(),
-        };
-        for (key, value) in patch {
-            let old = merged_object.remove(key).unwrap_or_default();
-            if !value.is_null() {
-                merged_object.insert(key.clone(), merged(old, value));
-            }
-        }
-        merged_object.into()
     }
 
     #[test]
@@ -308,7 +321,7 @@ mod tests {
         let others = json!({ "other": "x".repeat(MAX_SIZE - 160) });
         let tighter = change(&others, &filled);
         assert_eq!(tighter.patch.unwrap()["iotstream"]["streams"].as_object().unwrap().len(), 1);
-        assert!(!tighter.left_out.contains(&"the stream ssh".to_owned()), "{:?}", tighter.left_out);
+        assert!(!tighter.left_out.contains(&"stream ssh".to_owned()), "{:?}", tighter.left_out);
         // Room for nothing: what was reported must not stay.
         let full = json!({ "other": "x".repeat(MAX_SIZE), "iotstream": { "agent": "0" } });
         let none = change(&full, &filled);

@@ -1,4 +1,5 @@
-//! The device's MQTT connection to its hub, over any byte stream: receives offers and publishes answers.
+//! The device's MQTT connection to its hub, over any byte stream: receives offers and publishes answers, and carries
+//! requests to the device's twin.
 
 use std::time::Duration;
 
@@ -10,15 +11,18 @@ use mqtt_protocol_core::mqtt::{Connection, Version};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::backend::iothub::proto::{BadOffer, Decision, Login, Offer, Refusal, SUBSCRIPTIONS};
+use crate::backend::iothub::proto::{
+    BadOffer, Decision, Login, Offer, Refusal, SUBSCRIPTIONS, TWIN_ANSWERS, TwinAnswer,
+};
 use crate::error::Problem;
 use crate::secret::Secret;
 
 /// The time limit for the hub to answer a ping, CONNECT, SUBSCRIBE or UNSUBSCRIBE, and to accept a packet.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 
-/// The longest accepted packet in bytes. An offer has some hundred bytes, a topic at most 64 KiB.
-const MAX_PACKET: u32 = 128 * 1024;
+/// The longest accepted packet in bytes. An offer has some hundred bytes, a topic at most 64 KiB. A twin has 32 KB of
+/// desired and as much of reported properties, counted without JSON's escapes \[D].
+const MAX_PACKET: u32 = 512 * 1024;
 
 /// The packets that are kept between a request and its answer.
 const MOST_BETWEEN: usize = 64;
@@ -39,6 +43,24 @@ impl From<std::io::Error> for ConnectionError {
     fn from(error: std::io::Error) -> Self {
         Self::Network(error)
     }
+}
+
+/// What a hub sends to a device.
+#[derive(Debug)]
+pub(crate) enum Received {
+    /// An offer, valid or malformed.
+    Offer(Result<Offer, BadOffer>),
+    /// What concerns the twin.
+    Twin(TwinReply),
+}
+
+/// A hub's reply about the twin.
+#[derive(Clone, Debug)]
+pub(crate) enum TwinReply {
+    /// Whether the hub grants the subscription to answers.
+    Subscription(bool),
+    /// The answer to a request.
+    Answer(TwinAnswer),
 }
 
 /// A hub connection with a login and a subscription to offers.
@@ -114,15 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HubConnection<S> {
     }
 
     async fn subscribe(&mut self) -> Result<(), ConnectionError> {
-        let entries = SUBSCRIPTIONS
-            .iter()
-            .map(|filter| SubEntry::new(*filter, SubOpts::new().set_qos(Qos::AtMostOnce)));
-        let subscribe = v3_1_1::Subscribe::builder()
-            .packet_id(self.protocol.acquire_packet_id().map_err(violation)?)
-            .entries(entries.collect::<Result<Vec<_>, _>>().map_err(violation)?)
-            .build()
-            .map_err(violation)?;
-        self.send(subscribe.into()).await?;
+        self.queue_subscribe(&SUBSCRIPTIONS)?;
         // Offers may arrive before the acknowledgement.
         let mut before = Vec::new();
         let acknowledgement = loop {
@@ -181,20 +195,49 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HubConnection<S> {
         timeout(ANSWER_LIMIT, collecting).await.map_err(|_| ConnectionError::Silent("UNSUBSCRIBE"))?
     }
 
-    /// Waits for the next offer, valid or malformed, and pings the hub meanwhile.
+    /// Waits for the next message of the hub, and pings the hub meanwhile.
     ///
     /// Cancel-safe: the connection keeps a partly read packet.
     ///
     /// # Errors
     /// Returns why the connection failed.
-    pub(crate) async fn offer(&mut self) -> Result<Result<Offer, BadOffer>, ConnectionError> {
+    pub(crate) async fn receive(&mut self) -> Result<Received, ConnectionError> {
         loop {
-            if let Packet::V3_1_1Publish(publish) = self.packet().await?
-                && let Some(offer) = Offer::parse(publish.topic_name())
-            {
-                return Ok(offer);
+            match self.packet().await? {
+                Packet::V3_1_1Publish(publish) => {
+                    if let Some(offer) = Offer::parse(publish.topic_name()) {
+                        return Ok(Received::Offer(offer));
+                    }
+                    let answer = TwinAnswer::parse(publish.topic_name(), publish.payload().as_slice());
+                    if let Some(answer) = answer {
+                        return Ok(Received::Twin(TwinReply::Answer(answer)));
+                    }
+                }
+                // Only the twin's subscription follows the login.
+                Packet::V3_1_1Suback(ack) => {
+                    let is_granted = ack.return_codes() != [SubackReturnCode::Failure];
+                    return Ok(Received::Twin(TwinReply::Subscription(is_granted)));
+                }
+                _ => {}
             }
         }
+    }
+
+    /// Subscribes to the answers to requests to the twin. [`Self::receive`] sends the packet.
+    ///
+    /// # Errors
+    /// Returns an error if the packet is invalid.
+    pub(crate) fn subscribe_to_twin(&mut self) -> Result<(), ConnectionError> {
+        self.queue_subscribe(&[TWIN_ANSWERS])
+    }
+
+    /// Publishes a request to the twin at QoS 0. [`Self::receive`] sends the packet.
+    ///
+    /// # Errors
+    /// Returns an error if the packet is invalid.
+    pub(crate) fn request(&mut self, topic: &str, payload: String) -> Result<(), ConnectionError> {
+        let publish = v3_1_1::Publish::builder().topic_name(topic).map_err(violation)?.payload(payload);
+        self.queue(publish.qos(Qos::AtMostOnce).build().map_err(violation)?.into())
     }
 
     /// Publishes an answer at QoS 0, with an empty payload \[S].
@@ -256,9 +299,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HubConnection<S> {
     }
 
     async fn send(&mut self, packet: Packet) -> Result<(), ConnectionError> {
-        let events = self.protocol.send(packet);
-        self.process(events)?;
+        self.queue(packet)?;
         self.write().await
+    }
+
+    /// Adds a packet to what is written next.
+    fn queue(&mut self, packet: Packet) -> Result<(), ConnectionError> {
+        let events = self.protocol.send(packet);
+        self.process(events)
+    }
+
+    fn queue_subscribe(&mut self, filters: &[&str]) -> Result<(), ConnectionError> {
+        let entries =
+            filters.iter().map(|filter| SubEntry::new(*filter, SubOpts::new().set_qos(Qos::AtMostOnce)));
+        let subscribe = v3_1_1::Subscribe::builder()
+            .packet_id(self.protocol.acquire_packet_id().map_err(violation)?)
+            .entries(entries.collect::<Result<Vec<_>, _>>().map_err(violation)?)
+            .build()
+            .map_err(violation)?;
+        self.queue(subscribe.into())
     }
 
     /// Writes `output`. Cancel-safe.
