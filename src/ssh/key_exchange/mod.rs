@@ -3,6 +3,7 @@
 
 mod algorithms;
 mod fields;
+mod quote;
 mod signature;
 mod version;
 
@@ -16,9 +17,10 @@ use tokio::time::timeout;
 use self::algorithms::{Choice, SSH_MSG_KEXINIT, ServerOffer};
 pub(crate) use self::algorithms::{KeyType, Offered};
 use self::fields::{Fields, mpint};
+use self::quote::quoted;
 use self::signature::Verdict;
 use super::packet::{self, SSH_DISCONNECT_BY_APPLICATION, SSH_MSG_DISCONNECT, put_string};
-use crate::error::{Problem, escape};
+use crate::error::Problem;
 use crate::text::public_key::PublicKey;
 
 const SSH_MSG_IGNORE: u8 = 2;
@@ -139,7 +141,7 @@ async fn receive(io: &mut (impl AsyncBufRead + Unpin), number: u8) -> Result<Vec
             SSH_MSG_DISCONNECT => {
                 let mut fields = Fields(&message[1..]);
                 let (reason, text) = (fields.uint32()?, fields.string()?);
-                return Err(format!("it disconnected with the reason {reason}: {}", shown(text)).into());
+                return Err(format!("it disconnected with the reason {reason}: {}", quoted(text)).into());
             }
             other => return Err(format!("it sent message {other} where message {number} is due").into()),
         }
@@ -159,13 +161,6 @@ async fn disconnect(mut io: impl AsyncRead + AsyncWrite + Unpin) {
     };
     // The key is known, however the connection ends.
     let _ = timeout(CLOSE_LIMIT, closing).await;
-}
-
-/// The start of foreign text, in quotation marks.
-fn shown(text: &[u8]) -> String {
-    const LONGEST: usize = 200;
-    let text = String::from_utf8_lossy(&text[..text.len().min(LONGEST)]);
-    format!("'{}'", escape(text.trim_end()))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 
 use super::algorithms::{Choice, KeyType};
 use super::fields::Fields;
-use super::shown;
+use super::quote::quoted;
 use crate::error::Problem;
 use crate::text::public_key::PublicKey;
 
@@ -36,7 +36,7 @@ pub(super) fn verify(
     }
     let algorithm = signature.string()?;
     if algorithm != choice.algorithm.as_bytes() {
-        return Err(format!("it signed with {} instead of {}", shown(algorithm), choice.algorithm).into());
+        return Err(format!("it signed with {} instead of {}", quoted(algorithm), choice.algorithm).into());
     }
     let value = signature.string()?;
     signature.end()?;

@@ -194,7 +194,7 @@ async fn reads_the_key_and_disconnects() {
         let (answer, rest) = Server::default().ask(wanted).await;
         let answer = answer.unwrap();
         assert_eq!((answer.key_type, answer.key), (KeyType::Ed25519, Some(test_key())));
-        assert_eq!(answer.offered.others().collect::<Vec<_>>(), ["ssh-dss"]);
+        assert_eq!(answer.offered.unverifiable().collect::<Vec<_>>(), ["ssh-dss"]);
         let [disconnect] = rest.as_slice() else { panic!("{rest:?}") };
         let mut fields = Fields(&disconnect[1..]);
         assert_eq!((disconnect[0], fields.uint32().unwrap()), (1, 11));
@@ -230,7 +230,8 @@ async fn a_packet_by_a_wrong_guess_is_ignored() {
 #[tokio::test]
 async fn a_server_that_does_not_prove_its_key_is_refused() {
     let wrong = "its signature is wrong: it does not have the key that it showed";
-    let changes: [(fn(&mut Reply), &str); 7] = [
+    type Change = fn(&mut Reply);
+    let changes: [(Change, &str); 7] = [
         (|reply| reply.hash[0] ^= 1, wrong),
         // Another server's key, as a man in the middle shows it.
         (|reply| reply.blob = blob(&Ed25519KeyPair::from_seed_unchecked(&[2; 32]).unwrap()), wrong),

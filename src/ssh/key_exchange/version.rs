@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 use tokio::time::timeout;
 
-use super::shown;
+use super::quote::quoted;
 use crate::error::Problem;
 
 /// Our version, without the line's end.
@@ -47,17 +47,17 @@ pub(super) async fn read(io: &mut (impl AsyncBufRead + Unpin)) -> Result<Vec<u8>
         Ok(Err(error)) => error.to_string(),
         Err(_elapsed) => format!("it sent no SSH version in {} s", LIMIT.as_secs()),
     };
-    let said = if text.is_empty() { String::new() } else { format!("; it said {}", shown(&text)) };
+    let said = if text.is_empty() { String::new() } else { format!("; it said {}", quoted(&text)) };
     Err((problem + &said).into())
 }
 
 fn check(version: Vec<u8>) -> Result<Vec<u8>, Problem> {
     // 1.99 is a server that speaks both versions (RFC 4253, section 5.1).
     if ![&b"SSH-2.0-"[..], b"SSH-1.99-"].iter().any(|prefix| version.starts_with(prefix)) {
-        return Err(format!("it speaks another version of the protocol: {}", shown(&version)).into());
+        return Err(format!("it speaks another version of the protocol: {}", quoted(&version)).into());
     }
     if version.len() > LONGEST {
-        return Err(format!("its SSH version is too long: {}", shown(&version)).into());
+        return Err(format!("its SSH version is too long: {}", quoted(&version)).into());
     }
     Ok(version)
 }
