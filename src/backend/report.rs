@@ -82,7 +82,7 @@ pub(crate) struct ReportedKey {
 pub enum Wanted<'a> {
     /// One with host keys for the dialer's stream, of any age.
     Keys,
-    /// One with this key for the dialer's stream, of any age.
+    /// One with this key for the dialer's stream, of any age, else what the service says now.
     Key(&'a PublicKey),
     /// What the service says now.
     Now,

@@ -136,7 +136,9 @@ fn a_twin_that_cannot_be_read_costs_a_stream_nothing_and_is_not_asked_for_again_
             ask_in_vain(&sandbox, &hub);
             assert_eq!(files(&sandbox, "json").len(), 0, "{fault}");
             let [tried] = &files(&sandbox, "try")[..] else { panic!("{fault}: not one try") };
-            assert!(fs::read_to_string(tried).unwrap().trim().parse::<u64>().is_ok(), "{fault}");
+            let tried = fs::read_to_string(tried).unwrap();
+            let (time, problem) = tried.split_once('\n').unwrap();
+            assert!(time.parse::<u64>().is_ok() && problem.contains("localhost"), "{fault}: {tried}");
         }
         // Ten minutes later.
         let tried = &files(&sandbox, "try")[0];
