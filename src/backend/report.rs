@@ -47,6 +47,11 @@ impl Reported {
         self.streams.iter().find(|stream| pattern::matches(&stream.name, name))
     }
 
+    /// Whether no agent has reported.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.agent.is_none() && self.streams.is_empty()
+    }
+
     /// Whether any stream has host keys.
     pub(crate) fn has_keys(&self) -> bool {
         self.streams.iter().any(|stream| !stream.keys.is_empty())

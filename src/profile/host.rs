@@ -1,13 +1,14 @@
 //! Maps a host name to a profile and a device.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::file::Profiles;
 use super::schema::{Device, DeviceTable, Profile};
 use crate::error::{Error, Result};
 use crate::text::pattern;
 
-/// A host name from ssh. ssh lower-cases `%h` and rewrites numbers into IPv4 addresses; `%n` is the name as typed.
+/// A host name from ssh. ssh lower-cases `%h`, rewrites numbers into IPv4 addresses, and replaces it by the `HostName` of the
+/// user's configuration; `%n` is the name as typed.
 #[derive(Clone, Debug)]
 pub struct Name<'a> {
     /// `%h`.
@@ -17,9 +18,17 @@ pub struct Name<'a> {
 }
 
 impl<'a> Name<'a> {
-    /// The name as typed, if known.
-    fn best(&self) -> &'a str {
-        self.typed.unwrap_or(self.host)
+    /// The name with its case: that typed, unless it is an alias for a `HostName`, or `None`. No `HostName` of a device is an
+    /// address.
+    fn exact(&self) -> Option<&'a str> {
+        let is_alias =
+            |typed: &str| !typed.eq_ignore_ascii_case(self.host) && self.host.parse::<IpAddr>().is_err();
+        self.typed.filter(|typed| !is_alias(typed))
+    }
+
+    /// The name that ssh means, and the alias that was typed for it.
+    fn all(&self) -> impl Iterator<Item = &'a str> {
+        [self.exact().unwrap_or(self.host)].into_iter().chain(self.typed)
     }
 }
 
@@ -59,9 +68,10 @@ impl Profiles {
             module: module.map(str::to_owned),
             stream: stream.map(str::to_owned),
         };
-        let full = name.best();
+        let full = name.exact().unwrap_or(name.host);
         let id = strip(profile, full);
-        if let Some((alias, device)) = alias(profile, &[id, full]) {
+        let names: Vec<&str> = name.all().flat_map(|name| [strip(profile, name), name]).collect();
+        if let Some((alias, device)) = alias(profile, &names) {
             return Ok(match device {
                 Device::Id(id) => found(id, None, None),
                 Device::Table(DeviceTable { id, module, stream }) => {
@@ -69,7 +79,7 @@ impl Profiles {
                 }
             });
         }
-        if name.typed.is_some() {
+        if name.exact().is_some() {
             return Ok(found(id, None, None));
         }
         let known = known(profile_name);
@@ -114,9 +124,9 @@ impl Profiles {
     }
 
     fn profile_for(&self, name: &Name<'_>, chosen: Option<&str>) -> Result<(&str, &Profile)> {
-        let matching = || {
-            self.all.iter().find(|(_, profile)| profile.is_for(name.best())).map(|(name, _)| name.as_str())
-        };
+        let matching =
+            |name| self.all.iter().find(|(_, profile)| profile.is_for(name)).map(|(name, _)| name.as_str());
+        let matching = || name.all().find_map(matching);
         self.named(chosen.or_else(matching).or(self.default.as_deref()).unwrap_or_default())
     }
 }
@@ -220,6 +230,12 @@ mod tests {
         );
         assert_eq!(ok("dev-01.factory", None, None, &["Dev-01", "dev-02"]), pair("factory", "Dev-01"));
         assert_eq!(ok("dev-01.factory", None, None, &["dev-02"]), pair("factory", "dev-01"));
+        // An alias of the user's configuration for a HostName, which ssh lower-cases too.
+        assert_eq!(ok("gw-07.factory", Some("Pump"), None, &[]), pair("factory", "gw-07"));
+        assert_eq!(ok("gw-07", Some("pump.factory"), None, &["GW-07"]), pair("factory", "GW-07"));
+        assert_eq!(ok("gw-07", Some("press"), Some("factory"), &[]), pair("factory", "Line(3),Press"));
+        assert_eq!(ok("press.factory", Some("Pump"), None, &[]), pair("factory", "Line(3),Press"));
+        assert_eq!(ok("10.1.2.3", Some("Gw-07.factory"), None, &[]), pair("factory", "Gw-07"));
         // Numbers.
         assert_eq!(ok("0.0.4.210", Some("1234"), None, &[]), pair("home", "1234"));
         assert_eq!(ok("0.0.0.7", Some("7"), Some("factory"), &[]), pair("factory", "seven"));

@@ -98,6 +98,14 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// Whether ssh is to be configured with the host keys of the devices.
+    pub fn asks_for_host_keys(&self) -> bool {
+        match self.host_keys {
+            Some(policy) => policy != HostKeyPolicy::Off,
+            None => !self.host_ca.0.is_empty(),
+        }
+    }
+
     /// The name of the stream that a port asks for.
     pub fn stream(&self, port: u16) -> String {
         self.ports.get(&Port(port)).cloned().unwrap_or_else(|| stream_for_port(port))

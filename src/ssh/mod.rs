@@ -7,3 +7,4 @@ pub(crate) mod key_exchange;
 pub(crate) mod known_hosts;
 mod packet;
 pub(crate) mod randomart;
+pub(crate) mod version;

@@ -90,12 +90,11 @@ impl Answer {
     }
 }
 
-/// The first step of an answer.
+/// What the profile says.
 #[derive(Debug)]
-enum Step {
+enum Prepared {
     Done(Answer),
-    /// The answer from the stored report, which lacks the key that the server presents.
-    AskAgain(Device, Answer),
+    Ask(Device),
 }
 
 /// Prints known_hosts lines for ssh, and says on stderr why there are none. Of the two calls for a connection, only the second
@@ -105,14 +104,14 @@ pub(super) fn answer(args: &cli::HostKeys) {
     let name = args.known_as.as_deref().unwrap_or(&args.name);
     let answer = match HostField::new(name) {
         Some(host) => {
-            let answer = within_limit(args, &presented);
+            let answer = within_limit(args, &presented).unwrap_or_else(Answer::none);
             let lines = host.authority_lines(&answer.authorities) + &host.lines(&answer.keys);
             // Without a reader there is nobody to tell.
             let _ = std::io::stdout().write_all(lines.as_bytes());
             answer
         }
         None => Answer::none(Error::usage(
-            format!("'{}' cannot stand in front of a key in known_hosts", name),
+            format!("'{name}' cannot stand in front of a key in known_hosts"),
             "set HostKeyAlias to a name without blanks, commas and patterns",
         )),
     };
@@ -126,30 +125,26 @@ pub(super) fn answer(args: &cli::HostKeys) {
     }
 }
 
-/// The answer, in time also where a file system or a secret store hangs: this and the call before together take no longer
-/// than the limit.
-fn within_limit(args: &cli::HostKeys, presented: &Presented) -> Answer {
+/// The answer, in time also where a file system or a secret store hangs.
+fn within_limit(args: &cli::HostKeys, presented: &Presented) -> Result<Answer> {
     let started = process::started();
-    let half = LIMIT / 2;
-    process::be_unattended(started + half - MARGIN);
-    let step = limited(started + half, {
-        let (args, presented) = (args.clone(), presented.clone());
-        move || first_step(&args, &presented, started + half - MARGIN)
-    });
-    match step {
-        Ok(Ok(Step::Done(answer))) => answer,
-        Ok(Ok(Step::AskAgain(device, first))) => {
-            // The first call has taken as long as this step.
-            let left = LIMIT.saturating_sub(started.elapsed() * 2);
-            let (presented, until) = (presented.clone(), Instant::now() + left);
-            let second = limited(until, move || device.second_step(&presented, left.saturating_sub(MARGIN)));
-            match second {
-                Ok(Some(answer)) => answer,
-                Ok(None) | Err(_) => first,
-            }
-        }
-        Ok(Err(error)) | Err(error) => Answer::none(error),
-    }
+    let half = started + LIMIT / 2;
+    process::be_unattended(half - MARGIN);
+    let preparing = {
+        let args = args.clone();
+        move || prepare(&args)
+    };
+    let device = match limited(half, preparing)?? {
+        Prepared::Done(answer) => return Ok(answer),
+        Prepared::Ask(device) => device,
+    };
+    // The other call takes as long up to here. Of the two, one alone waits for the hub.
+    let until = started + LIMIT.saturating_sub(started.elapsed());
+    let presented = presented.clone();
+    limited(until, move || {
+        let left = until.saturating_duration_since(Instant::now());
+        device.answer(&presented, left.saturating_sub(MARGIN))
+    })
 }
 
 /// Runs `work` in a thread that is left alone at `until`.
@@ -165,45 +160,47 @@ fn limited<T: Send + 'static>(until: Instant, work: impl FnOnce() -> T + Send + 
 
 const HOST_KEYS: Phase = Phase::named("host keys");
 
-/// Answers from the profile, the stored report, or the hub's answer until `until`.
-fn first_step(args: &cli::HostKeys, presented: &Presented, until: Instant) -> Result<Step> {
+/// Reads the profile and its credential.
+fn prepare(args: &cli::HostKeys) -> Result<Prepared> {
     let options = options(args);
     let profiles = options.profile.read()?;
     let asked = Asked::resolve(&options, &profiles)?;
-    let policy = asked.profile.host_keys;
     let authorities = asked.profile.host_ca.keys();
-    if policy == Some(HostKeyPolicy::Off) {
-        return Ok(Step::Done(Answer::default()));
+    if asked.profile.host_keys == Some(HostKeyPolicy::Off) {
+        return Ok(Prepared::Done(Answer::default()));
     }
     if !authorities.is_empty() {
-        return Ok(Step::Done(Answer { authorities: authorities.to_vec(), ..Answer::default() }));
+        return Ok(Prepared::Done(Answer { authorities: authorities.to_vec(), ..Answer::default() }));
     }
-    let device = Device::new(args, &profiles, asked)?;
-    Ok(device.first_step(presented, until.saturating_duration_since(Instant::now())))
+    Device::new(args, &profiles, asked).map(Prepared::Ask)
 }
 
 impl Device {
-    /// Answers from a report of any age. Waits for at most `limit`.
-    fn first_step(self, presented: &Presented, limit: Duration) -> Step {
-        let reported = self.reported(Wanted::Keys, limit);
+    /// The answer from a report of any age, or else from one with the key that the server presents. Waits for at most `limit`.
+    fn answer(&self, presented: &Presented, limit: Duration) -> Answer {
+        let until = Instant::now() + limit;
+        let reported = self.reported(Wanted::Keys, until);
         let is_reported = reported.is_ok();
         let answer = self.judge(reported, presented);
-        let is_known = presented.key().is_none_or(|key| answer.keys.contains(key));
-        if is_known || !is_reported { Step::Done(answer) } else { Step::AskAgain(self, answer) }
+        match presented.key().filter(|key| is_reported && !answer.keys.contains(key)) {
+            None => answer,
+            Some(key) => match self.reported(Wanted::Key(key), until) {
+                Ok(reported) => self.judge(Ok(reported), presented),
+                Err(error) => {
+                    log::info!("{error}");
+                    answer
+                }
+            },
+        }
     }
 
-    /// What the device has reported. Waits for at most `limit`.
-    fn reported(&self, wanted: Wanted<'_>, limit: Duration) -> Result<Reported> {
+    /// What the device has reported. Waits until `until` at most.
+    fn reported(&self, wanted: Wanted<'_>, until: Instant) -> Result<Reported> {
+        let limit = until.saturating_duration_since(Instant::now());
         super::super::runtime()?.block_on(async {
             let late = |_| Error::timeout(HOST_KEYS, self.dialer.service(), limit);
             timeout(limit, self.dialer.reported(wanted)).await.map_err(late)?
         })
-    }
-
-    /// The answer from a report with the key that the server presents, or from a new one; `None` if there is none.
-    fn second_step(&self, presented: &Presented, limit: Duration) -> Option<Answer> {
-        let reported = self.reported(Wanted::Key(presented.key()?), limit).ok()?;
-        Some(self.judge(Ok(reported), presented))
     }
 
     /// The answer from what the device has reported. Pins keys that are seen first.

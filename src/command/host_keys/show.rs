@@ -19,7 +19,9 @@ pub(super) fn run(args: &cli::HostKeys) -> Result<()> {
     let mut text = shown(&reported, &device.dialer.service(), pins.as_ref().unwrap_or(&Pins::new()));
     match &pins {
         Ok(pins) => {
-            text += &note(&device, &reported, pins).map_or_else(String::new, |note| format!("{note}\n"))
+            if let Some(note) = note(&device, &reported, pins) {
+                let _ = writeln!(text, "{note}");
+            }
         }
         Err(error) => log::warn!("{error}"),
     }

@@ -145,11 +145,7 @@ impl World {
 
     /// The keys and the problem of a call.
     fn call(&self, presented: &Presented) -> (Vec<PublicKey>, Option<String>) {
-        let limit = Duration::from_millis(50);
-        let answer = match self.device().first_step(presented, limit) {
-            Step::Done(answer) => answer,
-            Step::AskAgain(device, answer) => device.second_step(presented, limit).unwrap_or(answer),
-        };
+        let answer = self.device().answer(presented, Duration::from_millis(100));
         let problem = answer.problem.map(|problem| match problem {
             Problem::Error(error) => error.to_string(),
             Problem::Sentence(sentence) => sentence,
