@@ -5,7 +5,7 @@ use clap::builder::Resettable;
 use clap::{CommandFactory, FromArgMatches};
 use clap_complete::CompleteEnv;
 use iotstream::cli::complete;
-use iotstream::cli::{Cli, Command, in_order, usage_error};
+use iotstream::cli::{Cli, Command, HostKeys, in_order, usage_error};
 use iotstream::platform::process;
 use iotstream::{command, logging};
 
@@ -36,7 +36,10 @@ fn main() -> ExitCode {
                 return command::refuse(None, &usage);
             }
             logging::report(&usage);
-            return usage.exit().into();
+            // ssh ends with any other exit status of a KnownHostsCommand.
+            let is_for_ssh =
+                word.is_some_and(|word| word.get_name() == "host-keys") && HostKeys::is_for_ssh(&words);
+            return if is_for_ssh { ExitCode::SUCCESS } else { usage.exit().into() };
         }
     };
     let asked = cli.connection().cloned();

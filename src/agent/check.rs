@@ -7,6 +7,7 @@ use super::approval::Approve;
 use super::audit;
 use super::config::Config;
 use super::environment::{Facts, PATH};
+use super::host_keys;
 use super::install::LOGS;
 use super::target::{Address, Target};
 use crate::check::{Finding, Outcome};
@@ -51,6 +52,7 @@ pub async fn check(origin: &str, read: Result<(Config, Network)>) -> Vec<Finding
         let since = Instant::now();
         findings.push(Finding::new(format!("target {}", target.stream), since, reachable(target).await));
     }
+    findings.extend(host_keys::check(&config).await);
     findings
 }
 
@@ -73,16 +75,7 @@ async fn reachable(target: &Target) -> Result<String> {
     match &target.address {
         Address::Command(words) => executable(words).map_err(|problem| unreachable(problem.into()))?,
         address => {
-            let facts = Facts {
-                id: 0,
-                stream: &target.stream,
-                target: address.to_string(),
-                device: "",
-                service: "",
-                request_id: None,
-                requester: None,
-                pass_environment: &target.pass_environment,
-            };
+            let facts = Facts::without_offer(&target.stream, address.to_string());
             drop(address.connect(&facts).await.map_err(unreachable)?);
         }
     }

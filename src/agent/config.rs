@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::approval::Approve;
 use super::builtin::Builtin;
+use super::host_keys::selection;
 use super::listeners::{listener, listeners};
 use super::schema::{ApproveEntry, ApproveWord, Document, TargetEntry};
 use super::target::{Address, Target};
@@ -42,6 +43,8 @@ pub struct Config {
     pub(crate) approve_timeout: Duration,
     pub(crate) stop_timeout: Duration,
     pub(crate) audit_log: Option<PathBuf>,
+    /// The streams whose targets are asked for their host keys, as the targets name them.
+    pub(crate) host_keys: Vec<String>,
     pub(crate) warnings: Vec<Exposure>,
 }
 
@@ -78,6 +81,10 @@ impl Config {
                 "add [[target]] with stream = \"ssh\" and connect = \"127.0.0.1:22\"",
             ));
         }
+        let host_keys = document.host_keys.take().unwrap_or_else(|| selection::default(&targets));
+        selection::check(&host_keys, &targets).map_err(|problem| {
+            wrong(problem, "host-keys lists streams as their [[target]] names them, such as [\"ssh\"]")
+        })?;
         let listeners = listeners(&document, path, own, &mut warnings)?;
         let relative = |file: PathBuf| path.parent().unwrap_or(Path::new("")).join(file);
         let seconds = |key: Option<Seconds>| key.map(|seconds| seconds.0);
@@ -97,6 +104,7 @@ impl Config {
             audit_log: document
                 .audit_log
                 .map(|file| if file == Path::new("-") { file } else { relative(file) }),
+            host_keys,
             warnings,
             ..Self::with(listeners, targets)
         })
@@ -163,6 +171,7 @@ impl Config {
             stream_keepalive: Some(Keepalive::DEFAULT),
             ca_file: None,
             proxy: None,
+            host_keys: selection::default(&targets),
             targets,
             max_sessions: MAX_SESSIONS,
             idle_timeout: None,
@@ -178,6 +187,16 @@ impl Config {
     /// The tolerated exposures of the configuration's files.
     pub fn warnings(&self) -> &[Exposure] {
         &self.warnings
+    }
+
+    /// The targets whose host keys are reported; none if no service keeps reports.
+    pub(crate) fn host_key_targets(&self) -> impl Iterator<Item = &Target> {
+        let is_kept = self.listeners.iter().any(|listener| listener.keeps_reports());
+        self.targets.iter().filter(move |target| {
+            is_kept
+                && self.host_keys.contains(&target.stream)
+                && !matches!(target.address, Address::Builtin(_))
+        })
     }
 
     /// The target of a stream: the first whose pattern matches its name.

@@ -29,7 +29,21 @@ pub(super) struct Facts<'a> {
     pub(super) pass_environment: &'a [String],
 }
 
-impl Facts<'_> {
+impl<'a> Facts<'a> {
+    /// The facts without an offer: the agent connects a target for itself.
+    pub(super) fn without_offer(stream: &'a str, target: String) -> Self {
+        Self {
+            id: 0,
+            stream,
+            target,
+            device: "",
+            service: "",
+            request_id: None,
+            requester: None,
+            pass_environment: &[],
+        }
+    }
+
     /// The whole environment of a program.
     pub(super) fn environment(&self) -> Vec<(OsString, OsString)> {
         let kept = |name: &OsStr| {

@@ -10,6 +10,7 @@ mod check;
 mod command_exit;
 mod config;
 mod environment;
+mod host_keys;
 mod install;
 mod listeners;
 mod rejection_log;

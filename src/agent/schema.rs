@@ -51,6 +51,8 @@ pub(crate) struct Document {
     /// Patterns of further hosts of gateways.
     pub(crate) rendezvous_hosts: Option<Vec<String>>,
     pub(crate) relay: Option<RelayTable>,
+    /// The streams whose targets are asked for their host keys.
+    pub(crate) host_keys: Option<Vec<String>>,
     #[serde(default)]
     pub(crate) target: Vec<TargetEntry>,
 }

@@ -185,6 +185,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// Both directions as one.
+    pub(super) fn join(self) -> impl AsyncRead + AsyncWrite + Send + Unpin {
+        tokio::io::join(self.read, self.write)
+    }
+
     fn new<R, W>((read, write): (R, W)) -> Self
     where
         R: AsyncRead + Send + Unpin + 'static,

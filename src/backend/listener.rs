@@ -23,6 +23,11 @@ pub trait Listener: Any + Debug + Send + Sync {
     /// The service, as `HOST` or `HOST:PORT`.
     fn service(&self) -> String;
 
+    /// Whether the service keeps what the agent reports.
+    fn keeps_reports(&self) -> bool {
+        false
+    }
+
     /// Starts a task that listens until [`Order::Stop`] or until [`Offers`] is dropped. The task reconnects to a lost
     /// service, renews expiring tokens, and rereads a refused credential, or one whose files have changed, with `reread`.
     /// Must be called within a runtime.

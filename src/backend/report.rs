@@ -1,5 +1,8 @@
 //! What a device's agent reports to its service, and what the service tells of it.
 
+use serde::{Deserialize, Serialize};
+
+use crate::text::pattern;
 use crate::text::public_key::PublicKey;
 
 /// What an agent reports: the streams that it serves, in the order of its configuration.
@@ -28,8 +31,8 @@ pub(crate) enum HostKeys {
 }
 
 /// What a service tells of a device's report.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reported {
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Reported {
     /// The device, or `DEVICE/MODULE`.
     pub(crate) device: String,
     /// The agent's version; `None` if no agent has reported.
@@ -38,8 +41,25 @@ pub(crate) struct Reported {
     pub(crate) streams: Vec<ReportedStream>,
 }
 
+impl Reported {
+    /// The stream that the agent serves under `name`: the first whose name or pattern matches, as the agent chooses its target.
+    pub(crate) fn stream(&self, name: &str) -> Option<&ReportedStream> {
+        self.streams.iter().find(|stream| pattern::matches(&stream.name, name))
+    }
+
+    /// Whether no agent has reported.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.agent.is_none() && self.streams.is_empty()
+    }
+
+    /// Whether any stream has host keys.
+    pub(crate) fn has_keys(&self) -> bool {
+        self.streams.iter().any(|stream| !stream.keys.is_empty())
+    }
+}
+
 /// A stream in a [`Reported`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct ReportedStream {
     /// Its name, or the pattern of its names.
     pub(crate) name: String,
@@ -48,9 +68,10 @@ pub(crate) struct ReportedStream {
 }
 
 /// A host key in a [`Reported`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct ReportedKey {
     /// The key.
+    #[serde(with = "as_text")]
     pub(crate) key: PublicKey,
     /// When it was reported, in the service's format, if the service tells.
     pub(crate) since: Option<String>,
@@ -58,11 +79,46 @@ pub(crate) struct ReportedKey {
 
 /// Which answer of [`super::Dialer::reported`] is good enough.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Wanted<'a> {
+pub enum Wanted<'a> {
     /// One with host keys for the dialer's stream, of any age.
     Keys,
-    /// One with this key for the dialer's stream, of any age.
+    /// One with this key for the dialer's stream, of any age, else what the service says now.
     Key(&'a PublicKey),
     /// What the service says now.
     Now,
+}
+
+/// A key as `TYPE BASE64`.
+mod as_text {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::text::public_key::PublicKey;
+
+    pub(super) fn serialize<S: Serializer>(key: &PublicKey, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(key)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PublicKey, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        PublicKey::parse(&text).ok_or_else(|| D::Error::custom("it is no public key"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_asks_for_its_own_stream_before_a_pattern() {
+        let stream = |name: &str| ReportedStream { name: name.into(), keys: Vec::new() };
+        let streams = ["tcp-*", "*", "tcp-80", "ssh"].map(stream).into();
+        let reported = Reported { device: "gw-07".into(), agent: None, streams };
+        let found = |name| reported.stream(name).map(|stream| stream.name.as_str());
+        for (name, applies) in [("ssh", "ssh"), ("tcp-80", "tcp-80"), ("tcp-81", "tcp-*"), ("x", "*")] {
+            assert_eq!(found(name), Some(applies), "{name}");
+        }
+        let reported = Reported { streams: vec![stream("ssh")], ..reported };
+        assert_eq!(reported.stream("SSH"), None);
+    }
 }

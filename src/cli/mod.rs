@@ -14,11 +14,13 @@ use crate::platform::process::RELAY_INFO;
 use crate::text::duration;
 
 pub mod complete;
+mod host_keys;
 mod measure;
 mod order;
 mod profile;
 mod usage;
 
+pub use host_keys::HostKeys;
 pub use measure::{Bench, Direction, Ping};
 pub use order::in_order;
 pub use profile::{AddProfile, NamedProfile, Profile, ProfileAction, ProfileFile, ShowProfile};
@@ -58,6 +60,8 @@ pub enum Command {
     Profile(Profile),
     /// Print the ssh configuration for every profile, or keep it in ~/.ssh
     SshConfig(SshConfig),
+    /// Tell ssh the host keys that a device reports
+    HostKeys(HostKeys),
     /// Run a self-contained demo: service, device and ssh session on this machine
     Demo(Demo),
     /// Diagnose each step of the connection to HOST
@@ -121,12 +125,12 @@ pub struct Connect {
     #[arg(value_name = "HOST", required_unless_present_any = ["relay_info", "is_started_by_az"], add = ArgValueCandidates::new(complete::hosts))]
     pub host: Option<String>,
     /// The port (%p): 22 asks for the stream 'ssh', any other port N for 'tcp-N'
-    #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), add = ArgValueCandidates::new(complete::ports))]
     pub port: Option<u16>,
     #[command(flatten)]
     pub stream_args: StreamArgs,
     /// Ask for this stream, whatever the port
-    #[arg(long, value_name = "NAME", env = "IOTSTREAM_STREAM")]
+    #[arg(long, value_name = "NAME", env = "IOTSTREAM_STREAM", add = ArgValueCandidates::new(complete::streams))]
     pub stream: Option<String>,
     /// Reach the Azure Arc machine of this file, which `az ssh config` writes, in place of HOST. Without HOST and FILE,
     /// the variable SSHPROXY_RELAY_INFO of `az ssh arc` names the machine
@@ -314,7 +318,7 @@ pub struct Devices {
     /// Only devices in this state
     #[arg(long, value_name = "STATE")]
     pub state: Option<DeviceState>,
-    /// Print a JSON array with the fields id, state and lastActivity
+    /// Print a JSON array with the fields id, state and lastActivity, and, where an agent has reported them, agent and streams
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -371,6 +375,7 @@ impl Cli {
             Some(Command::Devices(args)) => &args.log,
             Some(Command::Profile(args)) => args.action.log(),
             Some(Command::SshConfig(args)) => &args.log,
+            Some(Command::HostKeys(args)) => &args.log,
             Some(Command::Check(args)) => &args.connect.log,
             Some(Command::Ping(args)) => &args.log,
             Some(Command::Bench(args)) => &args.log,

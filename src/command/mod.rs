@@ -8,6 +8,7 @@ mod connect;
 mod demo;
 mod devices;
 mod emulator;
+mod host_keys;
 mod last;
 mod listing;
 mod options;
@@ -42,6 +43,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Devices(args)) => devices::run(&args),
         Some(Command::Profile(args)) => profile::run(&args.action),
         Some(Command::SshConfig(args)) => ssh_config::run(&args),
+        Some(Command::HostKeys(args)) => host_keys::run(&args),
         Some(Command::Completions(args)) => completions::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Ping(args)) => ping::run(&args),

@@ -13,6 +13,7 @@ use crate::net::Proxies;
 use crate::profile::{Device, Profile, Profiles};
 use crate::secret::Secret;
 use crate::text::duration;
+use crate::text::public_key::PublicKey;
 
 const HIDDEN: &str = "[hidden]";
 
@@ -131,6 +132,18 @@ impl Settings<'_> {
                 default: streams_per_second,
             },
             Setting {
+                id: "host_keys",
+                option: None,
+                file: profile.host_keys.map(|policy| policy.to_string()),
+                default: "pin",
+            },
+            Setting {
+                id: "host_ca",
+                option: None,
+                file: Some(fingerprints(profile)).filter(|shown| !shown.is_empty()),
+                default: "none",
+            },
+            Setting {
                 id: "ca_file",
                 option: self.args.profile.ca_file.as_ref().map(|file| file.display().to_string()),
                 file: ca_file.map(|file| file.display().to_string()),
@@ -223,6 +236,11 @@ fn without_login(url: &str) -> String {
             format!("{scheme}{HIDDEN}@{host}")
         }
     }
+}
+
+/// The fingerprints of the authority that signs host keys.
+fn fingerprints(profile: &Profile) -> String {
+    profile.host_ca.keys().iter().map(PublicKey::fingerprint).collect::<Vec<_>>().join(", ")
 }
 
 fn described(alias: &str, device: &Device) -> String {

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::platform::private_file;
 use crate::profile::Profile;
 use crate::ssh::config::{Change, Helper, SshDirectory, blocks, unified};
+use crate::ssh::version::Version;
 
 pub(super) fn run(args: &SshConfig) -> Result<ExitCode> {
     if args.remove {
@@ -38,15 +39,33 @@ fn generate(args: &SshConfig) -> Result<String> {
     }
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let config = options.file.as_deref().map(std::path::absolute).transpose();
-    let helper = Helper::new(&program, config.map_err(Error::local_io("the working directory"))?.as_deref())?;
+    let config = config.map_err(Error::local_io("the working directory"))?;
+    let helper = Helper::new(&program, config.as_deref())?;
     let devices = |name: &str, profile: &Profile| {
         if !args.devices {
             return Ok(Vec::new());
         }
-        let devices = listing::devices(&options, &profiles, name, profile)?;
+        let devices = listing::devices(&options, &profiles, name, profile, false)?;
         Ok(devices.into_iter().map(|device| device.id).collect())
     };
-    blocks(&profiles, &helper, devices)
+    let runtime = super::runtime()?;
+    let mut version = None;
+    let known_hosts = |name: &str| {
+        let version = version.get_or_insert_with(|| runtime.block_on(Version::installed()));
+        let command = match version {
+            Err(problem) => Err(problem.clone()),
+            Ok(version) if *version < Version::KNOWN_HOSTS_COMMAND => Err(format!(
+                "ssh is {version}, and {} is the first that has it",
+                Version::KNOWN_HOSTS_COMMAND
+            )),
+            Ok(_) => helper
+                .known_hosts_command(name)
+                .ok_or_else(|| "a path or the name cannot be written for ssh".into()),
+        };
+        let warn = |problem| log::warn!("no KnownHostsCommand is written for profile '{name}': {problem}");
+        command.map_err(warn).ok()
+    };
+    blocks(&profiles, &helper, devices, known_hosts)
 }
 
 fn ssh_directory() -> Result<SshDirectory> {

@@ -1,7 +1,7 @@
 //! Runs the commands of configuration files: secret stores and token tools.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::CommandLine;
 use crate::error::Problem;
+use crate::platform::child::Group;
 use crate::platform::private_file::LONGEST;
 use crate::platform::process;
 use crate::secret::Secret;
@@ -71,14 +72,26 @@ impl CommandLine {
         for name in process::withheld() {
             command.env_remove(name);
         }
+        let unattended = process::unattended_until();
+        if unattended.is_some() {
+            // A background process cannot read from the terminal, and gpg needs the variable to find it.
+            Group::create(&mut command);
+            command.env_remove("GPG_TTY");
+        }
+        let left = unattended.map(|until| until.saturating_duration_since(Instant::now()));
+        let limit = left.map_or(limit, |left| left.min(limit));
         // stdin and stdout belong to ssh.
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command
             .spawn()
             .map_err(|error| Problem::because(format!("{program} does not start: {error}"), error))?;
+        let group = unattended.and_then(|_| Group::of(&child));
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let all = async { tokio::join!(read(stdout), read(stderr), child.wait()) };
         let Ok((stdout, stderr, status)) = timeout(limit, all).await else {
+            if let Some(group) = group {
+                group.kill();
+            }
             return Err(format!("{program} has not ended after {}", duration::show(limit)).into());
         };
         let status = status.map_err(|error| Problem::because(format!("{program}: {error}"), error))?;

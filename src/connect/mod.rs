@@ -15,6 +15,7 @@ pub use self::caller::Caller;
 pub use self::failure::refuse;
 pub use self::open::{open, unless_offered};
 pub use self::options::{Az, Options, ProfileOptions};
+pub(crate) use self::plan::Asked;
 pub use self::plan::{CONNECT_TIMEOUT, Plan, RESPONSE_TIMEOUT};
 
 use self::bridge::{Stream, stats};

@@ -9,7 +9,7 @@ use crate::backend::{self, Access, Dialer, Request};
 use crate::config::Seconds;
 use crate::config::network::network;
 use crate::error::Result;
-use crate::profile::{Name, Port};
+use crate::profile::{Name, Port, Profile, Profiles};
 use crate::state::device_ids;
 use crate::state::rate::Rate;
 use crate::tunnel::Keepalive;
@@ -19,6 +19,49 @@ use crate::tunnel::Keepalive;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 /// The default time that the service waits for the device's answer.
 pub const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What options and profile ask for, before the credential is read.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    /// The profile's name.
+    pub(crate) profile_name: &'a str,
+    /// The profile.
+    pub(crate) profile: &'a Profile,
+    /// The request for the stream.
+    pub(crate) request: Request,
+}
+
+impl<'a> Asked<'a> {
+    /// Finds the profile, the device and the stream that `options` ask for.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Profiles::destination`].
+    pub(crate) fn resolve(options: &Options, profiles: &'a Profiles) -> Result<Self> {
+        let name = Name { host: &options.host, typed: options.name.as_deref() };
+        let known = |profile: &str| device_ids::known(&profiles.path, profile);
+        let destination = profiles.destination(&name, options.profile.name.as_deref(), known)?;
+        let profile = destination.profile;
+        let stream = options.stream.clone().or(destination.stream);
+        let port = options.port.unwrap_or(22);
+        let is_named = stream.is_some() || profile.ports.contains_key(&Port(port));
+        let module = options.module.clone().or(destination.module);
+        let request = Request {
+            device: destination.device,
+            default_module: profile.module.clone().filter(|_| module.is_none()),
+            module,
+            stream: stream.unwrap_or_else(|| profile.stream(port)),
+            port: (!is_named).then_some(port),
+            connect_timeout: setting(options.connect_timeout, profile.connect_timeout, CONNECT_TIMEOUT),
+            response_timeout: setting(options.response_timeout, profile.response_timeout, RESPONSE_TIMEOUT),
+        };
+        Ok(Self { profile_name: destination.profile_name, profile, request })
+    }
+}
+
+/// An option, else the profile's value, else the default.
+fn setting(option: Option<Duration>, file: Option<Seconds>, default: Duration) -> Duration {
+    option.or(file.map(|seconds| seconds.0)).unwrap_or(default)
+}
 
 /// A planned connection.
 #[derive(Clone, Debug)]
@@ -56,33 +99,14 @@ impl Plan {
             return Self::of_az(options, az);
         }
         let profiles = options.profile.read()?;
-        let name = Name { host: &options.host, typed: options.name.as_deref() };
-        let known = |profile: &str| device_ids::known(&profiles.path, profile);
-        let destination = profiles.destination(&name, options.profile.name.as_deref(), known)?;
-        let profile = destination.profile;
-        let or = |option: Option<Duration>, file: Option<Seconds>, default| {
-            option.or(file.map(|seconds| seconds.0)).unwrap_or(default)
-        };
-        let stream = options.stream.clone().or(destination.stream);
-        let port = options.port.unwrap_or(22);
-        let is_named = stream.is_some() || profile.ports.contains_key(&Port(port));
-        let module = options.module.clone().or(destination.module);
-        let request = Request {
-            device: destination.device,
-            default_module: profile.module.clone().filter(|_| module.is_none()),
-            module,
-            stream: stream.unwrap_or_else(|| profile.stream(port)),
-            port: (!is_named).then_some(port),
-            connect_timeout: or(options.connect_timeout, profile.connect_timeout, CONNECT_TIMEOUT),
-            response_timeout: or(options.response_timeout, profile.response_timeout, RESPONSE_TIMEOUT),
-        };
+        let Asked { profile_name, profile, request } = Asked::resolve(options, &profiles)?;
         let network = options.profile.network(&profiles, profile)?;
-        let access = Access { profiles: &profiles, name: destination.profile_name, profile, network };
+        let access = Access { profiles: &profiles, name: profile_name, profile, network };
         let dialer = backend::dialer(&access, request)?;
         log::info!("profile {}: {}", access.name, dialer.describe());
         let per_second = profile.streams_per_second.or(dialer.streams_per_second());
         Ok(Self {
-            wait: or(options.wait, profile.wait, Duration::ZERO),
+            wait: setting(options.wait, profile.wait, Duration::ZERO),
             rate: per_second.and_then(|rate| Rate::of(&dialer.key(), rate)),
             keepalive: options.keepalive.map_or(Some(Keepalive::DEFAULT), Keepalive::every),
             half_close: profile.half_close.unwrap_or(true),

@@ -50,7 +50,7 @@ impl Error {
             | Error::BadName { .. }
             | Error::NoReports { .. } => Exit::Config,
             Error::Backend(fault) | Error::NotOffered { rejection: fault, .. } => fault.exit(),
-            Error::Target { .. } => Exit::Unavailable,
+            Error::Target { .. } | Error::NoHostKeys { .. } => Exit::Unavailable,
             Error::Network { .. }
             | Error::Timeout { .. }
             | Error::ProxyBusy { .. }

@@ -64,6 +64,12 @@ impl Error {
             Error::NoReports { .. } => {
                 "sign the host keys of the devices, and write the CA's key as host-ca in the profile".into()
             }
+            Error::NoHostKeys { stream: Some(stream), .. } => {
+                format!("add \"{stream}\" to host-keys in the agent's configuration")
+            }
+            Error::NoHostKeys { .. } => {
+                "on the device, run `iotstream agent` of version 0.2 or later, and see its log".into()
+            }
             Error::NotOffered { stream, builtin, .. } => format!(
                 "add a [[target]] with stream = \"{stream}\" and builtin = \"{builtin}\" to the agent's configuration, \
                  or start the agent with --target {stream}=builtin:{builtin}"

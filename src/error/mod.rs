@@ -69,6 +69,9 @@ pub enum Error {
     /// The service does not keep what a device's agent reports, such as its host keys.
     #[error("{service} keeps no reports of devices, and so knows no host keys")]
     NoReports { service: String },
+    /// A device has reported no host keys, or none for `stream`.
+    #[error("{device} reports no host keys{}", stream.as_ref().map_or_else(String::new, |stream| format!(" for the stream '{stream}'")))]
+    NoHostKeys { device: String, stream: Option<String> },
     /// A device rejected a stream for measuring, which needs the agent's `builtin` at its other end.
     #[error("{rejection}")]
     NotOffered {

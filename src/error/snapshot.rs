@@ -104,7 +104,11 @@ fn following(error: &Error) -> Vec<Error> {
         }
         Error::BadName { .. } => vec![Error::Backend(Box::new(Backend::default()))],
         Error::Backend(_) => vec![Error::NoReports { service: text("ns.servicebus.windows.net") }],
-        Error::NoReports { .. } => {
+        Error::NoReports { .. } => vec![Error::NoHostKeys { device: text("gw-07"), stream: None }],
+        Error::NoHostKeys { stream: None, .. } => {
+            vec![Error::NoHostKeys { device: text("gw-07"), stream: Some(text("tcp-2222")) }]
+        }
+        Error::NoHostKeys { .. } => {
             vec![Error::NotOffered {
                 rejection: Box::new(Backend::default()),
                 stream: text("echo"),

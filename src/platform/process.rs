@@ -15,6 +15,18 @@ pub fn started() -> Instant {
     *STARTED.get_or_init(Instant::now)
 }
 
+static UNATTENDED: OnceLock<Instant> = OnceLock::new();
+
+/// Has the programs that print credentials end before `until`, and not ask the user.
+pub fn be_unattended(until: Instant) {
+    UNATTENDED.get_or_init(|| until);
+}
+
+/// The time of the first call of [`be_unattended`].
+pub fn unattended_until() -> Option<Instant> {
+    UNATTENDED.get().copied()
+}
+
 /// Environment variables that hold a key, according to the user's files.
 static KEYS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 

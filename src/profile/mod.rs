@@ -8,4 +8,4 @@ mod schema;
 pub use edit::{Editor, NewProfile};
 pub use file::{Profiles, default_path};
 pub use host::{Destination, Name, fits};
-pub use schema::{Device, Port, Profile, is_pattern, stream_for_port};
+pub use schema::{Device, HostKeyPolicy, Port, Profile, is_pattern, stream_for_port};

@@ -5,11 +5,12 @@ use std::fmt;
 use std::path::PathBuf;
 
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::config::{CommandLine, Keys, Preamble, Seconds, SecretText, has_password};
 use crate::text::hub_id;
+use crate::text::public_key::PublicKey;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -83,6 +84,11 @@ pub struct Profile {
     pub ca_file: Option<PathBuf>,
     /// A proxy's URL, which may contain a password.
     pub proxy: Option<SecretText>,
+    /// Which host keys of a device `iotstream host-keys` tells ssh; `None` is [`HostKeyPolicy::Pin`].
+    pub host_keys: Option<HostKeyPolicy>,
+    /// The keys of the authority that signs the devices' host keys; several while they are replaced.
+    #[serde(default)]
+    pub host_ca: HostCa,
     /// Port → stream name.
     #[serde(default)]
     pub ports: BTreeMap<Port, String>,
@@ -92,6 +98,14 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// Whether ssh is to be configured with the host keys of the devices.
+    pub fn asks_for_host_keys(&self) -> bool {
+        match self.host_keys {
+            Some(policy) => policy != HostKeyPolicy::Off,
+            None => !self.host_ca.0.is_empty(),
+        }
+    }
+
     /// The name of the stream that a port asks for.
     pub fn stream(&self, port: u16) -> String {
         self.ports.get(&Port(port)).cloned().unwrap_or_else(|| stream_for_port(port))
@@ -114,6 +128,71 @@ impl<'a> From<&'a Profile> for Keys<'a> {
             token_command: profile.token_command.as_ref(),
             is_managed: profile.resource.is_some(),
         }
+    }
+}
+
+/// Which of the host keys that a device reports `iotstream host-keys` tells ssh.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum HostKeyPolicy {
+    /// Those that were reported first, or that the user has accepted since.
+    #[default]
+    Pin,
+    /// All.
+    Follow,
+    /// None.
+    Off,
+}
+
+impl fmt::Display for HostKeyPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pin => "pin",
+            Self::Follow => "follow",
+            Self::Off => "off",
+        })
+    }
+}
+
+/// The public keys of an authority that signs host keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostCa(Vec<PublicKey>);
+
+impl HostCa {
+    /// The keys.
+    pub(crate) fn keys(&self) -> &[PublicKey] {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for HostCa {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Form;
+        impl<'de> Visitor<'de> for Form {
+            type Value = HostCa;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a public key as \"ssh-ed25519 AAAA…\", or a list of them")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<HostCa, E> {
+                Ok(HostCa(vec![key(text)?]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<HostCa, A::Error> {
+                let mut keys = Vec::new();
+                while let Some(text) = list.next_element::<String>()? {
+                    keys.push(key(&text)?);
+                }
+                Ok(HostCa(keys))
+            }
+        }
+        fn key<E: serde::de::Error>(text: &str) -> Result<PublicKey, E> {
+            PublicKey::parse(text.trim()).ok_or_else(|| {
+                E::custom("a public key is expected, as the .pub file has it: ssh-ed25519 AAAA…")
+            })
+        }
+        deserializer.deserialize_any(Form)
     }
 }
 

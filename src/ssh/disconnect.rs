@@ -1,15 +1,10 @@
 //! The in-band error: the helper disconnects as an ssh server would, so that ssh prints why the stream failed.
 
+use super::packet::{self, SSH_DISCONNECT_BY_APPLICATION};
 use crate::error::{Error, Exit, escape};
 
 /// The length of the text in bytes that ssh prints.
 const MAX_TEXT: usize = 400;
-
-const SSH_MSG_DISCONNECT: u8 = 1;
-
-/// The smallest padding, and the unit of a packet's length, in bytes (RFC 4253, section 6).
-const MIN_PADDING: usize = 4;
-const BLOCK: usize = 8;
 
 /// The first bytes of an ssh client (RFC 4253, section 4.2).
 const IDENTIFICATION: &[u8] = b"SSH-";
@@ -28,26 +23,9 @@ pub(crate) fn is_beginning(opening: &[u8]) -> bool {
 ///
 /// Send it to an ssh client only, and only before any byte from the device.
 pub(crate) fn message(error: &Error) -> Vec<u8> {
-    let text = text(error);
-    let mut payload = vec![SSH_MSG_DISCONNECT];
-    payload.extend_from_slice(&reason(error).to_be_bytes());
-    for string in [text.as_str(), ""] {
-        payload.extend_from_slice(&length(string.len()).to_be_bytes());
-        payload.extend_from_slice(string.as_bytes());
-    }
-    // The padded length includes the length field and the padding's length.
-    let unpadded = 4 + 1 + payload.len();
-    let padding = MIN_PADDING + (BLOCK - (unpadded + MIN_PADDING) % BLOCK) % BLOCK;
     let mut message = b"SSH-2.0-iotstream\r\n".to_vec();
-    message.extend_from_slice(&length(1 + payload.len() + padding).to_be_bytes());
-    message.push(padding.to_le_bytes()[0]);
-    message.extend_from_slice(&payload);
-    message.resize(message.len() + padding, 0);
+    message.extend_from_slice(&packet::disconnect(reason(error), &text(error)));
     message
-}
-
-fn length(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// The error and, if it fits, the hint.
@@ -72,7 +50,6 @@ fn reason(error: &Error) -> u32 {
     const HOST_NOT_ALLOWED_TO_CONNECT: u32 = 1;
     const SERVICE_NOT_AVAILABLE: u32 = 7;
     const CONNECTION_LOST: u32 = 10;
-    const BY_APPLICATION: u32 = 11;
     const TOO_MANY_CONNECTIONS: u32 = 12;
     if error.retry().is_some_and(|retry| retry.is_throttled) {
         return TOO_MANY_CONNECTIONS;
@@ -81,7 +58,7 @@ fn reason(error: &Error) -> u32 {
         Exit::Denied => HOST_NOT_ALLOWED_TO_CONNECT,
         Exit::Unavailable => SERVICE_NOT_AVAILABLE,
         Exit::Temporary => CONNECTION_LOST,
-        _ => BY_APPLICATION,
+        _ => SSH_DISCONNECT_BY_APPLICATION,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The user's state directory: data kept between runs that can be lost without harm.
+//! The user's state directory, with data that can be lost without harm, and the data directory, with host keys that cannot.
 
 pub(crate) mod arc_credentials;
 pub(crate) mod assignment;
@@ -6,5 +6,7 @@ pub(crate) mod device_ids;
 mod directory;
 pub(crate) mod gateways;
 pub(crate) mod last_failure;
+pub(crate) mod pinned_host_keys;
 pub(crate) mod rate;
+pub(crate) mod reports;
 pub(crate) mod without_module;

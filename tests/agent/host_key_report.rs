@@ -165,7 +165,7 @@ fn a_hub_that_refuses_twins_keeps_its_streams() {
 
 #[test]
 fn a_hub_that_ends_the_connection_over_its_twin_does_so_once() {
-    streams_stay_in_service("drop", "the hub connection ended during a request; the next one is in ", 2);
+    streams_stay_in_service("drop", "the hub connection ended during a request; the next request is in ", 2);
 }
 
 #[test]

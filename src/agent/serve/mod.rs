@@ -14,11 +14,12 @@ use self::services::Services;
 use super::approval::Terminal;
 use super::audit::Audit;
 use super::config::Config;
+use super::host_keys::HostKeyReports;
 use super::rejection_log::RejectionLog;
 use super::stream::{self, Shared, StreamContext};
 use super::stream_limits::StreamLimits;
 use super::traffic::Traffic;
-use crate::backend::{Cause, Event, HostKeys, Listener, Offer, Rejection, Report, StreamReport};
+use crate::backend::{Cause, Event, Listener, Offer, Rejection};
 use crate::error::{Error, Result};
 use crate::logging;
 use crate::net::Network;
@@ -51,6 +52,7 @@ struct Agent {
     services: Services,
     reread: Option<RereadAll>,
     shared: Arc<Shared>,
+    host_keys: HostKeyReports,
     streams: JoinSet<()>,
     stopping: watch::Sender<bool>,
     /// Offers while there are too many streams.
@@ -74,8 +76,7 @@ pub async fn serve(
     reread: Option<RereadAll>,
     mut orders: mpsc::Receiver<Order>,
 ) -> Result<()> {
-    let mut services = Services::start(&config.listeners, &network, reread.as_ref())?;
-    services.report(report(&config));
+    let services = Services::start(&config.listeners, &network, reread.as_ref())?;
     // A file at its size limit is then an error of the audit log, and not a signal that ends the process.
     signals::survive_file_size_limit();
     let agent = Agent::new(config, services, reread);
@@ -95,8 +96,10 @@ impl Agent {
             traffic: Traffic::new(),
             terminal: Terminal::default(),
         };
+        let config = Arc::new(config);
         Self {
-            config: Arc::new(config),
+            host_keys: HostKeyReports::start(config.clone()),
+            config,
             services,
             reread,
             shared: Arc::new(shared),
@@ -120,6 +123,7 @@ impl Agent {
                 Some(ended) = self.streams.join_next() => if let Err(error) = ended {
                     log::error!("a stream ended with a bug: {error}");
                 },
+                report = self.host_keys.next() => self.services.report(report),
                 (service, event) = self.services.next() => match event {
                     Some(event) => self.handle(service, event),
                     None => return Err(Error::Bug("a listener has ended".into())),
@@ -221,6 +225,7 @@ impl Agent {
             Ok(config) => {
                 self.shared.audit.reopen(config.audit_log.as_deref());
                 self.config = Arc::new(config);
+                self.host_keys.reload(self.config.clone());
                 log::info!("the configuration has been read again");
             }
             Err(error) => {
@@ -238,7 +243,6 @@ impl Agent {
     /// Returns why a new listener cannot start.
     fn apply(&mut self, (config, network): (Config, Network)) -> Result<Config> {
         self.services.reload(&config.listeners, &network, self.reread.as_ref())?;
-        self.services.report(report(&config));
         Ok(config)
     }
 
@@ -266,12 +270,6 @@ impl Agent {
             log::warn!("{} streams did not end in time", self.streams.len());
         }
     }
-}
-
-/// What is reported of the targets.
-fn report(config: &Config) -> Arc<Report> {
-    let stream = |name: &String| StreamReport { name: name.clone(), keys: HostKeys::Untold };
-    Arc::new(Report { streams: config.targets.iter().map(|target| stream(&target.stream)).collect() })
 }
 
 #[cfg(test)]

@@ -2,19 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::known_hosts_command::known_hosts_command;
 use crate::error::{Error, Result};
 use crate::profile::{Profile, Profiles};
 
 /// Seconds between ssh's keepalives, below the idle limits of firewalls and proxies.
 const SERVER_ALIVE_INTERVAL: u32 = 30;
 
-/// The program of a ProxyCommand.
+/// The program of a ProxyCommand and a KnownHostsCommand.
 #[derive(Debug)]
 pub(crate) struct Helper {
     program: String,
     config: Option<String>,
+    /// The same without quotes.
+    paths: (PathBuf, Option<PathBuf>),
 }
 
 impl Helper {
@@ -23,6 +26,7 @@ impl Helper {
     /// # Errors
     /// Returns [`Error::Usage`] if a path cannot be quoted for every shell.
     pub(crate) fn new(program: &Path, config: Option<&Path>) -> Result<Self> {
+        let paths = (program.to_owned(), config.map(Path::to_owned));
         let word = |option: &str, path: &Path| {
             let word = path.to_str().and_then(|path| quoted(&format!("{option}{path}")));
             word.ok_or_else(|| {
@@ -37,7 +41,13 @@ impl Helper {
             Some(plain) if plain.chars().all(is_plain) => plain.to_owned(),
             _ => word("", program)?,
         };
-        Ok(Self { program, config: config.map(|path| word("--config=", path)).transpose()? })
+        Ok(Self { program, config: config.map(|path| word("--config=", path)).transpose()?, paths })
+    }
+
+    /// The KnownHostsCommand for a profile; `None` if a path or the name cannot be written.
+    pub(crate) fn known_hosts_command(&self, profile: &str) -> Option<String> {
+        let (program, config) = &self.paths;
+        known_hosts_command(program, config.as_deref(), profile)
     }
 
     /// The ProxyCommand with one more option, such as `--proxy=none`; `None` if the option cannot be quoted for every shell.
@@ -67,7 +77,8 @@ fn quoted(word: &str) -> Option<String> {
     })
 }
 
-/// The blocks for all profiles. `devices` returns the device ids of a profile that get a block each.
+/// The blocks for all profiles. `devices` returns the device ids of a profile that get a block each, and `known_hosts` the
+/// KnownHostsCommand of a profile that asks for host keys, unless ssh would not run it.
 ///
 /// # Errors
 /// Returns the errors of `devices`.
@@ -75,6 +86,7 @@ pub(crate) fn blocks(
     profiles: &Profiles,
     helper: &Helper,
     mut devices: impl FnMut(&str, &Profile) -> Result<Vec<String>>,
+    mut known_hosts: impl FnMut(&str) -> Option<String>,
 ) -> Result<String> {
     let mut text = String::new();
     for (name, profile) in &profiles.all {
@@ -103,8 +115,14 @@ pub(crate) fn blocks(
         let hosts = hosts.join(" ");
         let _ = writeln!(
             text,
-            "Host {hosts}\n    ProxyCommand {command}\n    ServerAliveInterval {SERVER_ALIVE_INTERVAL}\n"
+            "Host {hosts}\n    ProxyCommand {command}\n    ServerAliveInterval {SERVER_ALIVE_INTERVAL}"
         );
+        if profile.asks_for_host_keys()
+            && let Some(command) = known_hosts(name)
+        {
+            let _ = writeln!(text, "    KnownHostsCommand {command}\n    StrictHostKeyChecking yes");
+        }
+        text.push('\n');
     }
     Ok(text)
 }
@@ -118,7 +136,7 @@ fn is_typeable(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::Device;
+    use crate::profile::{Device, HostKeyPolicy};
     use std::collections::BTreeMap;
 
     #[test]
@@ -151,7 +169,18 @@ mod tests {
             all: BTreeMap::from([
                 ("factory".into(), profile(&["*.factory", "gw-?"], &["press"])),
                 ("home".into(), profile(&[], &[])),
-                ("my office".into(), profile(&[], &["door"])),
+                (
+                    "my office".into(),
+                    Profile { host_keys: Some(HostKeyPolicy::Pin), ..profile(&[], &["door"]) },
+                ),
+                (
+                    "old".into(),
+                    Profile { host_keys: Some(HostKeyPolicy::Follow), ..profile(&["*.old"], &[]) },
+                ),
+                (
+                    "quiet".into(),
+                    Profile { host_keys: Some(HostKeyPolicy::Off), ..profile(&["*.quiet"], &[]) },
+                ),
             ]),
         };
         let helper = Helper::new(Path::new("/opt/my tools/100%/it's"), None).unwrap();
@@ -164,7 +193,7 @@ mod tests {
         };
         let program = "\"/opt/my tools/100%%/it's\"";
         assert_eq!(
-            blocks(&profiles, &helper, known).unwrap(),
+            blocks(&profiles, &helper, known, |name| (name != "old").then(|| format!("{name}!"))).unwrap(),
             format!(
                 "Host Gw-07.factory\n    HostKeyAlias Gw-07.factory\n\n\
                  Host press.factory\n    HostKeyAlias press.factory\n\n\
@@ -175,6 +204,12 @@ mod tests {
                  Host door\n    HostKeyAlias door\n\n\
                  Host door\n    \
                  ProxyCommand {program} \"--profile=my office\" \"--name=%n\" -- \"%h\" \"%p\"\n    \
+                 ServerAliveInterval 30\n    KnownHostsCommand my office!\n    StrictHostKeyChecking yes\n\n\
+                 Host *.old\n    \
+                 ProxyCommand {program} \"--profile=old\" \"--name=%n\" -- \"%h\" \"%p\"\n    \
+                 ServerAliveInterval 30\n\n\
+                 Host *.quiet\n    \
+                 ProxyCommand {program} \"--profile=quiet\" \"--name=%n\" -- \"%h\" \"%p\"\n    \
                  ServerAliveInterval 30\n\n"
             )
         );

@@ -3,6 +3,7 @@
 mod blocks;
 mod diff;
 mod include;
+mod known_hosts_command;
 
 pub(crate) use blocks::{Helper, blocks};
 pub(crate) use diff::unified;

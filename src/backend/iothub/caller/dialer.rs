@@ -1,16 +1,20 @@
 //! The dialer of IoT Hub.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::check::check;
 use super::credential::Credential;
 use super::default_module::{DefaultModule, is_without_module};
 use super::open::{Request, open_in_turn};
+use super::reports::{self, Report, is_unregistered};
 use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::proto::{DEFAULT_API_VERSION, Identity, Initiate, Malformed};
 use crate::backend::iothub::streams_per_second;
-use crate::backend::{self, Access, Checked, Dialer, Joined, Pending, Stored};
+use crate::backend::{self, Access, Checked, Dialer, Joined, Pending, Reported, Stored, Wanted};
 use crate::error::{Error, Result};
 use crate::net::Network;
 use crate::state::gateways;
@@ -28,6 +32,8 @@ pub(crate) struct HubDialer {
     /// The request for a stream of the device or module, or of the default module.
     initiate: Initiate,
     default: Option<DefaultModule>,
+    /// The tasks that renew copies of reports. Dropping the set aborts them.
+    renewing: Mutex<JoinSet<()>>,
 }
 
 impl HubDialer {
@@ -54,7 +60,13 @@ impl HubDialer {
             connect_timeout: request.connect_timeout,
             response_timeout: request.response_timeout,
         };
-        Ok(Self { network: access.network.clone(), credential, initiate, default })
+        Ok(Self {
+            network: access.network.clone(),
+            credential,
+            initiate,
+            default,
+            renewing: Mutex::default(),
+        })
     }
 
     /// A request with a new token. A token command may wait for the user, so it runs in a separate thread while the caller
@@ -101,7 +113,7 @@ impl HubDialer {
     }
 
     /// Opens the stream of one identity. Dials the hub's last gateway at the same time, because the hub nearly always names
-    /// the same one.
+    /// the same one. Renews the copy of what the identity reports while the hub waits for the device, and beyond.
     async fn open_one(
         &self,
         request: &Request,
@@ -110,11 +122,38 @@ impl HubDialer {
     ) -> Result<Joined> {
         let hub = self.key();
         let guess = gateways::known(&hub);
-        let websocket = open_in_turn(&self.network, request, turn, guess.as_ref(), phases).await?;
+        let asking = || {
+            let renewing = self.report(&request.initiate.identity).renew(request.clone());
+            self.renewing.lock().unwrap_or_else(PoisonError::into_inner).spawn(renewing);
+        };
+        let websocket = open_in_turn(&self.network, request, turn, guess.as_ref(), asking, phases).await?;
         if guess.as_ref() != Some(&websocket.server) {
             gateways::keep(&hub, &websocket.server);
         }
         Ok(websocket.into())
+    }
+
+    /// The report of the default module, else of the device itself; or the other way round, in the order of [`Self::open`].
+    async fn reported(&self, wanted: Wanted<'_>) -> Result<Reported> {
+        let deadline = Instant::now() + reports::LIMIT;
+        let of = |identity| async move {
+            self.report(identity).wanted(wanted, self.stream(), self.request(), deadline).await
+        };
+        let Some(default) = &self.default else { return of(&self.initiate.identity).await };
+        let (first, second) = default.order();
+        default.ask(first);
+        match of(first).await {
+            Err(error) if is_unregistered(&error) => {
+                log::info!("{error}; trying {second}");
+                default.ask(second);
+                of(second).await
+            }
+            found => found,
+        }
+    }
+
+    fn report(&self, identity: &Identity) -> Report {
+        Report::new(&self.network, &self.credential.hub, identity)
     }
 }
 
@@ -152,6 +191,10 @@ impl Dialer for HubDialer {
 
     fn open<'a>(&'a self, turn: Option<Turn<'a>>, phases: &'a mut Phases) -> Pending<'a, Result<Joined>> {
         Box::pin(self.open(turn, phases))
+    }
+
+    fn reported<'a>(&'a self, wanted: Wanted<'a>) -> Pending<'a, Result<Reported>> {
+        Box::pin(self.reported(wanted))
     }
 
     fn check(&self) -> Pending<'_, Checked> {

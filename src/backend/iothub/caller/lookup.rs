@@ -17,8 +17,8 @@ use crate::time::phase::Phases;
 /// The time limit of a request.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// The longest answer in bytes. A twin has up to 72 KB \[D].
-const TWIN_LIMIT: usize = 128 * 1024;
+/// The longest answer in bytes. A twin has up to 72 KB \[D], and the time of each value in its metadata.
+const TWIN_LIMIT: usize = 1024 * 1024;
 
 /// The result of a lookup.
 #[derive(Debug)]

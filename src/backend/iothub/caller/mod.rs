@@ -10,6 +10,7 @@ mod lookup;
 mod open;
 mod pasted;
 mod registry;
+mod reports;
 
 pub(crate) use dialer::HubDialer;
 pub(crate) use pasted::{is_connection_string, recognise};

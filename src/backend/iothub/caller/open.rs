@@ -30,7 +30,7 @@ const HUB_DEFAULT: Duration = Duration::from_secs(60);
 const ANSWER_LIMIT: usize = 64 * 1024;
 
 /// A request for a stream, with a token for one attempt.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Request {
     /// The hub.
     pub hub: HubAddress,
@@ -55,15 +55,17 @@ pub(crate) async fn open(
     guess: Option<&Endpoint>,
     phases: &mut Phases,
 ) -> Result<WebSocket<Stream>> {
-    open_in_turn(network, request, None, guess, phases).await
+    open_in_turn(network, request, None, guess, || (), phases).await
 }
 
-/// Like [`open`], and waits for `turn` before the request.
+/// Like [`open`], and waits for `turn` before the request. Calls `asking` where a task that it spawns runs once the request is
+/// on its way.
 pub(crate) async fn open_in_turn(
     network: &Network,
     request: &Request,
     turn: Option<Turn<'_>>,
     guess: Option<&Endpoint>,
+    asking: impl FnOnce(),
     phases: &mut Phases,
 ) -> Result<WebSocket<Stream>> {
     // Dropping the set aborts the task.
@@ -75,7 +77,7 @@ pub(crate) async fn open_in_turn(
             network.connect(&guess, &mut phases).await.map(|stream| (stream, phases))
         });
     }
-    let (url, token) = ask(network, request, turn, phases).await?;
+    let (url, token) = ask(network, request, turn, asking, phases).await?;
     let url = WssUrl::parse(&url).map_err(|problem| malformed(&request.hub)(Malformed(problem)))?;
     if guess == Some(&url.endpoint)
         && let Some(Ok(Ok((stream, before)))) = dialling.join_next().await
@@ -95,6 +97,7 @@ async fn ask(
     network: &Network,
     request: &Request,
     turn: Option<Turn<'_>>,
+    asking: impl FnOnce(),
     phases: &mut Phases,
 ) -> Result<(String, Secret)> {
     let Request { hub, gateway, initiate, .. } = request;
@@ -108,7 +111,10 @@ async fn ask(
     let waits = [initiate.connect_timeout, initiate.response_timeout];
     let limit: Duration = waits.iter().map(|wait| if wait.is_zero() { HUB_DEFAULT } else { *wait }).sum();
     let limit = limit + HUB_SLACK;
-    let reply = answer(stream, &endpoint, http_request(request, &endpoint)?, ANSWER_LIMIT, limit).await?;
+    let http_request = http_request(request, &endpoint)?;
+    // On a runtime of one thread, other tasks run when this one waits for the answer.
+    asking();
+    let reply = answer(stream, &endpoint, http_request, ANSWER_LIMIT, limit).await?;
     let answer = Answer::parse(reply.status, &reply.headers, &reply.body).map_err(malformed(hub))?;
     // The time includes the hub's and the device's part, unless the hub fails before it asks the device.
     let phase = match &answer {

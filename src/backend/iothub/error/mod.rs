@@ -27,6 +27,12 @@ pub enum Error {
     /// The hub does not list its devices.
     #[error("{hub} does not list its devices: {}", listing(failure))]
     Listing { hub: String, failure: Box<HubFailure> },
+    /// The hub does not tell what an identity reports.
+    #[error("{hub} does not tell what {identity} reports: {}", listing(failure))]
+    Unreported { hub: String, identity: Identity, failure: Box<HubFailure> },
+    /// Another process could not read what an identity reports, a moment ago.
+    #[error("{message}")]
+    Earlier { message: String, hint: Option<String> },
     /// The device rejected the stream.
     #[error("{identity} rejected the stream '{stream}' through {hub}")]
     Rejected { hub: String, identity: Identity, stream: String },
@@ -102,18 +108,19 @@ impl Fault for Error {
     fn exit(&self) -> Exit {
         match self {
             Error::Neither { error, .. } => error.exit(),
-            Error::Hub { failure, .. } | Error::Listing { failure, .. } => {
-                match (failure.status, failure.code) {
-                    (_, Some(Code::QUOTA_EXCEEDED | Code::NOT_IN_TIER | Code::DEVICE_DISABLED)) => {
-                        Exit::Unavailable
-                    }
-                    (_, Some(Code::HUB_NOT_FOUND)) => Exit::Config,
-                    (401 | 403, _) => Exit::Denied,
-                    (404 | 429 | 503, _) => Exit::Unavailable,
-                    (408 | 500..=599, _) => Exit::Temporary,
-                    _ => Exit::Protocol,
+            Error::Hub { failure, .. }
+            | Error::Listing { failure, .. }
+            | Error::Unreported { failure, .. } => match (failure.status, failure.code) {
+                (_, Some(Code::QUOTA_EXCEEDED | Code::NOT_IN_TIER | Code::DEVICE_DISABLED)) => {
+                    Exit::Unavailable
                 }
-            }
+                (_, Some(Code::HUB_NOT_FOUND)) => Exit::Config,
+                (401 | 403, _) => Exit::Denied,
+                (404 | 429 | 503, _) => Exit::Unavailable,
+                (408 | 500..=599, _) => Exit::Temporary,
+                _ => Exit::Protocol,
+            },
+            Error::Earlier { .. } => Exit::Temporary,
             Error::Rejected { .. } => Exit::Unavailable,
             Error::Gateway(upgrade) | Error::WebSocket(upgrade) => match upgrade.status {
                 401 | 403 => Exit::Denied,
@@ -150,7 +157,9 @@ impl Fault for Error {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Error::Neither { error, .. } => error.retry_after(),
-            Error::Hub { failure, .. } | Error::Listing { failure, .. } => seconds(failure),
+            Error::Hub { failure, .. }
+            | Error::Listing { failure, .. }
+            | Error::Unreported { failure, .. } => seconds(failure),
             Error::Gateway(upgrade) | Error::WebSocket(upgrade) => upgrade.retry_after,
             _ => None,
         }

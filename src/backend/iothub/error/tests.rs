@@ -96,6 +96,16 @@ fn listings() -> Vec<Error> {
         .into()
 }
 
+fn unreported() -> Vec<Error> {
+    [(403, None), (429, Some(Code::THROTTLED)), (429, None), (500, None)]
+        .map(|(status, code)| Error::Unreported {
+            hub: text(HUB),
+            identity: device(),
+            failure: failure(status, code),
+        })
+        .into()
+}
+
 fn upgrades() -> Vec<Error> {
     let upgrade = |server: &str, (status, seconds): (u16, Option<u64>)| Upgrade {
         server: text(server),
@@ -135,7 +145,14 @@ fn following(error: &Error) -> Vec<Error> {
     match error {
         Error::Hub { .. } => both(),
         Error::Neither { .. } => listings(),
-        Error::Listing { .. } => {
+        Error::Listing { .. } => unreported(),
+        Error::Unreported { .. } => {
+            vec![Error::Earlier {
+                message: text("what another process says"),
+                hint: Some(text("what it suggests")),
+            }]
+        }
+        Error::Earlier { .. } => {
             vec![Error::Rejected { identity: device(), stream: text("ssh"), hub: text(HUB) }]
         }
         Error::Rejected { .. } => upgrades(),

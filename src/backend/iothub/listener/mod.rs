@@ -38,6 +38,10 @@ impl Listener for HubListener {
         self.source.known().map_or_else(|| self.source.describe(), |known| known.hub.to_string())
     }
 
+    fn keeps_reports(&self) -> bool {
+        true
+    }
+
     fn listen(self: Arc<Self>, network: Network, reread: Option<Reread>) -> Result<Offers> {
         if let Some(credential) = self.source.known() {
             credential.check_given()?;
