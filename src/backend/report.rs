@@ -32,7 +32,7 @@ pub(crate) enum HostKeys {
 
 /// What a service tells of a device's report.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub(crate) struct Reported {
+pub struct Reported {
     /// The device, or `DEVICE/MODULE`.
     pub(crate) device: String,
     /// The agent's version; `None` if no agent has reported.
@@ -79,7 +79,7 @@ pub(crate) struct ReportedKey {
 
 /// Which answer of [`super::Dialer::reported`] is good enough.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Wanted<'a> {
+pub enum Wanted<'a> {
     /// One with host keys for the dialer's stream, of any age.
     Keys,
     /// One with this key for the dialer's stream, of any age, else what the service says now.

@@ -10,6 +10,7 @@ mod contention;
 mod credentials;
 mod file_permissions;
 mod host_key_report;
+mod host_keys;
 mod identity_service;
 mod iot_edge;
 mod limits;

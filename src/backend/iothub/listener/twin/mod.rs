@@ -125,8 +125,7 @@ impl Twin {
             self.not_before = Some(Instant::now() + pause);
             let minutes = pause.as_secs() / 60;
             log::warn!(
-                "{}: the hub connection ended during a request; the next request is in {minutes} min",
-                self
+                "{self}: the hub connection ended during a request; the next request is in {minutes} min"
             );
         }
         was_open
