@@ -26,6 +26,7 @@ mod tcp;
 mod terminal;
 mod testbed;
 mod tls;
+mod twin;
 mod workload_api;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -53,6 +54,7 @@ pub use tcp::{closed_port, serve, serve_unix};
 pub use terminal::{INTERRUPT, SUSPEND, Terminal};
 pub use testbed::{DEVICE, Testbed};
 pub use tls::{TlsStream, http_answer, http_request, serve_tls};
+pub use twin::{HOST_KEY, report};
 pub use workload_api::{GENERATION, WorkloadApi};
 
 /// The limit of a command that should be quick; generous, for two cores that run other tests as well.
