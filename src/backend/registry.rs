@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use super::joined::Pending;
+use super::report::Reported;
 use crate::error::Result;
 
 /// A service's device registry.
@@ -16,6 +17,19 @@ pub(crate) trait Registry: Debug + Send + Sync {
         &'a self,
         progress: &'a mut (dyn FnMut(Progress) + Send),
     ) -> Pending<'a, Result<Vec<Device>>>;
+
+    /// Completes what agents have reported, where that takes more requests. Calls `progress` after each step.
+    ///
+    /// # Errors
+    /// Returns the error of the network or the service.
+    fn complete_reports<'a>(
+        &'a self,
+        devices: &'a mut [Device],
+        progress: &'a mut (dyn FnMut(Progress) + Send),
+    ) -> Pending<'a, Result<()>> {
+        let (_, _) = (devices, progress);
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// A registered device.
@@ -27,6 +41,8 @@ pub(crate) struct Device {
     pub state: State,
     /// When it was last active.
     pub last_activity: Activity,
+    /// What its agent has reported, if one has.
+    pub reported: Option<Reported>,
 }
 
 /// When a device was last active.

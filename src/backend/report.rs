@@ -32,7 +32,7 @@ pub(crate) enum HostKeys {
 
 /// What a service tells of a device's report.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub(crate) struct Reported {
+pub struct Reported {
     /// The device, or `DEVICE/MODULE`.
     pub(crate) device: String,
     /// The agent's version; `None` if no agent has reported.
@@ -45,6 +45,11 @@ impl Reported {
     /// The stream that the agent serves under `name`: the first whose name or pattern matches, as the agent chooses its target.
     pub(crate) fn stream(&self, name: &str) -> Option<&ReportedStream> {
         self.streams.iter().find(|stream| pattern::matches(&stream.name, name))
+    }
+
+    /// Whether no agent has reported.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.agent.is_none() && self.streams.is_empty()
     }
 
     /// Whether any stream has host keys.
@@ -74,10 +79,10 @@ pub(crate) struct ReportedKey {
 
 /// Which answer of [`super::Dialer::reported`] is good enough.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Wanted<'a> {
+pub enum Wanted<'a> {
     /// One with host keys for the dialer's stream, of any age.
     Keys,
-    /// One with this key for the dialer's stream, of any age.
+    /// One with this key for the dialer's stream, of any age, else what the service says now.
     Key(&'a PublicKey),
     /// What the service says now.
     Now,

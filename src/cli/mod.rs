@@ -125,12 +125,12 @@ pub struct Connect {
     #[arg(value_name = "HOST", required_unless_present_any = ["relay_info", "is_started_by_az"], add = ArgValueCandidates::new(complete::hosts))]
     pub host: Option<String>,
     /// The port (%p): 22 asks for the stream 'ssh', any other port N for 'tcp-N'
-    #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), add = ArgValueCandidates::new(complete::ports))]
     pub port: Option<u16>,
     #[command(flatten)]
     pub stream_args: StreamArgs,
     /// Ask for this stream, whatever the port
-    #[arg(long, value_name = "NAME", env = "IOTSTREAM_STREAM")]
+    #[arg(long, value_name = "NAME", env = "IOTSTREAM_STREAM", add = ArgValueCandidates::new(complete::streams))]
     pub stream: Option<String>,
     /// Reach the Azure Arc machine of this file, which `az ssh config` writes, in place of HOST. Without HOST and FILE,
     /// the variable SSHPROXY_RELAY_INFO of `az ssh arc` names the machine
@@ -318,7 +318,7 @@ pub struct Devices {
     /// Only devices in this state
     #[arg(long, value_name = "STATE")]
     pub state: Option<DeviceState>,
-    /// Print a JSON array with the fields id, state and lastActivity
+    /// Print a JSON array with the fields id, state and lastActivity, and, where an agent has reported them, agent and streams
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]

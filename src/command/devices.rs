@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use serde_json::{Value, json};
+
 use super::listing;
 use super::output::print;
-use crate::backend::{Activity, Device, State};
+use crate::backend::{Activity, Device, ReportedStream, State};
 use crate::cli;
 use crate::connect::ProfileOptions;
 use crate::error::{Result, escape};
@@ -15,7 +17,7 @@ pub(super) fn run(args: &cli::Devices) -> Result<ExitCode> {
     let options = ProfileOptions::from(&args.profile);
     let profiles = options.read()?;
     let (name, profile) = profiles.chosen(options.name.as_deref())?;
-    let mut devices = listing::devices(&options, &profiles, name, profile)?;
+    let mut devices = listing::devices(&options, &profiles, name, profile, args.json)?;
     let state = args.state.map(|state| match state {
         cli::DeviceState::Online => State::Online,
         cli::DeviceState::Offline => State::Offline,
@@ -44,14 +46,25 @@ fn table(devices: &[Device]) -> String {
 }
 
 fn json(devices: &[Device]) -> String {
-    let object = |device: &Device| {
-        serde_json::json!({
-            "id": device.id,
-            "state": device.state.name(),
-            "lastActivity": device.last_activity.time(),
-        })
-    };
-    let mut text = serde_json::Value::Array(devices.iter().map(object).collect()).to_string();
+    let mut text = Value::Array(devices.iter().map(object).collect()).to_string();
     text.push('\n');
     text
+}
+
+fn object(device: &Device) -> Value {
+    let mut object = json!({
+        "id": device.id,
+        "state": device.state.name(),
+        "lastActivity": device.last_activity.time(),
+    });
+    if let Some(reported) = &device.reported {
+        object["agent"] = reported.agent.as_deref().into();
+        object["streams"] = reported.streams.iter().map(stream).collect();
+    }
+    object
+}
+
+fn stream(stream: &ReportedStream) -> Value {
+    let keys: Vec<String> = stream.keys.iter().map(|key| key.key.fingerprint()).collect();
+    json!({ "name": stream.name, "keys": keys })
 }

@@ -45,7 +45,7 @@ fn generate(args: &SshConfig) -> Result<String> {
         if !args.devices {
             return Ok(Vec::new());
         }
-        let devices = listing::devices(&options, &profiles, name, profile)?;
+        let devices = listing::devices(&options, &profiles, name, profile, false)?;
         Ok(devices.into_iter().map(|device| device.id).collect())
     };
     let runtime = super::runtime()?;

@@ -1,13 +1,14 @@
 //! Maps a host name to a profile and a device.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::file::Profiles;
 use super::schema::{Device, DeviceTable, Profile};
 use crate::error::{Error, Result};
 use crate::text::pattern;
 
-/// A host name from ssh. ssh lower-cases `%h` and rewrites numbers into IPv4 addresses; `%n` is the name as typed.
+/// A host name from ssh. ssh lower-cases `%h`, rewrites numbers into IPv4 addresses, and replaces it by the `HostName` of the
+/// user's configuration; `%n` is the name as typed.
 #[derive(Clone, Debug)]
 pub struct Name<'a> {
     /// `%h`.
@@ -17,9 +18,24 @@ pub struct Name<'a> {
 }
 
 impl<'a> Name<'a> {
-    /// The name as typed, if known.
-    fn best(&self) -> &'a str {
-        self.typed.unwrap_or(self.host)
+    /// Whether ssh has rewritten a number: no `HostName` of a device is an address.
+    fn is_rewritten(&self) -> bool {
+        self.host.parse::<IpAddr>().is_ok()
+    }
+
+    /// What ssh means, and then the other name.
+    fn all(&self) -> impl Iterator<Item = &'a str> {
+        let (first, second) = match self.typed {
+            Some(typed) if self.is_rewritten() => (typed, None),
+            typed => (self.host, typed),
+        };
+        [first].into_iter().chain(second)
+    }
+
+    /// The id as it was typed; `None` if the name that was typed is an alias for a `HostName`.
+    fn exact_id(&self, profile: &Profile) -> Option<&'a str> {
+        let id = strip(profile, self.typed?);
+        (self.is_rewritten() || id.eq_ignore_ascii_case(strip(profile, self.host))).then_some(id)
     }
 }
 
@@ -59,9 +75,8 @@ impl Profiles {
             module: module.map(str::to_owned),
             stream: stream.map(str::to_owned),
         };
-        let full = name.best();
-        let id = strip(profile, full);
-        if let Some((alias, device)) = alias(profile, &[id, full]) {
+        let names: Vec<&str> = name.all().flat_map(|name| [strip(profile, name), name]).collect();
+        if let Some((alias, device)) = alias(profile, &names) {
             return Ok(match device {
                 Device::Id(id) => found(id, None, None),
                 Device::Table(DeviceTable { id, module, stream }) => {
@@ -69,9 +84,10 @@ impl Profiles {
                 }
             });
         }
-        if name.typed.is_some() {
+        if let Some(id) = name.exact_id(profile) {
             return Ok(found(id, None, None));
         }
+        let id = strip(profile, name.host);
         let known = known(profile_name);
         let alike: Vec<&String> = known.iter().filter(|known| known.eq_ignore_ascii_case(id)).collect();
         match alike[..] {
@@ -114,9 +130,9 @@ impl Profiles {
     }
 
     fn profile_for(&self, name: &Name<'_>, chosen: Option<&str>) -> Result<(&str, &Profile)> {
-        let matching = || {
-            self.all.iter().find(|(_, profile)| profile.is_for(name.best())).map(|(name, _)| name.as_str())
-        };
+        let matching =
+            |name| self.all.iter().find(|(_, profile)| profile.is_for(name)).map(|(name, _)| name.as_str());
+        let matching = || name.all().find_map(matching);
         self.named(chosen.or_else(matching).or(self.default.as_deref()).unwrap_or_default())
     }
 }
@@ -220,6 +236,14 @@ mod tests {
         );
         assert_eq!(ok("dev-01.factory", None, None, &["Dev-01", "dev-02"]), pair("factory", "Dev-01"));
         assert_eq!(ok("dev-01.factory", None, None, &["dev-02"]), pair("factory", "dev-01"));
+        // An alias of the user's configuration for a HostName, which ssh lower-cases too.
+        assert_eq!(ok("gw-07.factory", Some("Pump"), None, &[]), pair("factory", "gw-07"));
+        assert_eq!(ok("gw-07", Some("pump.factory"), None, &["GW-07"]), pair("factory", "GW-07"));
+        assert_eq!(ok("gw-07", Some("press"), Some("factory"), &[]), pair("factory", "Line(3),Press"));
+        assert_eq!(ok("press.factory", Some("Pump"), None, &[]), pair("factory", "Line(3),Press"));
+        assert_eq!(ok("gw-07.factory", Some("GW-07"), None, &[]), pair("factory", "GW-07"));
+        assert_eq!(ok("gw-07", Some("GW-07.factory"), Some("factory"), &[]), pair("factory", "GW-07"));
+        assert_eq!(ok("10.1.2.3", Some("Gw-07.factory"), None, &[]), pair("factory", "Gw-07"));
         // Numbers.
         assert_eq!(ok("0.0.4.210", Some("1234"), None, &[]), pair("home", "1234"));
         assert_eq!(ok("0.0.0.7", Some("7"), Some("factory"), &[]), pair("factory", "seven"));

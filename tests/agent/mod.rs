@@ -9,6 +9,8 @@ mod child_processes;
 mod contention;
 mod credentials;
 mod file_permissions;
+mod host_key_report;
+mod host_keys;
 mod identity_service;
 mod iot_edge;
 mod limits;

@@ -4,7 +4,10 @@ use std::fs;
 use std::io::Write;
 use std::process::Command;
 
-use crate::support::{DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, Terminal, agent, need, run, serve};
+use crate::support::{
+    DEVICE, HOST_KEY, Hub, LIMIT, Process, Sandbox, Stdin, Terminal, agent, closed_port, eventually, need,
+    report, run, serve,
+};
 
 /// Runs the check, and returns the exit status and `CHECK STATUS` of each finding.
 fn findings(sandbox: &Sandbox, hub: &Hub, args: &[&str]) -> (i32, Vec<String>) {
@@ -51,8 +54,13 @@ fn a_working_connection_passes_every_step() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
     let _agent = agent(&sandbox, &hub, DEVICE, &[("ssh", serve(ssh_server))]);
-    let (exit, found) = findings(&sandbox, &hub, &[DEVICE]);
-    assert_eq!(exit, 0, "{found:?}");
+    let told = eventually(LIMIT, || {
+        let (exit, found) = details(&sandbox, &hub, &[DEVICE]);
+        assert_eq!(exit, 0, "{found:?}");
+        // The agent reports in the background.
+        if found.contains(&agent_reports("offers ssh")) { Ok(found) } else { Err(format!("{found:?}")) }
+    });
+    let found: Vec<String> = told.into_iter().map(|(finding, _)| finding).collect();
     let phases = [
         "profile",
         "dns",
@@ -61,6 +69,7 @@ fn a_working_connection_passes_every_step() {
         "clock",
         "credential",
         "device",
+        "agent",
         "dns",
         "tcp",
         "tls",
@@ -68,6 +77,50 @@ fn a_working_connection_passes_every_step() {
         "target",
     ];
     assert_eq!(found, phases.map(|phase| format!("{phase} pass")));
+}
+
+/// The finding of an agent of this version.
+fn agent_reports(offer: &str) -> (String, String) {
+    ("agent pass".into(), format!("iotstream {} {offer}", env!("CARGO_PKG_VERSION")))
+}
+
+#[test]
+fn the_agent_row_tells_what_the_device_offers() {
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE, "old"]);
+    let streams = serde_json::json!({
+        "s0": { "name": "ssh", "keys": { "k0": HOST_KEY } }, "s1": { "name": "web\u{1b}[2J" }, "s2": { "name": "tcp-80" },
+    });
+    report(&hub, DEVICE, &serde_json::json!({ "iotstream": { "agent": "0.2.0", "streams": streams } }));
+    let row = |device: &str| {
+        let (_, found) = details(&sandbox, &hub, &[device]);
+        let at = found.iter().position(|(finding, _)| finding.starts_with("agent ")).expect("a row");
+        assert!(found[at - 1].0.starts_with("device "), "{found:?}");
+        found[at].clone()
+    };
+    assert_eq!(row(DEVICE), ("agent pass".into(), "iotstream 0.2.0 offers ssh (1 host key), tcp-80".into()));
+    let nothing = "the agent reports nothing: it is older than 0.2, or another program";
+    assert_eq!(row("old"), ("agent skip".into(), nothing.into()));
+}
+
+#[test]
+fn a_stream_that_the_device_does_not_offer_is_told_from_a_target_that_is_down() {
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let targets = [("ssh", serve(ssh_server)), ("tcp-80", closed_port())];
+    let _agent = agent(&sandbox, &hub, DEVICE, &targets);
+    let told = |stream: &str| {
+        let (exit, found) = details(&sandbox, &hub, &["--stream", stream, DEVICE]);
+        assert_eq!(exit, 69, "{found:?}");
+        found.into_iter().find(|(finding, _)| finding == "device fail").expect("it fails").1
+    };
+    let other = eventually(LIMIT, || {
+        let told = told("web");
+        if told.contains("its agent offers") { Ok(told) } else { Err(told) }
+    });
+    assert!(other.ends_with("; its agent offers ssh, tcp-80"), "{other}");
+    let down = told("tcp-80");
+    assert!(down.contains("rejected") && !down.contains("offers"), "{down}");
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::{Hub, LIMIT, Sandbox, Stdin, agent, finish, mode, run};
+use serde_json::{Value, json};
+
+use crate::support::{HOST_KEY, Hub, LIMIT, Sandbox, Stdin, agent, finish, mode, report, run};
 
 const UNAVAILABLE: i32 = 69;
 
@@ -34,6 +36,44 @@ fn devices_are_listed_and_filtered() {
     assert_eq!(ids(&["--state", "offline"]), ["gw-01", "press"]);
     assert_eq!(ids(&["gw-*", "--state", "online"]), ["GW-02"]);
     assert!(ids(&["nothing"]).is_empty());
+}
+
+#[test]
+fn json_has_what_agents_report() {
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", "gw-01", "gw-02", "gw-03", "gw-02/iotstream", "gw-03/it's"]);
+    let reported = |agent: &str| {
+        json!({ "iotstream": { "agent": agent, "streams": {
+        "s0": { "name": "ssh", "keys": { "k0": HOST_KEY, "k1": "ssh-rsa x" } }, "s1": { "name": "tcp-80" },
+    } } })
+    };
+    report(&hub, "gw-01", &reported("0.2.0"));
+    report(&hub, "gw-02", &json!({ "firmware": [1] }));
+    report(&hub, "gw-02/iotstream", &reported("0.2.1"));
+    report(&hub, "gw-03/it's", &reported("0.2.2"));
+    let list = || -> Value {
+        let done = finish(&mut devices(&sandbox, &hub, &["--json"])).succeeded();
+        serde_json::from_slice(&done.stdout).unwrap()
+    };
+    let agents = |list: &Value| -> Vec<Value> {
+        list.as_array().unwrap().iter().map(|device| device["agent"].clone()).collect()
+    };
+    let listed = list();
+    let fingerprint = "SHA256:v2iPDXLLzTrZbJSaxWzqK8ZfE75Gl/uEX7Igh8WeXeY";
+    let streams = json!([{ "name": "ssh", "keys": [fingerprint] }, { "name": "tcp-80", "keys": [] }]);
+    assert_eq!((&listed[0]["agent"], &listed[0]["streams"]), (&json!("0.2.0"), &streams));
+    assert_eq!(listed[1].as_object().unwrap().keys().collect::<Vec<_>>(), ["id", "lastActivity", "state"]);
+    // The agents of the profile's module.
+    let profiles = hub.dir.join("profiles.toml");
+    let text = fs::read_to_string(&profiles).unwrap();
+    for (module, expected) in [("iotstream", ["0.2.0", "0.2.1", ""]), ("it's", ["0.2.0", "", "0.2.2"])] {
+        fs::write(&profiles, text.replace("hosts = [", &format!("module = \"{module}\"\nhosts = [")))
+            .unwrap();
+        let expected = expected.map(|agent| if agent.is_empty() { Value::Null } else { agent.into() });
+        assert_eq!(agents(&list()), expected, "{module}");
+    }
+    let table = finish(&mut devices(&sandbox, &hub, &[])).succeeded();
+    assert!(!table.text().contains("0.2"), "{}", table.text());
 }
 
 #[test]

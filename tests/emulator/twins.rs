@@ -131,6 +131,57 @@ async fn a_service_changes_desired_properties_and_the_device_is_notified() {
 }
 
 #[tokio::test]
+async fn a_module_has_a_twin_of_its_own() {
+    let hub = Emulator::start("");
+    let path = "/twins/dev-1/modules/mod?api-version=2020-09-30";
+    let mut module = hub.device("dev-1", Some("mod")).await;
+    // As many filters as .NET's client asks for, some at QoS 1.
+    let filters = [
+        "$iothub/twin/res/#",
+        "$iothub/twin/PATCH/properties/desired/#",
+        "$iothub/methods/POST/#",
+        "devices/dev-1/modules/mod/messages/devicebound/#",
+        FILTERS[0],
+        FILTERS[1],
+    ];
+    assert_eq!(module.subscribe(&filters.map(|filter| (filter, 1))).await, [1, 1, 1, 1, 0, 0]);
+    module.send(&request("$iothub/twin/GET/?model=x&$rid=6f9619ff-8b86&x=1", "")).await;
+    assert_eq!(message(&mut module).await.0, "$iothub/twin/res/200/?$rid=6f9619ff-8b86");
+    module.send(&report("1", "{}")).await;
+    assert_eq!(message(&mut module).await.0, "$iothub/twin/res/204/?$rid=1&$version=2");
+    module.send(&report("2", r#"{"list":[1,{"a":null}],"deep":{"gone":null,"x":{"y":1}}}"#)).await;
+    assert_eq!(message(&mut module).await.0, "$iothub/twin/res/204/?$rid=2&$version=3");
+
+    let answer = hub.as_policy("service", "GET", path, "").await;
+    let twin = answer.json();
+    let tag = format!("\"{}\"", twin["etag"].as_str().unwrap());
+    assert_eq!(answer.header("etag"), Some(tag.as_str()));
+    assert_eq!((&twin["connectionState"], &twin["moduleId"]), (&json!("Connected"), &json!("mod")));
+    assert_ne!(twin["lastActivityTime"], "0001-01-01T00:00:00Z");
+    let reported = &twin["properties"]["reported"];
+    assert_eq!(
+        (&reported["list"], &reported["deep"]),
+        (&json!([1, { "a": null }]), &json!({ "x": { "y": 1 } }))
+    );
+    assert!(reported["$metadata"]["deep"]["x"]["y"]["$lastUpdated"].is_string());
+    assert_eq!(hub.twin(PATH).await["version"], 1);
+
+    let body = json!({ "tags": { "site": "a" }, "properties": { "desired": { "rate": 1, "old": 2 } } });
+    assert_eq!(hub.change("PATCH", path, Some(&tag), &body).await.status, 200);
+    assert_eq!(message(&mut module).await.1, json!({ "rate": 1, "old": 2, "$version": 2 }));
+    // As .NET's client replaces a twin: with all that it read.
+    let mut whole = hub.twin(path).await;
+    whole["properties"]["desired"].as_object_mut().unwrap().remove("old");
+    let answer = hub.change("PUT", path, Some("\"*\""), &whole).await;
+    let desired = &answer.json()["properties"]["desired"];
+    assert_eq!((&desired["rate"], desired.get("old"), &desired["$version"]), (&json!(1), None, &json!(3)));
+    assert_eq!(message(&mut module).await.1, json!({ "rate": 1, "$version": 3 }));
+    assert_eq!(hub.change("PATCH", path, Some(&tag), &body).await.code(), 412_001);
+    assert_eq!(hub.change("PATCH", path, None, &json!([])).await.code(), 400_004);
+    drop(module);
+}
+
+#[tokio::test]
 async fn requests_to_twins_can_fail() {
     let hub = Emulator::start("twin=429@2,retry-after=7");
     let mut device = hub.device("dev-1", None).await;

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::peers::{MEBIBYTE, PATIENCE, Peers, assert_echo, banner, echo, farewell, finished_echo, terminate};
 use crate::support::{DEVICE, Finished, Process, Sandbox, random, serve};
@@ -363,6 +363,24 @@ mod client_and_agent_at_the_python_hub {
         assert_echo(hub.client(DEVICE, &["--module", "mod"]), &random(MEBIBYTE));
         terminate(agent);
         hub.end();
+    }
+
+    #[test]
+    fn agree_on_reports_to_twins() {
+        let module = format!("{DEVICE}/mod");
+        for device in [DEVICE, &module] {
+            let mut hub = Peers::at_witness(&[DEVICE, &module], &["--mqtt-fragment", "3"]);
+            let agent = hub.agent(device, &[("ssh", serve(echo)), ("tcp-*", serve(echo))]);
+            let line = hub.says(" reports ");
+            let reported = line.strip_prefix(&format!("{device} reports ")).expect("the agent's own twin");
+            let expected = json!({ "iotstream": {
+                "agent": env!("CARGO_PKG_VERSION"),
+                "streams": { "s0": { "name": "ssh" }, "s1": { "name": "tcp-*" } },
+            } });
+            assert_eq!(serde_json::from_str::<Value>(reported).unwrap(), expected);
+            terminate(agent);
+            hub.end();
+        }
     }
 
     #[test]

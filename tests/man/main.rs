@@ -17,13 +17,14 @@ use page::Page;
 const FORMATS: [&str; 2] = ["iotstream-agent.toml.5", "iotstream-profiles.5"];
 
 /// What a page may have, in this order, and which of it the pages of section 1 and of section 5 must have.
-const SECTIONS: [(&str, &str); 14] = [
+const SECTIONS: [(&str, &str); 15] = [
     ("NAME", "15"),
     ("SYNOPSIS", "15"),
     ("DESCRIPTION", "15"),
     ("OPTIONS", "1"),
     ("COMMANDS", ""),
     ("FILE FORMAT", "5"),
+    ("HOST KEYS", ""),
     ("FILES", "15"),
     ("ENVIRONMENT", "15"),
     ("EXIT STATUS", "1"),

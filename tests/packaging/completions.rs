@@ -25,8 +25,22 @@ impl Home {
         let home = Sandbox::new();
         fs::create_dir_all(home.path(".config/iotstream")).unwrap();
         let text = "[profile.factory]\nconnection-string = \"x\"\nhosts = [\"*.factory\"]\n\
-                    [profile.factory.devices]\ngw-press = \"Line(3),Press\"\n[profile.farm]\nconnection-string = \"x\"\n";
+                    [profile.factory.ports]\n502 = \"plc\"\n[profile.factory.devices]\ngw-press = \"Line(3),Press\"\n[profile.farm]\nconnection-string = \"x\"\n";
         home.write(".config/iotstream/profiles.toml", text);
+        let state = home.path(".local/state/iotstream");
+        fs::create_dir_all(state.join("reports")).unwrap();
+        for directory in [&state, &state.join("reports")] {
+            set_mode(directory, 0o700);
+        }
+        for (device, streams) in
+            [("Line(3),Press", ["ssh", "plc"]), ("gw-07/iotstream", ["tcp-8080", "tcp-*"])]
+        {
+            let streams = streams.map(|name| format!(r#"{{"name":"{name}","keys":[]}}"#)).join(",");
+            let copy = format!(
+                r#"{{"fetched":1,"report":{{"device":"{device}","agent":null,"streams":[{streams}]}}}}"#
+            );
+            home.write(&format!(".local/state/iotstream/reports/{}.json", streams.len()), copy);
+        }
         Self(home)
     }
 
@@ -41,8 +55,15 @@ impl Home {
 }
 
 /// Lines, and a word that each must complete to.
-const CASES: [(&str, &str); 3] =
-    [("iotstream ", "emulator"), ("iotstream --profile f", "factory"), ("iotstream gw", "gw-press.factory")];
+const CASES: [(&str, &str); 7] = [
+    ("iotstream ", "emulator"),
+    ("iotstream --profile f", "factory"),
+    ("iotstream gw", "gw-press.factory"),
+    ("iotstream gw-press.factory --stream p", "plc"),
+    ("iotstream check gw-07.factory 8", "8080"),
+    ("iotstream connect gw-press.factory 5", "502"),
+    ("iotstream --stream t", "tcp-8080"),
+];
 
 #[test]
 fn the_committed_completion_scripts_are_current() {
@@ -111,6 +132,23 @@ fn zsh_completes_at_the_first_tab_from_its_fpath() {
         // zsh sets compstate while it completes.
         assert_zsh_completes(word, &zsh(line, &found, "typeset -A compstate; _iotstream"));
     }
+}
+
+#[test]
+fn only_the_streams_of_the_named_device_are_completed() {
+    let completed = |words: &[&str]| {
+        let home = Home::new();
+        let mut program = home.0.iotstream();
+        program.env("IOTSTREAM_COMPLETE", "fish").args(["--", "iotstream"]).args(words);
+        let done = finish(&mut program).succeeded();
+        done.text().lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(completed(&["gw-press.factory", "--stream", ""]), ["plc", "ssh"]);
+    assert_eq!(completed(&["--profile", "factory", "gw-07", "--stream", ""]), ["tcp-8080"]);
+    assert_eq!(completed(&["unknown", "--stream", ""]), ["plc", "ssh", "tcp-8080"]);
+    let ports = completed(&["connect", "gw-press.factory", ""]);
+    assert!(ports.contains(&"22".into()) && ports.contains(&"502".into()), "{ports:?}");
+    assert!(!ports.contains(&"8080".into()), "{ports:?}");
 }
 
 /// The program runs at TAB, and not when a shell starts.

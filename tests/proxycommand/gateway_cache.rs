@@ -6,8 +6,8 @@ use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -79,9 +79,9 @@ fn a_wrong_cache_entry_costs_no_time_and_is_corrected() {
     }
 }
 
-/// A relay to `port` that ends the connections of the second and the fourth request without an answer, as a gateway
-/// does with an idle connection.
-fn impatient(port: u16) -> u16 {
+/// A relay to `port` that, once it is `impatient`, ends the connections of the second and the fourth request without an
+/// answer, as a gateway does with an idle connection.
+fn relay(port: u16, impatient: Arc<AtomicBool>) -> u16 {
     let requests = Arc::new(AtomicUsize::new(0));
     serve(move |near| {
         let far = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -90,13 +90,18 @@ fn impatient(port: u16) -> u16 {
             let _ = std::io::copy(&mut from, &mut back);
             let _ = back.shutdown(Shutdown::Write);
         });
-        let _ = records(near, far, &requests);
+        let _ = records(near, far, &requests, &impatient);
     })
 }
 
 /// Relays TLS records. Of those with application data, the first is the end of the handshake, and the second is the
 /// request.
-fn records(mut near: TcpStream, mut far: TcpStream, requests: &AtomicUsize) -> std::io::Result<()> {
+fn records(
+    mut near: TcpStream,
+    mut far: TcpStream,
+    requests: &AtomicUsize,
+    impatient: &AtomicBool,
+) -> std::io::Result<()> {
     let mut seen = 0;
     loop {
         let mut header = [0; 5];
@@ -107,7 +112,7 @@ fn records(mut near: TcpStream, mut far: TcpStream, requests: &AtomicUsize) -> s
         near.read_exact(&mut record)?;
         if header[0] == 23 {
             seen += 1;
-            if seen == 2 && requests.fetch_add(1, SeqCst) % 2 == 1 {
+            if seen == 2 && impatient.load(SeqCst) && requests.fetch_add(1, SeqCst) % 2 == 1 {
                 near.shutdown(Shutdown::Both)?;
                 return far.shutdown(Shutdown::Both);
             }
@@ -120,7 +125,8 @@ fn records(mut near: TcpStream, mut far: TcpStream, requests: &AtomicUsize) -> s
 #[test]
 fn a_gateway_that_closes_an_idle_connection_is_dialled_again() {
     let (_agent, hub, sandbox) = echo_device("echo");
-    let port = impatient(hub.port().parse().unwrap());
+    let impatient = Arc::new(AtomicBool::new(false));
+    let port = relay(hub.port().parse().unwrap(), impatient.clone());
     let here =
         |text: String| text.replace(&format!("localhost:{}", hub.port()), &format!("localhost:{port}"));
     let profiles = here(fs::read_to_string(hub.dir.join("profiles.toml")).unwrap());
@@ -131,6 +137,15 @@ fn a_gateway_that_closes_an_idle_connection_is_dialled_again() {
         helper.arg("--config").arg(&config).arg("--ca-file").arg(&ca);
         helper
     };
+    // What the agent reports is read over a connection of its own, and then not for a while.
+    let reports = sandbox.path(".local/state/iotstream/reports");
+    eventually(LIMIT, || {
+        echoed(helper());
+        let mut kept = fs::read_dir(&reports).into_iter().flatten().map(|entry| entry.unwrap().path());
+        kept.find(|path| path.extension().is_some_and(|found| found == "json")).ok_or("no copy".into())
+    });
+    fs::remove_file(memory(&sandbox)).unwrap();
+    impatient.store(true, SeqCst);
     // Without a cached gateway, the second connection is the one to the gateway, and its end is an error.
     let first = run(helper().args(["--stream", "echo", DEVICE]), Stdin::Ends(b"x"), LIMIT);
     assert_eq!(first.status.code(), Some(75), "{}", first.stderr);

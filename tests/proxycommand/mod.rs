@@ -16,6 +16,7 @@ mod relay_preamble;
 mod relay_refusals;
 mod relay_retries;
 mod relay_streams;
+mod reports;
 mod secrets;
 mod state_and_log_files;
 mod statistics;

@@ -90,6 +90,8 @@ impl Hub {
     /// Every key of the hub's connection strings.
     pub fn keys(&self) -> Vec<String> {
         let devices = fs::read_dir(self.dir.join("devices")).unwrap().map(|entry| entry.unwrap().path());
+        // A device's twin is beside its connection string.
+        let devices = devices.filter(|path| path.extension().is_some_and(|found| found == "conn"));
         let files = devices.chain([self.dir.join("service.conn")]);
         files.map(|path| field(&fs::read_to_string(path).unwrap(), "SharedAccessKey").to_owned()).collect()
     }

@@ -9,6 +9,7 @@ pub fn need(program: &str) -> PathBuf {
     let package = match program {
         "ssh" | "scp" | "sftp" | "ssh-keygen" => "openssh-client",
         "sshd" => "openssh-server",
+        "dropbear" | "dropbearkey" => "dropbear-bin",
         "systemd-analyze" => "systemd",
         "nc" => "netcat-openbsd",
         "unshare" | "setpriv" => "util-linux",

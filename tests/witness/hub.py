@@ -24,6 +24,7 @@ from websockets.frames import Opcode
 from hub_gateway import Manner, Seat, admit, pair_of_seats, relay
 from hub_identity import HOST, POLICY, make_tls, new_key, verify_sas, write_files
 from hub_mqtt import Breach, Session, check_username, parse_connect, read_packet
+from hub_twin import Twin
 from hub_websocket import WebSocket
 
 API_VERSIONS = {
@@ -135,6 +136,7 @@ class Hub:
         )
         self.service_key = new_key()
         self.device_keys = {identity: new_key() for identity in options.device}
+        self.twins = {identity: Twin(identity) for identity in options.device}
         self.sessions: dict[str, Session] = {}
         self.handlers: dict[str, asyncio.Task[None]] = {}
         self.sessions_changed = asyncio.Condition()
@@ -362,7 +364,7 @@ class Hub:
             return await send(bytes([0x20, 2, 0, 5]))  # not authorised
         if old := self.handlers.get(connect.client_id):
             old.cancel()
-        session = Session(reader, send, self.answered, self.notify)
+        session = Session(reader, send, self.answered, self.notify, self.twins[connect.client_id])
         self.sessions[connect.client_id] = session
         self.handlers[connect.client_id] = asyncio.current_task()
         try:

@@ -1,10 +1,12 @@
-"""The hub's end of MQTT 3.1.1, no more of it than device streams use (section 2)."""
+"""The hub's end of MQTT 3.1.1, no more of it than device streams and twins use (section 2)."""
 
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
+
+import hub_twin
 
 CONNECT, CONNACK, PUBLISH, SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT = (
     1, 2, 3, 8, 9, 10, 11, 12, 13, 14,
@@ -114,18 +116,23 @@ class Session:
         send: Callable[[bytes], Awaitable[None]],
         answered: Callable[[str, bool], None],
         changed: Callable[[], Awaitable[None]],
+        twin: hub_twin.Twin,
     ) -> None:
         self.reader, self.send, self.answered, self.changed = reader, send, answered, changed
+        self.twin = twin
         self.filters: set[str] = set()
 
     @property
     def takes_offers(self) -> bool:
-        return self.filters == {OFFERS, ANSWERS}
+        return {OFFERS, ANSWERS} <= self.filters
 
     async def offer(self, topic: str) -> None:
         """PUBLISH at QoS 0, not retained, with an empty payload [S]."""
+        await self.tell(topic, b"")
+
+    async def tell(self, topic: str, payload: bytes) -> None:
         raw = topic.encode()
-        await self.send(encode(PUBLISH, 0, len(raw).to_bytes(2) + raw))
+        await self.send(encode(PUBLISH, 0, len(raw).to_bytes(2) + raw + payload))
 
     async def run(self, keepalive: int) -> None:
         """Serve packets until the device leaves; it is dropped after 1.5 keepalives of silence [D]."""
@@ -149,7 +156,7 @@ class Session:
         number, granted = packet.number(), b""
         while packet.rest:
             topic, qos = packet.text(), packet.take(1)[0]
-            if topic not in (OFFERS, ANSWERS):
+            if topic not in (OFFERS, ANSWERS, hub_twin.ANSWERS):
                 raise Breach(f"subscription to {topic!r} [S]")
             if qos != 0:
                 raise Breach(f"subscription to {topic!r} at QoS {qos} [S][M]")
@@ -169,15 +176,33 @@ class Session:
         await self.send(encode(UNSUBACK, 0, number.to_bytes(2)))
 
     async def publish(self, packet: Packet) -> None:
-        """The answer to an offer (section 2.4): QoS 0, empty payload [S][M]."""
+        """The answer to an offer (section 2.4): QoS 0, empty payload [S][M]. Or a request to the twin."""
         if packet.flags:
             raise Breach(f"the answer has PUBLISH flags {packet.flags}, not QoS 0 and unretained [S][M]")
         topic = packet.text()
+        if topic.startswith("$iothub/twin/"):
+            return await self.ask_twin(topic, packet.rest)
         if packet.rest:
             raise Breach(f"the answer has a payload of {len(packet.rest)} bytes [S][M]")
         if not (match := ANSWER.fullmatch(topic)):
             raise Breach(f"publication to {topic!r} [S][M]")
         self.answered(match[2], match[1] == "200")
+
+    async def ask_twin(self, topic: str, payload: bytes) -> None:
+        """Answer a GET or a report; a device that could not hear the answer asks in vain [D]."""
+        if hub_twin.ANSWERS not in self.filters:
+            raise Breach(f"{topic!r} before the subscription to {hub_twin.ANSWERS!r} [D]")
+        if match := hub_twin.GET.fullmatch(topic):
+            if payload.strip():
+                raise Breach(f"a GET of the twin has a payload of {len(payload)} bytes [D]")
+            return await self.tell(f"$iothub/twin/res/200/?$rid={match[1]}", self.twin.get())
+        if not (match := hub_twin.REPORT.fullmatch(topic)):
+            raise Breach(f"publication to {topic!r} [D]")
+        try:
+            version = self.twin.report(payload)
+        except hub_twin.Misuse as misuse:
+            raise Breach(misuse) from None
+        await self.tell(f"$iothub/twin/res/204/?$rid={match[1]}&$version={version}", b"")
 
     async def ping(self, _packet: Packet) -> None:
         await self.send(encode(PINGRESP, 0, b""))

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import hub_identity
 import hub_mqtt
+import hub_twin
 import party
 import service
 from cases import run
@@ -350,6 +351,37 @@ def objects(check: Callable[..., object], *arguments: object) -> None:
     raise AssertionError(f"{check.__name__} let {arguments} pass")
 
 
+async def twins_merge_and_misuse_is_seen() -> None:
+    for target, patch, result in (  # RFC 7396, appendix A
+        ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+        ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+        ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+        ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+        ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+        ({"a": "foo"}, "bar", "bar"),
+    ):
+        assert hub_twin.merge(target, patch) == result, (target, patch)
+    twin = hub_twin.Twin("dev-1")
+    assert twin.report(b'{"a":{"b":1},"c":"x"}') == 2
+    assert json.loads(twin.get())["reported"] == {"a": {"b": 1}, "c": "x", "$version": 2}
+    for payload in (
+        b"",
+        b"[]",
+        b"{}",
+        b'{"c":"x"}',
+        b'{"a.b":1}',
+        b'{"a":{"$b":1}}',
+        b'{"a":[1]}',
+        b'{"a":"' + b"x" * 4097 + b'"}',
+        b'{"a":' * 11 + b"1" + b"}" * 11,
+    ):
+        try:
+            twin.report(payload)
+        except hub_twin.Misuse:
+            continue
+        raise AssertionError(f"a twin lets {payload!r} pass")
+
+
 async def captured_tokens_verify() -> None:
     """The vectors of section 1.3 [M], minted by Microsoft's SDKs: signature over `sr` as received."""
     key = "MDEyMzQ1Njc4OWFiY2RlZg=="
@@ -378,6 +410,7 @@ CASES: tuple[Callable[[], Awaitable[None]], ...] = (
     breaches_are_seen,
     bad_frames_are_seen,
     bad_mqtt_is_seen,
+    twins_merge_and_misuse_is_seen,
     captured_tokens_verify,
 )
 

@@ -46,7 +46,7 @@ pub(super) async fn ask(address: &Address) -> Result<Found, Problem> {
             let words = words.clone();
             blocking(move || of_command(&words)).await?
         }
-        Address::Tcp(_) | Address::Unix(_) => of_server(address, Path::new(DIRECTORY)).await,
+        Address::Tcp(_) | Address::Unix(_) => of_server(address).await,
         Address::Builtin(_) => Ok(Found::default()),
     }
 }
@@ -92,8 +92,8 @@ fn of_command(words: &[String]) -> Result<Found, Problem> {
     }
 }
 
-/// The keys of a server, each from a key exchange. Of types that cannot be verified, `directory` may have files.
-async fn of_server(address: &Address, directory: &Path) -> Result<Found, Problem> {
+/// The keys of a server, each from a key exchange. Of types that cannot be verified, there may be files.
+async fn of_server(address: &Address) -> Result<Found, Problem> {
     let first = exchange(address, None).await?;
     let mut answers = Vec::new();
     let others = first.offered.verifiable().into_iter().filter(|other| *other != first.key_type);
@@ -108,12 +108,11 @@ async fn of_server(address: &Address, directory: &Path) -> Result<Found, Problem
     if unverified.is_empty() {
         return Ok(Found { keys, missing: Vec::new() });
     }
-    let directory = directory.to_owned();
     blocking(move || {
         let mut found = Found { keys, missing: Vec::new() };
         let shown = found.keys.clone();
         for key_type in unverified {
-            match public_files::sibling(&directory, &shown, &key_type) {
+            match public_files::sibling(Path::new(DIRECTORY), &shown, &key_type) {
                 Some(key) => found.keys.push(key),
                 None => found.missing.push(format!("its key of the type {key_type} cannot be verified")),
             }

@@ -105,6 +105,7 @@ impl<T: Targets> Reporter<T> {
                     Ok(()) => {
                         self.config = self.configs.borrow_and_update().clone();
                         self.select();
+                        self.look().await;
                     }
                     Err(_agent_has_ended) => return,
                 },

@@ -19,7 +19,7 @@ use super::rejection_log::RejectionLog;
 use super::stream::{self, Shared, StreamContext};
 use super::stream_limits::StreamLimits;
 use super::traffic::Traffic;
-use crate::backend::{Cause, Event, HostKeys, Listener, Offer, Rejection, Report, StreamReport};
+use crate::backend::{Cause, Event, Listener, Offer, Rejection};
 use crate::error::{Error, Result};
 use crate::logging;
 use crate::net::Network;
@@ -76,8 +76,7 @@ pub async fn serve(
     reread: Option<RereadAll>,
     mut orders: mpsc::Receiver<Order>,
 ) -> Result<()> {
-    let mut services = Services::start(&config.listeners, &network, reread.as_ref())?;
-    services.report(report(&config));
+    let services = Services::start(&config.listeners, &network, reread.as_ref())?;
     // A file at its size limit is then an error of the audit log, and not a signal that ends the process.
     signals::survive_file_size_limit();
     let agent = Agent::new(config, services, reread);
@@ -244,7 +243,6 @@ impl Agent {
     /// Returns why a new listener cannot start.
     fn apply(&mut self, (config, network): (Config, Network)) -> Result<Config> {
         self.services.reload(&config.listeners, &network, self.reread.as_ref())?;
-        self.services.report(report(&config));
         Ok(config)
     }
 
@@ -272,12 +270,6 @@ impl Agent {
             log::warn!("{} streams did not end in time", self.streams.len());
         }
     }
-}
-
-/// What is reported of the targets.
-fn report(config: &Config) -> Arc<Report> {
-    let stream = |name: &String| StreamReport { name: name.clone(), keys: HostKeys::Untold };
-    Arc::new(Report { streams: config.targets.iter().map(|target| stream(&target.stream)).collect() })
 }
 
 #[cfg(test)]

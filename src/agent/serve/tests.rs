@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::agent::{Address, Builtin, Target};
-use crate::backend::{self, Joined, Offers, Pending, Reply, Reread, Source};
+use crate::backend::{self, Joined, Offers, Pending, Reply, Report, Reread, Source};
 use crate::check::Finding;
 use crate::net::{Proxies, Tls};
 
@@ -151,8 +151,9 @@ async fn a_reload_reaches_the_listener_and_may_change_the_backend() {
 async fn each_service_is_told_the_streams() {
     let mut served = Served::start(None);
     let mut first = served.sources.recv().await.unwrap();
-    let names =
-        |report: Arc<Report>| -> Vec<_> { report.streams.iter().map(|stream| stream.name.clone()).collect() };
+    let names = |report: Arc<crate::backend::Report>| -> Vec<_> {
+        report.streams.iter().map(|stream| stream.name.clone()).collect()
+    };
     assert_eq!(names(first.reports.next().await), ["echo", "bug"]);
     let reload = |targets| {
         let (first, second) = (Memory::<0>(served.told.clone()), Memory::<1>(served.told.clone()));

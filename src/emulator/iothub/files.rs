@@ -4,6 +4,7 @@
 //! service.conn                 the connection string of the policy `service`
 //! policies/NAME.conn           those of the other policies
 //! devices/ID.conn              a registered identity, percent-encoded: `dev%2Fmod.conn` is module mod of dev
+//! devices/ID.secondary         its secondary key, where it has keys
 //! devices/ID.sha256            the thumbprint of its certificate, where it has one
 //! devices/ID.twin              its twin, once it has been written to
 //! ```
@@ -62,7 +63,12 @@ impl Files {
             let file = format!("devices/{name}");
             let Some((Some(identity), key)) = self.connection_string(&file)? else { continue };
             let authentication = match key {
-                Key::Shared(key) => Authentication::SharedKey(key),
+                Key::Shared(primary) => match self.0.read(&identity_file(&identity, "secondary"))? {
+                    Some(text) => {
+                        Authentication::SharedKeys { primary, secondary: Secret::new(text.expose().trim()) }
+                    }
+                    None => Authentication::with_key(primary)?,
+                },
                 Key::Certificate => {
                     let thumbprint = self.0.read(&identity_file(&identity, "sha256"))?;
                     match thumbprint.as_ref().map(|text| text.expose().trim()) {
@@ -80,7 +86,7 @@ impl Files {
         Ok(identities)
     }
 
-    /// Writes an identity's connection string, which names `hub`.
+    /// Writes an identity's connection string, which names `hub`, and what it authenticates with beside it.
     ///
     /// # Errors
     /// A file cannot be written.
@@ -91,12 +97,19 @@ impl Files {
         hub: &HubAddress,
     ) -> Result<()> {
         let module = identity.module().map_or_else(String::new, |module| format!(";ModuleId={module}"));
+        let beside = |kind: &str, text: &str| {
+            self.0.write_secret(&identity_file(identity, kind), &Secret::new(format!("{text}\n")))
+        };
         let certificate = |text: &str| {
-            self.0.write_secret(&identity_file(identity, "sha256"), &Secret::new(format!("{text}\n")))?;
+            beside("sha256", text)?;
+            self.0.remove(&identity_file(identity, "secondary"))?;
             Ok::<_, Error>(Secret::new("x509=true"))
         };
         let key = match authentication {
-            Authentication::SharedKey(key) => Secret::new(format!("SharedAccessKey={}", key.expose())),
+            Authentication::SharedKeys { primary, secondary } => {
+                beside("secondary", secondary.expose())?;
+                Secret::new(format!("SharedAccessKey={}", primary.expose()))
+            }
             Authentication::SelfSigned(thumbprint) => certificate(&thumbprint.to_string())?,
             Authentication::CertificateAuthority => certificate(AUTHORITY)?,
         };
@@ -130,7 +143,9 @@ impl Files {
     /// # Errors
     /// One is there and cannot be removed.
     pub(super) fn remove_identity(&self, identity: &Identity) -> Result<()> {
-        ["conn", "sha256", "twin"].iter().try_for_each(|kind| self.0.remove(&identity_file(identity, kind)))
+        ["conn", "secondary", "sha256", "twin"]
+            .iter()
+            .try_for_each(|kind| self.0.remove(&identity_file(identity, kind)))
     }
 
     fn connection_string(&self, file: &str) -> Result<Option<(Option<Identity>, Key)>> {
@@ -177,14 +192,17 @@ mod tests {
         let first = open(&path);
         let key = first.policy_key("service", &hub()).unwrap();
         let identity = Identity::new("Line(3),Press", Some("m%")).unwrap();
-        let device_key = new_key().unwrap();
-        first.write_identity(&identity, &Authentication::SharedKey(device_key.clone()), &hub()).unwrap();
+        let keys = [new_key().unwrap(), new_key().unwrap()];
+        let [primary, secondary] = keys.clone();
+        first.write_identity(&identity, &Authentication::SharedKeys { primary, secondary }, &hub()).unwrap();
 
         let second = open(&path);
         assert_eq!(second.policy_key("service", &hub()).unwrap(), key);
         let (found, authentication) = second.identities().unwrap().remove(0);
         assert_eq!(found, identity);
-        assert!(matches!(authentication, Authentication::SharedKey(key) if key == device_key));
+        assert!(
+            matches!(authentication, Authentication::SharedKeys { primary, secondary } if [&primary, &secondary] == [&keys[0], &keys[1]])
+        );
         assert!(path.join("devices/Line%283%29%2CPress%2Fm%25.conn").exists());
 
         for (file, mode) in [("service.conn", 0o600), ("", 0o700)] {

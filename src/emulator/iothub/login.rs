@@ -49,7 +49,9 @@ impl Hub {
                     "the emulator knows no certificate authority for devices",
                 ));
             }
-            Authentication::SharedKey(key) => Some(self.check_token(&identity, key, password)?),
+            Authentication::SharedKeys { primary, secondary } => {
+                Some(self.check_token(&identity, [primary, secondary], password)?)
+            }
         };
         if !registration.enabled {
             return Err(Refusal::NotAuthorized("it is disabled"));
@@ -57,27 +59,28 @@ impl Hub {
         Ok(Login { identity, expiry, hub: hub.to_owned() })
     }
 
-    /// Checks the token of an identity with the key `own_key`. Returns its expiry.
+    /// Checks the token of an identity with the keys `own`. Returns its expiry.
     fn check_token(
         &self,
         identity: &Identity,
-        own_key: &Secret,
+        own: [&Secret; 2],
         password: Option<&[u8]>,
     ) -> Result<UnixSeconds, Refusal> {
         let password = password.ok_or(Refusal::NotAuthorized("there is no password"))?;
         let token = std::str::from_utf8(password).ok().and_then(|text| SasToken::parse(text).ok());
         let token = token.ok_or(Refusal::Malformed)?;
-        let key: &Secret = match token.policy() {
-            None => own_key,
-            Some(policy) => self
-                .registry
-                .policy_key(policy, &[Permission::DeviceConnect])
-                .ok_or(Refusal::NotAuthorized("its policy does not allow a login"))?,
+        let is_signed = match token.policy() {
+            None => own.iter().any(|key| token.is_signed_by(key)),
+            Some(policy) => token.is_signed_by(
+                self.registry
+                    .policy_key(policy, &[Permission::DeviceConnect])
+                    .ok_or(Refusal::NotAuthorized("its policy does not allow a login"))?,
+            ),
         };
-        if !token.is_signed_by(key) {
+        if !is_signed {
             return Err(Refusal::NotAuthorized("the signature does not match"));
         }
-        let own = identity.module().map_or_else(
+        let name = identity.module().map_or_else(
             || identity.device().to_owned(),
             |module| format!("{}/modules/{module}", identity.device()),
         );
@@ -85,7 +88,7 @@ impl Hub {
         let uri = token.uri();
         let twice = percent_encoding::percent_decode_str(&uri).decode_utf8_lossy().into_owned();
         let covers = [uri, twice].iter().filter_map(|uri| self.scope(uri)).any(|scope| match scope.devices {
-            Some(devices) => devices == own,
+            Some(devices) => devices == name,
             None => token.policy().is_some(),
         });
         if !covers {

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value};
 
 use super::address::Address;
 use super::authentication::Authentication;
@@ -11,7 +13,6 @@ use super::files::{Files, policy_string};
 use super::policies::{POLICIES, Permission, allows};
 use super::twin::Twin;
 use crate::backend::iothub::proto::{HubAddress, Identity};
-use crate::emulator::key::new_key;
 use crate::emulator::profiles::{Profile, quoted};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
@@ -20,16 +21,42 @@ use crate::secret::Secret;
 #[derive(Clone, Debug)]
 pub(super) struct Registration {
     pub(super) authentication: Authentication,
-    /// Not kept over a restart: a connection string has no field for it.
+    /// Not kept over a restart, like the fields below it: a connection string has no field for them.
     pub(super) enabled: bool,
+    /// Other members of its description, as a service has written them.
+    pub(super) details: Map<String, Value>,
+    /// Distinguishes it from an earlier one of the same id.
+    pub(super) generation: u64,
+    /// Grows with every change, and makes the etag.
+    revision: u64,
     pub(super) last_activity: Option<SystemTime>,
+    /// Kept in a file of its own.
     pub(super) twin: Twin,
 }
 
 impl Registration {
-    fn new(authentication: Authentication, twin: Twin) -> Self {
-        Self { authentication, enabled: true, last_activity: None, twin }
+    fn new(authentication: Authentication, twin: Twin, now: SystemTime) -> Self {
+        let now = milliseconds(now);
+        Self {
+            authentication,
+            enabled: true,
+            details: Map::new(),
+            generation: now,
+            revision: now,
+            last_activity: None,
+            twin,
+        }
     }
+
+    /// The etag of the identity, which is not its twin's.
+    pub(super) fn etag(&self) -> String {
+        data_encoding::BASE64.encode(&self.revision.to_be_bytes())
+    }
+}
+
+fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The registry. It writes changes to its files.
@@ -56,7 +83,7 @@ impl Registry {
         for (identity, authentication) in files.identities()? {
             files.write_identity(&identity, &authentication, &hub)?;
             let twin = files.twin(&identity)?.unwrap_or_else(|| Twin::new(now));
-            identities.insert(identity, Registration::new(authentication, twin));
+            identities.insert(identity, Registration::new(authentication, twin, now));
         }
         Ok(Self { files, hub, policies, identities: Mutex::new(identities) })
     }
@@ -89,9 +116,10 @@ impl Registry {
         let device = Identity::new(identity.device(), None).map_err(anyhow::Error::new)?;
         for identity in [&device, identity] {
             if !identities.contains_key(identity) {
-                let authentication = Authentication::SharedKey(new_key()?);
+                let authentication = Authentication::with_new_keys()?;
                 self.files.write_identity(identity, &authentication, &self.hub)?;
-                identities.insert(identity.clone(), Registration::new(authentication, Twin::new(now)));
+                let registration = Registration::new(authentication, Twin::new(now), now);
+                identities.insert(identity.clone(), registration);
             }
         }
         Ok(())
@@ -140,14 +168,16 @@ impl Registry {
         devices.fold((0, 0), |(all, enabled), (_, device)| (all + 1, enabled + usize::from(device.enabled)))
     }
 
-    /// Removes a device and its modules, and gives back their identities.
+    /// Removes a device and its modules, or a module, and gives back their identities.
     ///
     /// # Errors
     /// A file cannot be removed.
-    pub(super) fn remove(&self, device: &Identity) -> Result<Vec<Identity>> {
+    pub(super) fn remove(&self, identity: &Identity) -> Result<Vec<Identity>> {
         let mut identities = self.lock();
-        let gone: Vec<_> =
-            identities.keys().filter(|identity| identity.device() == device.device()).cloned().collect();
+        let goes = |other: &&Identity| {
+            *other == identity || (identity.module().is_none() && other.device() == identity.device())
+        };
+        let gone: Vec<_> = identities.keys().filter(goes).cloned().collect();
         for identity in &gone {
             self.files.remove_identity(identity)?;
             identities.remove(identity);
@@ -155,10 +185,16 @@ impl Registry {
         Ok(gone)
     }
 
-    /// Enables or disables an identity.
-    pub(super) fn set_enabled(&self, identity: &Identity, enabled: bool) {
+    /// Changes what a registration does not keep in files.
+    pub(super) fn change(
+        &self,
+        identity: &Identity,
+        now: SystemTime,
+        change: impl FnOnce(&mut Registration),
+    ) {
         if let Some(registration) = self.lock().get_mut(identity) {
-            registration.enabled = enabled;
+            change(registration);
+            registration.revision = milliseconds(now).max(registration.revision + 1);
         }
     }
 

@@ -9,11 +9,13 @@ use crate::time::clock;
 
 type Object = Map<String, Value>;
 
-/// Limits of the desired and of the reported properties \[D].
+/// Limits of the desired and of the reported properties, and of the tags \[D].
 const MAX_SIZE: usize = 32 << 10;
+const MAX_TAGS: usize = 8 << 10;
 const MAX_KEY: usize = 1 << 10;
 const MAX_STRING: usize = 4 << 10;
 const MAX_DEPTH: usize = 10;
+const INTEGERS: std::ops::RangeInclusive<i64> = -4_503_599_627_370_496..=4_503_599_627_370_495;
 
 const LAST_UPDATED: &str = "$lastUpdated";
 
@@ -95,14 +97,20 @@ impl Twin {
             Some(Value::Object(part)) => Ok(Some(part)),
             Some(_) => Err("tags and properties are JSON objects".to_owned()),
         };
+        if !change.is_object() {
+            return Err("the body is not a JSON object".into());
+        }
         let tags = take(change.get_mut("tags"))?;
         let desired = take(change.pointer_mut("/properties/desired"))?;
-        if let Some(tags) = tags {
-            check(&tags, 1)?;
+        if let Some(mut tags) = tags {
+            tags.retain(|key, _| !key.starts_with('$'));
+            check(&tags, 0)?;
+            let before = size(&self.tags);
             if replace {
                 self.tags.clear();
             }
             merge_plain(&mut self.tags, tags);
+            check_size(before, size(&self.tags), MAX_TAGS)?;
         }
         let mut news = None;
         if let Some(mut desired) = desired {
@@ -137,13 +145,10 @@ impl Properties {
 
     /// Merges a patch, or changes nothing where it is invalid.
     fn merge(&mut self, patch: Object, now: SystemTime) -> Result<(), String> {
-        check(&patch, 1)?;
+        check(&patch, 0)?;
         let (mut values, mut metadata) = (self.values.clone(), self.metadata.clone());
         merge(&mut values, &mut metadata, patch, &clock::iso8601(now).into());
-        let size = Value::from(values.clone()).to_string().len();
-        if size > MAX_SIZE {
-            return Err(format!("the properties would have {size} bytes, which is more than {MAX_SIZE}"));
-        }
+        check_size(size(&self.values), size(&values), MAX_SIZE)?;
         *self = Self { version: self.version + 1, values, metadata };
         Ok(())
     }
@@ -213,7 +218,37 @@ fn check_value(value: &Value, depth: usize) -> Result<(), String> {
         Value::String(text) if text.len() > MAX_STRING => {
             Err(format!("a string has more than {MAX_STRING} bytes"))
         }
+        Value::Number(number)
+            if !number.is_f64() && !number.as_i64().is_some_and(|n| INTEGERS.contains(&n)) =>
+        {
+            Err(format!("the integer {number} is out of range"))
+        }
         _ => Ok(()),
+    }
+}
+
+/// Checks that a change does not make properties or tags too large, or larger where they are.
+fn check_size(before: usize, after: usize, limit: usize) -> Result<(), String> {
+    if after > limit && after > before {
+        return Err(format!("the properties or tags would have {after} bytes, which is more than {limit}"));
+    }
+    Ok(())
+}
+
+/// The size of properties or tags: that of keys and strings without their control characters, 8 for a number, and 4 for a
+/// boolean \[D].
+fn size(object: &Object) -> usize {
+    object.iter().map(|(key, value)| key.len() + size_of_value(value)).sum()
+}
+
+fn size_of_value(value: &Value) -> usize {
+    match value {
+        Value::Null => 0,
+        Value::Bool(_) => 4,
+        Value::Number(_) => 8,
+        Value::String(text) => text.chars().filter(|c| !c.is_control()).map(char::len_utf8).sum(),
+        Value::Array(items) => items.iter().map(size_of_value).sum(),
+        Value::Object(object) => size(object),
     }
 }
 
@@ -267,13 +302,17 @@ mod tests {
             format!(r#"{{"{}":1}}"#, "k".repeat(MAX_KEY + 1)),
             format!(r#"{{"a":"{long}"}}"#),
             format!(r#"{{"a":[{{"b":"{long}"}}]}}"#),
-            nested(MAX_DEPTH + 1),
+            nested(MAX_DEPTH + 2),
+            r#"{"a":4503599627370496}"#.into(),
+            r#"{"a":-4503599627370497}"#.into(),
+            r#"{"a":[18446744073709551615]}"#.into(),
             json!(Object::from_iter((0..9).map(|n| (format!("k{n}"), "x".repeat(4000).into())))).to_string(),
         ] {
             assert!(twin.report(body.as_bytes(), later()).is_err(), "{body:.60}");
         }
         assert_eq!(twin, Twin::new(UNIX_EPOCH));
-        assert_eq!(twin.report(nested(MAX_DEPTH).as_bytes(), later()), Ok(2));
+        // The properties themselves do not count.
+        assert_eq!(twin.report(nested(MAX_DEPTH + 1).as_bytes(), later()), Ok(2));
         assert_eq!(twin.report(br#"{"k":null,"gone":null}"#, later()), Ok(3));
     }
 
@@ -284,15 +323,41 @@ mod tests {
             "desired": { "$version": 7, "$metadata": {}, "rate": 1, "deep": { "x": 1 } }, "reported": { "r": 1 } } });
         let (news, version) = twin.update(change, false, later()).unwrap().unwrap();
         assert_eq!((Value::from(news), version), (json!({ "rate": 1, "deep": { "x": 1 } }), 2));
-        let change = json!({ "tags": { "old": null }, "properties": { "desired": { "deep": { "y": 2 } } } });
+        let change = json!({ "tags": { "$version": 1, "old": null },
+            "properties": { "desired": { "deep": { "y": 2, "z": null } } } });
         twin.update(change, true, later()).unwrap();
         assert_eq!(twin.desired.values, *json!({ "deep": { "y": 2 } }).as_object().unwrap());
         assert_eq!(twin.tags, Object::new());
         assert_eq!(twin.reported.values, Object::new());
         let etag = twin.etag();
-        assert!(twin.update(json!({ "tags": 1 }), false, later()).is_err());
+        for change in
+            [json!({ "tags": 1 }), json!([]), json!({ "properties": { "desired": { "a": { "$b": 1 } } } })]
+        {
+            assert!(twin.update(change, false, later()).is_err());
+        }
         assert_eq!(twin.update(json!({ "tags": null }), false, later()), Ok(None));
         assert_ne!(twin.etag(), etag);
+    }
+
+    #[test]
+    fn sizes_are_counted_as_documented() {
+        let mut twin = Twin::new(UNIX_EPOCH);
+        let of_size = |size: usize| {
+            let mut values = Object::from_iter((0..7).map(|n| (format!("k{n}"), "x".repeat(4094).into())));
+            values.insert("k7".into(), json!({ "n": 1, "b": true, "é": "é\n", "z": [null, 2] }));
+            let rest = size - 7 * 4096 - 2 - 9 - 5 - 4 - 9 - 2;
+            values.insert("k8".into(), "x".repeat(rest).into());
+            Value::from(values)
+        };
+        let report = |twin: &mut Twin, patch: Value| twin.report(patch.to_string().as_bytes(), later());
+        assert!(report(&mut twin, of_size(MAX_SIZE + 1)).is_err());
+        assert_eq!(report(&mut twin, of_size(MAX_SIZE)), Ok(2));
+        assert!(report(&mut twin, json!({ "k": 1 })).is_err());
+        assert_eq!(report(&mut twin, json!({ "k8": null, "k": 1 })), Ok(3));
+        let tags = |length: usize| json!({ "tags": { "aa": "x".repeat(4094), "bb": "x".repeat(length) } });
+        assert!(twin.update(tags(4095), false, later()).is_err());
+        let mut twin = Twin::new(UNIX_EPOCH);
+        assert_eq!(twin.update(tags(4094), false, later()), Ok(None));
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Enrolments {
             return match &individual.means {
                 Means::Key(key) => {
                     self.check_token(id, key, proof.token, now)?;
-                    let authentication = Authentication::SharedKey(key.clone());
+                    let authentication = with_key(key.clone())?;
                     Ok(Attested { device, authentication, member: ("symmetricKey", json!({})) })
                 }
                 Means::Certificate(thumbprint) => {
@@ -60,7 +60,7 @@ impl Enrolments {
                 let key = key::derive(&self.group_key, id).map_err(|_| "the key of the group is invalid")?;
                 self.check_token(id, &key, Some(token), now)?;
                 let member = ("symmetricKey", json!({ "enrollmentGroupId": KEY_GROUP }));
-                Ok(Attested { device: None, authentication: Authentication::SharedKey(key), member })
+                Ok(Attested { device: None, authentication: with_key(key)?, member })
             }
             (None, Some(certificate), Some(authorities)) => {
                 authorities.check(certificate, id, now)?;
@@ -93,6 +93,10 @@ impl Enrolments {
         }
         Ok(())
     }
+}
+
+fn with_key(key: Secret) -> Result<Authentication, &'static str> {
+    Authentication::with_key(key).map_err(|_| "the system has no randomness")
 }
 
 fn with_certificate(certificate: &ClientCertificate, group: Option<&str>) -> Attested {

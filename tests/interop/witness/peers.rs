@@ -102,6 +102,11 @@ impl Peers {
         Process::start("iotstream", command.args(options).arg(device))
     }
 
+    /// Waits for a line of the hub's on stderr.
+    pub fn says(&mut self, text: &str) -> String {
+        self.hub.process.says(text, 1, PATIENCE)
+    }
+
     /// Ends the hub; the Python hub fails if it has seen a violation.
     pub fn end(mut self) {
         self.hub.stop();

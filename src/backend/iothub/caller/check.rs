@@ -120,15 +120,14 @@ impl Attempt {
         // The phases of connecting to the hub already have findings.
         let from_the_hub = phases.iter().skip_while(|timing| ![HUB, DEVICE].contains(&timing.phase));
         // The failed phase gets the finding of its failure.
-        findings.extend(from_the_hub.filter(|timing| Some(timing.phase) != at).map(
-            |timing| match timing.phase {
-                DEVICE => Finding {
-                    outcome: explain::accepted(&request, &lookup, absent.as_ref()),
-                    ..timing.into()
-                },
-                _ => timing.into(),
-            },
-        ));
+        for timing in from_the_hub.filter(|timing| Some(timing.phase) != at) {
+            if timing.phase == DEVICE {
+                let outcome = explain::accepted(&request, &lookup, absent.as_ref());
+                findings.extend([Finding { outcome, ..timing.into() }, agent(&lookup)]);
+            } else {
+                findings.push(timing.into());
+            }
+        }
         if let Err(error) = &opened {
             let mut finding = failure(error, since, &phases);
             let explained = match at {
@@ -141,6 +140,9 @@ impl Attempt {
                 *problem += &format!("; {absent} is not registered");
             }
             findings.push(finding);
+            if at == Some(DEVICE) {
+                findings.push(agent(&lookup));
+            }
         }
         if let Some(first) = first_look
             && at.is_none_or(|phase| phase == DEVICE)
@@ -152,6 +154,11 @@ impl Attempt {
             Err(_) => failed(findings),
         }
     }
+}
+
+/// The finding of what the agent has reported.
+fn agent(lookup: &Lookup) -> Finding {
+    Finding { what: "agent".into(), outcome: explain::agent(lookup), took: Duration::ZERO }
 }
 
 /// The result of a failed check.

@@ -5,9 +5,12 @@ use super::open::Request;
 use crate::backend::iothub::clock;
 use crate::backend::iothub::error::{Error as HubError, shows_streams};
 use crate::backend::iothub::proto::{Code, Identity};
-use crate::backend::{Device, State};
+use crate::backend::{Device, Reported, ReportedStream, State};
 use crate::check::Outcome;
 use crate::error::{Error, Exit};
+
+/// The most streams of an agent that are named.
+const MOST_STREAMS: usize = 20;
 
 /// Compares this machine's clock with the hub's.
 pub(super) fn clock(lookup: &Lookup) -> Outcome {
@@ -23,6 +26,10 @@ pub(super) fn clock(lookup: &Lookup) -> Outcome {
 /// Whether the hub refuses the credential, rather than the device.
 pub(super) fn is_refusal(error: &Error) -> bool {
     matches!(error.fault(), Some(HubError::Hub { failure, .. }) if matches!(failure.status, 401 | 403) && error.exit() == Exit::Denied)
+}
+
+fn is_rejection(error: &Error) -> bool {
+    matches!(error, Error::Backend(fault) if fault.is_rejection())
 }
 
 /// Explains why the hub refuses `credential`. If it can read the registry, its key is valid and it lacks a right.
@@ -86,9 +93,45 @@ pub(super) fn device(error: &Error, request: &Request, lookup: &Lookup) -> Optio
             ),
             Some("check which program is connected as this device: `iotstream agent` takes streams".into()),
         ),
-        _ => (format!("{error}; {}", state(device)), error.hint()),
+        _ => match &device.reported {
+            Some(reported) if is_rejection(error) && reported.stream(&request.initiate.stream).is_none() => (
+                format!("{error}; its agent offers {}", streams(reported)),
+                Some(
+                    "ask for one of these with --stream, or add a target to the agent's configuration".into(),
+                ),
+            ),
+            _ => (format!("{error}; {}", state(device)), error.hint()),
+        },
     };
     Some(Outcome::Fail(problem, hint, error.exit()))
+}
+
+/// What the agent has reported.
+pub(super) fn agent(lookup: &Lookup) -> Outcome {
+    let Ok(device) = &lookup.twin else { return Outcome::Skip };
+    match &device.reported {
+        Some(reported) => {
+            let version = reported.agent.as_ref().map_or_else(String::new, |version| format!(" {version}"));
+            Outcome::Pass(format!("iotstream{version} offers {}", streams(reported)))
+        }
+        None => Outcome::Absent("the agent reports nothing: it is older than 0.2, or another program"),
+    }
+}
+
+/// The streams that an agent offers, with the number of their host keys.
+fn streams(reported: &Reported) -> String {
+    let described = |stream: &ReportedStream| match stream.keys.len() {
+        0 => stream.name.clone(),
+        1 => format!("{} (1 host key)", stream.name),
+        count => format!("{} ({count} host keys)", stream.name),
+    };
+    let mut streams: Vec<String> = reported.streams.iter().take(MOST_STREAMS).map(described).collect();
+    match reported.streams.len().saturating_sub(MOST_STREAMS) {
+        0 if streams.is_empty() => streams.push("no streams".into()),
+        0 => {}
+        more => streams.push(format!("and {more} more")),
+    }
+    streams.join(", ")
 }
 
 /// The device's state in the registry, in words.
@@ -107,9 +150,10 @@ fn state(device: &Device) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Activity;
     use crate::backend::iothub::proto::{HubAddress, HubFailure, Identity, Initiate};
+    use crate::backend::{Activity, ReportedKey};
     use crate::secret::Secret;
+    use crate::text::public_key::PublicKey;
     use std::time::Duration;
 
     fn request() -> Request {
@@ -139,7 +183,7 @@ mod tests {
 
     fn lookup(state: State, last_activity: Option<&str>) -> Lookup {
         let last_activity = last_activity.map_or(Activity::Never, |time| Activity::At(time.to_owned()));
-        let twin = Device { id: "gw-07".into(), state, last_activity };
+        let twin = Device { id: "gw-07".into(), state, last_activity, reported: None };
         Lookup { clocks: None, twin: Ok(twin) }
     }
 
@@ -169,6 +213,50 @@ mod tests {
 
         let unknown = Lookup { clocks: None, twin: Err(HubFailure::default()) };
         assert!(device(&offline, &request(), &unknown).is_none());
+    }
+
+    /// A lookup of an online device whose agent offers these streams.
+    fn offering(streams: &[&str]) -> Lookup {
+        let mut lookup = lookup(State::Online, None);
+        let key = PublicKey::of_blob(b"\0\0\0\x01xy").unwrap();
+        let keys =
+            |name: &str| vec![ReportedKey { key: key.clone(), since: None }; usize::from(name == "ssh")];
+        let streams = streams.iter().map(|&name| ReportedStream { name: name.into(), keys: keys(name) });
+        let (device, agent) = ("gw-07".into(), Some("0.2.0".into()));
+        lookup.twin.as_mut().unwrap().reported = Some(Reported { device, agent, streams: streams.collect() });
+        lookup
+    }
+
+    #[test]
+    fn tells_what_the_agent_offers() {
+        let told = |lookup: &Lookup| match agent(lookup) {
+            Outcome::Pass(detail) => detail,
+            Outcome::Absent(why) => why.into(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told(&offering(&["ssh", "tcp-*"])), "iotstream 0.2.0 offers ssh (1 host key), tcp-*");
+        assert_eq!(told(&offering(&[])), "iotstream 0.2.0 offers no streams");
+        assert!(told(&offering(&["x"; 30])).ends_with("x, x, and 10 more"));
+        assert!(told(&lookup(State::Online, None)).starts_with("the agent reports nothing"));
+    }
+
+    #[test]
+    fn a_stream_that_is_not_offered_is_explained() {
+        let rejected: Error = HubError::Rejected {
+            hub: "contoso.azure-devices.net".into(),
+            identity: request().initiate.identity,
+            stream: "ssh".into(),
+        }
+        .into();
+        let told = problem(&rejected, &offering(&["web", "tcp-80"]));
+        assert!(
+            told.contains("'ssh' through contoso.azure-devices.net; its agent offers web, tcp-80: ask for"),
+            "{told}"
+        );
+        for offered in [&["ssh"][..], &["s*"]] {
+            let told = problem(&rejected, &offering(offered));
+            assert!(told.contains("enabled and online: see the agent's log"), "{told}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Lists a hub's devices, page by page.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -11,11 +11,12 @@ use tokio::time::sleep;
 use super::credential::Credential;
 use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::proto::{
-    ALL_DEVICES, CONTINUATION, DEFAULT_API_VERSION, MAX_ITEM_COUNT, devices_page, encode,
+    ALL_DEVICES, CONTINUATION, DEFAULT_API_VERSION, MAX_ITEM_COUNT, Malformed, devices_page, encode,
+    reports_of, reports_page,
 };
 use crate::backend::iothub::rest::{answer, endpoint, failure, malformed};
 use crate::backend::request::{authorized, bug};
-use crate::backend::{Access, Device, Pending, Progress, Registry, Stored};
+use crate::backend::{Access, Device, Pending, Progress, Registry, Reported, Stored};
 use crate::error::{Error, Result};
 use crate::net::{Endpoint, Network, Reply};
 use crate::time::phase::Phases;
@@ -46,6 +47,8 @@ pub(crate) struct HubRegistry {
     network: Network,
     credential: Credential,
     api_version: String,
+    /// The profile's default module.
+    module: Option<String>,
 }
 
 impl HubRegistry {
@@ -59,26 +62,35 @@ impl HubRegistry {
             network: access.network.clone(),
             credential: Credential::of(access.name, stored)?,
             api_version: api_version.to_owned(),
+            module: access.profile.module.clone(),
         })
     }
 
-    async fn devices(&self, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<Vec<Device>> {
+    /// Lists what `query` finds, each `id` once.
+    async fn list<T: Send>(
+        &self,
+        query: &str,
+        parse: fn(&[u8]) -> std::result::Result<Vec<T>, Malformed>,
+        id: fn(&T) -> &str,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Vec<T>> {
         let hub = &self.credential.hub;
-        let mut devices = Vec::new();
+        let mut listed = Vec::new();
         let mut next: Option<HeaderValue> = None;
         let mut empty_pages = 0;
         let mut ids = HashSet::new();
         let endless = |problem: String| Error::protocol(hub, problem);
         loop {
-            let paused = |pause| progress(Progress { devices: devices.len(), pause: Some(pause) });
-            let reply = self.page(next.as_ref(), paused).await?;
-            let found = devices_page(&reply.body).map_err(malformed(hub))?;
+            let count = listed.len();
+            let paused = |pause| progress(Progress { devices: count, pause: Some(pause) });
+            let reply = self.page(query, next.as_ref(), paused).await?;
+            let found = parse(&reply.body).map_err(malformed(hub))?;
             // A list that repeats itself has no new devices.
             let known = ids.len();
-            devices.extend(found.into_iter().filter(|device: &Device| ids.insert(device.id.clone())));
+            listed.extend(found.into_iter().filter(|item| ids.insert(id(item).to_owned())));
             empty_pages = if ids.len() == known { empty_pages + 1 } else { 0 };
-            progress(Progress { devices: devices.len(), pause: None });
-            if devices.len() > MOST_DEVICES {
+            progress(Progress { devices: listed.len(), pause: None });
+            if listed.len() > MOST_DEVICES {
                 return Err(endless(format!(
                     "it lists more than {MOST_DEVICES} devices, the most that a hub may have"
                 )));
@@ -91,15 +103,46 @@ impl HubRegistry {
             let following = reply.headers.get(CONTINUATION).filter(|token| !token.is_empty()).cloned();
             // The same token would repeat the page.
             if following.is_none() || following == next {
-                return Ok(devices);
+                return Ok(listed);
             }
             next = following;
         }
     }
 
+    /// Puts what the agents in the modules of the profile's name have reported in place of what those of the devices
+    /// themselves have, because the module is asked first.
+    async fn complete_reports(
+        &self,
+        devices: &mut [Device],
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<()> {
+        let Some(module) = &self.module else { return Ok(()) };
+        let query = reports_of(module);
+        let listed = self.list(&query, reports_page, |(identity, _)| identity.device(), progress).await;
+        let listed = match listed {
+            Err(error) if is_bad_query(&error) => {
+                log::debug!("what modules report is not listed: {error}");
+                return Ok(());
+            }
+            listed => listed?,
+        };
+        let mut reports: HashMap<String, Reported> = listed
+            .into_iter()
+            .filter(|(_, reported)| !reported.is_empty())
+            .map(|(identity, reported)| (identity.device().to_owned(), reported))
+            .collect();
+        for device in devices {
+            if let Some(reported) = reports.remove(&device.id) {
+                device.reported = Some(reported);
+            }
+        }
+        Ok(())
+    }
+
     /// Gets one page, and retries while the hub throttles.
     async fn page(
         &self,
+        query: &str,
         next: Option<&HeaderValue>,
         mut paused: impl FnMut(Duration) + Send,
     ) -> Result<Reply> {
@@ -110,7 +153,8 @@ impl HubRegistry {
             tries += 1;
             let stream = self.network.connect(&endpoint, &mut Phases::default()).await?;
             let reply =
-                answer(stream, &endpoint, self.request(&endpoint, next)?, PAGE_LIMIT, PAGE_TIME).await?;
+                answer(stream, &endpoint, self.request(&endpoint, query, next)?, PAGE_LIMIT, PAGE_TIME)
+                    .await?;
             if reply.status == 200 {
                 return Ok(reply);
             }
@@ -129,6 +173,7 @@ impl HubRegistry {
     fn request(
         &self,
         endpoint: &Endpoint,
+        query: &str,
         next: Option<&HeaderValue>,
     ) -> Result<hyper::Request<Full<Bytes>>> {
         let authorization = self.credential.authorization(SystemTime::now())?;
@@ -139,7 +184,7 @@ impl HubRegistry {
         if let Some(next) = next {
             builder = builder.header(CONTINUATION, next);
         }
-        builder.body(Full::from(ALL_DEVICES)).map_err(bug)
+        builder.body(Full::from(query.to_owned())).map_err(bug)
     }
 }
 
@@ -148,6 +193,19 @@ impl Registry for HubRegistry {
         &'a self,
         progress: &'a mut (dyn FnMut(Progress) + Send),
     ) -> Pending<'a, Result<Vec<Device>>> {
-        Box::pin(self.devices(progress))
+        Box::pin(self.list(ALL_DEVICES, devices_page, |device| &device.id, progress))
     }
+
+    fn complete_reports<'a>(
+        &'a self,
+        devices: &'a mut [Device],
+        progress: &'a mut (dyn FnMut(Progress) + Send),
+    ) -> Pending<'a, Result<()>> {
+        Box::pin(self.complete_reports(devices, progress))
+    }
+}
+
+/// Whether the hub does not know the query.
+fn is_bad_query(error: &Error) -> bool {
+    matches!(error.fault(), Some(HubError::Listing { failure, .. }) if failure.status == 400)
 }

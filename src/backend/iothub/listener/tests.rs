@@ -15,7 +15,7 @@ use super::*;
 use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::proto::Refusal;
 use crate::backend::settings::{DeviceAccess, DeviceSettings};
-use crate::backend::{Cause, Event, Order, Rejection};
+use crate::backend::{Cause, Event, HostKeys, Order, Rejection, Report, StreamReport};
 use crate::config::WatchedFiles;
 use crate::net::{Network, Proxies, Tls};
 use crate::secret::Secret;
@@ -187,6 +187,30 @@ async fn an_offer_is_withdrawn_with_its_hub_connection() {
     offer.reply.withdrawn().await;
     let error = serving.await.unwrap().unwrap_err();
     assert!(error.to_string().contains("it ended the connection"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_twin_that_does_not_answer_delays_no_offer() {
+    let (connection, mut hub) = logged_in().await;
+    let (mut offers, source) = Offers::channel();
+    let stream = StreamReport { name: "ssh".into(), keys: HostKeys::Untold };
+    offers.report(Arc::new(Report { streams: vec![stream] }));
+    let mut task = Task::new(listener(), network(), None, source);
+    let logged_in = LoggedIn { device: device(), connection, renewal: None };
+    let serving = tokio::spawn(async move { task.serve(logged_in).await });
+    assert!(matches!(offers.next().await, Some(Event::InService { .. })));
+    heard(&mut hub, "$iothub/twin/res/#", 1).await;
+    // During the request, and after its time limit.
+    for _ in 0..2 {
+        publish(&mut hub, "$iothub/streams/POST/ssh/?$rid=7&$url=wss%3A%2F%2Fgateway%2Fx&$auth=t").await;
+        let Some(Event::Offer(offer)) = offers.next().await else { panic!("no offer") };
+        offer.reply.reject(&Rejection::new(Cause::Target, "no"));
+        heard(&mut hub, "$iothub/streams/res/400/?$rid=7", 1).await;
+        tokio::time::advance(std::time::Duration::from_secs(31)).await;
+    }
+    // The next request, over the same connection.
+    heard(&mut hub, "$iothub/twin/res/#", 1).await;
+    assert!(!serving.is_finished());
 }
 
 /// A file of the credential that is renewed, for an agent in service: the next login uses what it names.

@@ -27,8 +27,8 @@ pub(crate) use login::{Login, Refusal, WEBSOCKET_PATH, WEBSOCKET_SUBPROTOCOL};
 pub(crate) use names::{HubAddress, Identity};
 pub(crate) use offer::{BadOffer, Decision, Offer, SUBSCRIPTIONS, parse_decision};
 pub(crate) use registry::{
-    ALL_DEVICES, CONTINUATION, Connection, MAX_ITEM_COUNT, connection, devices_page, registry_path, twin,
-    twin_path,
+    ALL_DEVICES, CONTINUATION, Connection, MAX_ITEM_COUNT, connection, devices_page, registry_path,
+    reports_of, reports_page, twin, twin_path,
 };
 #[cfg(test)]
 pub(crate) use report::merged;

@@ -3,12 +3,28 @@
 use std::time::SystemTime;
 
 use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
 
+use super::reported::{of_properties, of_report};
 use super::{Identity, Malformed, encode};
 use crate::backend::registry::{Activity, Device, State};
+use crate::backend::report::Reported;
 
 /// The query for all devices, as a request's body.
 pub(crate) const ALL_DEVICES: &str = r#"{"query":"SELECT * FROM devices"}"#;
+
+/// The query for what the agents in the modules of this name have reported, as a request's body.
+pub(crate) fn reports_of(module: &str) -> String {
+    // A string has the escape \' \[D].
+    let module = module.replace('\'', "\\'");
+    let query = format!(
+        "SELECT deviceId, moduleId, properties.reported.iotstream AS iotstream FROM devices.modules \
+         WHERE moduleId = '{module}'"
+    );
+    json!({ "query": query }).to_string()
+}
+
 /// The header with the largest number of devices in a page \[D].
 pub(crate) const MAX_ITEM_COUNT: &str = "x-ms-max-item-count";
 /// The header with the token of the next page, in an answer and the next request \[D].
@@ -32,30 +48,36 @@ pub(crate) fn registry_path(identity: &Identity, api_version: &str) -> String {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Twin {
+struct Twin<'a> {
     device_id: String,
+    #[serde(default)]
+    module_id: Option<String>,
     #[serde(default)]
     status: String,
     #[serde(default)]
     connection_state: String,
     #[serde(default)]
     last_activity_time: Option<String>,
+    #[serde(borrow, default)]
+    properties: Option<&'a RawValue>,
 }
 
-impl TryFrom<Twin> for Device {
+impl TryFrom<Twin<'_>> for Device {
     type Error = Malformed;
 
-    fn try_from(twin: Twin) -> Result<Self, Malformed> {
+    fn try_from(twin: Twin<'_>) -> Result<Self, Malformed> {
         let state = match (twin.status.as_str(), twin.connection_state.as_str()) {
             ("disabled", _) => State::Disabled,
             (_, "Connected") => State::Online,
             _ => State::Offline,
         };
-        let identity = Identity::new(&twin.device_id, None)?;
+        let identity = Identity::new(&twin.device_id, twin.module_id.as_deref().filter(|id| !id.is_empty()))?;
         let last_activity =
             twin.last_activity_time.filter(|time| !time.starts_with(NEVER) && time.len() <= LONGEST_TIME);
         let last_activity = last_activity.map_or(Activity::Never, Activity::At);
-        Ok(Device { id: identity.device().to_owned(), state, last_activity })
+        let reported = of_properties(identity.client_id(), twin.properties);
+        let reported = Some(reported).filter(|reported| !reported.is_empty());
+        Ok(Device { id: identity.device().to_owned(), state, last_activity, reported })
     }
 }
 
@@ -64,7 +86,7 @@ impl TryFrom<Twin> for Device {
 /// # Errors
 /// Returns [`Malformed`] if `body` is not a twin.
 pub(crate) fn twin(body: &[u8]) -> Result<Device, Malformed> {
-    let twin: Twin = serde_json::from_slice(body).map_err(|_| Malformed::new("the answer is no twin"))?;
+    let twin: Twin<'_> = serde_json::from_slice(body).map_err(|_| Malformed::new("the answer is no twin"))?;
     twin.try_into()
 }
 
@@ -115,9 +137,33 @@ fn time(text: &str) -> Option<SystemTime> {
 /// # Errors
 /// Returns [`Malformed`] if `body` is not a page, or an id is invalid.
 pub(crate) fn devices_page(body: &[u8]) -> Result<Vec<Device>, Malformed> {
-    let twins: Vec<Twin> =
+    let twins: Vec<Twin<'_>> =
         serde_json::from_slice(body).map_err(|_| Malformed::new("the answer is no list of devices"))?;
     twins.into_iter().map(Device::try_from).collect()
+}
+
+/// Parses a page of reports.
+///
+/// # Errors
+/// Returns [`Malformed`] if `body` is not a page, or an id is invalid.
+pub(crate) fn reports_page(body: &[u8]) -> Result<Vec<(Identity, Reported)>, Malformed> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Row<'a> {
+        device_id: String,
+        module_id: String,
+        #[serde(borrow, default)]
+        iotstream: Option<&'a RawValue>,
+    }
+    let rows: Vec<Row<'_>> =
+        serde_json::from_slice(body).map_err(|_| Malformed::new("the answer is no list of reports"))?;
+    rows.into_iter()
+        .map(|row| {
+            let identity = Identity::new(&row.device_id, Some(&row.module_id))?;
+            let reported = of_report(identity.client_id(), row.iotstream);
+            Ok((identity, reported))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -178,5 +224,28 @@ mod tests {
         for page in ["", "{}", "[{}]", "[1]", r#"[{"deviceId":"a\nb"}]"#] {
             assert!(devices_page(page.as_bytes()).is_err(), "{page}");
         }
+    }
+
+    #[test]
+    fn reads_reports() {
+        let streams = r#"{"agent":"0.2.0","streams":{"s0":{"name":"ssh"}}}"#;
+        let page = format!(
+            r#"[{{"deviceId":"a","properties":{{"reported":{{"iotstream":{streams}}}}}}},
+                {{"deviceId":"b","properties":{{"reported":{{"firmware":[]}}}}}},{{"deviceId":"c","properties":7}}]"#
+        );
+        let devices = devices_page(page.as_bytes()).unwrap();
+        let agents = devices.iter().map(|device| device.reported.as_ref()?.agent.as_deref());
+        assert_eq!(agents.collect::<Vec<_>>(), [Some("0.2.0"), None, None]);
+        let page = format!(
+            r#"[{{"deviceId":"a","moduleId":"m","iotstream":{streams}}},{{"deviceId":"b","moduleId":"m"}}]"#
+        );
+        let read = reports_page(page.as_bytes()).unwrap();
+        let seen: Vec<_> =
+            read.iter().map(|(_, reported)| (&*reported.device, reported.streams.len())).collect();
+        assert_eq!(seen, [("a/m", 1), ("b/m", 0)]);
+        for page in ["", "{}", "[1]", r#"[{"deviceId":"a"}]"#, r#"[{"deviceId":"a","moduleId":"m\nn"}]"#] {
+            assert!(reports_page(page.as_bytes()).is_err(), "{page}");
+        }
+        assert!(reports_of("it's").contains(r"moduleId = 'it\\'s'"), "{}", reports_of("it's"));
     }
 }

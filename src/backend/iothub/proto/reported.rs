@@ -63,6 +63,11 @@ pub(super) fn of_properties(device: String, properties: Option<&RawValue>) -> Re
     report(device, part.iotstream, metadata.iotstream)
 }
 
+/// Parses the report of `device` alone.
+pub(super) fn of_report(device: String, iotstream: Option<&RawValue>) -> Reported {
+    report(device, iotstream, None)
+}
+
 /// Parses the report of `device`, with the metadata that tells when each value was reported.
 fn report(device: String, report: Option<&RawValue>, metadata: Option<&RawValue>) -> Reported {
     let report = report.filter(|raw| raw.get().len() <= LONGEST);

@@ -67,7 +67,7 @@ impl Namespaces {
             let found = page.value.iter().filter_map(|found| {
                 let id = self.template.device(&found.path())?;
                 let state = if found.has_listener() { State::Online } else { State::Offline };
-                Some(Device { id, state, last_activity: Activity::Unknown })
+                Some(Device { id, state, last_activity: Activity::Unknown, reported: None })
             });
             devices.extend(found);
             progress(Progress { devices: devices.len(), pause: None });

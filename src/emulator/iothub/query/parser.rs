@@ -14,8 +14,8 @@ const MAX_LENGTH: usize = 8192;
 const MAX_DEPTH: usize = 50;
 
 /// What the emulator can read, for errors.
-const KNOWN: &str = "the emulator knows SELECT * or properties with AS, FROM devices or devices.modules, and WHERE with =, \
-                     !=, <>, <, <=, >, >=, AND, OR, NOT, IN, NIN, is_defined(…) and startswith(…, …)";
+const KNOWN: &str = "The emulator knows SELECT * or properties with AS, FROM devices or devices.modules, and WHERE with =, \
+                     !=, <>, <, <=, >, >=, AND, OR, NOT, IN, NIN, is_defined(…) and startswith(…, …).";
 
 impl Statement {
     /// Reads a query.
@@ -31,7 +31,7 @@ impl Statement {
             let statement = parser.statement()?;
             parser.words.next().map_or(Ok(statement), |word| Err(unexpected(Some(word), "the end")))
         });
-        statement.map_err(|problem| format!("{problem}; {KNOWN}"))
+        statement.map_err(|problem| format!("{problem}. {KNOWN}"))
     }
 }
 
@@ -327,7 +327,7 @@ mod tests {
             &open,
         ] {
             let problem = Statement::parse(query).unwrap_err();
-            assert!(problem.contains("the emulator knows"), "{query:.60}: {problem}");
+            assert!(problem.contains("The emulator knows"), "{query:.60}: {problem}");
         }
         assert!(Statement::parse(&"x".repeat(9000)).unwrap_err().contains("8192"));
     }

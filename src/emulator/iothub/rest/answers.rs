@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde_json::Value;
 
@@ -20,6 +20,32 @@ pub(super) fn json_answer(value: &Value) -> Answer {
     let mut answer = Response::new(Full::from(value.to_string()));
     answer.headers_mut().insert(CONTENT_TYPE, JSON);
     answer
+}
+
+/// The same, with an etag.
+pub(super) fn tagged_answer(value: &Value, etag: &str) -> Answer {
+    let mut answer = json_answer(value);
+    if let Ok(etag) = HeaderValue::from_str(&format!("\"{etag}\"")) {
+        answer.headers_mut().insert(ETAG, etag);
+    }
+    answer
+}
+
+/// An error with a code, whose first digits are the status \[D].
+pub(super) fn refused(code: Code, message: &str) -> HubFailure {
+    let status = u16::try_from(code.0 / 1000).unwrap_or(500);
+    HubFailure { status, code: Some(code), message: Some(message.to_owned()), ..HubFailure::default() }
+}
+
+/// The error where there is no such device, or no such module.
+pub(super) fn not_registered(module: Option<&str>) -> HubFailure {
+    let code = if module.is_some() { Code::MODULE_NOT_FOUND } else { Code::DEVICE_NOT_FOUND };
+    refused(code, "It is not registered.")
+}
+
+/// The error where the etag of a request differs.
+pub(super) fn has_changed() -> HubFailure {
+    refused(Code(412_001), "It has changed: its etag differs.")
 }
 
 impl Hub {

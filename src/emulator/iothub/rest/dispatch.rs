@@ -10,18 +10,22 @@ use crate::emulator::iothub::hub::Hub;
 use crate::emulator::iothub::policies::Permission;
 use crate::emulator::server::{Reply, whole};
 
-/// The largest body; bodies here are queries and descriptions of devices.
+/// The largest body; most are queries and descriptions of devices.
 const MAX_BODY: usize = 64 << 10;
+/// The same for a twin, which .NET's client sends whole, with the metadata \[C].
+const MAX_TWIN: usize = 512 << 10;
 
 impl Hub {
     /// Answers a REST request. `authority` is where the client reached the hub.
     pub(in crate::emulator) async fn rest(&self, request: Request<Incoming>, authority: String) -> Reply {
         let (parts, body) = request.into_parts();
-        let body = match whole(body, MAX_BODY).await {
+        let route = Route::parse(parts.uri.path());
+        let limit = if matches!(route, Some(Route::Twin { .. })) { MAX_TWIN } else { MAX_BODY };
+        let body = match whole(body, limit).await {
             Ok(body) => body,
             Err((status, message)) => return self.problem(status, None, message).into(),
         };
-        let Some(route) = Route::parse(parts.uri.path()) else {
+        let Some(route) = route else {
             return self.problem(404, None, "There is no such path.").into();
         };
         if !route.methods().split(", ").any(|method| method == parts.method.as_str()) {
@@ -37,8 +41,9 @@ impl Hub {
         let writes = matches!(parts.method, Method::PUT | Method::DELETE);
         let permissions: &[Permission] = match &route {
             Route::Stream { .. } | Route::Twin { .. } => &[Permission::ServiceConnect],
-            Route::Device(_) if writes => &[Permission::RegistryWrite],
-            // A choice: the service demands RegistryRead. With ServiceConnect allowed too, our tools need one policy.
+            Route::Identity { .. } if writes => &[Permission::RegistryWrite],
+            // A choice: the service demands RegistryRead. With ServiceConnect allowed too, our tools need one policy; it
+            // shows them no keys.
             _ => &[Permission::RegistryRead, Permission::ServiceConnect],
         };
         let header = parts.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
@@ -51,16 +56,17 @@ impl Hub {
             );
             return self.failure(failure, None).into();
         }
+        let shows_keys = self.authorize(header, &[Permission::RegistryRead]).is_ok();
         let answer = match route {
             Route::Stream { device, module, stream } => {
                 self.post_stream(device, module, stream, &parts.headers, authority).await
             }
             Route::Twin { device, module } => return self.twin_or_fault(&parts, device, module, &body).await,
             Route::Statistics(of) => self.statistics(of),
-            Route::Devices => self.all_devices(),
+            Route::Devices => self.all_devices(query, shows_keys),
+            Route::Modules(device) => self.modules(device, shows_keys),
             Route::Query => self.query(&parts.headers, &body),
-            Route::Module { device, module } => self.module(device, module),
-            Route::Device(id) => self.device(&parts.method, id, &body),
+            Route::Identity { device, module } => self.registered(&parts, device, module, &body, shows_keys),
         };
         answer.into()
     }

@@ -14,11 +14,12 @@ pub(super) enum Route<'a> {
     },
     Devices,
     Query,
-    Device(&'a str),
-    Module {
+    Identity {
         device: &'a str,
-        module: &'a str,
+        module: Option<&'a str>,
     },
+    /// The modules of a device.
+    Modules(&'a str),
     /// Counts of devices, or of those that are connected.
     Statistics(&'a str),
 }
@@ -40,8 +41,9 @@ impl Route<'_> {
             ["twins", device, "modules", module] => Route::Twin { device, module: Some(module) },
             ["devices"] => Route::Devices,
             ["devices", "query"] => Route::Query,
-            ["devices", device] => Route::Device(device),
-            ["devices", device, "modules", module] => Route::Module { device, module },
+            ["devices", device] => Route::Identity { device, module: None },
+            ["devices", device, "modules"] => Route::Modules(device),
+            ["devices", device, "modules", module] => Route::Identity { device, module: Some(module) },
             ["statistics", of @ ("devices" | "service")] => Route::Statistics(of),
             _ => return None,
         })
@@ -51,9 +53,9 @@ impl Route<'_> {
     pub(super) fn methods(&self) -> &'static str {
         match self {
             Route::Stream { .. } | Route::Query => "POST",
-            Route::Devices | Route::Module { .. } | Route::Statistics(_) => "GET",
+            Route::Devices | Route::Modules(_) | Route::Statistics(_) => "GET",
             Route::Twin { .. } => "GET, PATCH, PUT",
-            Route::Device(_) => "GET, PUT, DELETE",
+            Route::Identity { .. } => "GET, PUT, DELETE",
         }
     }
 }
@@ -74,8 +76,12 @@ mod tests {
             Some(Route::Stream { device: "d", module: Some("m"), stream: "ssh" })
         );
         assert_eq!(Route::parse("/devices/query"), Some(Route::Query));
-        assert_eq!(Route::parse("/devices/d"), Some(Route::Device("d")));
-        assert_eq!(Route::parse("/devices/d/modules/m"), Some(Route::Module { device: "d", module: "m" }));
+        assert_eq!(Route::parse("/devices/d"), Some(Route::Identity { device: "d", module: None }));
+        assert_eq!(
+            Route::parse("/devices/d/modules/m"),
+            Some(Route::Identity { device: "d", module: Some("m") })
+        );
+        assert_eq!(Route::parse("/devices/d/modules/"), Some(Route::Modules("d")));
         assert_eq!(Route::parse("/twins/d"), Some(Route::Twin { device: "d", module: None }));
         assert_eq!(Route::parse("/twins/d/modules/m"), Some(Route::Twin { device: "d", module: Some("m") }));
         for path in ["", "/", "/devices/d/x", "/twins/d/streams/a/b", "/twins/d/modules", "devices"] {

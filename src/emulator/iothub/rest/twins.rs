@@ -3,11 +3,11 @@
 use std::future::pending;
 
 use hyper::Method;
-use hyper::header::IF_MATCH;
 use hyper::http::request::Parts;
 use serde_json::Value;
 
-use super::answers::json_answer;
+use super::answers::{has_changed, not_registered, tagged_answer};
+use super::if_match::if_match;
 use crate::backend::iothub::proto::Code;
 use crate::emulator::faults::TwinFault;
 use crate::emulator::iothub::hub::Hub;
@@ -15,7 +15,7 @@ use crate::emulator::mqtt::Message;
 use crate::emulator::server::{Answer, Reply};
 
 impl Hub {
-    /// Answers with the twin, or as `--inject` asks for.
+    /// Answers as [`Self::twin`] does, unless `--inject` makes a fault.
     pub(super) async fn twin_or_fault(
         &self,
         request: &Parts,
@@ -39,16 +39,10 @@ impl Hub {
     fn twin(&self, request: &Parts, device: &str, module: Option<&str>, body: &[u8]) -> Answer {
         let found = self.identity(device, module);
         let found = found.and_then(|identity| Some((self.registry.get(&identity)?.twin.etag(), identity)));
-        let Some((etag, identity)) = found else {
-            let code = if module.is_some() { Code::MODULE_NOT_FOUND } else { Code::DEVICE_NOT_FOUND };
-            return self.problem(404, Some(code), "It is not registered.");
-        };
+        let Some((etag, identity)) = found else { return self.failure(not_registered(module), None) };
         if request.method != Method::GET {
-            let wanted = request.headers.get(IF_MATCH).and_then(|tag| tag.to_str().ok()).unwrap_or("*");
-            // Microsoft's Python and Node clients quote the asterisk too.
-            let wanted = wanted.trim().trim_start_matches("W/").trim_matches('"');
-            if wanted != "*" && wanted != etag {
-                return self.problem(412, None, "The twin has changed: its etag differs.");
+            if if_match(&request.headers, &etag) == Some(false) {
+                return self.failure(has_changed(), None);
             }
             let Ok(change) = serde_json::from_slice(body) else {
                 return self.problem(400, Some(Code::ARGUMENT_INVALID), "The body is not JSON.");
@@ -67,8 +61,10 @@ impl Hub {
             }
         }
         match self.registry.get(&identity) {
-            Some(registration) => json_answer(&self.describe(&identity, &registration)),
-            None => self.problem(404, Some(Code::DEVICE_NOT_FOUND), "It is not registered."),
+            Some(registration) => {
+                tagged_answer(&self.describe(&identity, &registration), &registration.twin.etag())
+            }
+            None => self.failure(not_registered(module), None),
         }
     }
 }

@@ -86,6 +86,59 @@ async fn cancelled_waits_lose_no_offer_of_a_burst_at_qos_1() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn requests_to_the_twin_pass_between_offers() {
+    const REPORT: &str = "$iothub/twin/PATCH/properties/reported/?$rid=2";
+    let (device, mut hub) = duplex(256);
+    let ((), connection) = tokio::join!(accept_device(&mut hub, 0), begun(device));
+    let mut connection = connection.unwrap();
+    let payload = "x".repeat(40_000);
+    connection.subscribe_to_twin().unwrap();
+    connection.request(REPORT, payload.clone()).unwrap();
+    let serving = async {
+        let mut subscribe = [0; 25];
+        hub.read_exact(&mut subscribe).await.unwrap();
+        assert_eq!(subscribe[..2], [0x82, 23]);
+        assert_eq!(subscribe[4..], *b"\0\x12$iothub/twin/res/#\0");
+        hub.write_all(&publish(OFFER)).await.unwrap();
+        hub.write_all(&[0x90, 3, subscribe[2], subscribe[3], 0]).await.unwrap();
+        // The length of 40,048 in MQTT's form.
+        let expected = [b"\x30\xf0\xb8\x02\0\x2e", REPORT.as_bytes(), payload.as_bytes()].concat();
+        let mut report = vec![0; expected.len()];
+        hub.read_exact(&mut report).await.unwrap();
+        assert!(report == expected, "{:?}", &report[..60]);
+        for topic in ["$iothub/twin/res/x", OFFER, "$iothub/twin/res/204/?$rid=2&$version=3"] {
+            hub.write_all(&publish(topic)).await.unwrap();
+        }
+        hub
+    };
+    let receiving = async {
+        let mut received = Vec::new();
+        while received.len() < 4 {
+            tokio::select! {
+                biased;
+                message = connection.receive() => received.push(match message.unwrap() {
+                    Received::Offer(offer) => offer.unwrap().stream,
+                    Received::Twin(reply) => format!("{reply:?}"),
+                }),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        received
+    };
+    let (mut hub, received) = tokio::join!(serving, receiving);
+    let answer = "Answer(TwinAnswer { id: 2, status: 204, body: [] })";
+    assert_eq!(received, ["ssh", "Subscription(true)", "ssh", answer]);
+    connection.subscribe_to_twin().unwrap();
+    let refusing = async {
+        let mut subscribe = [0; 25];
+        hub.read_exact(&mut subscribe).await.unwrap();
+        hub.write_all(&[0x90, 3, subscribe[2], subscribe[3], 0x80]).await.unwrap();
+    };
+    let (refused, ()) = tokio::join!(connection.receive(), refusing);
+    assert!(matches!(refused, Ok(Received::Twin(TwinReply::Subscription(false)))), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn rejects_offers_beyond_a_limit_while_unsubscribing() {
     let (device, mut hub) = duplex(1 << 20);
     let ((), connection) = tokio::join!(accept_device(&mut hub, 0), begun(device));

@@ -125,8 +125,7 @@ impl Twin {
             self.not_before = Some(Instant::now() + pause);
             let minutes = pause.as_secs() / 60;
             log::warn!(
-                "{}: the hub connection ended during a request; the next request is in {minutes} min",
-                self
+                "{self}: the hub connection ended during a request; the next request is in {minutes} min"
             );
         }
         was_open
@@ -173,13 +172,14 @@ impl Twin {
             }
         }
         let id = self.last_id.wrapping_add(1);
-        let (request, step) = match change {
-            _ if !self.is_subscribed => (Request::Subscription, Step::Subscribe),
+        let (doing, request, step) = match change {
+            _ if !self.is_subscribed => ("subscribing", Request::Subscription, Step::Subscribe),
             Some(Change { patch: Some(patch), after, .. }) => {
-                (Request::Report { id, after }, Step::Request(TwinRequest::Report(patch), id))
+                ("writing", Request::Report { id, after }, Step::Request(TwinRequest::Report(patch), id))
             }
-            _ => (Request::Get { id }, Step::Request(TwinRequest::Get, id)),
+            _ => ("reading", Request::Get { id }, Step::Request(TwinRequest::Get, id)),
         };
+        log::debug!("{self}: {doing}");
         self.last_id = id;
         self.open = Some(Open { by: now + ANSWER_LIMIT, request });
         Some(step)
@@ -286,3 +286,6 @@ fn in_words(answer: &TwinAnswer) -> String {
         None => format!("the hub answers with {}", answer.status),
     }
 }
+
+#[cfg(test)]
+mod tests;
