@@ -20,11 +20,11 @@ use crate::time::backoff::{Backoff, chance};
 /// The time limit of a request.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
-/// The first pause after a failed request is the upper half of the one, and the longest pause is the other.
+/// The first and the longest interval of the pauses after a failed request.
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
-/// The same after the hub connection ended during a request.
+/// The same after a hub connection that ended during a request. The first pause is at least an hour.
 const FIRST_LONG_PAUSE: Duration = Duration::from_secs(2 * 3600);
 const LONGEST_LONG_PAUSE: Duration = Duration::from_secs(48 * 3600);
 
