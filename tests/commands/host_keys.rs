@@ -98,7 +98,9 @@ fn a_relay_knows_no_host_keys() {
     let profiles = fs::read_to_string(hub.dir.join("profiles.toml")).unwrap();
     sandbox.write(
         ".config/iotstream/profiles.toml",
-        profiles.replace("default = \"emulator\"", "default = \"relay\""),
+        profiles
+            .replace("default = \"emulator\"", "default = \"relay\"")
+            .replace("\"relay/", &format!("\"{}/relay/", hub.dir.display())),
     );
     tells_nothing(&sandbox, DEVICE, "keeps no reports of devices");
     let [_, second] = calls(&sandbox, DEVICE);

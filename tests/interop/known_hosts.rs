@@ -100,11 +100,7 @@ impl Bed {
         let rest = format!("host-keys = [\"ssh\", \"tcp-2222\"]\n{}{}", target("ssh"), target("tcp-2222"));
         let identity = self.identity.replace('/', "%2F");
         let mut agent = agent_with_config(&self.sandbox, &self.hub, &identity, &rest);
-        for stream in ["ssh", "tcp-2222"] {
-            agent.says(&format!("host keys of {stream} "), 1, LIMIT);
-        }
-        let said = agent.stderr();
-        let line = said.lines().find(|line| line.contains("host keys of ssh ")).unwrap();
+        let line = agent.says("host keys of ssh, tcp-2222 (", 1, LIMIT);
         let keys: Vec<&str> = line.split(' ').filter(|word| word.starts_with("SHA256:")).collect();
         eventually(LIMIT, || {
             let shown = self.observed();
@@ -287,7 +283,8 @@ fn aliases_and_host_names_lead_to_the_same_device() {
     finish(bed.sandbox.iotstream().arg("devices")).succeeded();
     let program = env!("CARGO_BIN_EXE_iotstream");
     bed.configure(&format!(
-        "Host gw\n  HostName GW-07.factory\n  ProxyCommand {program} \"%h\" \"%p\"\n  KnownHostsCommand {program} host-keys --presented \"%t\" \"%K\" -- \"%h\" \"%H\" \"%p\"\n"
+        "Host gw\n  HostName GW-07.factory\n  ProxyCommand {program} \"--name=%n\" -- \"%h\" \"%p\"\n  KnownHostsCommand {program} \
+         host-keys \"--host=%h\" --presented \"%t\" \"%K\" -- \"%n\" \"%H\" \"%p\"\n"
     ));
     bed.reaches(&["gw"]);
     bed.reaches(&["-p", "2222", "gw"]);
@@ -303,12 +300,14 @@ fn a_module_has_its_own_keys() {
     assert_eq!((pins["device"].as_str(), pins.get("module")), (Some(DEVICE), None));
     bed.forget();
     bed.profile("host-keys = \"pin\"");
+    let program = env!("CARGO_BIN_EXE_iotstream");
     bed.configure(&format!(
-        "Host m.factory\n  ProxyCommand {0} --module=iotstream --name=GW-07 -- \"%h\" \"%p\"\n  KnownHostsCommand {0} \
-         host-keys --module=iotstream --presented \"%t\" \"%K\" -- GW-07 \"%H\" \"%p\"\n",
-        env!("CARGO_BIN_EXE_iotstream")
+        "Host {HOST}\n  ProxyCommand {program} --module=iotstream \"--name=%n\" -- \"%h\" \"%p\"\n  KnownHostsCommand {program} \
+         host-keys --module=iotstream \"--host=%h\" --presented \"%t\" \"%K\" -- \"%n\" \"%H\" \"%p\"\n"
     ));
-    bed.reaches(&["m.factory"]);
+    bed.reaches(&[HOST]);
+    let pins: serde_json::Value = serde_json::from_str(&fs::read_to_string(bed.pins()).unwrap()).unwrap();
+    assert_eq!((pins["device"].as_str(), pins["module"].as_str()), (Some(DEVICE), Some("iotstream")));
     let shown = finish(&mut bed.host_keys(&["--module=iotstream", "--show", HOST])).succeeded();
     assert!(shown.text().starts_with("GW-07/iotstream at localhost:"), "{}", shown.text());
     let nothing = finish(&mut bed.host_keys(&["--show", HOST]));
@@ -421,7 +420,7 @@ fn dropbear_is_known_as_well() {
     let dropbear = serve(move |stream| {
         let (name, value) = mark.split_once('=').unwrap();
         let mut command = Command::new(&program);
-        command.env(name, value).args(["-i", "-E", "-r"]).arg(&key).stderr(Stdio::null());
+        command.env(name, value).args(["-i", "-r"]).arg(&key).stderr(Stdio::null());
         command.stdin(OwnedFd::from(stream.try_clone().unwrap())).stdout(OwnedFd::from(stream));
         command.status().unwrap();
     });
