@@ -32,7 +32,7 @@ pub(crate) enum HostKeys {
 
 /// What a service tells of a device's report.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
-pub(crate) struct Reported {
+pub struct Reported {
     /// The device, or `DEVICE/MODULE`.
     pub(crate) device: String,
     /// The agent's version; `None` if no agent has reported.
@@ -79,10 +79,10 @@ pub(crate) struct ReportedKey {
 
 /// Which answer of [`super::Dialer::reported`] is good enough.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Wanted<'a> {
+pub enum Wanted<'a> {
     /// One with host keys for the dialer's stream, of any age.
     Keys,
-    /// One with this key for the dialer's stream, of any age.
+    /// One with this key for the dialer's stream, of any age, else what the service says now.
     Key(&'a PublicKey),
     /// What the service says now.
     Now,
@@ -110,12 +110,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_asks_for_its_own_stream_before_a_pattern() {
+    fn the_first_stream_that_matches_applies() {
         let stream = |name: &str| ReportedStream { name: name.into(), keys: Vec::new() };
-        let streams = ["tcp-*", "*", "tcp-80", "ssh"].map(stream).into();
+        let streams = ["ssh", "tcp-*", "tcp-80", "*", "web"].map(stream).into();
         let reported = Reported { device: "gw-07".into(), agent: None, streams };
         let found = |name| reported.stream(name).map(|stream| stream.name.as_str());
-        for (name, applies) in [("ssh", "ssh"), ("tcp-80", "tcp-80"), ("tcp-81", "tcp-*"), ("x", "*")] {
+        for (name, applies) in [("ssh", "ssh"), ("tcp-80", "tcp-*"), ("tcp-81", "tcp-*"), ("web", "*")] {
             assert_eq!(found(name), Some(applies), "{name}");
         }
         let reported = Reported { streams: vec![stream("ssh")], ..reported };

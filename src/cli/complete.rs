@@ -43,7 +43,7 @@ pub(crate) fn profiles() -> Vec<CompletionCandidate> {
 /// The names of hosts: the aliases and the devices last seen of every profile, as a user gives them to ssh.
 pub(crate) fn hosts() -> Vec<CompletionCandidate> {
     let Some(profiles) = read() else { return Vec::new() };
-    let mut hosts: Vec<String> = profiles
+    let hosts: Vec<String> = profiles
         .all
         .iter()
         .flat_map(|(name, profile)| {

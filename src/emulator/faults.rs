@@ -44,7 +44,7 @@ pub(crate) struct Faults {
     pub(super) mqtt: Fault<StatusCode>,
     /// A request to a twin, over MQTT or REST.
     pub(super) twin: Fault<TwinFault>,
-    /// The hub has no twins, as one of the Basic tier.
+    /// The hub has no twins, like a hub of the Basic tier.
     pub(super) no_twins: Fault<()>,
     /// The gateway's URL is `ws`, without TLS.
     pub(super) plain_url: Fault<()>,

@@ -18,17 +18,24 @@ pub struct Name<'a> {
 }
 
 impl<'a> Name<'a> {
-    /// The name with its case: that typed, unless it is an alias for a `HostName`, or `None`. No `HostName` of a device is an
-    /// address.
-    fn exact(&self) -> Option<&'a str> {
-        let is_alias =
-            |typed: &str| !typed.eq_ignore_ascii_case(self.host) && self.host.parse::<IpAddr>().is_err();
-        self.typed.filter(|typed| !is_alias(typed))
+    /// Whether ssh has rewritten a number: no `HostName` of a device is an address.
+    fn is_rewritten(&self) -> bool {
+        self.host.parse::<IpAddr>().is_ok()
     }
 
-    /// The name that ssh means, and the alias that was typed for it.
+    /// What ssh means, and then the other name.
     fn all(&self) -> impl Iterator<Item = &'a str> {
-        [self.exact().unwrap_or(self.host)].into_iter().chain(self.typed)
+        let (first, second) = match self.typed {
+            Some(typed) if self.is_rewritten() => (typed, None),
+            typed => (self.host, typed),
+        };
+        [first].into_iter().chain(second)
+    }
+
+    /// The id as it was typed; `None` if the name that was typed is an alias for a `HostName`.
+    fn exact_id(&self, profile: &Profile) -> Option<&'a str> {
+        let id = strip(profile, self.typed?);
+        (self.is_rewritten() || id.eq_ignore_ascii_case(strip(profile, self.host))).then_some(id)
     }
 }
 
@@ -68,8 +75,6 @@ impl Profiles {
             module: module.map(str::to_owned),
             stream: stream.map(str::to_owned),
         };
-        let full = name.exact().unwrap_or(name.host);
-        let id = strip(profile, full);
         let names: Vec<&str> = name.all().flat_map(|name| [strip(profile, name), name]).collect();
         if let Some((alias, device)) = alias(profile, &names) {
             return Ok(match device {
@@ -79,9 +84,10 @@ impl Profiles {
                 }
             });
         }
-        if name.exact().is_some() {
+        if let Some(id) = name.exact_id(profile) {
             return Ok(found(id, None, None));
         }
+        let id = strip(profile, name.host);
         let known = known(profile_name);
         let alike: Vec<&String> = known.iter().filter(|known| known.eq_ignore_ascii_case(id)).collect();
         match alike[..] {
@@ -235,6 +241,8 @@ mod tests {
         assert_eq!(ok("gw-07", Some("pump.factory"), None, &["GW-07"]), pair("factory", "GW-07"));
         assert_eq!(ok("gw-07", Some("press"), Some("factory"), &[]), pair("factory", "Line(3),Press"));
         assert_eq!(ok("press.factory", Some("Pump"), None, &[]), pair("factory", "Line(3),Press"));
+        assert_eq!(ok("gw-07.factory", Some("GW-07"), None, &[]), pair("factory", "GW-07"));
+        assert_eq!(ok("gw-07", Some("GW-07.factory"), Some("factory"), &[]), pair("factory", "GW-07"));
         assert_eq!(ok("10.1.2.3", Some("Gw-07.factory"), None, &[]), pair("factory", "Gw-07"));
         // Numbers.
         assert_eq!(ok("0.0.4.210", Some("1234"), None, &[]), pair("home", "1234"));

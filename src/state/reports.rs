@@ -1,8 +1,8 @@
 //! Copies of what devices have reported to their services: a file for each device or module, so that what a helper has read
 //! is at hand for `host-keys` and completions.
 //!
-//! A second file beside it is locked while a process asks the service. Its text is the time of the last try that has not
-//! succeeded, in milliseconds since 1970.
+//! A second file beside it is locked while a process asks the service. It has the time of the last try that has not
+//! succeeded, in milliseconds since 1970, and in further lines why.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek, Write};
@@ -29,7 +29,7 @@ const TRY: &str = "try";
 const MOST: usize = 4096;
 
 /// The longest text of a try, in bytes.
-const LONGEST_TRY: u64 = 32;
+const LONGEST_TRY: usize = 4096;
 
 /// A copy of a report.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -102,6 +102,15 @@ impl ReportFiles {
     }
 }
 
+/// A try to ask the service for a report that has not succeeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Try {
+    /// When it failed, or began, as the time since 1970.
+    pub at: Duration,
+    /// Why it failed; empty if it has only begun.
+    pub problem: String,
+}
+
 /// The tries to ask the service for a report.
 #[derive(Debug)]
 pub(crate) struct Tries(File);
@@ -123,26 +132,30 @@ impl Tries {
         }
     }
 
-    /// When the last try was that has not succeeded, as the time since 1970.
-    pub(crate) fn last(&self) -> Option<Duration> {
-        let mut text = String::new();
+    /// The last try, if it has not succeeded.
+    pub(crate) fn last(&self) -> Option<Try> {
+        let mut text = Vec::new();
         let mut file = &self.0;
         file.rewind().ok()?;
-        file.take(LONGEST_TRY).read_to_string(&mut text).ok()?;
-        text.trim_end().parse().ok().map(Duration::from_millis)
+        file.take(LONGEST_TRY as u64).read_to_end(&mut text).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        let (time, problem) = text.split_once('\n')?;
+        Some(Try { at: Duration::from_millis(time.parse().ok()?), problem: problem.to_owned() })
     }
 
-    /// Notes a try that has failed, or has just begun. Returns its time since 1970.
+    /// Notes a try that has failed with `problem`, or has just begun if that is empty. Returns its time since 1970.
     ///
     /// # Errors
     /// Returns the error of the file system.
-    pub(crate) fn note(&self) -> io::Result<Duration> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let text = format!("{:013}\n", now.as_millis());
+    pub(crate) fn note(&self, problem: &str) -> io::Result<Duration> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let text = format!("{now:013}\n{problem}").into_bytes();
+        let text = &text[..text.len().min(LONGEST_TRY)];
         let mut file = &self.0;
         file.rewind()?;
-        file.write_all(text.as_bytes())?;
-        Ok(Duration::from_millis(u64::try_from(now.as_millis()).unwrap_or_default()))
+        file.write_all(text)?;
+        file.set_len(text.len() as u64)?;
+        Ok(Duration::from_millis(u64::try_from(now).unwrap_or_default()))
     }
 
     /// Notes that a try has succeeded.
@@ -219,13 +232,18 @@ mod tests {
         let (first, second) = (tries(directory.path()), tries(directory.path()));
         assert_eq!((first.lock().unwrap(), second.lock().unwrap()), (true, false));
         assert_eq!(second.last(), None);
-        let noted = second.note().unwrap();
-        assert_eq!((first.last(), second.last()), (Some(noted), Some(noted)));
+        let at = second.note("a problem\na hint").unwrap();
+        let noted = Try { at, problem: "a problem\na hint".into() };
+        assert_eq!((first.last().as_ref(), second.last().as_ref()), (Some(&noted), Some(&noted)));
+        let at = first.note("").unwrap();
+        assert_eq!(second.last(), Some(Try { at, problem: String::new() }));
+        first.note(&"ä".repeat(LONGEST_TRY)).unwrap();
+        assert!(second.last().unwrap().problem.starts_with("ää"));
         first.clear().unwrap();
         assert_eq!(second.last(), None);
         drop(first);
         assert!(second.lock().unwrap());
-        for text in ["garbage", "-1", "99999999999999999999999999999999999"] {
+        for text in ["garbage", "garbage\n", "-1\n", "1", "99999999999999999999999999999999999\n", "\n1"] {
             fs::write(directory.path().join("x.try"), text).unwrap();
             assert_eq!(second.last(), None, "{text}");
         }

@@ -13,7 +13,7 @@ const LONGEST_TYPE: usize = 64;
 
 /// A public key: its type, and the encoding of both (RFC 4253, section 6.6). What follows the type is not interpreted.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct PublicKey {
+pub struct PublicKey {
     key_type: String,
     blob: Vec<u8>,
 }

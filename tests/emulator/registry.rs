@@ -228,7 +228,7 @@ async fn identities_are_changed_on_their_etags() {
         let first = hub.owner("GET", path, None, &Value::Null).await;
         let tag = format!("\"{}\"", first.json()["etag"].as_str().unwrap());
         assert_eq!(first.header("etag"), Some(tag.as_str()));
-        // Who creates what there is already is told so.
+        // Without an etag, a PUT creates.
         let again = hub.owner("PUT", path, None, &body).await;
         assert_eq!((again.status, again.code()), (409, exists));
         let changed = hub.owner("PUT", path, Some(&tag), &body).await;

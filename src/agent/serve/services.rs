@@ -25,8 +25,8 @@ pub(super) struct Services {
     all: Vec<Service>,
     /// The service whose event comes first.
     turn: usize,
-    /// What is reported to each.
-    report: Arc<Report>,
+    /// What is reported to each, once it is known.
+    report: Option<Arc<Report>>,
 }
 
 impl Services {
@@ -54,7 +54,7 @@ impl Services {
         for error in failed {
             log::error!("{error}; the agent goes on without that service");
         }
-        Ok(Self { all, turn: 0, report: Arc::default() })
+        Ok(Self { all, turn: 0, report: None })
     }
 
     /// Waits for the next event and the index of its service; `None` is the listener's end. The services take turns, so
@@ -98,7 +98,7 @@ impl Services {
         for service in &self.all {
             service.offers.report(report.clone());
         }
-        self.report = report;
+        self.report = Some(report);
     }
 
     /// Orders all listeners to stop.
@@ -125,8 +125,8 @@ impl Services {
         let (known, new): (Vec<_>, Vec<_>) = listeners.iter().partition(|listener| is_known(listener));
         let new = new.into_iter().map(|listener| Service::start(listener, network, reread));
         let new = new.collect::<Result<Vec<_>>>()?;
-        for service in &new {
-            service.offers.report(self.report.clone());
+        if let Some(report) = &self.report {
+            new.iter().for_each(|service| service.offers.report(report.clone()));
         }
         // Dropping a listener's offers stops it.
         self.all.retain_mut(|service| {

@@ -21,15 +21,16 @@ use crate::secret::Secret;
 #[derive(Clone, Debug)]
 pub(super) struct Registration {
     pub(super) authentication: Authentication,
-    /// Not kept over a restart, as the following: a connection string has no field for it.
+    /// Not kept over a restart, like the fields below it: a connection string has no field for them.
     pub(super) enabled: bool,
-    /// What else a service has written, as it was written.
+    /// Other members of its description, as a service has written them.
     pub(super) details: Map<String, Value>,
-    /// Tells it from an earlier one of the same id.
+    /// Distinguishes it from an earlier one of the same id.
     pub(super) generation: u64,
     /// Grows with every change, and makes the etag.
     revision: u64,
     pub(super) last_activity: Option<SystemTime>,
+    /// Kept in a file of its own.
     pub(super) twin: Twin,
 }
 

@@ -10,13 +10,13 @@ use super::lookup::get;
 use super::open::Request;
 use crate::backend::iothub::error::Error as HubError;
 use crate::backend::iothub::phase;
-use crate::backend::iothub::proto::{Code, HubAddress, HubFailure, Identity, of_twin, twin_path};
+use crate::backend::iothub::proto::{Code, HubAddress, Identity, of_twin, twin_path};
 use crate::backend::iothub::rest::{failure, malformed};
 use crate::backend::skew::Skew;
 use crate::backend::{Reported, Wanted};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, escape};
 use crate::net::Network;
-use crate::state::reports::{Copied, ReportFiles, Tries};
+use crate::state::reports::{Copied, ReportFiles, Tries, Try};
 use crate::time::phase::Phases;
 
 /// How long a command waits for a report, unless it wants what the hub says now. ssh runs two commands for a connection, and
@@ -29,11 +29,11 @@ const WITH_KEYS: Duration = Duration::from_secs(60);
 /// The age at which a helper renews a copy without host keys, or tries again after a failure.
 const WITHOUT_KEYS: Duration = Duration::from_secs(600);
 
-/// How long a copy is an answer without the wanted key: the helper of the same connection has just fetched it.
-const CURRENT: Duration = Duration::from_secs(5);
-
 /// How long a try that has not brought host keys is an answer.
-const RECENT: Duration = Duration::from_secs(10);
+const RECENT: Duration = Duration::from_secs(3);
+
+/// The longest message that is kept of a failure, in characters.
+const LONGEST_MESSAGE: usize = 500;
 
 /// The pause between two looks at the copy while another process asks the hub.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -59,7 +59,7 @@ struct Look {
     tries: Tries,
     /// Whether this process holds the lock, and no other one asks the hub.
     is_locked: bool,
-    last_try: Option<Duration>,
+    last_try: Option<Try>,
 }
 
 impl Report {
@@ -71,7 +71,7 @@ impl Report {
     /// Renews the copy if it is due and no other process asks the hub. `request` is for a stream of the same identity.
     pub(super) async fn renew(self, request: Request) {
         match self.look().await {
-            Ok(look) if look.is_locked && is_due(look.copy.as_ref(), look.last_try, now()) => {
+            Ok(look) if look.is_locked && is_due(look.copy.as_ref(), look.last_try.as_ref(), now()) => {
                 if let Err(error) = self.ask(&request, Some(look.tries)).await {
                     log::debug!("what {} reports is not read: {error}", self.identity);
                 }
@@ -98,31 +98,19 @@ impl Report {
             let tries = self.look().await.ok().map(|look| look.tries);
             return self.ask(&request.await?, tries).await;
         }
-        let mut copy = None;
-        let found = timeout_at(deadline, self.find(wanted, stream, request, &mut copy)).await;
-        let found = found.unwrap_or_else(|_| Err(Error::timeout(phase::HUB, &self.hub, LIMIT)));
-        let has_keys = |copied: &Copied<Reported>| {
-            copied.report.stream(stream).is_some_and(|found| !found.keys.is_empty())
-        };
-        match (found, copy.filter(has_keys)) {
-            // An old copy of an identity that exists is better than an error.
-            (Err(error), Some(copied)) if !is_unregistered(&error) => {
-                log::debug!("an old copy of what {} reports is used: {error}", self.identity);
-                Ok(copied.report)
-            }
-            (found, _) => found,
-        }
+        let found = timeout_at(deadline, self.find(wanted, stream, request)).await;
+        found.unwrap_or_else(|_| Err(self.late()))
     }
 
-    /// Waits for a copy that will do, or asks the hub. Leaves the last copy in `copy`.
+    /// Waits for a copy that will do, or asks the hub.
     async fn find(
         &self,
         wanted: Wanted<'_>,
         stream: &str,
         request: impl Future<Output = Result<Request>>,
-        copy: &mut Option<Copied<Reported>>,
     ) -> Result<Reported> {
-        // The begin of the try that this command waits for.
+        let mut first_copy = None;
+        // When the try began that this command waits for.
         let mut begin = None;
         loop {
             let look = match self.look().await {
@@ -132,17 +120,22 @@ impl Report {
                     return self.ask(&request.await?, None).await;
                 }
             };
-            *copy = look.copy;
-            if let Some(copied) = copy.as_ref().filter(|copied| will_do(copied, wanted, stream, now())) {
+            let Look { copy, tries, is_locked, last_try } = look;
+            if begin.is_none() {
+                first_copy.clone_from(&copy);
+            }
+            // One that has been fetched meanwhile is what the hub says now.
+            let will_do =
+                |copied: &&Copied<Reported>| copy != first_copy || will_do(copied, wanted, stream, now());
+            if let Some(copied) = copy.as_ref().filter(will_do) {
                 return Ok(copied.report.clone());
             }
-            let Look { tries, is_locked, last_try, .. } = look;
-            let recent = last_try.filter(|time| is_younger(*time, now(), RECENT));
-            let has_failed = recent.is_some() && recent != begin;
-            if is_locked && has_failed {
-                return Err(self.unreported(None));
+            let recent = last_try.filter(|last| is_younger(last.at, now(), RECENT));
+            let failed = recent.as_ref().filter(|last| Some(last.at) != begin);
+            if let Some(failed) = failed.filter(|_| is_locked) {
+                return Err(self.earlier(failed));
             }
-            let (tries, begun) = match begin.or(recent) {
+            let (tries, begun) = match begin.or(recent.map(|last| last.at)) {
                 Some(begun) => (tries, begun),
                 // A later command finds this try, should this one not see its end.
                 None => noted(tries).await?,
@@ -152,7 +145,7 @@ impl Report {
                 return self.ask(&request.await?, Some(tries)).await;
             }
             if !is_younger(begun, now(), LIMIT) {
-                return Err(self.unreported(None));
+                return Err(self.late());
             }
             drop(tries);
             sleep(PAUSE).await;
@@ -172,8 +165,20 @@ impl Report {
                 })
                 .await
             }
-            Err(error) if is_unregistered(error) => blocking(move || Ok(files.forget())).await,
-            Err(_) => blocking(move || tries.map_or(Ok(()), |tries| tries.note().map(drop))).await,
+            // Then another identity may be asked, by the next command as well.
+            Err(error) if is_unregistered(error) => {
+                blocking(move || {
+                    files.forget();
+                    tries.map_or(Ok(()), |tries| tries.clear())
+                })
+                .await
+            }
+            Err(error) => {
+                let line = |text: &str| escape(text).chars().take(LONGEST_MESSAGE).collect::<String>();
+                let hint = error.hint().unwrap_or_default();
+                let problem = format!("{}\n{}", line(&error.to_string()), line(&hint));
+                blocking(move || tries.map_or(Ok(()), |tries| tries.note(&problem).map(drop))).await
+            }
         };
         if let Err(error) = kept {
             log::debug!("what {} reports is not kept: {error}", self.identity);
@@ -189,7 +194,8 @@ impl Report {
         }
         let failure = Box::new(failure(&reply));
         if !matches!(failure.status, 401 | 404) {
-            return Err(self.unreported(Some(failure)));
+            let (hub, identity) = (self.hub.to_string(), self.identity.clone());
+            return Err(HubError::Unreported { hub, identity, failure }.into());
         }
         let skew = reply.date().filter(|_| failure.status == 401);
         let skew = skew.and_then(|hub| Skew::between(SystemTime::now(), hub));
@@ -208,14 +214,25 @@ impl Report {
         .await
     }
 
-    fn unreported(&self, failure: Option<Box<HubFailure>>) -> Error {
-        HubError::Unreported { hub: self.hub.to_string(), identity: self.identity.clone(), failure }.into()
+    /// The error of a try that has failed a moment ago.
+    fn earlier(&self, failed: &Try) -> Error {
+        match failed.problem.split_once('\n') {
+            Some((message, hint)) => {
+                let hint = Some(hint.to_owned()).filter(|hint| !hint.is_empty());
+                HubError::Earlier { message: message.to_owned(), hint }.into()
+            }
+            None => self.late(),
+        }
+    }
+
+    fn late(&self) -> Error {
+        Error::timeout(phase::HUB, &self.hub, LIMIT)
     }
 }
 
 /// Notes that a try begins.
 async fn noted(tries: Tries) -> Result<(Tries, Duration)> {
-    let noted = blocking(move || tries.note().map(|begun| (tries, begun))).await;
+    let noted = blocking(move || tries.note("").map(|begun| (tries, begun))).await;
     noted.map_err(Error::local_io("the state directory"))
 }
 
@@ -235,12 +252,12 @@ fn is_younger(time: Duration, now: Duration, age: Duration) -> bool {
 }
 
 /// Whether a helper renews the copy at `now`.
-fn is_due(copy: Option<&Copied<Reported>>, last_try: Option<Duration>, now: Duration) -> bool {
+fn is_due(copy: Option<&Copied<Reported>>, last_try: Option<&Try>, now: Duration) -> bool {
     let is_fresh = copy.is_some_and(|copied| {
         let age = if copied.report.has_keys() { WITH_KEYS } else { WITHOUT_KEYS };
         is_younger(copied.fetched(), now, age)
     });
-    !is_fresh && last_try.is_none_or(|time| !is_younger(time, now, WITHOUT_KEYS))
+    !is_fresh && last_try.is_none_or(|last| !is_younger(last.at, now, WITHOUT_KEYS))
 }
 
 /// Whether the copy at `now` is the answer to what is `wanted` for the stream named `stream`.
@@ -248,9 +265,7 @@ fn will_do(copied: &Copied<Reported>, wanted: Wanted<'_>, stream: &str, now: Dur
     let keys = copied.report.stream(stream).map(|found| &found.keys[..]).unwrap_or_default();
     match wanted {
         Wanted::Keys => !keys.is_empty() || is_younger(copied.fetched(), now, RECENT),
-        Wanted::Key(key) => {
-            keys.iter().any(|known| known.key == *key) || is_younger(copied.fetched(), now, CURRENT)
-        }
+        Wanted::Key(key) => keys.iter().any(|known| known.key == *key),
         Wanted::Now => false,
     }
 }
@@ -277,8 +292,10 @@ mod tests {
 
     #[test]
     fn a_copy_without_keys_is_renewed_less_often() {
+        let tried = |at: Duration| Try { at, problem: String::new() };
         let due = |copy: Option<Copied<Reported>>, failed: Option<u64>| {
-            is_due(copy.as_ref(), failed.map(|age| NOW - Duration::from_secs(age)), NOW)
+            let failed = failed.map(|age| tried(NOW - Duration::from_secs(age)));
+            is_due(copy.as_ref(), failed.as_ref(), NOW)
         };
         assert!(due(None, None));
         assert!(!due(Some(copy(59, true)), None) && due(Some(copy(60, true)), None));
@@ -289,7 +306,7 @@ mod tests {
         let mut future = copy(0, true);
         future.fetched += 1;
         assert!(due(Some(future), None));
-        assert!(is_due(None, Some(NOW + Duration::from_secs(1)), NOW));
+        assert!(is_due(None, Some(&tried(NOW + Duration::from_secs(1))), NOW));
     }
 
     #[test]
@@ -299,10 +316,8 @@ mod tests {
         let old = copy(1_000_000, true);
         assert!(will_do(&old, Wanted::Keys) && will_do(&old, Wanted::Key(&known)));
         assert!(!will_do(&old, Wanted::Key(&other)) && !will_do(&old, Wanted::Now));
-        assert!(
-            will_do(&copy(4, true), Wanted::Key(&other)) && !will_do(&copy(5, true), Wanted::Key(&other))
-        );
-        assert!(will_do(&copy(9, false), Wanted::Keys) && !will_do(&copy(10, false), Wanted::Keys));
+        assert!(!will_do(&copy(0, true), Wanted::Key(&other)));
+        assert!(will_do(&copy(2, false), Wanted::Keys) && !will_do(&copy(3, false), Wanted::Keys));
         assert!(!super::will_do(&old, Wanted::Keys, "tcp-22", NOW));
     }
 }

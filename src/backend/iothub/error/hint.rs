@@ -13,14 +13,14 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         Error::Neither { error, .. } => return error.hint(),
         Error::Hub { hub, failure, skew, identity } => return hub_hint(hub, failure, *skew, identity),
         Error::Listing { failure, .. } => return listing_hint(failure),
-        Error::Unreported { failure: Some(failure), .. } => match (failure.status, failure.retry_after) {
+        Error::Earlier { hint, .. } => return hint.clone(),
+        Error::Unreported { failure, .. } => match (failure.status, failure.retry_after) {
             (_, Some(seconds)) => format!("try again in {seconds} s, as the server asks"),
             (CAPTIVE_PORTAL, _) => CAPTIVE_PORTAL_HINT.into(),
             (300..=399, _) => REDIRECTED.into(),
             (429, _) => "a hub allows few reads of twins a second: try again".into(),
             _ => return None,
         },
-        Error::Unreported { failure: None, .. } => "try again in ten seconds".into(),
         Error::Rejected { stream, .. } => format!(
             "see the agent's log for the reason: no target for '{stream}', the target is down, or approval was refused"
         ),

@@ -27,9 +27,12 @@ pub enum Error {
     /// The hub does not list its devices.
     #[error("{hub} does not list its devices: {}", listing(failure))]
     Listing { hub: String, failure: Box<HubFailure> },
-    /// The hub does not tell what an identity reports. Without a `failure`, it has not answered a moment ago.
-    #[error("{hub} does not tell what {identity} reports: {}", unreported(failure.as_deref()))]
-    Unreported { hub: String, identity: Identity, failure: Option<Box<HubFailure>> },
+    /// The hub does not tell what an identity reports.
+    #[error("{hub} does not tell what {identity} reports: {}", listing(failure))]
+    Unreported { hub: String, identity: Identity, failure: Box<HubFailure> },
+    /// Another process could not read what an identity reports, a moment ago.
+    #[error("{message}")]
+    Earlier { message: String, hint: Option<String> },
     /// The device rejected the stream.
     #[error("{identity} rejected the stream '{stream}' through {hub}")]
     Rejected { hub: String, identity: Identity, stream: String },
@@ -107,7 +110,7 @@ impl Fault for Error {
             Error::Neither { error, .. } => error.exit(),
             Error::Hub { failure, .. }
             | Error::Listing { failure, .. }
-            | Error::Unreported { failure: Some(failure), .. } => match (failure.status, failure.code) {
+            | Error::Unreported { failure, .. } => match (failure.status, failure.code) {
                 (_, Some(Code::QUOTA_EXCEEDED | Code::NOT_IN_TIER | Code::DEVICE_DISABLED)) => {
                     Exit::Unavailable
                 }
@@ -117,7 +120,7 @@ impl Fault for Error {
                 (408 | 500..=599, _) => Exit::Temporary,
                 _ => Exit::Protocol,
             },
-            Error::Unreported { failure: None, .. } => Exit::Temporary,
+            Error::Earlier { .. } => Exit::Temporary,
             Error::Rejected { .. } => Exit::Unavailable,
             Error::Gateway(upgrade) | Error::WebSocket(upgrade) => match upgrade.status {
                 401 | 403 => Exit::Denied,
@@ -156,7 +159,7 @@ impl Fault for Error {
             Error::Neither { error, .. } => error.retry_after(),
             Error::Hub { failure, .. }
             | Error::Listing { failure, .. }
-            | Error::Unreported { failure: Some(failure), .. } => seconds(failure),
+            | Error::Unreported { failure, .. } => seconds(failure),
             Error::Gateway(upgrade) | Error::WebSocket(upgrade) => upgrade.retry_after,
             _ => None,
         }
@@ -233,10 +236,6 @@ fn listing(failure: &HubFailure) -> String {
     let message = failure.message.as_ref().map(|message| format!(", {message}"));
     let id = failure.tracking_id.as_ref().map(|id| format!(" (tracking id {id})"));
     format!("{}{}{}", failure.status, message.unwrap_or_default(), id.unwrap_or_default())
-}
-
-fn unreported(failure: Option<&HubFailure>) -> String {
-    failure.map_or_else(|| "the last request, a moment ago, has failed".into(), listing)
 }
 
 #[cfg(test)]

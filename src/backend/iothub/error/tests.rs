@@ -97,11 +97,11 @@ fn listings() -> Vec<Error> {
 }
 
 fn unreported() -> Vec<Error> {
-    [Some((403, None)), Some((429, Some(Code::THROTTLED))), Some((429, None)), Some((500, None)), None]
-        .map(|answer| Error::Unreported {
+    [(403, None), (429, Some(Code::THROTTLED)), (429, None), (500, None)]
+        .map(|(status, code)| Error::Unreported {
             hub: text(HUB),
             identity: device(),
-            failure: answer.map(|(status, code)| failure(status, code)),
+            failure: failure(status, code),
         })
         .into()
 }
@@ -147,6 +147,12 @@ fn following(error: &Error) -> Vec<Error> {
         Error::Neither { .. } => listings(),
         Error::Listing { .. } => unreported(),
         Error::Unreported { .. } => {
+            vec![Error::Earlier {
+                message: text("what another process says"),
+                hint: Some(text("what it suggests")),
+            }]
+        }
+        Error::Earlier { .. } => {
             vec![Error::Rejected { identity: device(), stream: text("ssh"), hub: text(HUB) }]
         }
         Error::Rejected { .. } => upgrades(),

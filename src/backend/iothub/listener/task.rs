@@ -145,9 +145,12 @@ impl Task {
         let since = Instant::now();
         let over = self.serve(logged_in).await;
         let lasted = since.elapsed();
+        // A hub without twins may end the connection over a request to one.
+        if over.is_err() && self.twin.disconnected() {
+            self.reset_after(lasted);
+            return over;
+        }
         match over {
-            // A hub without twins may end the connection over such a request.
-            Err(error) if self.twin.disconnected() => Err(error),
             Err(error) if is_ended(&error) => {
                 self.contention.ended_by_hub(lasted);
                 if !self.contention.is_noticed() {
@@ -333,6 +336,8 @@ impl Task {
             new.source = self.listener.source.clone();
         }
         (self.listener, self.network) = (Arc::new(new), network);
+        // The user may reload because the twin is not as it should be.
+        self.twin.forget();
         true
     }
 }

@@ -8,7 +8,7 @@ pub(crate) const TWIN_ANSWERS: &str = "$iothub/twin/res/#";
 const ANSWER_PREFIX: &str = "$iothub/twin/res/";
 
 /// A request of a device to its twin.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum TwinRequest {
     /// Reads the twin.
     Get,
@@ -36,7 +36,7 @@ impl TwinRequest {
 }
 
 /// The hub's answer to a [`TwinRequest`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TwinAnswer {
     /// The id of the request.
     pub id: u32,

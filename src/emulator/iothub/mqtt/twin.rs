@@ -8,7 +8,7 @@ use crate::emulator::mqtt::Message;
 use crate::time::clock;
 
 impl Device {
-    /// Answers a device that reads its twin, or reports to it where there is a `report`, or does as `--inject` asks for.
+    /// Answers a device that reads its twin, or reports to it where there is a `report`, unless `--inject` makes a fault.
     /// `query` is the rest of the topic. `None` where the device is not subscribed to the answer.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What a query computes of a twin.
+//! The expressions of a query, and their values for a twin.
 
 use std::cmp::Ordering;
 
@@ -6,9 +6,8 @@ use serde_json::Value;
 
 use super::path::Path;
 
-/// An expression. Its value is undefined where a path leads nowhere, or where values of different types are compared; what
-/// follows from that is not known of the service: here a condition that is undefined is not met, and neither is its
-/// negation \[~].
+/// An expression. Its value is undefined where a path leads nowhere, or where values of different types are compared. An
+/// undefined condition is not met, and neither is its negation \[~].
 #[derive(Debug, PartialEq)]
 pub(super) enum Expression {
     Constant(Value),

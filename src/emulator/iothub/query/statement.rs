@@ -49,8 +49,8 @@ impl Statement {
             return None;
         }
         let Columns::These(columns) = &self.columns else { return Some(twin) };
-        // That a value without an alias has the last name of its path, and that one that is not there is left out, is a
-        // guess [~]: the documentation has examples with one name only.
+        // The documentation shows no longer path without an alias. A row has its last name, and leaves out a value that the
+        // twin does not have [~].
         let row = columns.iter().filter_map(|column| {
             let (key, value) = column.path.find(&twin)?;
             Some((column.alias.clone().unwrap_or_else(|| key.to_owned()), value.clone()))

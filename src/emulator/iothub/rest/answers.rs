@@ -22,7 +22,7 @@ pub(super) fn json_answer(value: &Value) -> Answer {
     answer
 }
 
-/// The same, of what has an etag.
+/// The same, with an etag.
 pub(super) fn tagged_answer(value: &Value, etag: &str) -> Answer {
     let mut answer = json_answer(value);
     if let Ok(etag) = HeaderValue::from_str(&format!("\"{etag}\"")) {
@@ -43,7 +43,7 @@ pub(super) fn not_registered(module: Option<&str>) -> HubFailure {
     refused(code, "It is not registered.")
 }
 
-/// The error where a request is for another etag.
+/// The error where the etag of a request differs.
 pub(super) fn has_changed() -> HubFailure {
     refused(Code(412_001), "It has changed: its etag differs.")
 }

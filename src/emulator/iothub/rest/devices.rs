@@ -15,11 +15,11 @@ use crate::emulator::server::{Answer, empty};
 
 /// How many identities a list has at most.
 const MAX_LIST: usize = 1000;
-/// What is kept of a description besides status and authentication.
+/// Members of a description that are kept besides status and authentication.
 const DETAILS: [&str; 3] = ["capabilities", "managedBy", "statusReason"];
 
 impl Hub {
-    /// Answers with the list of devices, of which the query's `top` are asked for.
+    /// Answers with the list of devices, at most as many as the query's `top` says.
     pub(super) fn all_devices(&self, query: &str, shows_keys: bool) -> Answer {
         let top = query.split('&').find_map(|pair| pair.strip_prefix("top=")?.parse().ok());
         // Any other number counts as the largest [D].
@@ -140,7 +140,7 @@ impl Hub {
     }
 }
 
-/// Checks the etag that a request is for. Returns whether it is for a certain one, or for any that there is.
+/// Checks the etag of a request. Returns whether it has one, or the asterisk for any.
 fn check_etag(request: &Parts, registration: &Registration) -> Result<bool, HubFailure> {
     match if_match(&request.headers, &registration.etag()) {
         Some(false) => Err(has_changed()),

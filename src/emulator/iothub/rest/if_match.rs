@@ -1,8 +1,8 @@
-//! The condition that a change is made on.
+//! `If-Match`: the condition of a change.
 
 use hyper::header::{HeaderMap, IF_MATCH};
 
-/// Whether `If-Match` is met by what has this etag; `None` where there is no such header.
+/// Whether this etag meets `If-Match`; `None` where there is no such header.
 pub(super) fn if_match(headers: &HeaderMap, etag: &str) -> Option<bool> {
     let wanted = headers.get(IF_MATCH)?.to_str().unwrap_or_default();
     // Microsoft's Python and Node clients quote the asterisk too.

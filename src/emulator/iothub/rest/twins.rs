@@ -15,7 +15,7 @@ use crate::emulator::mqtt::Message;
 use crate::emulator::server::{Answer, Reply};
 
 impl Hub {
-    /// Answers with the twin, or as `--inject` asks for.
+    /// Answers as [`Self::twin`] does, unless `--inject` makes a fault.
     pub(super) async fn twin_or_fault(
         &self,
         request: &Parts,

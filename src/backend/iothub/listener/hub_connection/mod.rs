@@ -55,7 +55,7 @@ pub(crate) enum Received {
 }
 
 /// A hub's reply about the twin.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum TwinReply {
     /// Whether the hub grants the subscription to answers.
     Subscription(bool),
