@@ -12,6 +12,7 @@ pub(in crate::agent) fn default(targets: &[Target]) -> Vec<String> {
     let at_port = targets
         .iter()
         .filter(|target| matches!(&target.address, Address::Tcp(address) if address.ends_with(PORT)));
+    let ssh = ssh.filter(|target| !matches!(target.address, Address::Builtin(_)));
     ssh.into_iter().chain(at_port).map(|target| target.stream.clone()).collect()
 }
 
@@ -54,6 +55,7 @@ mod tests {
                 &[("tcp-22", "127.0.0.1:22"), ("tcp-2222", "127.0.0.1:2222"), ("x", "[::1]:22")],
                 &["tcp-22", "x"],
             ),
+            (&[("*", "echo"), ("ssh", "127.0.0.1:2222")], &[]),
             (&[("tcp-122", "127.0.0.1:122"), ("web", "127.0.0.1:8022")], &[]),
         ] {
             let all = targets(all);
