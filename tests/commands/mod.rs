@@ -6,6 +6,7 @@ mod check;
 mod check_identity;
 mod demo;
 mod devices;
+mod host_keys;
 mod measuring;
 mod ping;
 mod profile;

@@ -169,3 +169,46 @@ fn diff_previews_write_applies_once_and_remove_undoes() {
     let left: Vec<_> = fs::read_dir(&ssh).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!((fs::read_to_string(&config).unwrap(), left), (original.into(), vec!["config".into()]));
 }
+
+#[test]
+fn an_old_ssh_or_none_gets_no_known_hosts_command() {
+    let sandbox = Sandbox::new();
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIVtFrHytwaZL3m9OUD8cc+0fKjIcD9TeQjPH4JYN4pf";
+    let text = format!(
+        "[profile.a]\nhosts = [\"*.a\"]\nhost-keys = \"pin\"\n\n[profile.b]\nhosts = [\"*.b\"]\n\n[profile.c]\nhosts = [\"*.c\"]\nhost-ca = \"{key}\"\n"
+    );
+    let profiles = sandbox.write("profiles.toml", text);
+    let bin = sandbox.path("bin");
+    fs::create_dir(&bin).unwrap();
+    let blocks = |version: Option<&str>| {
+        let ssh = bin.join("ssh");
+        if let Some(version) = version {
+            fs::write(&ssh, format!("#!/bin/sh\necho {version} >&2\n")).unwrap();
+            fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let mut command = sandbox.iotstream();
+        finish(command.arg("ssh-config").arg("--config").arg(&profiles).env("PATH", &bin)).succeeded()
+    };
+    let problem = |name: &str, why: &str| {
+        format!("iotstream: no KnownHostsCommand is written for profile '{name}': {why}\n")
+    };
+    for (version, why) in [
+        (None, "`ssh -V` does not run: No such file or directory (os error 2)"),
+        (Some("OpenSSH_8.4p1"), "ssh is OpenSSH 8.4, and OpenSSH 8.5 is the first that has it"),
+        (Some("Dropbear"), "`ssh -V` names no version of OpenSSH"),
+    ] {
+        let done = blocks(version);
+        assert!(
+            !done.text().contains("KnownHostsCommand") && !done.text().contains("Strict"),
+            "{}",
+            done.text()
+        );
+        assert_eq!(done.stderr, problem("a", why) + &problem("c", why));
+    }
+    let done = blocks(Some("OpenSSH_for_Windows_9.5p1, LibreSSL"));
+    let lines = "KnownHostsCommand \"";
+    let parts: Vec<&str> = done.text().split("Host *.").skip(1).collect();
+    let has: Vec<bool> =
+        parts.iter().map(|part| part.contains(lines) && part.contains("StrictHostKeyChecking yes")).collect();
+    assert_eq!((has, &*done.stderr), (vec![true, false, true], ""), "{}", done.text());
+}

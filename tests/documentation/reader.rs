@@ -86,7 +86,9 @@ impl Reader {
             for builtin in ["echo", "discard", "source"] {
                 agent.arg("--target").arg(format!("{builtin}=builtin:{builtin}"));
             }
-            servers.push(in_service(&mut agent));
+            let mut agent = in_service(&mut agent);
+            agent.says("reported 1 host key of stream ssh", 1, LIMIT);
+            servers.push(agent);
         }
         let reader = Self { servers, _sshd: sshd, places, hub, sandbox };
         if !examples.iter().any(|example| example.text.contains("profile add")) {

@@ -2,6 +2,7 @@
 //! clients, and an independent implementation of the protocol.
 
 mod ansible;
+mod known_hosts;
 mod openssh;
 mod provisioning_client;
 mod python_clients;

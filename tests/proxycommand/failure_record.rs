@@ -28,11 +28,13 @@ fn the_last_failure_is_recorded_in_a_private_file() {
         assert!(!record.text().contains(secret), "{secret} is in {}", record.text());
     }
     let state = sandbox.path(".local/state/iotstream");
-    for entry in fs::read_dir(&state).unwrap() {
-        let metadata = entry.unwrap().metadata().unwrap();
-        assert_eq!(metadata.mode() & 0o777, 0o600);
+    for directory in [&state, &state.join("reports")] {
+        for entry in fs::read_dir(directory).unwrap() {
+            let metadata = entry.unwrap().metadata().unwrap();
+            assert!(metadata.is_dir() || metadata.mode() & 0o777 == 0o600, "{directory:?}");
+        }
+        assert_eq!(fs::metadata(directory).unwrap().mode() & 0o777, 0o700);
     }
-    assert_eq!(fs::metadata(&state).unwrap().mode() & 0o777, 0o700);
 }
 
 #[test]

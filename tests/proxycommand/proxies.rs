@@ -63,8 +63,8 @@ fn carries(testbed: &ProxyTestbed, proxy: &Proxy, url: &str) {
     let password = LOGIN.split_once(':').unwrap().1;
     assert!(!done.stderr.contains(password) && !done.stderr.contains("pass-word"), "{}", done.stderr);
     assert!(done.stderr.contains("proxy 127.0.0.1:"), "its time is told: {}", done.stderr);
-    // MQTT, REST, and the gateway from both sides.
-    assert_eq!(proxy.tunnels_to(&testbed.hub(&testbed.hub.https)), 4, "{}", proxy.process.stdout());
+    // MQTT, REST for the stream and for what the agent reports, and the gateway from both sides.
+    assert_eq!(proxy.tunnels_to(&testbed.hub(&testbed.hub.https)), 5, "{}", proxy.process.stdout());
 }
 
 #[test]

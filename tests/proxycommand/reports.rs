@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{Shutdown, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, mpsc};
@@ -55,6 +55,16 @@ fn echoed(sandbox: &Sandbox, hub: &Hub) {
     let done = run(hub.helper(sandbox).args(["--stream", "echo", DEVICE]), Stdin::Ends(b"there"), LIMIT);
     let done = done.succeeded();
     assert_eq!((done.text(), done.stderr.as_str()), ("there", ""));
+}
+
+/// What `host-keys` prints when ssh presents `key`, or has none yet.
+fn host_keys(sandbox: &Sandbox, config: &Path, key: Option<&str>) -> Finished {
+    let key = key.unwrap_or("NONE NONE").split(' ');
+    let mut command = sandbox.iotstream();
+    command.args(["host-keys", "--config"]).arg(config).arg("--presented").args(key);
+    let done = run(command.args(["--", DEVICE, DEVICE, "22"]), Stdin::Ends(b""), LIMIT);
+    assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
+    done
 }
 
 fn ssh_with(key: &str) -> Value {
@@ -182,12 +192,34 @@ fn helpers_at_the_same_time_ask_once() {
     assert_eq!(files(&sandbox, "json").len(), 1);
 }
 
-/// A relay to `port` that holds its second connection until it is told to go on.
-fn relay(port: u16) -> (u16, mpsc::Sender<()>) {
-    let (release, released) = mpsc::channel();
-    let (count, released) = (AtomicUsize::new(0), Mutex::new(released));
-    let shared = Arc::new((count, released));
-    let port = serve(move |near| {
+/// A relay to a hub that holds its second connection until it is told to go on.
+struct Relay {
+    config: PathBuf,
+    release: mpsc::Sender<()>,
+    /// Its connections up to now.
+    count: Arc<AtomicUsize>,
+}
+
+impl Relay {
+    fn start(sandbox: &Sandbox, hub: &Hub) -> Self {
+        let port = hub.port().parse().unwrap();
+        let (release, released) = mpsc::channel();
+        let count = Arc::new(AtomicUsize::new(0));
+        let port = relay(port, count.clone(), released);
+        let profiles = fs::read_to_string(hub.dir.join("profiles.toml")).unwrap();
+        let profiles = profiles.replace(&format!("localhost:{}", hub.port()), &format!("localhost:{port}"));
+        Self { config: sandbox.write("relayed.toml", profiles), release, count }
+    }
+
+    fn helper(&self, sandbox: &Sandbox, args: &[&str]) -> Process {
+        let mut helper = sandbox.iotstream();
+        Process::start("helper", helper.arg("--config").arg(&self.config).args(args).arg(DEVICE))
+    }
+}
+
+fn relay(port: u16, count: Arc<AtomicUsize>, released: mpsc::Receiver<()>) -> u16 {
+    let shared = Arc::new((count, Mutex::new(released)));
+    serve(move |near| {
         if shared.0.fetch_add(1, SeqCst) == 1 {
             let _ = shared.1.lock().unwrap().recv();
         }
@@ -200,8 +232,7 @@ fn relay(port: u16) -> (u16, mpsc::Sender<()>) {
         let _ = io::copy(&mut &near, &mut &far);
         let _ = far.shutdown(Shutdown::Write);
         let _ = returning.join();
-    });
-    (port, release)
+    })
 }
 
 #[test]
@@ -211,17 +242,12 @@ fn an_open_stream_does_not_end_the_reading() {
     let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "latency=300ms"]);
     let echo = serve(|stream| drop(io::copy(&mut &stream, &mut &stream)));
     let _agent = agent(&sandbox, &hub, DEVICE, &[("echo", echo)]);
-    let (port, release) = relay(hub.port().parse().unwrap());
-    let profiles = fs::read_to_string(hub.dir.join("profiles.toml")).unwrap();
-    let here = profiles.replace(&format!("localhost:{}", hub.port()), &format!("localhost:{port}"));
-    let mut helper = sandbox.iotstream();
-    helper.arg("--ca-file").arg(hub.dir.join("ca.pem"));
-    helper.arg("--config").arg(sandbox.write("relayed.toml", here));
-    let mut helper = Process::start("helper", helper.args(["--stream", "echo", DEVICE]));
+    let relay = Relay::start(&sandbox, &hub);
+    let mut helper = relay.helper(&sandbox, &["--stream", "echo"]);
     helper.say("here\n");
     helper.says("here", 1, LIMIT);
     assert_eq!(files(&sandbox, "json").len(), 0);
-    release.send(()).unwrap();
+    relay.release.send(()).unwrap();
     eventually(LIMIT, || files(&sandbox, "json").pop().ok_or("no copy".into()));
     helper.close_stdin();
     assert!(helper.ends(LIMIT).success(), "{}", helper.stderr());
@@ -264,4 +290,67 @@ fn an_unusable_directory_costs_no_stream() {
     set_mode(&reports, 0o777);
     echoed(&sandbox, &hub);
     assert_eq!(files(&sandbox, "json").len(), 0);
+}
+
+#[test]
+fn host_keys_waits_for_the_helper_that_asks() {
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    report(&hub, DEVICE, &ssh_with(HOST_KEY));
+    let relay = Relay::start(&sandbox, &hub);
+    let _helper = relay.helper(&sandbox, &["--connect-timeout", "60s"]);
+    eventually(LIMIT, || if relay.count.load(SeqCst) == 2 { Ok(()) } else { Err("no second".into()) });
+    let printed = thread::scope(|scope| {
+        let asking = scope.spawn(|| host_keys(&sandbox, &relay.config, None));
+        // It notes when it began to wait.
+        eventually(LIMIT, || match &files(&sandbox, "try")[..] {
+            [tried] if fs::metadata(tried).unwrap().len() > 0 => Ok(()),
+            tries => Err(format!("{tries:?}")),
+        });
+        relay.release.send(()).unwrap();
+        asking.join().unwrap()
+    });
+    assert_eq!(printed.text(), format!("{DEVICE} {HOST_KEY}\n"), "{}", printed.stderr);
+    assert_eq!(relay.count.load(SeqCst), 2, "it has not asked itself");
+}
+
+#[test]
+fn the_second_call_knows_why_the_first_was_refused() {
+    let sandbox = Sandbox::new();
+    // The second request would be answered.
+    let hub = Hub::start(&sandbox, &["--device", DEVICE, "--inject", "twin=403@1"]);
+    let config = hub.dir.join("profiles.toml");
+    let calls = [None, Some(HOST_KEY)].map(|key| host_keys(&sandbox, &config, key));
+    assert_eq!((calls[0].text(), &*calls[0].stderr, calls[1].text()), ("", "", ""));
+    let told = &calls[1].stderr;
+    assert!(told.contains("does not tell what device dev-1 reports: 403"), "{told}");
+}
+
+#[test]
+fn a_key_that_the_copy_lacks_is_asked_for() {
+    const OTHER: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let config = hub.dir.join("profiles.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("hosts = [", "host-keys = \"follow\"\nhosts = [")).unwrap();
+    report(&hub, DEVICE, &ssh_with(HOST_KEY));
+    assert_eq!(host_keys(&sandbox, &config, None).text(), format!("{DEVICE} {HOST_KEY}\n"));
+    report(&hub, DEVICE, &ssh_with(OTHER));
+    let second = host_keys(&sandbox, &config, Some(OTHER));
+    assert_eq!(second.text(), format!("{DEVICE} {OTHER}\n"), "{}", second.stderr);
+}
+
+#[test]
+fn both_calls_find_a_device_without_the_default_module() {
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let config = hub.dir.join("profiles.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("hosts = [", "module = \"iotstream\"\nhosts = [")).unwrap();
+    report(&hub, DEVICE, &ssh_with(HOST_KEY));
+    for key in [None, Some(HOST_KEY)] {
+        let done = host_keys(&sandbox, &config, key);
+        assert_eq!(done.text(), format!("{DEVICE} {HOST_KEY}\n"), "{}", done.stderr);
+    }
 }

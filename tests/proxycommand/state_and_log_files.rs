@@ -15,7 +15,11 @@ fn an_unusable_state_directory_fails_no_connection() {
     let kept: Vec<PathBuf> = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(!kept.is_empty(), "a connection caches the gateway");
     for file in &kept {
-        fs::remove_file(file).unwrap();
+        if file.is_dir() {
+            fs::remove_dir_all(file).unwrap();
+        } else {
+            fs::remove_file(file).unwrap();
+        }
         make_fifo(file);
     }
     echoes(&mut hub.helper(&sandbox));

@@ -1,6 +1,6 @@
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{LIMIT, Process, Sandbox, Stdin, need, random, run};
@@ -56,14 +56,19 @@ pub struct Sshd {
 
 impl Sshd {
     pub fn start(sandbox: &Sandbox, files: &SshFiles) -> Self {
+        Self::start_with(sandbox, &files.sshd, &files.config)
+    }
+
+    /// `program` with this configuration.
+    pub fn start_with(sandbox: &Sandbox, program: &Path, config: &Path) -> Self {
         // Below the ports that the system assigns; another server may still have taken the first choice.
         for _ in 0..20 {
             let port = 20_000 + u16::from_le_bytes(random(2).try_into().unwrap()) % 10_000;
             if std::net::TcpListener::bind(("127.0.0.1", port)).is_err() {
                 continue;
             }
-            let mut command = sandbox.command(&files.sshd);
-            command.args(["-D", "-e", "-f"]).arg(&files.config);
+            let mut command = sandbox.command(program);
+            command.args(["-D", "-e", "-f"]).arg(config);
             command.args(["-o", &format!("ListenAddress=127.0.0.1:{port}")]);
             let mut process = Process::start("sshd", &mut command);
             process.says("Server listening on", 1, Duration::from_secs(10));

@@ -88,7 +88,13 @@ fn options(args: &cli::HostKeys) -> Options {
 /// The command line that accepts the keys of the device, for a shell.
 fn accept_command(args: &cli::HostKeys) -> String {
     let config = args.profile.config.as_ref().map(|path| path.display().to_string());
-    let options = [("--profile", &args.profile.profile), ("--config", &config), ("--module", &args.module)];
+    let host = args.host.clone().filter(|host| !host.eq_ignore_ascii_case(&args.name));
+    let options = [
+        ("--profile", &args.profile.profile),
+        ("--config", &config),
+        ("--module", &args.module),
+        ("--host", &host),
+    ];
     let options =
         options.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value.clone()?])).flatten();
     let end = args.name.starts_with('-').then(|| "--".to_owned());
@@ -116,9 +122,10 @@ mod tests {
         for (line, command) in [
             (&["gw-07"][..], "iotstream host-keys --accept gw-07"),
             (
-                &["--profile=my office", "--config", "/c.toml", "--host=x", "--", "gw", "gw", "22"],
-                "iotstream host-keys --profile 'my office' --config /c.toml --accept gw",
+                &["--profile=my office", "--config", "/c.toml", "--host=gw", "--", "GW", "gw", "22"],
+                "iotstream host-keys --profile 'my office' --config /c.toml --accept GW",
             ),
+            (&["--host", "gw-07", "gw"], "iotstream host-keys --host gw-07 --accept gw"),
             (&["--module", "cam", "--", "-x"], "iotstream host-keys --module cam --accept -- -x"),
             (&["Line(3)"], "iotstream host-keys --accept 'Line(3)'"),
         ] {
