@@ -24,7 +24,7 @@ from websockets.frames import Opcode
 from hub_gateway import Manner, Seat, admit, pair_of_seats, relay
 from hub_identity import HOST, POLICY, make_tls, new_key, verify_sas, write_files
 from hub_mqtt import Breach, Session, check_username, parse_connect, read_packet
-from hub_twin import Twin
+from hub_twin import READ, Twin
 from hub_websocket import WebSocket
 
 API_VERSIONS = {
@@ -204,6 +204,10 @@ class Hub:
     async def serve_rest(self, request: Request, writer: asyncio.StreamWriter) -> None:
         upper = self.options.accepted_case
         try:
+            if request.method == "GET":
+                status, body = "200 OK", self.read_twin(request)
+                headers = {"Content-Type": "application/json; charset=utf-8"}
+                return await self.answer(writer, status, headers, body)
             url, token = await self.initiate(request)
             accepted = "true" if upper else "True"  # Node compares `True` exactly, C# ignores case [S]
             status, body = "200 OK", b""
@@ -220,6 +224,11 @@ class Hub:
             headers = {"iothub-errorcode": refusal.symbol, "Content-Type": "application/json; charset=utf-8"}
         if upper:
             headers = {name.upper(): value for name, value in headers.items()}
+        await self.answer(writer, status, headers, body)
+
+    async def answer(
+        self, writer: asyncio.StreamWriter, status: str, headers: dict[str, str], body: bytes
+    ) -> None:
         headers |= {"Content-Length": str(len(body)), "Connection": "close"}
         fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         writer.write(f"HTTP/1.1 {status}\r\n{fields}\r\n".encode() + body)
@@ -232,11 +241,7 @@ class Hub:
             float(request.headers[f"iothub-streaming-{part}-timeout-in-seconds"])
             for part in ("connect", "response")
         )
-        if wrong := verify_sas(request.headers["authorization"], self.service_key, HOST, POLICY):
-            print(f"refused: {wrong}", file=sys.stderr, flush=True)
-            raise Refusal(401003, "IotHubUnauthorized", "Unauthorized")
-        if identity not in self.device_keys:
-            raise Refusal(404001, "DeviceNotFound", f"Device {identity} not registered")
+        self.authorise(request, identity)
         session = await self.online(identity, connect)
 
         self.streams += 1
@@ -262,14 +267,28 @@ class Hub:
             raise Rejected
         return origin + service_path, service_token
 
+    def authorise(self, request: Request, identity: str) -> None:
+        if wrong := verify_sas(request.headers["authorization"], self.service_key, HOST, POLICY):
+            print(f"refused: {wrong}", file=sys.stderr, flush=True)
+            raise Refusal(401003, "IotHubUnauthorized", "Unauthorized")
+        if identity not in self.device_keys:
+            raise Refusal(404001, "DeviceNotFound", f"Device {identity} not registered")
+
+    def read_twin(self, request: Request) -> bytes:
+        """A service reads the twin of a device or module [D]."""
+        if not (match := READ.fullmatch(request.target)):
+            raise Breach(f"request line {request.method} {request.target} [D]")
+        identity = self.check_common(request, match)
+        if request.headers.get("content-length", "0") != "0":
+            raise Breach("a GET has a body (RFC 9110)")
+        self.authorise(request, identity)
+        return self.twins[identity].describe()
+
     def check_request(self, request: Request) -> tuple[str, str]:
         """The request of sections 1.1 and 1.2; anything else is a breach. Gives the identity and the stream name."""
         match = POST.fullmatch(request.target)
         if request.method != "POST" or not match:
             raise Breach(f"request line {request.method} {request.target} [S]")
-        key, _, version = match[4].partition("=")
-        if key != "api-version" or version not in API_VERSIONS:
-            raise Breach(f"the query {match[4]!r} is not one known api-version [S]")
         headers = request.headers
         for part in ("connect", "response"):
             value = headers.get(f"iothub-streaming-{part}-timeout-in-seconds", "")
@@ -277,17 +296,22 @@ class Hub:
                 raise Breach(f"the {part} timeout is {value!r} [S]")
         if headers.get("content-length") != "0" or "transfer-encoding" in headers:
             raise Breach("the request is not marked as bodyless with Content-Length: 0 [M]")
-        if not headers.get("user-agent"):
+        return self.check_common(request, match), match[3]
+
+    def check_common(self, request: Request, match: re.Match[str]) -> str:
+        """What all requests have in common. Gives the identity in the path; the last group is the query."""
+        key, _, version = match[match.re.groups].partition("=")
+        if key != "api-version" or version not in API_VERSIONS:
+            raise Breach(f"the query {match[match.re.groups]!r} is not one known api-version [S]")
+        if not request.headers.get("user-agent"):
             raise Breach("there is no User-Agent [S][M]")
-        if "authorization" not in headers:
+        if "authorization" not in request.headers:
             raise Breach("there is no Authorization [S]")
         self.check_host(request, self.port)
         raw = (
             f"{match[1]}/{match[2]}" if match[2] else match[1]
         )  # C e2e sends it so [S], the others encode [S]
-        return next(
-            (known for known in (unquote(raw), raw) if known in self.device_keys), unquote(raw)
-        ), match[3]
+        return next((known for known in (unquote(raw), raw) if known in self.device_keys), unquote(raw))
 
     async def online(self, identity: str, timeout: float) -> Session:
         def ready() -> Session | None:

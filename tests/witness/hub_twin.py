@@ -1,5 +1,6 @@
-"""A device's twin over MQTT, its reported properties at least (identity-and-host-keys, section 6.1)."""
+"""A device's twin over MQTT and REST, its reported properties at least (identity-and-host-keys, section 6)."""
 
+import datetime
 import json
 import re
 import sys
@@ -8,6 +9,7 @@ from typing import Any
 ANSWERS = "$iothub/twin/res/#"  # [D]
 GET = re.compile(r"\$iothub/twin/GET/\?\$rid=([^&/+#]+)")  # [D]
 REPORT = re.compile(r"\$iothub/twin/PATCH/properties/reported/\?\$rid=([^&/+#]+)")  # [D]
+READ = re.compile(r"/twins/([^/?]+)(?:/modules/([^/?]+))?\?([^?]*)")  # [D]
 LONGEST, LONGEST_KEY, LONGEST_STRING, DEEPEST = 32_768, 1024, 4096, 10  # [D]
 FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f.$# ]")  # in a key [D]; '#' by the service [I]
 
@@ -45,6 +47,12 @@ def check(value: Any, depth: int = 0) -> None:
             raise Misuse(f"a reported string has {len(value.encode())} bytes [D]")
 
 
+def metadata(value: Any, now: str) -> Any:
+    """When each value was written: here, all of them at the same time [D]."""
+    inner = {key: metadata(inner, now) for key, inner in value.items()} if isinstance(value, dict) else {}
+    return {"$lastUpdated": now, **inner}
+
+
 class Twin:
     """The reported properties of one identity, each version of which is shown on stderr."""
 
@@ -57,6 +65,17 @@ class Twin:
         """The payload of the answer to a GET [D]."""
         twin = {"desired": {"$version": 1}, "reported": {**self.reported, "$version": self.version}}
         return json.dumps(twin).encode()
+
+    def describe(self) -> bytes:
+        """The payload of the answer to a service [D]."""
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.0000000Z")
+        device, _, module = self.identity.partition("/")
+        reported = {**self.reported, "$metadata": metadata(self.reported, now), "$version": self.version}
+        desired = {"$metadata": {"$lastUpdated": now}, "$version": 1}
+        twin = {"deviceId": device, "moduleId": module} if module else {"deviceId": device}
+        twin |= {"etag": "AAAAAAAAAAE=", "version": self.version, "status": "enabled", "tags": {}}
+        twin |= {"connectionState": "Connected", "lastActivityTime": now}
+        return json.dumps({**twin, "properties": {"desired": desired, "reported": reported}}).encode()
 
     def report(self, payload: bytes) -> int:
         """Merge a report, and give the new version."""

@@ -169,6 +169,29 @@ async fn each_service_is_told_the_streams() {
 }
 
 #[tokio::test]
+async fn a_service_that_a_reload_starts_is_told_the_report_once_there_is_one() {
+    let (told, mut sources) = mpsc::unbounded_channel();
+    let listeners: [Arc<dyn Listener>; 3] = [
+        Arc::new(Memory::<0>(told.clone())),
+        Arc::new(Memory::<1>(told.clone())),
+        Arc::new(Memory::<2>(told)),
+    ];
+    let mut services = Services::start(&listeners[..1], &network(), None).unwrap();
+    services.reload(&listeners[..2], &network(), None).unwrap();
+    let (mut first, mut second) = (sources.recv().await.unwrap(), sources.recv().await.unwrap());
+    // An empty report would remove what the service knows.
+    assert!(timeout(Duration::ZERO, second.reports.next()).await.is_err());
+    let report = Arc::new(Report { streams: Vec::new() });
+    services.report(report.clone());
+    services.reload(&listeners, &network(), None).unwrap();
+    let mut third = sources.recv().await.unwrap();
+    for source in [&mut first, &mut second, &mut third] {
+        let reported = timeout(Duration::from_secs(1), source.reports.next()).await;
+        assert!(Arc::ptr_eq(&reported.unwrap(), &report));
+    }
+}
+
+#[tokio::test]
 async fn a_stop_waits_for_the_listener() {
     let mut served = Served::start(None);
     let mut source = served.sources.recv().await.unwrap();

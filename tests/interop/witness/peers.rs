@@ -59,8 +59,9 @@ impl Peers {
         if plain.exists() {
             return plain;
         }
-        let mut files = fs::read_dir(self.path("devices")).unwrap();
-        let only = files.next().unwrap().unwrap().path();
+        let files = fs::read_dir(self.path("devices")).unwrap().map(|file| file.unwrap().path());
+        let mut files = files.filter(|path| path.extension() == Some("conn".as_ref()));
+        let only = files.next().unwrap();
         assert!(files.next().is_none(), "{device} cannot be told from others by its file's name");
         only
     }
