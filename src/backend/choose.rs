@@ -204,6 +204,15 @@ pub(crate) fn backend_keys(profile: &Profile, source: &Source<'_>) -> BackendKey
     }
 }
 
+/// Whether the service of `profile` may keep what devices report, as far as its keys tell.
+pub(crate) fn may_keep_reports(profile: &Profile) -> bool {
+    let inline = profile.connection_string.as_ref();
+    let is_relay =
+        profile.relay.is_some() || profile.arc.is_some() || inline.is_some_and(|text| is_relay(&text.0));
+    !is_relay
+        && keys(profile).iter().all(|key| key.value.is_none() || key.backends.contains(&Backend::IotHub))
+}
+
 /// Whether `text` is a connection string of Azure Relay and not of an IoT Hub.
 pub(crate) fn is_relay(text: &Secret) -> bool {
     relay::proto::is_relay(text.expose())

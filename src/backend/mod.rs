@@ -29,7 +29,7 @@ pub(crate) mod stand_in;
 pub(crate) use access::{Access, Stored};
 pub(crate) use choose::{
     BackendKeys, backend_keys, dialer, dialer_of_az, is_connection_string, is_iot_edge_module, is_relay,
-    listener, recognise, registry, relay_listener,
+    listener, may_keep_reports, recognise, registry, relay_listener,
 };
 pub(crate) use dialer::{Checked, Dialer, Request};
 pub(crate) use joined::{Joined, Pending};

@@ -110,12 +110,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_asks_for_its_own_stream_before_a_pattern() {
+    fn the_first_stream_that_matches_applies() {
         let stream = |name: &str| ReportedStream { name: name.into(), keys: Vec::new() };
-        let streams = ["tcp-*", "*", "tcp-80", "ssh"].map(stream).into();
+        let streams = ["ssh", "tcp-*", "tcp-80", "*", "web"].map(stream).into();
         let reported = Reported { device: "gw-07".into(), agent: None, streams };
         let found = |name| reported.stream(name).map(|stream| stream.name.as_str());
-        for (name, applies) in [("ssh", "ssh"), ("tcp-80", "tcp-80"), ("tcp-81", "tcp-*"), ("x", "*")] {
+        for (name, applies) in [("ssh", "ssh"), ("tcp-80", "tcp-*"), ("tcp-81", "tcp-*"), ("web", "*")] {
             assert_eq!(found(name), Some(applies), "{name}");
         }
         let reported = Reported { streams: vec![stream("ssh")], ..reported };

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 
 use super::listing;
 use super::output::print;
+use crate::backend::may_keep_reports;
 use crate::cli::SshConfig;
 use crate::connect::ProfileOptions;
 use crate::error::{Error, Result};
@@ -51,6 +52,12 @@ fn generate(args: &SshConfig) -> Result<String> {
     let runtime = super::runtime()?;
     let mut version = None;
     let known_hosts = |name: &str| {
+        let warn = |problem| log::warn!("no KnownHostsCommand is written for profile '{name}': {problem}");
+        let profile = profiles.all.get(name);
+        if profile.is_some_and(|profile| profile.host_ca.keys().is_empty() && !may_keep_reports(profile)) {
+            warn("at a relay, no device reports host keys; write host-ca in the profile".to_owned());
+            return None;
+        }
         let version = version.get_or_insert_with(|| runtime.block_on(Version::installed()));
         let command = match version {
             Err(problem) => Err(problem.clone()),
@@ -62,7 +69,6 @@ fn generate(args: &SshConfig) -> Result<String> {
                 .known_hosts_command(name)
                 .ok_or_else(|| "a path or the name cannot be written for ssh".into()),
         };
-        let warn = |problem| log::warn!("no KnownHostsCommand is written for profile '{name}': {problem}");
         command.map_err(warn).ok()
     };
     blocks(&profiles, &helper, devices, known_hosts)

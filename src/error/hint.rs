@@ -68,7 +68,7 @@ impl Error {
                 format!("add \"{stream}\" to host-keys in the agent's configuration")
             }
             Error::NoHostKeys { .. } => {
-                "on the device, run `iotstream agent` of version 0.2 or later, and see its log".into()
+                "on the device, see the log of `iotstream agent`; one that is older than this program may report nothing".into()
             }
             Error::NotOffered { stream, builtin, .. } => format!(
                 "add a [[target]] with stream = \"{stream}\" and builtin = \"{builtin}\" to the agent's configuration, \

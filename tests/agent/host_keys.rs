@@ -57,7 +57,7 @@ fn shown(text: &str) -> BTreeSet<String> {
 /// The fingerprints that the agent logs, the first or a later time.
 #[track_caller]
 fn logged(agent: &mut Process, times: usize) -> BTreeSet<String> {
-    shown(&agent.says("host keys of ssh (", times, LIMIT).split_once("): ").unwrap().1.to_owned())
+    shown(agent.says("host keys of ssh (", times, LIMIT).split_once("): ").unwrap().1)
 }
 
 /// An sshd with these host keys alone.

@@ -99,7 +99,7 @@ fn the_agent_row_tells_what_the_device_offers() {
         found[at].clone()
     };
     assert_eq!(row(DEVICE), ("agent pass".into(), "iotstream 0.2.0 offers ssh (1 host key), tcp-80".into()));
-    let nothing = "the agent reports nothing: it is older than 0.2, or another program";
+    let nothing = "the agent reports nothing: it is an old one, or another program";
     assert_eq!(row("old"), ("agent skip".into(), nothing.into()));
 }
 

@@ -16,9 +16,9 @@ fn an_unusable_state_directory_fails_no_connection() {
     assert!(!kept.is_empty(), "a connection caches the gateway");
     for file in &kept {
         if file.is_dir() {
-            fs::remove_dir_all(file).unwrap()
+            fs::remove_dir_all(file).unwrap();
         } else {
-            fs::remove_file(file).unwrap()
+            fs::remove_file(file).unwrap();
         }
         make_fifo(file);
     }

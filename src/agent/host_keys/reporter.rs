@@ -13,6 +13,7 @@ use crate::agent::target::Address;
 use crate::backend::{HostKeys, Pending, Report, StreamReport};
 use crate::config::WatchedFiles;
 use crate::error::Problem;
+use crate::text::pattern;
 
 /// The time until a target that did not answer is asked again; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
@@ -21,6 +22,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 60);
 /// A target that has answered is not asked again within this time, unless a file has changed: its server logs each exchange as
 /// a client that does not log in.
 const INTERVAL: Duration = Duration::from_secs(10 * 60);
+
+/// The stream whose target is asked first.
+const SSH: &str = "ssh";
 
 /// The time between two looks at the files.
 const LOOK: Duration = Duration::from_secs(60);
@@ -122,7 +126,10 @@ impl<T: Targets> Reporter<T> {
     fn select(&mut self) {
         let now = Instant::now();
         let mut before = std::mem::take(&mut self.asked);
-        for target in self.config.host_key_targets() {
+        let mut targets: Vec<_> = self.config.host_key_targets().collect();
+        // A target that does not answer must not delay the host keys that users need most.
+        targets.sort_by_key(|target| !pattern::matches(&target.stream, SSH));
+        for target in targets {
             let address = &target.address;
             if self.asked.iter().any(|asked| asked.address == *address) {
                 continue;
@@ -132,10 +139,9 @@ impl<T: Targets> Reporter<T> {
                 Some(at) => before.swap_remove(at),
                 None => Asked::new(address.clone()),
             };
-            if asked.answered.is_none_or(|answered| now >= answered + INTERVAL) {
-                asked.due = Some(now);
-                asked.pause = FIRST_PAUSE;
-            }
+            let earliest = asked.answered.map_or(now, |answered| now.max(answered + INTERVAL));
+            asked.due = Some(asked.due.map_or(earliest, |due| due.min(earliest)));
+            asked.pause = FIRST_PAUSE;
             self.asked.push(asked);
         }
     }

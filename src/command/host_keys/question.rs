@@ -186,6 +186,15 @@ impl Device {
             None => answer,
             Some(key) => match self.reported(Wanted::Key(key), until) {
                 Ok(reported) => self.judge(Ok(reported), presented),
+                // The keys of an old report are true, but not necessarily all.
+                Err(error) if !answer.keys.is_empty() => {
+                    let name = &self.name;
+                    let problem = format!(
+                        "the server that answers as {name} has the host key {}; whether {name} reports it is not known: {error}",
+                        described(key)
+                    );
+                    Answer { problem: Some(Problem::Sentence(problem)), ..answer }
+                }
                 Err(error) => {
                     log::info!("{error}");
                     answer
@@ -281,8 +290,7 @@ impl Device {
     /// What the user is told when the server presents a key that ssh is not told.
     fn unknown_key(&self, presented: &Presented, reported: &[ReportedKey]) -> Option<Problem> {
         let key = presented.key()?;
-        let name = &self.name;
-        let shown = format!("{} {}", key.key_type(), key.fingerprint());
+        let (name, shown) = (&self.name, described(key));
         let sentence = match reported.iter().find(|reported| reported.key == *key) {
             Some(reported) => {
                 let since = reported.since.as_deref().and_then(minute);
@@ -298,6 +306,11 @@ impl Device {
         };
         Some(Problem::Sentence(sentence))
     }
+}
+
+/// A key in a sentence.
+fn described(key: &PublicKey) -> String {
+    format!("{} {}", key.key_type(), key.fingerprint())
 }
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ pub(super) fn agent(lookup: &Lookup) -> Outcome {
             let version = reported.agent.as_ref().map_or_else(String::new, |version| format!(" {version}"));
             Outcome::Pass(format!("iotstream{version} offers {}", streams(reported)))
         }
-        None => Outcome::Absent("the agent reports nothing: it is older than 0.2, or another program"),
+        None => Outcome::Absent("the agent reports nothing: it is an old one, or another program"),
     }
 }
 

@@ -30,7 +30,7 @@ const WITH_KEYS: Duration = Duration::from_secs(60);
 const WITHOUT_KEYS: Duration = Duration::from_secs(600);
 
 /// How long a try that has not brought host keys is an answer.
-const RECENT: Duration = Duration::from_secs(10);
+const RECENT: Duration = Duration::from_secs(3);
 
 /// The longest message that is kept of a failure, in characters.
 const LONGEST_MESSAGE: usize = 500;
@@ -317,7 +317,7 @@ mod tests {
         assert!(will_do(&old, Wanted::Keys) && will_do(&old, Wanted::Key(&known)));
         assert!(!will_do(&old, Wanted::Key(&other)) && !will_do(&old, Wanted::Now));
         assert!(!will_do(&copy(0, true), Wanted::Key(&other)));
-        assert!(will_do(&copy(9, false), Wanted::Keys) && !will_do(&copy(10, false), Wanted::Keys));
+        assert!(will_do(&copy(2, false), Wanted::Keys) && !will_do(&copy(3, false), Wanted::Keys));
         assert!(!super::will_do(&old, Wanted::Keys, "tcp-22", NOW));
     }
 }

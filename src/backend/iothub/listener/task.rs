@@ -336,6 +336,8 @@ impl Task {
             new.source = self.listener.source.clone();
         }
         (self.listener, self.network) = (Arc::new(new), network);
+        // The user may reload because the twin is not as it should be.
+        self.twin.forget();
         true
     }
 }

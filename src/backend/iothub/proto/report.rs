@@ -55,17 +55,17 @@ impl Change {
             let foreign = current.iter().filter(|(key, _)| *key != PART && !is_hubs(key));
             others.extend(foreign.map(|(key, value)| (key.clone(), value.clone())));
         }
-        let mut streams = Vec::new();
+        let (mut streams, mut unnamed) = (Vec::new(), usize::MAX);
         for (at, stream) in report.streams.iter().enumerate() {
             if stream.name.len() <= MAX_NAME && !stream.name.contains(char::is_control) {
-                let slot = format!("s{at}");
-                let stream = described(stream, &current[PART]["streams"], &slot, &mut left_out);
-                streams.push((slot, stream));
+                let stream = described(stream, &current[PART]["streams"], &slot(at), &mut left_out);
+                streams.push((at, stream));
             } else {
+                unnamed = unnamed.min(at);
                 left_out.push(shown(&stream.name));
             }
         }
-        let part = fitted(streams, version, size(&others.clone().into()), &mut left_out);
+        let part = fitted(streams, unnamed, version, size(&others.clone().into()), &mut left_out);
         let patch = match (current.get(PART), &part) {
             (Some(current), Some(part)) => difference(current, part),
             (None, Some(part)) => Some(part.clone()),
@@ -79,8 +79,12 @@ impl Change {
 
 /// The agent's part with as many of the `streams` as fit beside `others` bytes: first `ssh` with its keys, then those with
 /// keys, then the names. `None` if there is room for nothing.
+///
+/// `unnamed` is the first stream that is left out already. A pattern after one that is left out is left out too: it would
+/// stand for that stream, with the keys of another target.
 fn fitted(
-    mut streams: Vec<(String, Value)>,
+    mut streams: Vec<(usize, Value)>,
+    unnamed: usize,
     version: &str,
     others: usize,
     left_out: &mut Vec<String>,
@@ -95,18 +99,27 @@ fn fitted(
         Some(_) => 1,
         None => 2,
     });
-    streams.retain(|(slot, stream)| {
-        let size = size(&object([(slot, stream.clone())]));
+    let mut first_gone = unnamed;
+    streams.retain(|(at, stream)| {
+        let size = size(&object([(slot(*at), stream.clone())]));
         let left = room.checked_sub(size);
         if left.is_none() {
-            left_out.push(shown(stream["name"].as_str().unwrap_or_default()));
+            first_gone = first_gone.min(*at);
+            left_out.push(shown(name(stream)));
         }
         room = left.unwrap_or(room);
         left.is_some()
     });
+    streams.retain(|(at, stream)| {
+        let stands_for_one = *at > first_gone && name(stream).contains(['*', '?']);
+        if stands_for_one {
+            left_out.push(shown(name(stream)));
+        }
+        !stands_for_one
+    });
     let mut part = object([("agent", version.into())]);
     if !streams.is_empty() {
-        part["streams"] = streams.into_iter().collect();
+        part["streams"] = streams.into_iter().map(|(at, stream)| (slot(at), stream)).collect();
     }
     Some(part)
 }
@@ -172,6 +185,16 @@ fn difference(current: &Value, wanted: &Value) -> Option<Value> {
         patch.extend(change.map(|change| (key.clone(), change)));
     }
     (!patch.is_empty()).then(|| patch.into())
+}
+
+/// The slot of a stream.
+fn slot(at: usize) -> String {
+    format!("s{at}")
+}
+
+/// The name in the description of a stream.
+fn name(stream: &Value) -> &str {
+    stream["name"].as_str().unwrap_or_default()
 }
 
 /// A stream in words.
@@ -246,6 +269,27 @@ mod tests {
         let change = change(current, streams);
         assert_eq!(change.left_out, Vec::<String>::new());
         change.patch
+    }
+
+    #[test]
+    fn no_pattern_stands_for_a_stream_that_is_left_out() {
+        let others = json!({ "other": "x".repeat(MAX_SIZE - 2000) });
+        let long = |name: &str| known(name, &[7; 1]);
+        let many: Vec<_> = (0..40).map(|at| long(&format!("tcp-{at}"))).collect();
+        let streams = [&[untold("echo-*")][..], &many, &[untold("tcp-*"), untold("web")]].concat();
+        let change = change(&others, &streams);
+        let names: Vec<_> = change.after[PART]["streams"].as_object().unwrap().values().map(name).collect();
+        assert!(change.left_out.len() > 1 && names.contains(&"tcp-0"), "{names:?}");
+        assert!(!names.contains(&"tcp-*"), "{names:?}");
+        let bad = super::Change::new(
+            &json!({}),
+            &Report {
+                streams: vec![known("*", &[1]), known("a\nb", &[2]), known("b*", &[3]), known("c", &[4])],
+            },
+            VERSION,
+        );
+        let names: Vec<_> = bad.after[PART]["streams"].as_object().unwrap().values().map(name).collect();
+        assert_eq!((names, bad.left_out.len()), (vec!["*", "c"], 2));
     }
 
     #[test]

@@ -266,6 +266,17 @@ fn without_an_answer_of_the_hub_the_pinned_keys_are_told() {
 }
 
 #[test]
+fn an_old_report_does_not_say_what_is_reported_now() {
+    for hub in [Hub::Away, Hub::Silent] {
+        let copy = Some(report(&[("ssh", &[1])]));
+        let world = World { policy: HostKeyPolicy::Follow, copy, ..World::new(hub) };
+        let (keys, problem) = world.presents(2);
+        assert_eq!(keys, [key(1)]);
+        assert!(problem.unwrap().contains("whether gw reports it is not known: "));
+    }
+}
+
+#[test]
 fn a_pin_file_that_cannot_be_used_is_no_first_use() {
     let world = World::reporting(&[1]);
     world.presents(1);

@@ -15,7 +15,11 @@ use crate::backend::iothub::proto::{
     Change, HubAddress, HubFailure, Identity, TwinAnswer, TwinRequest, host_keys,
 };
 use crate::backend::{Report, Reports};
+use crate::text::duration;
 use crate::time::backoff::{Backoff, chance};
+
+/// The time that a report waits for the next one: at a start, the targets tell their host keys one after the other.
+const GATHERING: Duration = Duration::from_millis(500);
 
 /// The time limit of a request.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
@@ -24,7 +28,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
-/// The same after a hub connection that ended during a request. The first pause is at least an hour.
+/// The same after a second hub connection that ended during a request: a hub that ends them has no twins. The first of these
+/// pauses is at least an hour.
 const FIRST_LONG_PAUSE: Duration = Duration::from_secs(2 * 3600);
 const LONGEST_LONG_PAUSE: Duration = Duration::from_secs(48 * 3600);
 
@@ -49,6 +54,8 @@ pub(super) struct Twin {
     not_before: Option<Instant>,
     pauses: Backoff,
     long_pauses: Backoff,
+    /// Whether a hub connection has ended during a request since the last success.
+    is_suspect: bool,
     /// What the log says that the twin cannot hold.
     left_out: Vec<String>,
 }
@@ -96,6 +103,7 @@ impl Twin {
             not_before: None,
             pauses: Backoff::beginning_with(FIRST_PAUSE),
             long_pauses: Backoff::beginning_with(FIRST_LONG_PAUSE),
+            is_suspect: false,
             left_out: Vec::new(),
         }
     }
@@ -112,8 +120,7 @@ impl Twin {
         let owner = Some((credential.hub.clone(), credential.identity.clone()));
         if self.owner != owner {
             (self.owner, self.known, self.not_before, self.is_done) = (owner, None, None, false);
-            self.pauses.reset();
-            self.long_pauses.reset();
+            self.reset_pauses();
         }
     }
 
@@ -121,12 +128,14 @@ impl Twin {
     pub(super) fn disconnected(&mut self) -> bool {
         let was_open = self.close().is_some();
         if was_open {
-            let pause = self.long_pauses.wait(LONGEST_LONG_PAUSE, chance());
+            let pause = if std::mem::replace(&mut self.is_suspect, true) {
+                self.long_pauses.wait(LONGEST_LONG_PAUSE, chance())
+            } else {
+                self.pauses.wait(LONGEST_PAUSE, chance())
+            };
             self.not_before = Some(Instant::now() + pause);
-            let minutes = pause.as_secs() / 60;
-            log::warn!(
-                "{self}: the hub connection ended during a request; the next request is in {minutes} min"
-            );
+            let pause = duration::show(Duration::from_secs(pause.as_secs()));
+            log::warn!("{self}: the hub connection ended during a request; the next request is in {pause}");
         }
         was_open
     }
@@ -150,6 +159,8 @@ impl Twin {
             tokio::select! {
                 report = self.reports.next() => if self.report.as_ref() != Some(&report) {
                     (self.report, self.is_done) = (Some(report), false);
+                    let gathered = Instant::now() + GATHERING;
+                    self.not_before = Some(self.not_before.map_or(gathered, |at| at.max(gathered)));
                 },
                 () = sleep_until(due.unwrap_or(now)), if due.is_some() => {}
             }
@@ -227,8 +238,13 @@ impl Twin {
     fn succeeded(&mut self, reported: Value) {
         self.known = Some(reported);
         self.not_before = None;
+        self.reset_pauses();
+    }
+
+    fn reset_pauses(&mut self) {
         self.pauses.reset();
         self.long_pauses.reset();
+        self.is_suspect = false;
     }
 
     /// Tries again after a pause.
