@@ -147,7 +147,7 @@ fn within_limit(args: &cli::HostKeys, presented: &Presented) -> Result<Answer> {
     })
 }
 
-/// Runs `work` in a thread that is left alone at `until`.
+/// Runs `work` in a thread that nobody waits for after `until`.
 fn limited<T: Send + 'static>(until: Instant, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let (done, result) = mpsc::channel();
     thread::spawn(move || done.send(work()));
@@ -275,7 +275,7 @@ impl Device {
                 stream: reported.agent.as_ref().map(|_| self.dialer.stream().to_owned()),
             }),
             Refusal::Withdrawn => Problem::Sentence(format!(
-                "{name} no longer reports host keys for the stream '{}', and those that it had are not trusted any more",
+                "{name} no longer reports host keys for the stream '{}', so none is trusted",
                 self.dialer.stream()
             )),
             Refusal::Changed(since) => {
