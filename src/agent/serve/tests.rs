@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::agent::{Address, Builtin, Target};
-use crate::backend::{self, Joined, Offers, Pending, Reply, Reread, Source};
+use crate::backend::{self, Joined, Offers, Pending, Reply, Report, Reread, Source};
 use crate::check::Finding;
 use crate::net::{Proxies, Tls};
 
