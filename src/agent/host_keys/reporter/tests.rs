@@ -166,7 +166,7 @@ async fn nothing_is_asked_for_a_service_that_keeps_no_reports() {
     let mut reporting = Reporting::start(config(false, SSH), found(1));
     assert!(reporting.rests().await);
     reporting.configs.send_replace(config(true, SSH));
-    assert_eq!(reporting.asked().await, (87_000, "127.0.0.1:22".into()));
+    assert_eq!(reporting.asked().await, (86_400, "127.0.0.1:22".into()));
 }
 
 #[tokio::test(start_paused = true)]
