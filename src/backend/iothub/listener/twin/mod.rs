@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use log::Level;
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
@@ -218,6 +219,7 @@ impl Twin {
     }
 
     fn answered(&mut self, answer: &TwinAnswer) {
+        let before = self.known.as_ref().map(host_keys);
         match answer.status {
             200 | 204 => match self.close() {
                 Some(Request::Get { .. }) => match answer.reported() {
@@ -225,7 +227,9 @@ impl Twin {
                     None => self.refused("the answer is no twin"),
                 },
                 Some(Request::Report { after, .. }) => {
-                    log::info!("reported {}", host_keys(&after));
+                    let keys = host_keys(&after);
+                    let level = if before.as_ref() == Some(&keys) { Level::Debug } else { Level::Info };
+                    log::log!(level, "reported {keys}");
                     self.succeeded(after);
                 }
                 _ => {}
