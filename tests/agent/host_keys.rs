@@ -106,24 +106,40 @@ fn dropbear(sandbox: &Sandbox, keys: &[PathBuf]) -> u16 {
     })
 }
 
+/// Keys of Dropbear, each with its public key beside it.
+fn dropbear_keys(sandbox: &Sandbox, types: &[&str]) -> Vec<PathBuf> {
+    let make = |key_type: &&str| {
+        let path = sandbox.path(key_type);
+        let mut command = sandbox.command(need("dropbearkey"));
+        let made = finish(command.args(["-t", key_type, "-f"]).arg(&path)).succeeded();
+        let line = made.text().lines().find(|line| line.contains("-") && line.contains(" AAAA")).unwrap();
+        sandbox.write(&format!("{key_type}.pub"), format!("{line}\n"));
+        path
+    };
+    types.iter().map(make).collect()
+}
+
 #[test]
 fn dropbear_s_keys_are_those_of_its_files() {
     let sandbox = Sandbox::new();
-    let keys: Vec<_> = ["ed25519", "ecdsa", "rsa"]
-        .map(|key_type| {
-            let path = sandbox.path(key_type);
-            let mut command = sandbox.command(need("dropbearkey"));
-            let made = finish(command.args(["-t", key_type, "-f"]).arg(&path)).succeeded();
-            let line = made.text().lines().find(|line| line.contains("-") && line.contains(" AAAA")).unwrap();
-            sandbox.write(&format!("{key_type}.pub"), format!("{line}\n"));
-            path
-        })
-        .into();
+    let keys = dropbear_keys(&sandbox, &["ed25519", "ecdsa", "rsa"]);
     let port = dropbear(&sandbox, &keys);
     let hub = hub(&sandbox);
     let mut agent = agent(&sandbox, &hub, DEVICE, &[("ssh", port)]);
     assert_eq!(logged(&mut agent, 1), fingerprints(&sandbox, &keys));
     assert!(!agent.stderr().contains("not reported"), "{}", agent.stderr());
+}
+
+/// It offers RSA all the same, and fails when it is asked for such a key.
+#[test]
+fn dropbear_without_an_rsa_key_has_its_other_keys_reported() {
+    let sandbox = Sandbox::new();
+    let keys = dropbear_keys(&sandbox, &["ed25519"]);
+    let port = dropbear(&sandbox, &keys);
+    let hub = hub(&sandbox);
+    let mut agent = agent(&sandbox, &hub, DEVICE, &[("ssh", port)]);
+    assert_eq!(logged(&mut agent, 1), fingerprints(&sandbox, &keys));
+    agent.says("not reported: its key of the type ssh-rsa: it closed the connection", 1, LIMIT);
 }
 
 /// The encoding of a public key.

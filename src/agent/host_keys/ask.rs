@@ -95,10 +95,21 @@ fn of_command(words: &[String]) -> Result<Found, Problem> {
 /// The keys of a server, each from a key exchange. Of types that cannot be verified, there may be files.
 async fn of_server(address: &Address) -> Result<Found, Problem> {
     let first = exchange(address, None).await?;
-    let mut answers = Vec::new();
+    let (mut answers, mut refused) = (Vec::new(), Vec::new());
     let others = first.offered.verifiable().into_iter().filter(|other| *other != first.key_type);
     for key_type in others {
-        answers.push(exchange(address, Some(key_type)).await?);
+        let answer = match exchange(address, Some(key_type)).await {
+            Ok(answer) => Ok(answer),
+            Err(_) => {
+                // A server that answers in between is not merely busy: Dropbear offers RSA without having such a key.
+                exchange(address, Some(first.key_type)).await?;
+                exchange(address, Some(key_type)).await
+            }
+        };
+        match answer {
+            Ok(answer) => answers.push(answer),
+            Err(problem) => refused.push(format!("its key of the type {}: {problem}", key_type.name())),
+        }
     }
     answers.insert(0, first);
     let keys: Vec<_> = answers.iter().filter_map(|answer| answer.key.clone()).collect();
@@ -106,10 +117,10 @@ async fn of_server(address: &Address) -> Result<Found, Problem> {
         answers.iter().filter(|answer| answer.key.is_none()).map(|answer| answer.key_type.name());
     let unverified: Vec<_> = answers[0].offered.unverifiable().chain(unverified).map(str::to_owned).collect();
     if unverified.is_empty() {
-        return Ok(Found { keys, missing: Vec::new() });
+        return Ok(Found { keys, missing: refused });
     }
     blocking(move || {
-        let mut found = Found { keys, missing: Vec::new() };
+        let mut found = Found { keys, missing: refused };
         let shown = found.keys.clone();
         for key_type in unverified {
             match public_files::sibling(Path::new(DIRECTORY), &shown, &key_type) {
