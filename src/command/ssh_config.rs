@@ -10,7 +10,7 @@ use crate::backend::may_keep_reports;
 use crate::cli::SshConfig;
 use crate::connect::ProfileOptions;
 use crate::error::{Error, Result};
-use crate::platform::private_file;
+use crate::platform::directories;
 use crate::profile::Profile;
 use crate::ssh::config::{Change, Helper, SshDirectory, blocks, unified};
 use crate::ssh::version::Version;
@@ -75,7 +75,7 @@ fn generate(args: &SshConfig) -> Result<String> {
 }
 
 fn ssh_directory() -> Result<SshDirectory> {
-    let home = private_file::home().context("there is no home directory")?;
+    let home = directories::home().context("there is no home directory")?;
     Ok(SshDirectory::new(home.join(".ssh")))
 }
 

@@ -1,6 +1,7 @@
 //! What every supported system must provide, for Unix.
 
 pub(crate) mod child;
+pub(crate) mod directories;
 mod host_name;
 pub(crate) mod local_socket;
 pub mod private_file;
