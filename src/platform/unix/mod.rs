@@ -13,3 +13,6 @@ pub(crate) mod system_log;
 pub(crate) mod terminal;
 
 pub(crate) use host_name::host_name;
+
+/// What runs the commands of ssh's configuration.
+pub(crate) const RUNNER: super::Runner = super::Runner::Shell;

@@ -18,3 +18,6 @@ pub(crate) mod tcp;
 pub(crate) mod terminal;
 
 pub(crate) use host_name::host_name;
+
+/// What runs the commands of ssh's configuration.
+pub(crate) const RUNNER: super::Runner = super::Runner::CreateProcess;
