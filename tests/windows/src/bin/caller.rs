@@ -1,5 +1,6 @@
 //! Runs the ProxyCommand of its one argument as Win32-OpenSSH does, and connects its own stdin and stdout to it. With it,
 //! `ssh -o ProxyCommand='wine caller.exe …'` of another system goes through those pipes.
+//! With -V it prints a version as ssh does: that of CALLER_VERSION.
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
@@ -14,6 +15,10 @@ fn main() -> ExitCode {
         eprintln!("usage: caller.exe PROXY_COMMAND");
         return ExitCode::from(2);
     };
+    if line == "-V" {
+        eprintln!("OpenSSH_for_Windows_{}", std::env::var("CALLER_VERSION").unwrap_or_default());
+        return ExitCode::SUCCESS;
+    }
     match relay(&line) {
         Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)),
         Err(error) => {

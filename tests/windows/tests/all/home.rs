@@ -1,0 +1,77 @@
+//! A user's files are below %LOCALAPPDATA%.
+
+use std::fs;
+
+use crate::support::{DEVICE, Host, Hub, Iotstream, Sandbox, agent, echo};
+
+const PROFILES: &str = r"home\AppData\Local\iotstream\profiles.toml";
+
+#[test]
+fn a_profile_is_added_from_stdin_used_shown_and_removed() {
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(Host::Linux, &sandbox, &["--device", "GW-07"]);
+    let _agent = agent(Host::Linux, &sandbox, &hub, "GW-07", &[format!("ssh=127.0.0.1:{}", echo())]);
+    let iotstream = |arguments: &[&str], input: &str| Iotstream::new(&sandbox, arguments).finish(input);
+
+    let path = iotstream(&["profile", "path"], "").succeeded();
+    assert_eq!(path.text().trim_end(), sandbox.path(PROFILES).to_str().unwrap());
+    // With the line end of Windows.
+    let string = hub.service_connection_string();
+    let add = ["profile", "add", "factory", "--hosts", "*.factory", "--ca-file", &hub.ca_file()];
+    iotstream(&add, &format!("{string}\r\n")).succeeded();
+    assert!(sandbox.path(PROFILES).is_file());
+
+    let echoed = iotstream(&["--name=GW-07.factory", "--", "gw-07.factory", "22"], "through the profile");
+    assert_eq!(echoed.succeeded().text(), "through the profile");
+    let list = iotstream(&["profile", "list"], "").succeeded();
+    assert!(list.text().contains("factory"), "{}", list.text());
+    let shown = iotstream(&["profile", "show", "factory"], "").succeeded();
+    let key = string.rsplit_once("SharedAccessKey=").unwrap().1;
+    assert!(shown.text().contains("*.factory") && !shown.text().contains(key), "{}", shown.text());
+
+    iotstream(&["profile", "default", "factory"], "").succeeded();
+    let echoed = iotstream(&["GW-07"], "by default").succeeded();
+    assert_eq!(echoed.text(), "by default");
+    iotstream(&["profile", "remove", "factory"], "").succeeded();
+    let text = fs::read_to_string(sandbox.path(PROFILES)).unwrap();
+    assert!(!text.contains("factory") && !text.contains(key), "{text}");
+}
+
+#[test]
+fn a_profile_file_with_windows_line_ends_and_paths_is_read() {
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(Host::Linux, &sandbox, &["--device", DEVICE]);
+    let _agent = agent(Host::Linux, &sandbox, &hub, DEVICE, &[format!("ssh=127.0.0.1:{}", echo())]);
+    fs::create_dir_all(sandbox.path(PROFILES).parent().unwrap()).unwrap();
+    fs::copy(hub.directory.join("service.conn"), sandbox.path(r"home\AppData\Local\iotstream\hub key"))
+        .unwrap();
+    let ca_file = hub.ca_file();
+    // A relative path starts at the profile file.
+    for (file, ca) in [("hub key", ca_file.replace('\\', "/")), (r".\hub key", ca_file)] {
+        let text = format!(
+            "\u{feff}default = \"own\"\r\n[profile.own]\r\nconnection-string-file = '{file}'\r\nca-file = '{ca}'\r\n"
+        );
+        sandbox.write(PROFILES, text);
+        let echoed = Iotstream::new(&sandbox, &[DEVICE]).finish("echoed").succeeded();
+        assert_eq!(echoed.text(), "echoed");
+    }
+}
+
+#[test]
+fn a_credential_comes_from_a_command() {
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(Host::Linux, &sandbox, &["--device", DEVICE]);
+    let _agent = agent(Host::Linux, &sandbox, &hub, DEVICE, &[format!("ssh=127.0.0.1:{}", echo())]);
+    let store = hub.directory.join("service.conn");
+    let store = store.to_str().unwrap();
+    fs::create_dir_all(sandbox.path(PROFILES).parent().unwrap()).unwrap();
+    for command in
+        [format!("{{ shell = 'type {store}' }}"), format!("[\"cmd\", \"/C\", \"type\", '{store}']")]
+    {
+        let profile =
+            format!("[profile.own]\nconnection-string-command = {command}\nca-file = '{}'\n", hub.ca_file());
+        sandbox.write(PROFILES, format!("default = \"own\"\n{profile}"));
+        let echoed = Iotstream::new(&sandbox, &[DEVICE]).finish("echoed").succeeded();
+        assert_eq!(echoed.text(), "echoed", "{command}");
+    }
+}
