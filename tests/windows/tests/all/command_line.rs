@@ -104,7 +104,7 @@ fn quoted(argument: &str) -> String {
 fn the_configuration_is_kept_in_the_user_s_own_directory() {
     let user = User::new();
     let program = user.program("Program Files/iotstream");
-    let ssh = user.sandbox.path(r"home\.ssh");
+    let ssh = user.sandbox.home(r".ssh");
     fs::create_dir_all(&ssh).unwrap();
     fs::write(ssh.join("config"), "Host other\r\n  User me\r\n").unwrap();
     user.runs(&program, "ssh-config --write").finish("").succeeded();
@@ -131,7 +131,7 @@ fn the_configuration_is_kept_in_the_user_s_own_directory() {
 fn host_keys_are_asked_with_a_line_that_every_caller_runs() {
     let user = User::new();
     let program = user.program("Program Files/iotstream");
-    let profiles = user.sandbox.path(r"home\AppData\Local\iotstream\profiles.toml");
+    let profiles = user.sandbox.home(r"AppData\Local\iotstream\profiles.toml");
     let text = fs::read_to_string(&profiles).unwrap();
     fs::write(&profiles, text.replace("[profile.factory]", "[profile.factory]\nhost-keys = \"pin\""))
         .unwrap();

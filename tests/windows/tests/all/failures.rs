@@ -137,5 +137,5 @@ fn the_last_failure_is_shown() {
     for expected in ["host: dev-1", "404103", "hint: ", "exit status: 69", "tls: localhost:"] {
         assert!(record.text().contains(expected), "'{expected}' is not in {}", record.text());
     }
-    assert!(sandbox.path(r"home\AppData\Local\iotstream\state").is_dir());
+    assert!(sandbox.home(r"AppData\Local\iotstream\state").is_dir());
 }

@@ -1,10 +1,11 @@
 //! A user's files are below %LOCALAPPDATA%.
 
 use std::fs;
+use std::thread;
 
 use crate::support::{DEVICE, Host, Hub, Iotstream, Sandbox, agent, echo};
 
-const PROFILES: &str = r"home\AppData\Local\iotstream\profiles.toml";
+const PROFILES: &str = r"AppData\Local\iotstream\profiles.toml";
 
 #[test]
 fn a_profile_is_added_from_stdin_used_shown_and_removed() {
@@ -14,12 +15,12 @@ fn a_profile_is_added_from_stdin_used_shown_and_removed() {
     let iotstream = |arguments: &[&str], input: &str| Iotstream::new(&sandbox, arguments).finish(input);
 
     let path = iotstream(&["profile", "path"], "").succeeded();
-    assert_eq!(path.text().trim_end(), sandbox.path(PROFILES).to_str().unwrap());
+    assert_eq!(path.text().trim_end(), sandbox.home(PROFILES).to_str().unwrap());
     // With the line end of Windows.
     let string = hub.service_connection_string();
     let add = ["profile", "add", "factory", "--hosts", "*.factory", "--ca-file", &hub.ca_file()];
     iotstream(&add, &format!("{string}\r\n")).succeeded();
-    assert!(sandbox.path(PROFILES).is_file());
+    assert!(sandbox.home(PROFILES).is_file());
 
     let echoed = iotstream(&["--name=GW-07.factory", "--", "gw-07.factory", "22"], "through the profile");
     assert_eq!(echoed.succeeded().text(), "through the profile");
@@ -33,7 +34,7 @@ fn a_profile_is_added_from_stdin_used_shown_and_removed() {
     let echoed = iotstream(&["GW-07"], "by default").succeeded();
     assert_eq!(echoed.text(), "by default");
     iotstream(&["profile", "remove", "factory"], "").succeeded();
-    let text = fs::read_to_string(sandbox.path(PROFILES)).unwrap();
+    let text = fs::read_to_string(sandbox.home(PROFILES)).unwrap();
     assert!(!text.contains("factory") && !text.contains(key), "{text}");
 }
 
@@ -42,16 +43,15 @@ fn a_profile_file_with_windows_line_ends_and_paths_is_read() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(Host::Linux, &sandbox, &["--device", DEVICE]);
     let _agent = agent(Host::Linux, &sandbox, &hub, DEVICE, &[format!("ssh=127.0.0.1:{}", echo())]);
-    fs::create_dir_all(sandbox.path(PROFILES).parent().unwrap()).unwrap();
-    fs::copy(hub.directory.join("service.conn"), sandbox.path(r"home\AppData\Local\iotstream\hub key"))
-        .unwrap();
+    fs::create_dir_all(sandbox.home(PROFILES).parent().unwrap()).unwrap();
+    fs::copy(hub.directory.join("service.conn"), sandbox.home(r"AppData\Local\iotstream\hub key")).unwrap();
     let ca_file = hub.ca_file();
     // A relative path starts at the profile file.
     for (file, ca) in [("hub key", ca_file.replace('\\', "/")), (r".\hub key", ca_file)] {
         let text = format!(
             "\u{feff}default = \"own\"\r\n[profile.own]\r\nconnection-string-file = '{file}'\r\nca-file = '{ca}'\r\n"
         );
-        sandbox.write(PROFILES, text);
+        fs::write(sandbox.home(PROFILES), text).unwrap();
         let echoed = Iotstream::new(&sandbox, &[DEVICE]).finish("echoed").succeeded();
         assert_eq!(echoed.text(), "echoed");
     }
@@ -64,14 +64,30 @@ fn a_credential_comes_from_a_command() {
     let _agent = agent(Host::Linux, &sandbox, &hub, DEVICE, &[format!("ssh=127.0.0.1:{}", echo())]);
     let store = hub.directory.join("service.conn");
     let store = store.to_str().unwrap();
-    fs::create_dir_all(sandbox.path(PROFILES).parent().unwrap()).unwrap();
+    fs::create_dir_all(sandbox.home(PROFILES).parent().unwrap()).unwrap();
     for command in
-        [format!("{{ shell = 'type {store}' }}"), format!("[\"cmd\", \"/C\", \"type\", '{store}']")]
+        [format!(r#"{{ shell = 'type "{store}"' }}"#), format!("[\"cmd\", \"/C\", \"type\", '{store}']")]
     {
         let profile =
             format!("[profile.own]\nconnection-string-command = {command}\nca-file = '{}'\n", hub.ca_file());
-        sandbox.write(PROFILES, format!("default = \"own\"\n{profile}"));
+        fs::write(sandbox.home(PROFILES), format!("default = \"own\"\n{profile}")).unwrap();
         let echoed = Iotstream::new(&sandbox, &[DEVICE]).finish("echoed").succeeded();
         assert_eq!(echoed.text(), "echoed", "{command}");
     }
+}
+
+#[test]
+fn helpers_at_the_same_time_share_a_home() {
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(Host::Linux, &sandbox, &["--device", DEVICE]);
+    let _agent = agent(Host::Linux, &sandbox, &hub, DEVICE, &[format!("ssh=127.0.0.1:{}", echo())]);
+    thread::scope(|scope| {
+        let helpers: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| hub.helper(&sandbox, &[DEVICE]).finish("echoed").succeeded()))
+            .collect();
+        for helper in helpers {
+            let done = helper.join().unwrap();
+            assert_eq!((done.text(), &*done.stderr), ("echoed", ""));
+        }
+    });
 }

@@ -61,7 +61,7 @@ pub struct Hub {
 impl Hub {
     /// With the device DEVICE, unless `arguments` name others.
     pub fn start(host: Host, sandbox: &Sandbox, arguments: &[&str]) -> Self {
-        let directory = sandbox.path("hub");
+        let directory = sandbox.path("the hub");
         fs::create_dir_all(&directory).unwrap();
         let named = path_on(host, &directory);
         let any = "127.0.0.1:0";

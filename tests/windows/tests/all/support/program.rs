@@ -30,12 +30,10 @@ impl Iotstream {
     /// A whole command line, which names the program too.
     pub fn of_line(sandbox: &Sandbox, line: String) -> Self {
         let command = Self { line, pipes: Pipes::Overlapped, environment: Vec::new() };
-        let home = sandbox.path("home");
-        let data = home.join(r"AppData\Local");
         command
-            .env("USERPROFILE", &home)
-            .env("LOCALAPPDATA", &data)
-            .env("APPDATA", &home.join(r"AppData\Roaming"))
+            .env("USERPROFILE", &sandbox.home(""))
+            .env("LOCALAPPDATA", &sandbox.home(r"AppData\Local"))
+            .env("APPDATA", &sandbox.home(r"AppData\Roaming"))
     }
 
     pub fn pipes(self, pipes: Pipes) -> Self {

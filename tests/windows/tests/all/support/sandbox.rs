@@ -15,8 +15,13 @@ impl Sandbox {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory = Path::new(&variable("TEST_SCRATCH")).join(count.to_string());
         let sandbox = Self { directory };
-        fs::create_dir_all(sandbox.path("home").join(r"AppData\Local")).unwrap();
+        fs::create_dir_all(sandbox.home(r"AppData\Local")).unwrap();
         sandbox
+    }
+
+    /// A path in the home of the Windows user, which has a blank and a letter beyond ASCII.
+    pub fn home(&self, name: &str) -> PathBuf {
+        self.path("Jörg D").join(name)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
