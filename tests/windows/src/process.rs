@@ -8,7 +8,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use windows_sys::Win32::Foundation::{ERROR_FILE_NOT_FOUND, HANDLE, WAIT_OBJECT_0, WAIT_TIMEOUT};
-use windows_sys::Win32::System::Console::{GetStdHandle, STD_ERROR_HANDLE};
+use windows_sys::Win32::System::Console::{
+    CTRL_C_EVENT, GetStdHandle, STD_ERROR_HANDLE, SetConsoleCtrlHandler,
+};
 use windows_sys::Win32::System::Threading::{
     CREATE_UNICODE_ENVIRONMENT, CreateProcessW, GetExitCodeProcess, INFINITE, PROCESS_INFORMATION,
     STARTF_USESTDHANDLES, STARTUPINFOW, TerminateProcess, WaitForSingleObject,
@@ -107,6 +109,22 @@ impl Drop for Process {
         // It fails only if the process has ended.
         let _ = self.terminate();
     }
+}
+
+/// Keeps Ctrl-C from ending this process, which says so instead; children get it, too.
+///
+/// # Errors
+/// Windows refuses the handler.
+pub fn survive_ctrl_c() -> io::Result<()> {
+    unsafe extern "system" fn handled(event: u32) -> i32 {
+        if event != CTRL_C_EVENT {
+            return 0;
+        }
+        eprintln!("caller.exe: Ctrl-C");
+        1
+    }
+    // SAFETY: the handler may run at any time.
+    succeeded(unsafe { SetConsoleCtrlHandler(Some(handled), 1) })
 }
 
 fn create(line: &str, [stdin, stdout, stderr]: [HANDLE; 3], environment: &[u16]) -> io::Result<OwnedHandle> {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use windows_tests::pipe::Pipes;
-use windows_tests::process::{Process, Stderr};
+use windows_tests::process::{Process, Stderr, survive_ctrl_c};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -29,6 +29,8 @@ fn main() -> ExitCode {
 }
 
 fn relay(line: &str) -> io::Result<u32> {
+    // As ssh in a session.
+    survive_ctrl_c()?;
     let mut child = Process::start(line, Pipes::Overlapped, Stderr::Inherited, &[])?;
     let (Some(to), Some(from)) = (child.stdin.take(), child.stdout.take()) else { unreachable!() };
     // It blocks in a read of stdin until the process ends.

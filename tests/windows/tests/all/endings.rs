@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use crate::support::{Background, DEVICE, Host, Hub, LIMIT, Sandbox, agent, serve};
+use crate::support::{Background, DEVICE, Host, Hub, LIMIT, LinuxProgram, Sandbox, agent, exe, serve};
 
 /// Within this time after the helper's end, its stream has ended at the device.
 const SOON: Duration = Duration::from_secs(5);
@@ -62,6 +62,18 @@ fn a_caller_that_closes_both_pipes_leaves_no_helper_and_no_stream() {
     drop((helper.stdin.take(), helper.stdout.take()));
     end.recv_timeout(SOON).expect("the target's connection ends");
     helper.ends(LIMIT);
+}
+
+#[test]
+fn ctrl_c_on_the_terminal_of_ssh_does_not_end_the_helper() {
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(Host::Linux, &sandbox, &["--device", DEVICE]);
+    let _agent = agent(Host::Linux, &sandbox, &hub, DEVICE, &["ssh=builtin:echo".into()]);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/terminal.py");
+    let line = format!("\"{}\" \"--config={}\" {DEVICE}", exe(), hub.profiles());
+    let program = ["python3", script, "wine", env!("CARGO_BIN_EXE_caller"), &line].map(str::to_owned);
+    let (status, said) = LinuxProgram::start(&sandbox, &program).finish(LIMIT);
+    assert_eq!((status, &*said), (0, ""));
 }
 
 #[test]
