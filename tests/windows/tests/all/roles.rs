@@ -6,7 +6,8 @@ use std::sync::mpsc::channel;
 use std::thread;
 
 use crate::support::{
-    DEVICE, Host, Hub, Iotstream, LIMIT, Pattern, Sandbox, agent, closed_port, echo, exe, serve, verify,
+    DEVICE, Host, Hub, Iotstream, LIMIT, Pattern, Sandbox, agent, agent_with, closed_port, echo, exe, serve,
+    verify,
 };
 
 const SIZE: usize = 16 << 20;
@@ -29,6 +30,15 @@ fn every_pair_of_systems_carries_a_stream() {
         let _agent = agent(agent_on, &sandbox, &hub, DEVICE, &[format!("ssh=127.0.0.1:{}", echo())]);
         echoes(&hub.helper(&sandbox, &[DEVICE]));
     }
+}
+
+#[test]
+fn a_relay_carries_a_stream() {
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(Host::Linux, &sandbox, &["--relay-entity", DEVICE]);
+    let target = [format!("ssh=127.0.0.1:{}", echo())];
+    let _agent = agent_with(Host::Windows, &sandbox, &hub, "relay/dev-1.listen.conn", &target);
+    echoes(&hub.helper(&sandbox, &["--profile", "relay", DEVICE]));
 }
 
 /// A hub on Linux, and iotstream.exe as the agent with `targets` in its configuration file.

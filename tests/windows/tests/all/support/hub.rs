@@ -104,7 +104,18 @@ impl Hub {
 
 /// An agent for `device` that serves, with targets in the form of --target.
 pub fn agent(host: Host, sandbox: &Sandbox, hub: &Hub, device: &str, targets: &[String]) -> Background {
-    let credential = path_on(host, &hub.directory.join("devices").join(format!("{device}.conn")));
+    agent_with(host, sandbox, hub, &format!("devices/{device}.conn"), targets)
+}
+
+/// The same with one of the hub's files as its credential.
+pub fn agent_with(
+    host: Host,
+    sandbox: &Sandbox,
+    hub: &Hub,
+    credential: &str,
+    targets: &[String],
+) -> Background {
+    let credential = path_on(host, &hub.directory.join(credential));
     let ca_file = path_on(host, &hub.directory.join("ca.pem"));
     let mut arguments = vec!["agent", "-vv", "--connection-string-file", &credential, "--ca-file", &ca_file];
     arguments.extend(targets.iter().flat_map(|target| ["--target", target]));

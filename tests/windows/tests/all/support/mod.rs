@@ -10,7 +10,7 @@ mod tcp;
 
 use std::time::Duration;
 
-pub use hub::{Background, Host, Hub, agent};
+pub use hub::{Background, Host, Hub, agent, agent_with};
 pub use linux::LinuxProgram;
 pub use pattern::{Pattern, verify};
 pub use program::{Finished, Iotstream, Program, exe};
