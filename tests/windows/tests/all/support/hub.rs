@@ -1,5 +1,5 @@
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::output::Output;
 use super::{Iotstream, LIMIT, LinuxProgram, Program, Sandbox, linux_path, variable};
@@ -43,7 +43,7 @@ fn start(host: Host, sandbox: &Sandbox, arguments: &[&str]) -> (Background, Outp
 }
 
 /// A path as a program on `host` names it.
-fn path_on(host: Host, path: &std::path::Path) -> String {
+fn path_on(host: Host, path: &Path) -> String {
     match host {
         Host::Linux => linux_path(path),
         Host::Windows => path.to_str().unwrap().to_owned(),
@@ -59,7 +59,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// With the device DEVICE, unless `arguments` name others.
+    /// Starts one on free ports; `arguments` name its devices.
     pub fn start(host: Host, sandbox: &Sandbox, arguments: &[&str]) -> Self {
         let directory = sandbox.path("the hub");
         fs::create_dir_all(&directory).unwrap();
