@@ -39,7 +39,8 @@ pub(crate) use extra::{machine, parent};
 pub(crate) use runner::Runner;
 pub(crate) use signal::{HelperSignal, ServiceSignal};
 pub(crate) use system::{
-    RUNNER, child, directories, host_name, local_socket, service_manager, signals, system_log, terminal,
+    RUNNER, child, directories, environment, host_name, local_socket, service_manager, signals, system_log,
+    terminal,
 };
 pub use system::{private_file, stdio};
 pub use tcp_info::TcpInfo;

@@ -2,6 +2,7 @@
 
 pub(crate) mod child;
 pub(crate) mod directories;
+pub(crate) mod environment;
 mod host_name;
 pub(crate) mod local_socket;
 pub mod private_file;

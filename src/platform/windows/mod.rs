@@ -3,6 +3,7 @@
 mod blocking;
 pub(crate) mod child;
 pub(crate) mod directories;
+pub(crate) mod environment;
 pub(crate) mod file;
 mod host_name;
 pub(crate) mod local_socket;
