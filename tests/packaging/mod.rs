@@ -2,4 +2,5 @@
 
 mod completions;
 mod container;
+mod installer;
 mod packages;
