@@ -4,3 +4,4 @@ mod completions;
 mod container;
 mod installer;
 mod packages;
+mod repository;
