@@ -4,6 +4,7 @@
 mod auto_tuned;
 mod file_access;
 pub mod process;
+mod service_file;
 mod signal;
 pub(crate) mod tcp;
 mod tcp_info;
@@ -35,6 +36,7 @@ use windows as extra;
 pub use auto_tuned::AutoTuned;
 pub(crate) use extra::file::is_remote;
 pub(crate) use extra::{machine, parent};
+pub use service_file::ServiceFile;
 pub(crate) use signal::{HelperSignal, ServiceSignal};
 pub(crate) use system::{
     child, directories, host_name, local_socket, service_manager, signals, system_log, terminal,

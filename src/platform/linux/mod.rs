@@ -9,6 +9,11 @@ pub(crate) mod signals;
 pub(crate) mod tcp;
 pub(crate) mod users;
 
+use super::service_file::ServiceFile;
+
+/// What makes the agent a service.
+pub(crate) const SERVICE_FILE: ServiceFile = ServiceFile::Unit;
+
 /// The socket of the system log.
 pub(crate) const SYSTEM_LOG: &str = "/dev/log";
 

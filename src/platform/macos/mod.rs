@@ -3,6 +3,11 @@
 pub(crate) mod parent;
 pub(crate) mod tcp;
 
+use super::service_file::ServiceFile;
+
+/// What makes the agent a service.
+pub(crate) const SERVICE_FILE: ServiceFile = ServiceFile::PropertyList;
+
 /// The socket of the system log.
 pub(crate) const SYSTEM_LOG: &str = "/var/run/syslog";
 

@@ -18,3 +18,8 @@ pub(crate) mod tcp;
 pub(crate) mod terminal;
 
 pub(crate) use host_name::host_name;
+
+use super::service_file::ServiceFile;
+
+/// Windows has no such file: what is printed is for a device with systemd.
+pub(crate) const SERVICE_FILE: ServiceFile = ServiceFile::Unit;
