@@ -1,16 +1,18 @@
-//! A systemd unit for the agent, hardened as far as its targets allow.
+//! The file that makes the agent a service: a systemd unit, hardened as far as its targets allow, or launchd's property list.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::config::{STOP_TIMEOUT, read_document};
+use super::property_list::property_list;
 use super::schema::RelayTable;
 use crate::error::{Error, Result};
+use crate::platform::ServiceFile;
 use crate::platform::private_file::is_readable_by_everyone;
 
 /// The unit's name.
-pub const UNIT: &str = "iotstream-agent.service";
+const UNIT: &str = ServiceFile::Unit.name();
 
 /// The user of a service with a principal in the IoT Identity Service, which knows its clients by their uid. A dynamic user
 /// has another at each start.
@@ -127,29 +129,19 @@ const SSHD_DIRECTORY: &str = "RuntimeDirectory=sshd\nRuntimeDirectoryPreserve=ye
 /// What it takes to run the agent as a service.
 #[derive(Debug)]
 pub struct Installation {
-    /// The unit.
-    pub unit: String,
+    /// The content of the service's file.
+    pub file: String,
     /// The commands to run as root before the first start; may be empty.
     pub preparation: String,
 }
 
-/// Returns the unit that runs `program` with the configuration at `config`, and what to prepare for it. `aziot` demands an
-/// identity of the IoT Identity Service.
+/// Returns the file of `kind` that runs `program` with the configuration at `config`, and what to prepare for it. `aziot`
+/// demands an identity of the IoT Identity Service.
 ///
 /// # Errors
 /// When the configuration cannot be read, has another identity, or the service's user could not read it.
-pub fn install(program: &Path, config: &Path, aziot: bool) -> Result<Installation> {
-    if ["/home", "/root", "/tmp"].iter().any(|hidden| program.starts_with(hidden)) {
-        log::warn!(
-            "the service cannot see {}: copy the program to /usr/local/bin, and run `iotstream agent --install` from there",
-            program.display()
-        );
-    }
+pub fn install(kind: ServiceFile, program: &Path, config: &Path, aziot: bool) -> Result<Installation> {
     let document = read_document(config, &mut Vec::new())?;
-    let directory = config.parent().unwrap_or(Path::new(""));
-    let relative = |file: &PathBuf| directory.join(file);
-    // With a command target the service runs as root.
-    let runs_as_root = document.target.iter().any(|target| target.command.is_some());
     let wrong = |path: &Path, problem: &str, hint: String| Err(Error::file(path, problem, hint));
     if aziot && document.identity.is_none() {
         return wrong(
@@ -158,6 +150,20 @@ pub fn install(program: &Path, config: &Path, aziot: bool) -> Result<Installatio
             "set identity = \"aziot\" in place of another credential".into(),
         );
     }
+    let stop = document.stop_timeout.map_or(STOP_TIMEOUT, |limit| limit.0) + STOP_SLACK;
+    if kind == ServiceFile::PropertyList {
+        return Ok(Installation { file: property_list(program, config, stop), preparation: String::new() });
+    }
+    if ["/home", "/root", "/tmp"].iter().any(|hidden| program.starts_with(hidden)) {
+        log::warn!(
+            "the service cannot see {}: copy the program to /usr/local/bin, and run `iotstream agent --install` from there",
+            program.display()
+        );
+    }
+    let directory = config.parent().unwrap_or(Path::new(""));
+    let relative = |file: &PathBuf| directory.join(file);
+    // With a command target the service runs as root.
+    let runs_as_root = document.target.iter().any(|target| target.command.is_some());
     let relay = document.relay.as_ref();
     let is_inside =
         document.connection_string.is_some() || relay.is_some_and(|relay| relay.connection_string.is_some());
@@ -215,8 +221,6 @@ pub fn install(program: &Path, config: &Path, aziot: bool) -> Result<Installatio
         credentials
             .extend(files.into_iter().filter_map(|(name, file)| Some((name, relative(file.as_ref()?)))));
     }
-    let stop = document.stop_timeout.map_or(STOP_TIMEOUT, |limit| limit.0) + STOP_SLACK;
-
     let preparation = if document.identity.is_some() { principal(runs_as_root) } else { String::new() };
     let mut unit = format!(
         "# Written by `iotstream agent --install`. Make changes in a drop-in: systemctl edit {UNIT}\n"
@@ -273,7 +277,7 @@ pub fn install(program: &Path, config: &Path, aziot: bool) -> Result<Installatio
         unit += SESSIONS;
     }
     unit += "\n[Install]\nWantedBy=multi-user.target\n";
-    Ok(Installation { unit, preparation })
+    Ok(Installation { file: unit, preparation })
 }
 
 /// The commands that make the service's user, unless it is root, and its principal. From this, the IoT Identity Service
@@ -312,7 +316,7 @@ mod tests {
         std::fs::write(&path, config).unwrap();
         // With a secret, it is refused for what it says and not for its mode.
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        Ok(install(Path::new("/usr/local/bin/iotstream"), &path, false)?.unit)
+        Ok(install(ServiceFile::Unit, Path::new("/usr/local/bin/iotstream"), &path, false)?.file)
     }
 
     #[test]

@@ -10,6 +10,7 @@ use clap_complete::ArgValueCandidates;
 use log::LevelFilter;
 
 use crate::logging;
+use crate::platform::ServiceFile;
 use crate::platform::process::RELAY_INFO;
 use crate::text::duration;
 
@@ -216,7 +217,7 @@ pub struct Agent {
     #[arg(long, requires = "install")]
     pub aziot: bool,
     /// Write the unit of --install to this directory [default: /etc/systemd/system]
-    #[arg(long, value_name = "DIR", requires = "install", num_args = 0..=1, default_missing_value = "/etc/systemd/system")]
+    #[arg(long, value_name = "DIR", requires = "install", num_args = 0..=1, default_missing_value = ServiceFile::HERE.directory())]
     pub write: Option<PathBuf>,
     /// Print the key of this device of an enrolment group, from the group's key on stdin, which must not be on a device
     #[arg(long, value_name = "REGISTRATION-ID", conflicts_with_all = ["check", "install", "connection_string_file"])]

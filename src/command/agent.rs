@@ -15,11 +15,11 @@ use crate::backend::provisioning;
 use crate::config::network::network;
 use crate::error::{Error, Result};
 use crate::net::Network;
-use crate::platform::ServiceSignal;
 use crate::platform::directories::agent as agent_directory;
 use crate::platform::private_file::{Access, replace};
 use crate::platform::service_manager;
 use crate::platform::signals::ServiceSignals;
+use crate::platform::{ServiceFile, ServiceSignal};
 use crate::{check, cli};
 
 /// The configuration file that is read where none is named.
@@ -136,18 +136,19 @@ fn install(args: &cli::Agent) -> Result<ExitCode> {
     let program = std::env::current_exe().map_err(Error::local_io("this program's own file"))?;
     let config = config_path(args);
     let config = config.canonicalize().map_err(Error::local_io(config.display().to_string()))?;
-    let Installation { unit, preparation } = agent::install(&program, &config, args.aziot)?;
+    let kind = ServiceFile::HERE;
+    let Installation { file, preparation } = agent::install(kind, &program, &config, args.aziot)?;
     let Some(directory) = &args.write else {
-        say(&unit)?;
+        say(&file)?;
         return Ok(ExitCode::SUCCESS);
     };
-    let path = directory.join(agent::UNIT);
-    replace(&path, unit.as_bytes(), Access::Everyone)
+    let path = directory.join(kind.name());
+    replace(&path, file.as_bytes(), Access::Everyone)
         .map_err(|problem| problem.into_error(path.display().to_string()))?;
     say(&format!(
-        "{} is written; to run it now and at each start:\n{preparation}systemctl daemon-reload\nsystemctl enable --now {}\n",
+        "{} is written; to run it now and at each start:\n{preparation}{}",
         path.display(),
-        agent::UNIT
+        kind.start(&path)
     ))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -56,7 +56,7 @@ impl Caller {
         let signals = HelperSignals::listen()?;
         let parent = Parent::find();
         let speaks_where_we_do = parent.as_ref().is_some_and(Parent::shows_disconnect_on_our_stderr);
-        let hand_over = parent.filter(Parent::is_ssh).and_then(Parent::watch_hand_over);
+        let hand_over = parent.and_then(Parent::watch_hand_over);
         let (input, output) = take_stdio().map_err(Error::local_io("stdin and stdout"))?;
         Ok(Self { signals, hand_over, speaks_where_we_do, ..Self::at(input, output) })
     }

@@ -5,6 +5,7 @@ mod auto_tuned;
 mod file_access;
 pub mod process;
 mod runner;
+mod service_file;
 mod signal;
 pub(crate) mod tcp;
 mod tcp_info;
@@ -37,6 +38,7 @@ pub use auto_tuned::AutoTuned;
 pub(crate) use extra::file::is_remote;
 pub(crate) use extra::{machine, parent};
 pub(crate) use runner::Runner;
+pub use service_file::ServiceFile;
 pub(crate) use signal::{HelperSignal, ServiceSignal};
 pub(crate) use system::{
     RUNNER, child, directories, environment, host_name, local_socket, service_manager, signals, system_log,

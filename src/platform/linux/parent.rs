@@ -27,7 +27,7 @@ impl Parent {
     }
 
     /// Whether the parent is OpenSSH's client.
-    pub(crate) fn is_ssh(&self) -> bool {
+    fn is_ssh(&self) -> bool {
         let program = fs::read_link(self.proc("exe")).unwrap_or_default();
         let name = program.file_name().unwrap_or_default().to_string_lossy();
         // The kernel adds the suffix when the program was replaced, as by an upgrade.
@@ -57,8 +57,12 @@ impl Parent {
         })
     }
 
-    /// Watches for the parent to hand over to a child of its own. To be called while stdin is still the parent's.
+    /// Watches for the parent, if that is OpenSSH's client, to hand over to a child of its own. To be called while stdin is
+    /// still the parent's.
     pub(crate) fn watch_hand_over(self) -> Option<HandOver> {
+        if !self.is_ssh() {
+            return None;
+        }
         let stdin = rustix::stdio::stdin().try_clone_to_owned().ok()?;
         Some(HandOver { pidfd: self.pidfd, stdin })
     }

@@ -1,4 +1,18 @@
-//! The functions of `linux` for macOS, without effect or with an error.
+//! The functions of `linux` for macOS. Those below are without effect or return an error.
+
+pub(crate) mod parent;
+pub(crate) mod tcp;
+
+use super::service_file::ServiceFile;
+
+/// What makes the agent a service.
+pub(crate) const SERVICE_FILE: ServiceFile = ServiceFile::PropertyList;
+
+/// The socket of the system log.
+pub(crate) const SYSTEM_LOG: &str = "/var/run/syslog";
+
+/// Whether a user's `~/.config` goes before the directory that the system prescribes.
+pub(crate) const PREFERS_DOT_CONFIG: bool = true;
 
 pub(crate) mod file {
     use std::fs::File;
@@ -32,36 +46,6 @@ pub(crate) mod machine {
     }
 }
 
-pub(crate) mod parent {
-    pub(crate) enum Parent {}
-
-    impl Parent {
-        pub(crate) fn find() -> Option<Self> {
-            None
-        }
-
-        pub(crate) fn is_ssh(&self) -> bool {
-            match *self {}
-        }
-
-        pub(crate) fn shows_disconnect_on_our_stderr(&self) -> bool {
-            match *self {}
-        }
-
-        pub(crate) fn watch_hand_over(self) -> Option<HandOver> {
-            match self {}
-        }
-    }
-
-    pub(crate) enum HandOver {}
-
-    impl HandOver {
-        pub(crate) async fn done(self) {
-            match self {}
-        }
-    }
-}
-
 pub(crate) mod pipe {
     use rustix::event::PollFlags;
 
@@ -71,30 +55,9 @@ pub(crate) mod pipe {
 }
 
 pub(crate) mod signals {
+    /// Nothing tells them without unsafe code. Under nohup, the helper thus heeds SIGHUP.
     pub(crate) fn inherited_ignored() -> u64 {
         0
-    }
-}
-
-pub(crate) mod tcp {
-    use std::time::Duration;
-
-    use tokio::net::{TcpSocket, TcpStream};
-
-    use crate::platform::tcp_info::TcpInfo;
-
-    pub(crate) fn info(_: &TcpStream) -> Option<TcpInfo> {
-        None
-    }
-
-    pub(crate) fn limit_unsent(_: &TcpStream, _: u32) {}
-
-    pub(crate) fn retransmit_within(_: &TcpStream, _: Duration) {}
-
-    pub(crate) fn set_segment_size(_: &TcpSocket, _: u32) {}
-
-    pub(crate) fn unacknowledged(_: &TcpStream) -> Option<u64> {
-        None
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use directories::ProjectDirs;
 
 use super::private_file::home_of_user;
+use crate::platform::extra::PREFERS_DOT_CONFIG;
 
 /// A relative path, from a relative HOME, could lead to another user's file.
 fn absolute(path: Option<&Path>) -> Option<PathBuf> {
@@ -15,8 +16,13 @@ fn ours() -> Option<ProjectDirs> {
     ProjectDirs::from("", "", "iotstream")
 }
 
-/// The directory of the profile file: `~/.config/iotstream` on Linux.
+/// The directory of the profile file: `~/.config/iotstream` on Linux, and on macOS where `~/.config` exists.
 pub(crate) fn config() -> Option<PathBuf> {
+    let dotted =
+        home().map(|home| home.join(".config")).filter(|dotted| PREFERS_DOT_CONFIG && dotted.is_dir());
+    if let Some(dotted) = dotted {
+        return Some(dotted.join("iotstream"));
+    }
     let found = absolute(ours().as_ref().map(ProjectDirs::config_dir));
     found.or_else(|| home().map(|home| home.join(".config/iotstream")))
 }

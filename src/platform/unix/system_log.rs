@@ -4,6 +4,8 @@ use std::os::unix::net::UnixDatagram;
 
 use log::Level;
 
+use crate::platform::extra::SYSTEM_LOG;
+
 /// Sends a message to the system log. It is lost where there is none.
 pub(crate) fn send(level: Level, text: &str) {
     const USER_FACILITY: u8 = 1 << 3;
@@ -15,5 +17,5 @@ pub(crate) fn send(level: Level, text: &str) {
     };
     // RFC 3164, which syslog daemons and the journal read.
     let message = format!("<{}>iotstream[{}]: {text}", USER_FACILITY | severity, std::process::id());
-    let _ = UnixDatagram::unbound().and_then(|socket| socket.send_to(message.as_bytes(), "/dev/log"));
+    let _ = UnixDatagram::unbound().and_then(|socket| socket.send_to(message.as_bytes(), SYSTEM_LOG));
 }

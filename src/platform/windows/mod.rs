@@ -20,5 +20,10 @@ pub(crate) mod terminal;
 
 pub(crate) use host_name::host_name;
 
+use super::service_file::ServiceFile;
+
 /// What runs the commands of ssh's configuration.
 pub(crate) const RUNNER: super::Runner = super::Runner::CreateProcess;
+
+/// Windows has no such file: what is printed is for a device with systemd.
+pub(crate) const SERVICE_FILE: ServiceFile = ServiceFile::Unit;

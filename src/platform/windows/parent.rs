@@ -7,10 +7,6 @@ impl Parent {
         None
     }
 
-    pub(crate) fn is_ssh(&self) -> bool {
-        match *self {}
-    }
-
     pub(crate) fn shows_disconnect_on_our_stderr(&self) -> bool {
         match *self {}
     }
