@@ -18,6 +18,7 @@ use crate::net::Network;
 use crate::platform::ServiceSignal;
 use crate::platform::directories::agent as agent_directory;
 use crate::platform::private_file::{Access, replace};
+use crate::platform::service_manager;
 use crate::platform::signals::ServiceSignals;
 use crate::{check, cli};
 
@@ -27,7 +28,6 @@ fn default_config() -> PathBuf {
 }
 
 pub(super) fn run(args: &cli::Agent) -> Result<ExitCode> {
-    let runtime = super::runtime()?;
     if let Some(id) = &args.derive_key {
         return derive_key(id);
     }
@@ -35,8 +35,14 @@ pub(super) fn run(args: &cli::Agent) -> Result<ExitCode> {
         return install(args);
     }
     if args.check {
-        return runtime.block_on(check(args));
+        return super::runtime()?.block_on(check(args));
     }
+    let args = args.clone();
+    service_manager::run(move || serve(&args))
+}
+
+fn serve(args: &cli::Agent) -> Result<ExitCode> {
+    let runtime = super::runtime()?;
     let (config, network) = read(args)?;
     warn(&config);
     let again = args.clone();

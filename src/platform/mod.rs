@@ -6,6 +6,7 @@ mod access_list;
 mod auto_tuned;
 mod file_access;
 pub mod process;
+mod runner;
 mod signal;
 pub(crate) mod tcp;
 mod tcp_info;
@@ -37,9 +38,11 @@ use windows as extra;
 pub use auto_tuned::AutoTuned;
 pub(crate) use extra::file::is_remote;
 pub(crate) use extra::{machine, parent};
+pub(crate) use runner::Runner;
 pub(crate) use signal::{HelperSignal, ServiceSignal};
 pub(crate) use system::{
-    child, directories, host_name, local_socket, service_manager, signals, system_log, terminal,
+    RUNNER, child, directories, environment, host_name, local_socket, service_manager, signals, system_log,
+    terminal,
 };
 pub use system::{private_file, stdio};
 pub use tcp_info::TcpInfo;

@@ -2,4 +2,6 @@
 
 mod completions;
 mod container;
+mod installer;
 mod packages;
+mod repository;

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::support::{Stdin, run};
+use crate::support::{Stdin, iotstream, run};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_iotstream");
 const INSTALLED: &str = "/usr/bin/iotstream";
 const UNIT: &str = "iotstream-agent.service";
 
@@ -44,7 +44,7 @@ fn workshop() -> &'static Path {
         output(Command::new(source(".ci/tools")).args(["cargo-deb", "cargo-generate-rpm"]));
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages");
         fs::create_dir_all(directory.join("release")).expect("a directory");
-        output(Command::new("strip").arg("-o").arg(directory.join("release/iotstream")).arg(PROGRAM));
+        output(Command::new("strip").arg("-o").arg(directory.join("release/iotstream")).arg(iotstream()));
         directory
     })
 }
@@ -107,6 +107,8 @@ impl Root {
         let mut command = Command::new("dpkg");
         command.arg("--root").arg(self.0.path()).arg("--log").arg(self.path("/var/lib/dpkg/log"));
         command.args(["--force-not-root", "--force-bad-path", "--path-include=/usr/share/*"]);
+        // There is no shell in the root.
+        command.arg("--force-script-chrootless");
         output(command.args(arguments));
     }
 
@@ -141,9 +143,11 @@ fn the_committed_unit_is_current() {
     let config = directory.path().join("agent.toml");
     let target = "[[target]]\nstream = \"ssh\"\nconnect = \"127.0.0.1:22\"\n";
     fs::write(&config, target).expect("a configuration");
-    let printed = output(Command::new(PROGRAM).args(["agent", "--install", "--config"]).arg(&config));
+    let mut command = Command::new(iotstream());
+    command.env_remove("IOTSTREAM_BIN").args(["agent", "--install", "--config"]).arg(&config);
+    let printed = output(&mut command);
     let unit = printed
-        .replace(&format!("\"{PROGRAM}\""), &format!("\"{INSTALLED}\""))
+        .replace(&format!("\"{}\"", iotstream()), &format!("\"{INSTALLED}\""))
         .replace(config.to_str().expect("UTF-8"), "/etc/iotstream/agent.toml");
     assert!(
         unit.contains("ExecStart=\"/usr/bin/iotstream\" agent -v --config \"/etc/iotstream/agent.toml\"\n")
@@ -165,6 +169,25 @@ fn dpkg_installs_the_deb_and_removes_it_completely() {
     assert_eq!(version, concat!("iotstream ", env!("CARGO_PKG_VERSION"), "\n"));
     root.dpkg(&["-r", "iotstream"]);
     assert_eq!(root.files(), BTreeSet::new(), "left is what was left behind");
+}
+
+#[test]
+fn a_purge_removes_the_state_and_the_link_of_the_unit_and_leaves_the_configuration() {
+    let root = Root::with_package();
+    let wanted = root.path("/etc/systemd/system/multi-user.target.wants");
+    for directory in [&wanted, &root.path("/var/lib/private/iotstream"), &root.path("/etc/iotstream")] {
+        fs::create_dir_all(directory).expect("a directory");
+    }
+    let unit = root.path("/usr/lib/systemd/system").join(UNIT);
+    symlink(unit, wanted.join(UNIT)).expect("what systemctl enable makes");
+    symlink("private/iotstream", root.path("/var/lib/iotstream")).expect("what StateDirectory makes");
+    fs::write(root.path("/var/lib/private/iotstream/assignment"), "state").expect("a file");
+    fs::write(root.path("/etc/iotstream/connection-string"), "secret").expect("a file");
+
+    root.dpkg(&["-r", "iotstream"]);
+    assert!(root.path("/var/lib/iotstream/assignment").exists(), "removed before the purge");
+    root.dpkg(&["--purge", "iotstream"]);
+    assert_eq!(root.files(), BTreeSet::from(["/etc/iotstream/connection-string".to_owned()]));
 }
 
 #[test]
@@ -237,5 +260,6 @@ fn the_rpm_has_the_same_files() {
     assert_eq!(files, files_with(pages(""), &more), "left is what is in it");
     assert!(query(&["--requires"]).contains("libc.so.6"));
     assert!(query(&["--recommends"]).contains("openssh-clients"));
-    assert_eq!(query(&["--scripts"]), "");
+    let preun = fs::read_to_string(source(".packaging/rpm/preun")).expect("the script");
+    assert_eq!(query(&["--scripts"]).trim_end(), format!("preuninstall scriptlet:\n{}", preun.trim_end()));
 }

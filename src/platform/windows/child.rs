@@ -89,11 +89,14 @@ pub(crate) fn shell_status(status: ExitStatus) -> Option<i32> {
     status.code()
 }
 
-/// Whether `path` is a program, by its ending.
+/// Whether `path` is a program, by its ending. The ending of .exe may be missing, as for CreateProcess.
 pub(crate) fn is_executable(path: &Path) -> bool {
     let extensions = std::env::var("PATHEXT").unwrap_or_else(|_| EXTENSIONS.into());
     let is_program = |found: &OsStr| {
         extensions.split(';').any(|extension| found.eq_ignore_ascii_case(extension.trim_start_matches('.')))
     };
-    path.is_file() && path.extension().is_some_and(is_program)
+    match path.extension() {
+        Some(extension) => path.is_file() && is_program(extension),
+        None => path.with_extension("exe").is_file(),
+    }
 }

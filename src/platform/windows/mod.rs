@@ -3,6 +3,7 @@
 mod blocking;
 pub(crate) mod child;
 pub(crate) mod directories;
+pub(crate) mod environment;
 pub(crate) mod file;
 mod host_name;
 pub(crate) mod local_socket;
@@ -18,3 +19,6 @@ pub(crate) mod tcp;
 pub(crate) mod terminal;
 
 pub(crate) use host_name::host_name;
+
+/// What runs the commands of ssh's configuration.
+pub(crate) const RUNNER: super::Runner = super::Runner::CreateProcess;

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 
 use tokio::signal::windows::{self, CtrlBreak, CtrlC, CtrlClose, CtrlLogoff, CtrlShutdown};
 
+use super::service_manager;
 use crate::error::{Error, Result};
 use crate::platform::signal::{HelperSignal, ServiceSignal};
 
@@ -106,6 +107,7 @@ impl ServiceSignals {
             _ = self.reload.recv() => ServiceSignal::Reload,
             _ = self.interrupt.recv() => ServiceSignal::Stop,
             () = self.leaving.next() => ServiceSignal::Stop,
+            signal = service_manager::next_signal() => signal,
         }
     }
 }

@@ -56,8 +56,23 @@ pub struct InputPipe {
     reader: Reader,
     /// The first bytes, as far as they are those of an SSH client.
     begun: usize,
-    /// An SSH client has closed stdin.
-    ssh_ended: Arc<AtomicBool>,
+    caller: Arc<Caller>,
+}
+
+/// What stdin tells of the program behind it.
+#[derive(Debug, Default)]
+struct Caller {
+    /// It began as an SSH client does.
+    is_ssh: AtomicBool,
+    /// It has closed stdin.
+    has_ended: Arc<AtomicBool>,
+}
+
+impl Caller {
+    /// Whether it reads stdout no more, as far as stdin tells: an SSH client never closes one direction alone.
+    fn has_gone(&self) -> bool {
+        self.is_ssh.load(Relaxed) && self.has_ended.load(Relaxed)
+    }
 }
 
 /// stdout.
@@ -71,13 +86,12 @@ pub enum Output {
 #[derive(Debug)]
 pub struct OutputPipe {
     writer: Writer,
-    /// An SSH client has closed stdin.
-    ssh_ended: Arc<AtomicBool>,
+    caller: Arc<Caller>,
 }
 
 impl OutputPipe {
     fn watch(&self) -> PipeWatch {
-        PipeWatch { writer: self.writer.watch(), ssh_ended: self.ssh_ended.clone() }
+        PipeWatch { writer: self.writer.watch(), caller: self.caller.clone() }
     }
 }
 
@@ -87,17 +101,17 @@ impl OutputPipe {
 /// # Errors
 /// When the handles cannot be duplicated, or NUL cannot be opened.
 pub fn take_stdio() -> io::Result<(Input, Output)> {
-    let ssh_ended = Arc::new(AtomicBool::new(false));
-    let input = if io::stdin().is_terminal() {
-        Input::Terminal(tokio::io::stdin())
+    let (input, caller) = if io::stdin().is_terminal() {
+        (Input::Terminal(tokio::io::stdin()), Arc::default())
     } else {
         let reader = Reader::start(take(StdioDescriptor::Stdin)?)?;
-        Input::Pipe(InputPipe { reader, begun: 0, ssh_ended: ssh_ended.clone() })
+        let caller = Arc::new(Caller { has_ended: reader.ended(), ..Caller::default() });
+        (Input::Pipe(InputPipe { reader, begun: 0, caller: caller.clone() }), caller)
     };
     let output = if io::stdout().is_terminal() {
         Output::Terminal(tokio::io::stdout())
     } else {
-        Output::Pipe(OutputPipe { writer: Writer::start(take(StdioDescriptor::Stdout)?)?, ssh_ended })
+        Output::Pipe(OutputPipe { writer: Writer::start(take(StdioDescriptor::Stdout)?)?, caller })
     };
     Ok((input, output))
 }
@@ -143,12 +157,11 @@ impl AsyncRead for InputPipe {
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.reader).poll_read(cx, buf))?;
         let read = &buf.filled()[before..];
-        if read.is_empty() && this.begun == SSH.len() {
-            this.ssh_ended.store(true, Relaxed);
-        } else if let Some(expected) = SSH.get(this.begun..).filter(|expected| !expected.is_empty()) {
+        if let Some(expected) = SSH.get(this.begun..).filter(|expected| !expected.is_empty()) {
             let count = expected.len().min(read.len());
             // Another beginning leaves it beyond the end for good.
             this.begun = if expected[..count] == read[..count] { this.begun + count } else { usize::MAX };
+            this.caller.is_ssh.store(this.begun == SSH.len(), Relaxed);
         }
         Poll::Ready(Ok(()))
     }
@@ -164,8 +177,7 @@ impl AsyncRead for Input {
 }
 
 impl Output {
-    /// Whether the reader has gone, as far as Windows tells: a write has failed, or an SSH client, which never closes one
-    /// direction alone, has closed stdin.
+    /// Whether the reader has gone, as far as Windows tells: a write has failed, or an SSH client has closed stdin.
     pub fn is_broken(&self) -> bool {
         match self {
             Self::Pipe(pipe) => pipe.watch().is_broken(),
@@ -196,12 +208,12 @@ pub struct OutputWatch(Option<PipeWatch>);
 #[derive(Debug)]
 struct PipeWatch {
     writer: WriterWatch,
-    ssh_ended: Arc<AtomicBool>,
+    caller: Arc<Caller>,
 }
 
 impl PipeWatch {
     fn is_broken(&self) -> bool {
-        self.ssh_ended.load(Relaxed) || self.writer.has_failed()
+        self.caller.has_gone() || self.writer.has_failed()
     }
 }
 
