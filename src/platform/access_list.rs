@@ -11,9 +11,11 @@ const DELETE_CHILD: u32 = 0x40;
 const DELETE: u32 = 0x1_0000;
 const WRITE_DAC: u32 = 0x4_0000;
 const WRITE_OWNER: u32 = 0x8_0000;
+const GENERIC_ALL: u32 = 0x1000_0000;
+const GENERIC_WRITE: u32 = 0x4000_0000;
+const GENERIC_READ: u32 = 0x8000_0000;
 
-/// The names of rights in SDDL, and their bits. The rights to keys of the registry have names that may stand for the same
-/// bits of a file.
+/// The names of rights in SDDL, and their bits. Bits of a file may be shown by the name of a right to a registry key.
 const RIGHTS: &[(&str, u32)] = &[
     ("CC", READ_DATA),
     ("DC", WRITE_DATA),
@@ -41,9 +43,6 @@ const RIGHTS: &[(&str, u32)] = &[
     ("GW", GENERIC_WRITE),
     ("GX", 0x2000_0000),
 ];
-const GENERIC_ALL: u32 = 0x1000_0000;
-const GENERIC_WRITE: u32 = 0x4000_0000;
-const GENERIC_READ: u32 = 0x8000_0000;
 
 /// What lets others change a file, and the words for it.
 const CHANGE_FILE: &[(u32, &str)] = &[
@@ -53,8 +52,8 @@ const CHANGE_FILE: &[(u32, &str)] = &[
     (WRITE_OWNER, "take ownership"),
 ];
 
-/// What lets others replace the files in a directory. Those who may only add files cannot, and who renames the directory
-/// itself owns the new one.
+/// What lets others replace the files in a directory. The right to add files does not, and a directory put in the place of
+/// this one belongs to the user who made it.
 const CHANGE_DIRECTORY: &[(u32, &str)] =
     &[(DELETE_CHILD, "delete files"), (WRITE_DAC, "change permissions"), (WRITE_OWNER, "take ownership")];
 
@@ -67,7 +66,7 @@ const EVERYONE: &str = "WD";
 const TRUSTED: [&str; 5] =
     ["SY", "BA", "S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464", "LS", "NS"];
 
-/// The owner, by the placeholders that an access list has for him.
+/// Placeholders for the owner and its group.
 const OWNER: [&str; 3] = ["CO", "CG", "OW"];
 
 /// Sandboxes: an entry for one admits a program only where its user is admitted as well.

@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf, absolute};
 use super::security;
 use crate::error::{Exposure, How};
 
-/// What lets other users change an open file, or replace it in the directory at its end and in that of a link to it; and
-/// what lets them read it. Without access lists, as on FAT, there is nothing. The directories above do not matter: another
-/// user who renames one can only put a directory and a file of his own there, and the owner shows that.
+/// What lets other users change an open file, or replace it in its directory or in that of a link to it; and what lets them
+/// read it. Nothing on a file system without access lists, such as FAT. Directories above are not examined: a user who
+/// replaces one owns the new directory and file, and that is an exposure.
 ///
 /// # Errors
-/// When the system does not say who runs this program.
+/// When a list is not understood, or the system does not say who runs this program.
 pub(super) fn of_file(path: &Path, file: &File) -> io::Result<(Vec<Exposure>, Option<Exposure>)> {
     let us = security::us()?;
     let shown = absolute(path)?;
     let expose = |how: How| Exposure { path: shown.clone(), how };
-    let list = known(&shown, security::of_file(file));
+    let list = security::of_file(file)?;
     let writers = list.as_ref().and_then(|list| list.writers(&us, false, security::account));
     let readers = list.as_ref().and_then(|list| list.readers(&us, security::account));
     let mut changeable: Vec<_> = writers.map(expose).into_iter().collect();
@@ -25,18 +25,19 @@ pub(super) fn of_file(path: &Path, file: &File) -> io::Result<(Vec<Exposure>, Op
     Ok((changeable, readers.map(expose)))
 }
 
-/// What lets other users replace a file, or make a missing one in their stead.
+/// What lets other users replace the file at `path`, which may be missing.
 ///
 /// # Errors
-/// When the system does not say who runs this program.
+/// When a list is not understood, or the system does not say who runs this program.
 pub(super) fn of_directories(path: &Path) -> io::Result<Vec<Exposure>> {
     let us = security::us()?;
-    let found = directories(path)?.into_iter().filter_map(|path| {
-        let list = known(&path, security::of_directory(&path))?;
-        let how = list.writers(&us, true, security::account)?;
-        Some(Exposure { path, how })
-    });
-    Ok(found.collect())
+    let mut found = Vec::new();
+    for path in directories(path)? {
+        let list = security::of_directory(&path)?;
+        let how = list.and_then(|list| list.writers(&us, true, security::account));
+        found.extend(how.map(|how| Exposure { path, how }));
+    }
+    Ok(found)
 }
 
 /// The directory of the file at `path`, or the first above it that exists; and if `path` leads elsewhere by a link, the
@@ -66,8 +67,4 @@ fn without_prefix(path: &Path) -> PathBuf {
         Some(rest) => rest.strip_prefix(r"UNC\").map_or(rest.into(), |rest| format!(r"\\{rest}").into()),
         None => path.to_owned(),
     }
-}
-
-fn known<T>(path: &Path, list: io::Result<T>) -> Option<T> {
-    list.inspect_err(|error| log::debug!("access list of {}: {error}", path.display())).ok()
 }

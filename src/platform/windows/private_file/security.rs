@@ -28,24 +28,30 @@ fn open(path: &Path, access: u32) -> io::Result<File> {
     options.access_mode(access).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(path)
 }
 
-/// The owner and the access list of an open file.
+/// The owner and the access list of an open file; `None` if the file system has no access lists.
 ///
 /// # Errors
-/// Returns the error of the system, such as of a file system without access lists.
-pub(super) fn of_file(file: &File) -> io::Result<AccessList> {
+/// When the list is not understood.
+pub(super) fn of_file(file: &File) -> io::Result<Option<AccessList>> {
     let parts = SecurityInformation::Owner | SecurityInformation::Dacl;
-    let descriptor = GetSecurityInfo(file, SeObjectType::SE_FILE_OBJECT, parts)?;
+    let descriptor = match GetSecurityInfo(file, SeObjectType::SE_FILE_OBJECT, parts) {
+        Ok(descriptor) => descriptor,
+        Err(error) => {
+            log::debug!("no access list: {error}");
+            return Ok(None);
+        }
+    };
     let text = to_text(&descriptor, parts)?;
     let unknown = || io::Error::other(format!("unknown access list {}", text.display()));
-    text.to_str().and_then(AccessList::parse).ok_or_else(unknown)
+    text.to_str().and_then(AccessList::parse).map(Some).ok_or_else(unknown)
 }
 
-/// The owner and the access list of a directory.
+/// The owner and the access list of a directory; `None` if it cannot be opened, and as of [`of_file`].
 ///
 /// # Errors
-/// When it cannot be opened, and as of [`of_file`].
-pub(super) fn of_directory(path: &Path) -> io::Result<AccessList> {
-    of_file(&open(path, READ_CONTROL)?)
+/// When the list is not understood.
+pub(super) fn of_directory(path: &Path) -> io::Result<Option<AccessList>> {
+    open(path, READ_CONTROL).map_or(Ok(None), |directory| of_file(&directory))
 }
 
 /// The account that runs this program, as access lists write it.
@@ -90,7 +96,7 @@ pub(super) fn close_to_others(path: &Path) -> io::Result<()> {
 }
 
 fn is_open_to_others(file: &File, us: &str) -> io::Result<bool> {
-    let list = of_file(file)?;
+    let Some(list) = of_file(file)? else { return Ok(false) };
     Ok(list.readers(us, account).or_else(|| list.writers(us, false, account)).is_some())
 }
 
