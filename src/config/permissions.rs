@@ -41,8 +41,8 @@ impl<T> Guarded<T> {
     pub(crate) fn tolerating_readers(self) -> Result<T> {
         for exposure in self.exposures {
             match exposure.how {
-                How::Read(_) => log::warn!("{exposure}: {}", exposure.fix()),
-                How::Write(_) | How::Own { .. } => return Err(Error::Permissions(exposure)),
+                How::Read(_) | How::ReadGranted(_) => log::warn!("{exposure}: {}", exposure.fix()),
+                _ => return Err(Error::Permissions(exposure)),
             }
         }
         Ok(self.content)
@@ -55,10 +55,12 @@ impl<T> Guarded<T> {
     /// Returns [`Error::Permissions`] with the first refused exposure.
     pub(crate) fn leniently(self, path: &Path, warnings: &mut Vec<Exposure>) -> Result<T> {
         let directory = path.parent().and_then(|parent| parent.canonicalize().ok());
-        let was_refused = |exposure: &Exposure| match exposure.how {
+        let was_refused = |exposure: &Exposure| match &exposure.how {
             How::Read(_) => true,
             How::Write(_) => !is_credential(path) && directory.as_ref() == Some(&exposure.path),
             How::Own { .. } => false,
+            // No earlier version ran on Windows.
+            How::ReadGranted(_) | How::WriteGranted(_) | How::OwnAccount { .. } => true,
         };
         let (refused, new): (Vec<_>, Vec<_>) = self.exposures.into_iter().partition(was_refused);
         match refused.into_iter().next() {

@@ -16,7 +16,7 @@ use crate::text::duration;
 use crate::time::phase::Phase;
 
 pub use exit::Exit;
-pub use exposure::{Exposure, How, quoted};
+pub use exposure::{Account, Exposure, Grant, Grants, How, quoted};
 pub use fault::Fault;
 pub(crate) use hint::{CAPTIVE_PORTAL, CAPTIVE_PORTAL_HINT};
 pub use problem::Problem;

@@ -6,8 +6,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use super::{Account, Exposure, Grant, Grants, How};
 use super::{Error, Exit, Fault, Retry};
-use super::{Exposure, How};
 use crate::time::phase::Phase;
 
 const PHASES: [Phase; 6] =
@@ -61,6 +61,31 @@ fn text(text: &str) -> String {
     text.to_owned()
 }
 
+fn exposed_on_windows() -> impl Iterator<Item = Error> {
+    let account = |sid: &str, name: &str| Account { sid: text(sid), name: text(name) };
+    let us = move || account("S-1-5-21-397955417-626881126-188441444-1001", r"DESK\ann");
+    let grant = move |sid, name, right, inherited| Grant { account: account(sid, name), right, inherited };
+    let readers = vec![
+        grant("S-1-1-0", "Everyone", "read", false),
+        grant("S-1-5-32-545", r"BUILTIN\Users", "read", true),
+    ];
+    let writers = vec![grant("S-1-5-11", r"NT AUTHORITY\Authenticated Users", "delete", true)];
+    [
+        How::ReadGranted(Grants { others: readers, us: us() }),
+        How::WriteGranted(Grants { others: writers, us: us() }),
+        How::WriteGranted(Grants { others: Vec::new(), us: us() }),
+        How::OwnAccount {
+            owner: account("S-1-5-21-397955417-626881126-188441444-1002", r"DESK\ben"),
+            us: us(),
+        },
+    ]
+    .into_iter()
+    .map(|how| {
+        let path = r"C:\Users\ann\AppData\Local\iotstream\profiles.toml".into();
+        Error::Permissions(Exposure { path, how })
+    })
+}
+
 fn first() -> Vec<Error> {
     vec![Error::Usage { problem: text("what is wrong"), hint: Some(text("what to write")) }]
 }
@@ -80,9 +105,9 @@ fn following(error: &Error) -> Vec<Error> {
             .into(),
         Error::File { .. } => {
             let owned = |us| How::Own { owner: 1001, us };
-            [How::Read(0o100_644), How::Write(0o40_775), owned(0), owned(1000)]
-                .map(|how| Error::Permissions(Exposure { path: path(), how }))
-                .into()
+            let on_unix = [How::Read(0o100_644), How::Write(0o40_775), owned(0), owned(1000)]
+                .map(|how| Error::Permissions(Exposure { path: path(), how }));
+            on_unix.into_iter().chain(exposed_on_windows()).collect()
         }
         Error::Permissions(_) => vec![Error::NoProfile { path: path() }],
         Error::NoProfile { .. } => {

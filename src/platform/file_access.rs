@@ -35,11 +35,11 @@ pub struct Read {
 impl Read {
     /// Every exposure of a file that holds a secret.
     pub fn secret_exposures(&self) -> impl Iterator<Item = &Exposure> {
-        // One chmod closes a mode that lets others both read and write.
+        // One command closes a file that others can both read and write.
         let same = |exposure: &&Exposure| {
             let readable = self.readable.as_ref();
             !readable.is_some_and(|readable| {
-                readable.path == exposure.path && matches!(exposure.how, How::Write(_))
+                readable.path == exposure.path && matches!(exposure.how, How::Write(_) | How::WriteGranted(_))
             })
         };
         self.readable.iter().chain(self.changeable.iter().filter(same))

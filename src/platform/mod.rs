@@ -1,6 +1,8 @@
 //! What depends on the operating system. This file alone chooses by it: `system` has what Unix and Windows each do in their
 //! own manner, and `extra` what one system offers and the others lack.
 
+#[cfg(any(windows, test))]
+mod access_list;
 mod auto_tuned;
 mod file_access;
 pub mod process;

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod access_lists;
 mod command_line;
 mod commands;
 mod endings;
