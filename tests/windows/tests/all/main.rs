@@ -8,5 +8,6 @@ mod endings;
 mod failures;
 mod home;
 mod roles;
+mod service;
 mod ssh;
 mod stdio;
