@@ -4,3 +4,4 @@ pub mod command_line;
 pub mod pipe;
 pub mod process;
 pub mod root_store;
+pub mod service;

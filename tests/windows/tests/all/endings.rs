@@ -69,7 +69,7 @@ fn ctrl_c_on_the_terminal_of_ssh_does_not_end_the_helper() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(Host::Linux, &sandbox, &["--device", DEVICE]);
     let _agent = agent(Host::Linux, &sandbox, &hub, DEVICE, &["ssh=builtin:echo".into()]);
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/terminal.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/ctrl_c.py");
     let line = format!("\"{}\" \"--config={}\" {DEVICE}", exe(), hub.profiles());
     let program = ["python3", script, "wine", env!("CARGO_BIN_EXE_caller"), &line].map(str::to_owned);
     let (status, said) = LinuxProgram::start(&sandbox, &program).finish(LIMIT);

@@ -5,7 +5,7 @@ use std::thread;
 
 use windows_tests::root_store::Trusted;
 
-use crate::support::{DEVICE, Host, Hub, Iotstream, Sandbox, agent, echo};
+use crate::support::{DEVICE, Host, Hub, Iotstream, LIMIT, LinuxProgram, Sandbox, agent, echo, exe};
 
 const PROFILES: &str = r"AppData\Local\iotstream\profiles.toml";
 
@@ -38,6 +38,21 @@ fn a_profile_is_added_from_stdin_used_shown_and_removed() {
     iotstream(&["profile", "remove", "factory"], "").succeeded();
     let text = fs::read_to_string(sandbox.home(PROFILES)).unwrap();
     assert!(!text.contains("factory") && !text.contains(key), "{text}");
+}
+
+#[test]
+fn a_connection_string_is_typed_at_a_console_and_not_shown() {
+    let sandbox = Sandbox::new();
+    let (exe, script) = (exe(), concat!(env!("CARGO_MANIFEST_DIR"), "/answer.py"));
+    let profiles = sandbox.path("profiles.toml");
+    let line = "HostName=hub;SharedAccessKeyName=service;SharedAccessKey=MDEyMw==";
+    let add = ["profile", "add", "factory", "--config", profiles.to_str().unwrap()];
+    let program = [&["python3", script, "connection string", line, "wine", &exe], &add[..]].concat();
+    let program: Vec<String> = program.into_iter().map(str::to_owned).collect();
+    let (status, shown) = LinuxProgram::start(&sandbox, &program).finish(LIMIT);
+    assert_eq!(status, 0, "{shown}");
+    assert!(shown.contains("profile factory") && !shown.contains("MDEyMw"), "{shown}");
+    assert!(fs::read_to_string(profiles).unwrap().contains(line));
 }
 
 #[test]

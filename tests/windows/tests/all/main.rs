@@ -9,5 +9,6 @@ mod endings;
 mod failures;
 mod home;
 mod roles;
+mod service;
 mod ssh;
 mod stdio;

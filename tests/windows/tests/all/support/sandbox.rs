@@ -24,6 +24,12 @@ impl Sandbox {
         self.path("Jörg D").join(name)
     }
 
+    /// A name that no other sandbox has, of this run or of one before.
+    pub fn unique_name(&self) -> String {
+        let names = self.directory.iter().rev().take(2).map(|name| name.to_str().unwrap());
+        names.collect::<Vec<_>>().join("-")
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }

@@ -1,4 +1,4 @@
-"""Runs the caller on a terminal, types Ctrl-C in the middle of a session, and goes on: `terminal.py PROGRAM ARGUMENT…`.
+"""Runs the caller on a terminal, types Ctrl-C in the middle of a session, and goes on: `ctrl_c.py PROGRAM ARGUMENT…`.
 
 The ProxyCommand's target echoes. The exit status is the caller's.
 """
