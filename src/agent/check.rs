@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::approval::Approve;
 use super::audit;
 use super::config::Config;
-use super::environment::{Facts, PATH};
+use super::environment::Facts;
 use super::host_keys;
 use super::install::LOGS;
 use super::target::{Address, Target};
@@ -14,6 +14,7 @@ use crate::check::{Finding, Outcome};
 use crate::error::{Error, Problem, Result};
 use crate::net::Network;
 use crate::platform::child::is_executable;
+use crate::platform::environment::PATH;
 use crate::platform::private_file::log_exposures;
 
 /// Checks the configuration from `origin` and everything it names. May briefly disconnect a running agent of the device.
@@ -85,7 +86,7 @@ async fn reachable(target: &Target) -> Result<String> {
 /// Whether the program exists, by its path or in PATH.
 fn executable(words: &[String]) -> std::result::Result<(), String> {
     let program = words.first().map_or("", String::as_str);
-    let found = if program.contains('/') {
+    let found = if Path::new(program).components().count() > 1 {
         is_executable(Path::new(program))
     } else {
         let path = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());

@@ -6,11 +6,7 @@ use std::ffi::{OsStr, OsString};
 
 use serde_json::{Value, json};
 
-/// Variables that any program may need and that hold no secret. Every LC_* is kept as well.
-const KEPT: [&str; 7] = ["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ"];
-
-/// The PATH of a program if the agent has none.
-pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+use crate::platform::environment;
 
 /// The facts about an offered stream.
 #[derive(Debug)]
@@ -48,19 +44,16 @@ impl<'a> Facts<'a> {
     pub(super) fn environment(&self) -> Vec<(OsString, OsString)> {
         let kept = |name: &OsStr| {
             name.to_str().is_some_and(|name| {
-                KEPT.contains(&name)
-                    || name.starts_with("LC_")
-                    || self.pass_environment.iter().any(|passed| passed == name)
+                environment::is_kept(name) || self.pass_environment.iter().any(|passed| passed == name)
             })
         };
         let mut variables: Vec<(OsString, OsString)> =
             env::vars_os().filter(|(name, _)| kept(name)).collect();
-        let has = |name: &str| variables.iter().any(|(known, _)| known == name);
-        let missing = [
-            (!has("PATH")).then(|| ("PATH", PATH.into())),
-            env::home_dir().filter(|_| !has("HOME")).map(|home| ("HOME", home.into_os_string())),
-        ];
-        variables.extend(missing.into_iter().flatten().map(|(name, value)| (name.into(), value)));
+        for (name, value) in environment::defaults() {
+            if !variables.iter().any(|(known, _)| known == name) {
+                variables.push((name.into(), value));
+            }
+        }
         let facts = [
             ("IOTSTREAM_STREAM", self.stream.to_owned()),
             ("IOTSTREAM_STREAM_ID", self.id.to_string()),

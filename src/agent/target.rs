@@ -112,7 +112,7 @@ impl Address {
                         process: Process::none(),
                     }
                 }
-                Self::Unix(path) => Connection::new(local_socket::connect(path).await?.into_split()),
+                Self::Unix(path) => Connection::new(local_socket::split(local_socket::connect(path).await?)),
                 Self::Command(words) => start(words, facts)?,
                 Self::Builtin(builtin) => {
                     let (read, write) = builtin.connect();

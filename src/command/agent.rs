@@ -1,7 +1,7 @@
 //! Runs the agent: the device's side.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -15,14 +15,19 @@ use crate::backend::provisioning;
 use crate::config::network::network;
 use crate::error::{Error, Result};
 use crate::net::Network;
+use crate::platform::ServiceSignal;
+use crate::platform::directories::agent as agent_directory;
 use crate::platform::private_file::{Access, replace};
-use crate::platform::signals::{ServiceSignal, ServiceSignals};
+use crate::platform::service_manager;
+use crate::platform::signals::ServiceSignals;
 use crate::{check, cli};
 
-const DEFAULT_CONFIG: &str = "/etc/iotstream/agent.toml";
+/// The configuration file that is read where none is named.
+fn default_config() -> PathBuf {
+    agent_directory().join("agent.toml")
+}
 
 pub(super) fn run(args: &cli::Agent) -> Result<ExitCode> {
-    let runtime = super::runtime()?;
     if let Some(id) = &args.derive_key {
         return derive_key(id);
     }
@@ -30,8 +35,14 @@ pub(super) fn run(args: &cli::Agent) -> Result<ExitCode> {
         return install(args);
     }
     if args.check {
-        return runtime.block_on(check(args));
+        return super::runtime()?.block_on(check(args));
     }
+    let args = args.clone();
+    service_manager::run(move || serve(&args))
+}
+
+fn serve(args: &cli::Agent) -> Result<ExitCode> {
+    let runtime = super::runtime()?;
     let (config, network) = read(args)?;
     warn(&config);
     let again = args.clone();
@@ -54,14 +65,14 @@ fn warn(config: &Config) {
     }
 }
 
-fn config_path(args: &cli::Agent) -> &Path {
-    args.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG))
+fn config_path(args: &cli::Agent) -> PathBuf {
+    args.config.clone().unwrap_or_else(default_config)
 }
 
 /// Whether the agent runs without a configuration file: options name what it needs, or IoT Edge does.
 fn has_no_file(args: &cli::Agent) -> bool {
     let has_options = args.connection_string_file.is_some() || !args.target.is_empty();
-    let is_named = args.config.is_some() || Path::new(DEFAULT_CONFIG).exists();
+    let is_named = args.config.is_some() || default_config().exists();
     has_options || (is_iot_edge_module() && !is_named)
 }
 
@@ -70,10 +81,10 @@ fn read(args: &cli::Agent) -> Result<(Config, Network)> {
     let config = if has_no_file(args) {
         Config::from_options(args.connection_string_file.as_deref(), &args.target)?
     } else {
-        Config::read(path)?
+        Config::read(&path)?
     };
     let ca_file = args.ca_file.as_deref().or(config.ca_file.as_deref());
-    let network = network(ca_file, args.proxy.as_deref(), path, config.proxy.as_ref())?;
+    let network = network(ca_file, args.proxy.as_deref(), &path, config.proxy.as_ref())?;
     Ok((config, network))
 }
 

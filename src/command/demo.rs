@@ -16,6 +16,7 @@ use crate::cli;
 use crate::emulator::{Emulator, Options};
 use crate::error::{Error, Result};
 use crate::net::{Network, Proxies, Tls};
+use crate::platform::RUNNER;
 use crate::platform::child::shell_status;
 use crate::platform::private_file::{Access, create_directories};
 use crate::platform::{process, signals};
@@ -143,7 +144,7 @@ async fn write_ssh_files(directory: &Path, keygen: &Path) -> Result<PathBuf> {
     }
     write("sshd_config", sshd)?;
     let helper = std::env::current_exe().context("cannot find this program's own file")?;
-    let helper = Helper::new(&helper, Some(&directory.join("hub/profiles.toml")))?;
+    let helper = Helper::new(RUNNER, &helper, Some(&directory.join("hub/profiles.toml")))?;
     let mut ssh = format!("Host {DEVICE}\n");
     for (key, value) in [
         ("ProxyCommand", helper.command("--proxy=none").unwrap_or_default()),
@@ -179,6 +180,8 @@ fn ssh_command(ssh: &Path, directory: &Path, args: &cli::Demo) -> Command {
     if args.relay {
         command.env("IOTSTREAM_PROFILE", "relay");
     }
+    // What the helper learns of this hub is of no use after the demo.
+    command.env("XDG_STATE_HOME", directory.join("state"));
     command.arg("-F").arg(directory.join("ssh_config")).arg(DEVICE);
     if args.ssh_args.is_empty() {
         // The helper prints each phase and its time.

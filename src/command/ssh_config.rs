@@ -10,7 +10,7 @@ use crate::backend::may_keep_reports;
 use crate::cli::SshConfig;
 use crate::connect::ProfileOptions;
 use crate::error::{Error, Result};
-use crate::platform::private_file;
+use crate::platform::{RUNNER, directories};
 use crate::profile::Profile;
 use crate::ssh::config::{Change, Helper, SshDirectory, blocks, unified};
 use crate::ssh::version::Version;
@@ -41,7 +41,7 @@ fn generate(args: &SshConfig) -> Result<String> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let config = options.file.as_deref().map(std::path::absolute).transpose();
     let config = config.map_err(Error::local_io("the working directory"))?;
-    let helper = Helper::new(&program, config.as_deref())?;
+    let helper = Helper::new(RUNNER, &program, config.as_deref())?;
     let devices = |name: &str, profile: &Profile| {
         if !args.devices {
             return Ok(Vec::new());
@@ -75,8 +75,8 @@ fn generate(args: &SshConfig) -> Result<String> {
 }
 
 fn ssh_directory() -> Result<SshDirectory> {
-    let home = private_file::home().context("there is no home directory")?;
-    Ok(SshDirectory::new(home.join(".ssh")))
+    let home = directories::home().context("there is no home directory")?;
+    Ok(SshDirectory::new(RUNNER, home.join(".ssh")))
 }
 
 fn make(changes: &[Change]) -> Result<()> {

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::CommandLine;
 use crate::error::Problem;
-use crate::platform::child::Group;
+use crate::platform::child::{Group, SHELL, shell};
 use crate::platform::private_file::LONGEST;
 use crate::platform::process;
 use crate::secret::Secret;
@@ -63,11 +63,7 @@ impl CommandLine {
                 command.args(words.iter().skip(1));
                 (program, command)
             }
-            Self::Shell(line) => {
-                let mut command = Command::new("sh");
-                command.arg("-c").arg(line);
-                ("sh", command)
-            }
+            Self::Shell(line) => (SHELL, shell(line)),
         };
         for name in process::withheld() {
             command.env_remove(name);

@@ -13,7 +13,6 @@ use super::failure::{SSH, before_the_first_byte};
 use crate::backend::Joined;
 use crate::error::{Error, Exit, Result};
 use crate::logging;
-use crate::platform::stdio::Input;
 use crate::ssh::disconnect;
 use crate::state::last_failure;
 use crate::time::phase::Phases;
@@ -43,7 +42,7 @@ impl Stream<'_> {
             keepalive,
             linger: None,
             // A user at a terminal waits for the helper.
-            drain: Some(if matches!(input, Input::Terminal(_)) { Duration::ZERO } else { DRAIN }),
+            drain: Some(if input.is_terminal() { Duration::ZERO } else { DRAIN }),
             rest: None,
             half_close: true,
             one_connection: false,

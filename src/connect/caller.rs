@@ -113,7 +113,7 @@ impl Caller {
     /// Whether the caller is an ssh client. Waits shortly for its identification. With `silent_is_ssh`, a silent caller also
     /// counts as one.
     pub(super) async fn is_ssh(&mut self, silent_is_ssh: bool) -> bool {
-        if matches!(self.input, Input::Terminal(_)) || self.output.is_terminal() {
+        if self.input.is_terminal() || self.output.is_terminal() {
             return false;
         }
         let listening = async {

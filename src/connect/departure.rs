@@ -10,7 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use crate::platform::signals::{HelperSignal, HelperSignals};
+use crate::platform::HelperSignal;
+use crate::platform::signals::HelperSignals;
 use crate::platform::stdio::{Input, InputWatch, Output, OutputWatch};
 
 /// How often to check for writers of stdin after nobody reads stdout.

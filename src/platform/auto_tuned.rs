@@ -28,6 +28,7 @@ impl<R> AutoTuned<R> {
         Self { reader, grow, pace: Some(Pace { received: 0, last: Instant::now() }) }
     }
 
+    #[cfg_attr(windows, expect(dead_code, reason = "stdin has no buffer that grows there"))]
     pub(crate) fn get_ref(&self) -> &R {
         &self.reader
     }

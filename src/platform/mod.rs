@@ -1,8 +1,11 @@
-//! What depends on the operating system. This file alone chooses by it: `system` has what every supported system must
-//! provide, and `extra` what only Linux offers, which the other systems do without.
+//! What depends on the operating system. This file alone chooses by it: `system` has what Unix and Windows each do in their
+//! own manner, and `extra` what one system offers and the others lack.
 
 mod auto_tuned;
+mod file_access;
 pub mod process;
+mod runner;
+mod signal;
 pub(crate) mod tcp;
 mod tcp_info;
 mod unwritable;
@@ -12,19 +15,32 @@ mod unix;
 #[cfg(unix)]
 use unix as system;
 
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+use windows as system;
+
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
 use linux as extra;
 
-#[cfg(not(target_os = "linux"))]
-mod elsewhere;
-#[cfg(not(target_os = "linux"))]
-use elsewhere as extra;
+#[cfg(target_os = "macos")]
+mod macos;
+#[cfg(target_os = "macos")]
+use macos as extra;
+
+#[cfg(windows)]
+use windows as extra;
 
 pub use auto_tuned::AutoTuned;
 pub(crate) use extra::file::is_remote;
 pub(crate) use extra::{machine, parent};
-pub(crate) use system::{child, host_name, local_socket, service_manager, signals, system_log, terminal};
+pub(crate) use runner::Runner;
+pub(crate) use signal::{HelperSignal, ServiceSignal};
+pub(crate) use system::{
+    RUNNER, child, directories, environment, host_name, local_socket, service_manager, signals, system_log,
+    terminal,
+};
 pub use system::{private_file, stdio};
 pub use tcp_info::TcpInfo;

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use super::schema::{Document, Profile};
 use crate::config::{parse_toml, read_toml};
 use crate::error::{Error, Result};
-use crate::platform::private_file;
-use crate::platform::process;
+use crate::platform::{directories, process};
 use crate::secret::Secret;
 
 /// The content of a profile file.
@@ -24,12 +23,7 @@ pub struct Profiles {
 
 /// `iotstream/profiles.toml` in the user's configuration directory.
 pub fn default_path() -> PathBuf {
-    let directories = directories::ProjectDirs::from("", "", "iotstream");
-    let directory =
-        directories.map(|found| found.config_dir().to_owned()).filter(|found| found.is_absolute());
-    // A relative path, from a relative HOME, could lead to another user's file.
-    let at_home = || private_file::home().unwrap_or_else(|| "/".into()).join(".config/iotstream");
-    directory.unwrap_or_else(at_home).join("profiles.toml")
+    directories::config().unwrap_or_else(|| std::path::MAIN_SEPARATOR_STR.into()).join("profiles.toml")
 }
 
 impl Profiles {

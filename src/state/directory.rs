@@ -17,12 +17,7 @@ const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
 pub(super) const LOCK_LIMIT: Duration = Duration::from_millis(200);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
-/// `~/.local/state/iotstream` on Linux; `None` without a home directory, or if its path is not absolute.
-pub(super) fn directory() -> Option<PathBuf> {
-    let directories = directories::ProjectDirs::from("", "", "iotstream")?;
-    let directory = directories.state_dir().unwrap_or(directories.data_local_dir());
-    directory.is_absolute().then(|| directory.to_owned())
-}
+pub(super) use crate::platform::directories::state as directory;
 
 /// The directory of a service: the first that systemd provides, else that of the user.
 pub(super) fn of_service() -> Option<PathBuf> {

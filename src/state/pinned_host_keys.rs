@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 
 use super::directory::lock;
 use crate::error::{Error, Result};
-use crate::platform::is_remote;
 use crate::platform::private_file::{Access, Unwritable, create_directories, destination, read, replace};
+use crate::platform::{directories, is_remote};
 use crate::text::percent::encode;
 use crate::text::public_key::PublicKey;
 
@@ -85,10 +85,8 @@ impl PinFile {
     /// # Errors
     /// Returns an error without a home directory.
     pub(crate) fn of(device: PinnedDevice) -> Result<Self> {
-        let directories = directories::ProjectDirs::from("", "", "iotstream");
-        let directory = directories
-            .map(|found| found.data_local_dir().join("host-keys"))
-            .filter(|directory| directory.is_absolute())
+        let directory = directories::data()
+            .map(|data| data.join("host-keys"))
             .ok_or(io::Error::other("there is no home directory"))
             .map_err(Error::local_io("pinned host keys"))?;
         Ok(Self::within(directory, device))

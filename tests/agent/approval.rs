@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use super::{SOON, ask, event};
-use crate::support::{DEVICE, Hub, MARKER, Process, Sandbox, agent_with_config, eventually, need};
+use crate::support::{DEVICE, Hub, MARKER, Process, Sandbox, agent_with_config, eventually, iotstream, need};
 
 /// An approval program.
 fn program(sandbox: &Sandbox, name: &str, text: &str) -> String {
@@ -104,7 +104,7 @@ fn agent_at_a_terminal(sandbox: &Sandbox, hub: &Hub) -> Process {
          [[target]]\nstream = \"*\"\nbuiltin = \"echo\"\napprove = \"ask\"\n"
     );
     let config = sandbox.write("agent.toml", config);
-    let agent = format!("exec {} agent -vv --config {}", env!("CARGO_BIN_EXE_iotstream"), config.display());
+    let agent = format!("exec {} agent -vv --config {}", iotstream(), config.display());
     let mut script = sandbox.command(need("script"));
     script.args(["--quiet", "--return", "--command", &agent, "/dev/null"]);
     let mut agent = Process::start("agent", &mut script);

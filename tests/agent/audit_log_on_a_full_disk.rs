@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use super::{SOON, ask, event, events};
 use crate::support::{
-    DEVICE, EchoStream, Hub, LIMIT, Process, Sandbox, Stdin, eventually, in_service, need, run,
+    DEVICE, EchoStream, Hub, LIMIT, Process, Sandbox, Stdin, eventually, in_service, iotstream, need, run,
 };
 
 const ECHO: &str = "[[target]]\nstream = \"*\"\nbuiltin = \"echo\"\n";
@@ -34,7 +34,7 @@ fn on_a_small_disk(sandbox: &Sandbox, disk: &str, size: &str, hub: &Hub, audit_l
     // exec replaces the shell, so that the agent has its process id.
     let script = r#"mount -t tmpfs -o "size=$1" small "$2" && shift 2 && exec "$@""#;
     command.args(["--mount", "sh", "-c", script, "sh", size]).arg(sandbox.path(disk));
-    command.arg(env!("CARGO_BIN_EXE_iotstream")).args(["agent", "-vv", "--config"]);
+    command.arg(iotstream()).args(["agent", "-vv", "--config"]);
     command.arg(config(sandbox, hub, audit_log));
     command
 }
@@ -156,7 +156,7 @@ fn the_check_fails_when_the_audit_log_cannot_be_written() {
     let full = "dd if=/dev/zero of=\"$0\"/filler 2>&-; exec \"$@\" --check";
     let mut command = on_a_small_disk(&sandbox, "disk", "16k", &hub, "disk/audit.log");
     let words: Vec<_> = command.get_args().map(std::ffi::OsStr::to_owned).collect();
-    let program = words.iter().position(|word| word == env!("CARGO_BIN_EXE_iotstream")).unwrap();
+    let program = words.iter().position(|word| word == iotstream()).unwrap();
     let mut filled = sandbox.command(command.get_program());
     filled.args(&words[..program]).args(["sh", "-c", full]).arg(sandbox.path("disk")).args(&words[program..]);
     command = filled;

@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use super::ask;
 use crate::support::{
     DEVICE, Finished, Hub, LIMIT, OTHER_USER, Process, Sandbox, SshFiles, Sshd, Stdin, agent,
-    agent_with_config, closed_port, finish, give, in_service, need, run, serve, set_mode,
+    agent_with_config, closed_port, finish, give, in_service, iotstream, need, run, serve, set_mode,
 };
 
 /// The types that ssh-keygen makes and a key exchange can verify.
@@ -327,7 +327,7 @@ fn confined(sandbox: &Sandbox, hub: &Hub, etc: &Path, port: u16) -> Process {
     }
     let mut command = sandbox.command(need("unshare"));
     command.args(["--mount", "sh", "-c", CONFINED, "sh"]).arg(etc).arg(OTHER_USER.to_string());
-    command.arg(env!("CARGO_BIN_EXE_iotstream")).args(["agent", "-vv", "--connection-string-file"]);
+    command.arg(iotstream()).args(["agent", "-vv", "--connection-string-file"]);
     command.arg(credential).arg("--ca-file").arg(hub.dir.join("ca.pem"));
     in_service(command.args(["--target", &format!("ssh=127.0.0.1:{port}")]))
 }
@@ -416,7 +416,7 @@ fn the_files_of_a_command_may_be_root_s_alone() {
     let user = OTHER_USER.to_string();
     let mut command = sandbox.command(need("setpriv"));
     command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
-    command.arg(env!("CARGO_BIN_EXE_iotstream")).args(["agent", "-vv", "--config"]).arg(agent_toml);
+    command.arg(iotstream()).args(["agent", "-vv", "--config"]).arg(agent_toml);
     let mut agent = in_service(&mut command);
     agent.says(&format!("cannot be read: {}: Permission denied", public(&key).display()), 1, LIMIT);
     drop(agent);

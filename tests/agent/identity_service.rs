@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::ECHO;
 use crate::support::{
     DEVICE, Hub, IdentityService, LIMIT, OTHER_USER, Process, Sandbox, Stdin, Testbed, finish, give,
-    in_service, need, run, set_mode,
+    in_service, iotstream, need, run, set_mode,
 };
 
 const MODULE: &str = "iotstream";
@@ -289,7 +289,7 @@ fn the_sockets_need_the_groups_of_the_daemons() {
     let agent = |groups: &str| {
         let user = OTHER_USER.to_string();
         let mut command = device.sandbox.command(need("setpriv"));
-        command.args(["--reuid", &user, "--regid", &user, groups, env!("CARGO_BIN_EXE_iotstream")]);
+        command.args(["--reuid", &user, "--regid", &user, groups, iotstream()]);
         Process::start("agent", command.args(["agent", "-vv", "--config"]).arg(&config))
     };
     let mut outsider = agent("--clear-groups");

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use super::{ECHO, SOON, ask};
 use crate::support::{
     DEVICE, Finished, Hub, LIMIT, Process, Sandbox, Stdin, Testbed, closed_port, echoes, finish, http_answer,
-    http_request, in_service, mode, run, serve_tls, timed,
+    http_request, in_service, iotstream, mode, run, serve_tls, timed,
 };
 
 const SCOPE: &str = "0ne00000001";
@@ -455,7 +455,7 @@ fn only_its_owner_can_read_the_assignment() {
     let hub = hub(&sandbox, &[]);
     let config = device_config(&sandbox, &hub);
     let mut open = sandbox.command("sh");
-    open.args(["-c", "umask 000; exec \"$0\" agent -v --config \"$1\"", env!("CARGO_BIN_EXE_iotstream")]);
+    open.args(["-c", "umask 000; exec \"$0\" agent -v --config \"$1\"", iotstream()]);
     open.arg(&config);
     let mut agent = in_service(&mut open);
     stop(&mut agent);

@@ -4,7 +4,8 @@ use std::fs;
 
 use super::SOON;
 use crate::support::{
-    DEVICE, LIMIT, Sandbox, Stdin, Testbed, agent_with_config, finish, in_service, mode, need, run, set_mode,
+    DEVICE, LIMIT, Sandbox, Stdin, Testbed, agent_with_config, finish, in_service, iotstream, mode, need,
+    run, set_mode,
 };
 
 const TCP: &str = "[[target]]\nstream = \"ssh\"\nconnect = \"127.0.0.1:22\"\n";
@@ -60,7 +61,7 @@ fn a_command_target_keeps_the_capabilities_that_sshd_needs() {
         drop(agent_with_config(sandbox, hub, DEVICE, &target));
         let mut command = sandbox.command(need("setpriv"));
         command.arg("--bounding-set").arg(bounding).arg("--inh-caps=-all");
-        command.arg(env!("CARGO_BIN_EXE_iotstream")).args(["agent", "-vv", "--config"]);
+        command.arg(iotstream()).args(["agent", "-vv", "--config"]);
         in_service(command.arg(sandbox.path("agent.toml")))
     });
     let shell = |line: &str| {

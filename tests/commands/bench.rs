@@ -4,7 +4,9 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::measuring::{BUILTINS, command, device, finish, json};
-use crate::support::{DEVICE, Hub, INTERRUPT, LIMIT, Process, Sandbox, Terminal, agent_with_config};
+use crate::support::{
+    DEVICE, Hub, INTERRUPT, LIMIT, Process, Sandbox, Terminal, agent_with_config, iotstream,
+};
 
 #[test]
 fn bench_does_not_use_the_quota_without_consent() {
@@ -92,7 +94,7 @@ fn ctrl_c_ends_bench_with_the_bytes_so_far() {
     let mut terminal = Terminal::open(&sandbox);
     terminal.types(&format!(
         "{} bench --yes --config {} {DEVICE}\n",
-        env!("CARGO_BIN_EXE_iotstream"),
+        iotstream(),
         hub.dir.join("profiles.toml").display()
     ));
     terminal.asks(" kB of 10 MB, ", 1);
@@ -116,7 +118,7 @@ fn bench_asks_on_a_terminal_and_shows_progress() {
     let ask = |terminal: &mut Terminal, number: u32| {
         terminal.types(&format!(
             "{} bench --size 1M --config {} {DEVICE}; echo ended''{number} $?\n",
-            env!("CARGO_BIN_EXE_iotstream"),
+            iotstream(),
             hub.dir.join("profiles.toml").display()
         ));
         let question =

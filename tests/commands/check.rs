@@ -5,8 +5,8 @@ use std::io::Write;
 use std::process::Command;
 
 use crate::support::{
-    DEVICE, HOST_KEY, Hub, LIMIT, Process, Sandbox, Stdin, Terminal, agent, closed_port, eventually, need,
-    report, run, serve,
+    DEVICE, HOST_KEY, Hub, LIMIT, Process, Sandbox, Stdin, Terminal, agent, closed_port, eventually,
+    iotstream, need, report, run, serve,
 };
 
 /// Runs the check, and returns the exit status and `CHECK STATUS` of each finding.
@@ -321,7 +321,7 @@ fn colours_appear_only_on_terminals_that_want_them() {
     for (seen, (environment, coloured)) in environments.into_iter().enumerate() {
         terminal.types(&format!(
             "{environment} {} check --config {} {DEVICE}; echo check''ed {seen}\n",
-            env!("CARGO_BIN_EXE_iotstream"),
+            iotstream(),
             hub.dir.join("profiles.toml").display()
         ));
         terminal.shows(&format!("checked {seen}"));

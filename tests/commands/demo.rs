@@ -14,5 +14,6 @@ fn the_demo_runs_a_session_and_exits_with_the_status_of_ssh() {
     finish(sandbox.iotstream().arg("demo").envs(own)).succeeded();
     let done = finish(sandbox.iotstream().args(["demo", "--relay", "--", "echo shown; exit 7"]));
     assert_eq!((done.status.code(), done.text()), (Some(7), "shown\n"), "{}", done.stderr);
+    assert!(!sandbox.path(".local").exists());
     sandbox.leaves_only(Duration::from_secs(5), &[]);
 }

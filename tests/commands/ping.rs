@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::measuring::{BUILTINS, command, device, finish, json};
-use crate::support::{DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, agent, run, serve, timed};
+use crate::support::{DEVICE, Hub, LIMIT, Process, Sandbox, Stdin, agent, iotstream, run, serve, timed};
 
 #[test]
 fn ping_times_each_probe_and_prints_a_summary() {
@@ -121,7 +121,7 @@ fn ping_ends_when_its_stdout_is_closed() {
     let (_agent, hub, sandbox) = device(&[], BUILTINS);
     let mut shell = sandbox.command("sh");
     shell.args(["-c", "\"$0\" ping --config \"$1\" -i 10ms dev-1 | head -n 3"]);
-    shell.arg(env!("CARGO_BIN_EXE_iotstream")).arg(hub.dir.join("profiles.toml"));
+    shell.arg(iotstream()).arg(hub.dir.join("profiles.toml"));
     let done = run(&mut shell, Stdin::Ends(b""), LIMIT).succeeded();
     assert_eq!((done.text().lines().count(), done.stderr.as_str()), (3, ""));
 }

@@ -3,7 +3,9 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::{Finished, INTERRUPT, LIMIT, Sandbox, Stdin, Terminal, eventually, finish, mode, run};
+use crate::support::{
+    Finished, INTERRUPT, LIMIT, Sandbox, Stdin, Terminal, eventually, finish, iotstream, mode, run,
+};
 
 const CONFIG: i32 = 78;
 
@@ -66,7 +68,7 @@ fn profiles_are_added_listed_shown_made_default_and_removed() {
 /// A terminal where `iotstream profile add new` asks for the connection string.
 fn asked(sandbox: &Sandbox) -> Terminal {
     let mut terminal = Terminal::open(sandbox);
-    terminal.types(&format!("{} profile add new\n", env!("CARGO_BIN_EXE_iotstream")));
+    terminal.types(&format!("{} profile add new\n", iotstream()));
     eventually(LIMIT, || match terminal.text() {
         text if text.contains("(not shown): ") => Ok(()),
         text => Err(format!("it asks: {text}")),

@@ -11,7 +11,8 @@ use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 
 use super::terminal_session;
 use crate::support::{
-    Hub, LIMIT, Process, Sandbox, SshFiles, Sshd, Stdin, agent_command, finish, in_service, need, run, serve,
+    Hub, LIMIT, Process, Sandbox, SshFiles, Sshd, Stdin, agent_command, finish, in_service, iotstream, need,
+    run, serve,
 };
 
 pub struct Example {
@@ -107,7 +108,7 @@ impl Reader {
     }
 
     fn shell(&self, text: &str) -> Command {
-        let program = Path::new(env!("CARGO_BIN_EXE_iotstream"));
+        let program = Path::new(iotstream());
         let mut path = vec![self.sandbox.path("bin"), program.parent().unwrap().to_owned()];
         path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
         let mut shell = self.sandbox.command("sh");

@@ -12,7 +12,7 @@ fn at(sandbox: &Sandbox, time: &str, args: &[&str]) -> Command {
         command.arg("--map-root-user");
     }
     command.args(["--mount", "sh", "-c", "mount -t tmpfs shm /dev/shm && exec \"$@\"", "sh"]);
-    // -m supports threads; the monotonic clock stays real.
+    // -m supports threads; the monotonic clock stays real. Always cargo's build: a static program sees the real time.
     command.arg(need("faketime")).args(["-m", time, env!("CARGO_BIN_EXE_iotstream")]).args(args);
     command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     command

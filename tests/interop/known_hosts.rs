@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::support::{
     Finished, HOST_KEY, Hub, LIMIT, Process, Sandbox, SshFiles, Sshd, Stdin, agent_with_config, closed_port,
-    eventually, finish, need, report, run, serve, set_mode, timed,
+    eventually, finish, iotstream, need, report, run, serve, set_mode, timed,
 };
 
 const DEVICE: &str = "GW-07";
@@ -281,7 +281,7 @@ fn aliases_and_host_names_lead_to_the_same_device() {
     bed.pins();
     // ssh lower-cases the name of HostName, whose case the list of devices restores.
     finish(bed.sandbox.iotstream().arg("devices")).succeeded();
-    let program = env!("CARGO_BIN_EXE_iotstream");
+    let program = iotstream();
     bed.configure(&format!(
         "Host gw\n  HostName GW-07.factory\n  ProxyCommand {program} \"--name=%n\" -- \"%h\" \"%p\"\n  KnownHostsCommand {program} \
          host-keys \"--host=%h\" --presented \"%t\" \"%K\" -- \"%n\" \"%H\" \"%p\"\n"
@@ -300,7 +300,7 @@ fn a_module_has_its_own_keys() {
     assert_eq!((pins["device"].as_str(), pins.get("module")), (Some(DEVICE), None));
     bed.forget();
     bed.profile("host-keys = \"pin\"");
-    let program = env!("CARGO_BIN_EXE_iotstream");
+    let program = iotstream();
     bed.configure(&format!(
         "Host {HOST}\n  ProxyCommand {program} --module=iotstream \"--name=%n\" -- \"%h\" \"%p\"\n  KnownHostsCommand {program} \
          host-keys --module=iotstream \"--host=%h\" --presented \"%t\" \"%K\" -- \"%n\" \"%H\" \"%p\"\n"

@@ -12,7 +12,9 @@ use serde_json::Value;
 use self::target::{Play, Target, kept};
 use super::witness::peers::{MEBIBYTE, PATIENCE, assert_echo, echo, farewell, finished_echo};
 use super::witness::python::witness;
-use crate::support::{DEVICE, Finished, Namespace, Process, Sandbox, closed_port, random, serve, sha256};
+use crate::support::{
+    DEVICE, Finished, Namespace, Process, Sandbox, closed_port, iotstream, random, serve, sha256,
+};
 
 const UNAVAILABLE: i32 = 69;
 const TEMPORARY: i32 = 75;
@@ -133,7 +135,7 @@ fn the_witnesses_of_relay_agree_with_each_other() {
 
 #[test]
 fn a_python_sender_and_a_python_listener_agree_at_the_emulator() {
-    selftest(&["--emulator", env!("CARGO_BIN_EXE_iotstream")]);
+    selftest(&["--emulator", iotstream()]);
 }
 
 #[test]

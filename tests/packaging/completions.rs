@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::{Sandbox, finish, set_mode};
+use crate::support::{Sandbox, finish, iotstream, set_mode};
 
 const FILES: [(&str, &str); 5] = [
     ("bash", "iotstream.bash"),
@@ -46,7 +46,7 @@ impl Home {
 
     /// Runs a shell without start-up files.
     fn shell(&self, program: &str, arguments: &[&str]) -> String {
-        let binary = Path::new(env!("CARGO_BIN_EXE_iotstream"));
+        let binary = Path::new(iotstream());
         let path = format!("{}:/usr/local/bin:/usr/bin:/bin", binary.parent().unwrap().display());
         let mut shell = self.0.command(program);
         shell.args(arguments).env_clear().env("HOME", self.0.path("")).env("PATH", path).env("TERM", "xterm");
@@ -68,7 +68,7 @@ const CASES: [(&str, &str); 7] = [
 #[test]
 fn the_committed_completion_scripts_are_current() {
     for (shell, file) in FILES {
-        let printed = Home::new().shell(env!("CARGO_BIN_EXE_iotstream"), &["completions", shell]);
+        let printed = Home::new().shell(iotstream(), &["completions", shell]);
         if std::env::var_os("UPDATE").is_some() {
             fs::write(loader(file), &printed).expect("the loader can be written");
         }

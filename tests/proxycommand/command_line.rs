@@ -1,7 +1,8 @@
 //! The command line and the environment of the helper, under ssh and by hand.
 
 use crate::support::{
-    DEVICE, Finished, Hub, LIMIT, Sandbox, SshFiles, Stdin, Testbed, echo_device, need, run, ssh_config,
+    DEVICE, Finished, Hub, LIMIT, Sandbox, SshFiles, Stdin, Testbed, echo_device, iotstream, need, run,
+    ssh_config,
 };
 
 const CLIENT: Stdin<'_> = Stdin::Stays(b"SSH-2.0-OpenSSH_9.2\r\n");
@@ -15,7 +16,7 @@ fn last(sandbox: &Sandbox) -> Finished {
 
 /// Runs ssh with a helper that has `arguments` and an environment variable.
 fn ssh(sandbox: &Sandbox, arguments: &str, (variable, value): (&str, &str)) -> Finished {
-    let helper = format!("{} {arguments}", env!("CARGO_BIN_EXE_iotstream"));
+    let helper = format!("{} {arguments}", iotstream());
     let config = ssh_config(sandbox, &SshFiles::make(sandbox), "ssh_config", &helper);
     let mut ssh = sandbox.command(need("ssh"));
     ssh.arg("-F").arg(config).args([DEVICE, "true"]).env(variable, value);

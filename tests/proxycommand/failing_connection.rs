@@ -3,7 +3,9 @@ use std::net::Shutdown;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::support::{DEVICE, Hub, Process, Sandbox, SshFiles, agent, closed_port, need, serve, ssh_config};
+use crate::support::{
+    DEVICE, Hub, Process, Sandbox, SshFiles, agent, closed_port, iotstream, need, serve, ssh_config,
+};
 
 /// A user's ssh configuration with which every connection to a device fails.
 pub struct FailingConnection {
@@ -119,10 +121,6 @@ impl FailingConnection {
 }
 
 fn config(sandbox: &Sandbox, profiles: PathBuf) -> PathBuf {
-    let helper = format!(
-        "{} --config {} --connect-timeout 1s %h %p",
-        env!("CARGO_BIN_EXE_iotstream"),
-        profiles.display()
-    );
+    let helper = format!("{} --config {} --connect-timeout 1s %h %p", iotstream(), profiles.display());
     ssh_config(sandbox, &SshFiles::make(sandbox), "ssh_config", &helper)
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::{
     DEVICE, Finished, Hub, LIMIT, Process, Sandbox, SshFiles, Stdin, Testbed, agent_with_config, finish,
-    need, run, ssh_config,
+    iotstream, need, run, ssh_config,
 };
 
 /// Device ids and their percent-encoded forms.
@@ -54,7 +54,7 @@ impl Names {
                 hub.dir.join("ca.pem")
             ),
         );
-        let iotstream = env!("CARGO_BIN_EXE_iotstream");
+        let iotstream = iotstream();
         let helper = format!("{iotstream} --config {} --connect-timeout 1s {arguments}", profiles.display());
         let config = ssh_config(&sandbox, &files, "ssh_config", &helper);
         Self { config, profiles, _agents: agents, _hub: hub, sandbox }
@@ -133,7 +133,7 @@ fn a_host_pattern_in_a_profile_selects_the_device() {
             testbed.hub.dir.join("ca.pem").display(),
         ),
     );
-    let helper = format!("\"{}\" --config {} \"%h\"", env!("CARGO_BIN_EXE_iotstream"), profiles.display());
+    let helper = format!("\"{}\" --config {} \"%h\"", iotstream(), profiles.display());
     let config = ssh_config(&testbed.sandbox, &testbed.files, "factory_config", &helper);
     let mut ssh = testbed.sandbox.command(need("ssh"));
     let done = finish(ssh.arg("-F").arg(config).args(["dev-1.factory", "echo reached"])).succeeded();

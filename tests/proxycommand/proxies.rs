@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::support::{
     DEVICE, Finished, Hub, LIMIT, LOGIN, Process, Proxy, Sandbox, SshFiles, Sshd, Stdin, agent,
-    agent_command, closed_port, in_service, need, run, serve, ssh_config,
+    agent_command, closed_port, in_service, iotstream, need, run, serve, ssh_config,
 };
 
 const TEMPORARY: i32 = 75;
@@ -42,11 +42,8 @@ impl ProxyTestbed {
     }
 
     fn ssh(&self) -> Command {
-        let helper = format!(
-            "{} -v --config {} %h %p",
-            env!("CARGO_BIN_EXE_iotstream"),
-            self.hub.dir.join("profiles.toml").display()
-        );
+        let helper =
+            format!("{} -v --config {} %h %p", iotstream(), self.hub.dir.join("profiles.toml").display());
         let config = ssh_config(&self.sandbox, &self.files, "ssh_config", &helper);
         let mut ssh = self.sandbox.command(need("ssh"));
         ssh.arg("-F").arg(config).args([DEVICE, "echo through"]);

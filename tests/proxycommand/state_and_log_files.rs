@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use crate::support::{OTHER_USER, echo_device, echoes, give, make_fifo, mode, set_mode};
+use crate::support::{OTHER_USER, echo_device, echoes, give, iotstream, make_fifo, mode, set_mode};
 
 #[test]
 fn an_unusable_state_directory_fails_no_connection() {
@@ -53,7 +53,7 @@ fn an_unusable_log_file_fails_no_connection_and_other_users_cannot_write_it() {
     let said = |path: &Path| echoes(hub.helper(&sandbox).arg("--log-file").arg(path)).stderr;
     // Even with a umask of 0.
     let mut shell = sandbox.command("sh");
-    shell.args(["-c", "umask 000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_iotstream"), "--config"]);
+    shell.args(["-c", "umask 000; exec \"$0\" \"$@\"", iotstream(), "--config"]);
     echoes(shell.arg(hub.dir.join("profiles.toml")).arg("--log-file").arg(&log));
     assert_eq!(mode(&log), 0o600);
     set_mode(&log, 0o666);

@@ -5,8 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::support::{
-    DEVICE, INTERRUPT, LIMIT, Process, SUSPEND, Stdin, Terminal, Testbed, eventually, is_running, need,
-    random, run, sha256,
+    DEVICE, INTERRUPT, LIMIT, Process, SUSPEND, Stdin, Terminal, Testbed, eventually, iotstream, is_running,
+    need, random, run, sha256,
 };
 
 #[test]
@@ -131,11 +131,7 @@ fn a_failure_appears_once_on_a_terminal() {
     assert_eq!(text.matches("Received disconnect").count(), 1, "{text}");
 
     // Run by hand, only the helper can report it: stdout goes to a program that is not ssh.
-    let helper = format!(
-        "{} --config {}",
-        env!("CARGO_BIN_EXE_iotstream"),
-        testbed.hub.dir.join("profiles.toml").display()
-    );
+    let helper = format!("{} --config {}", iotstream(), testbed.hub.dir.join("profiles.toml").display());
     terminal.types(&format!("sleep 2 | {helper} --connect-timeout 1s {DEVICE} | wc -c; echo do''ne\n"));
     terminal.shows("done");
     let text = terminal.text();

@@ -43,7 +43,7 @@ pub use hub::Hub;
 pub use identity_service::IdentityService;
 pub use process::{Finished, Process};
 pub use procfs::{is_running, peak_rss_kib, resident_kib};
-pub use programs::{need, python_program};
+pub use programs::{iotstream, need, python_program};
 pub use proxy::{LOGIN, Proxy};
 pub use relay::{Namespace, configure_relay, relay_agent, relay_agent_with_config};
 pub use run::{Stdin, finish, run};

@@ -1,5 +1,15 @@
 use std::env;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+/// The iotstream that the tests run: the one that IOTSTREAM_BIN names, or cargo's build.
+pub fn iotstream() -> &'static str {
+    static PROGRAM: LazyLock<String> = LazyLock::new(|| match env::var("IOTSTREAM_BIN") {
+        Ok(path) => std::path::absolute(path).unwrap().into_os_string().into_string().unwrap(),
+        Err(_) => env!("CARGO_BIN_EXE_iotstream").to_owned(),
+    });
+    &PROGRAM
+}
 
 /// The path of an installed program.
 ///

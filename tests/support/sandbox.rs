@@ -10,7 +10,7 @@ use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
 use super::procfs::{self, Seen};
-use super::{Process, eventually, finish};
+use super::{Process, eventually, finish, iotstream};
 
 /// This variable marks every process of a test and what those start, so that processes that outlive their parents are
 /// found.
@@ -63,13 +63,13 @@ impl Sandbox {
     }
 
     pub fn iotstream(&self) -> Command {
-        self.command(env!("CARGO_BIN_EXE_iotstream"))
+        self.command(iotstream())
     }
 
     /// Copies the program. Another process does it: a file that this one has open for writing could not be run while
     /// other tests fork.
     pub fn copy_program(&self, path: &Path) {
-        finish(self.command("cp").arg(env!("CARGO_BIN_EXE_iotstream")).arg(path)).succeeded();
+        finish(self.command("cp").arg(iotstream()).arg(path)).succeeded();
     }
 
     /// The processes of this test, and the descendants of `roots`: sshd wipes its environment, and the mark with it.

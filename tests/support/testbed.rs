@@ -3,7 +3,7 @@ use std::process::Command;
 use rustix::process::Pid;
 
 use super::procfs::Seen;
-use super::{Hub, Process, Sandbox, SshFiles, Sshd, agent, need, relay_agent, ssh_config};
+use super::{Hub, Process, Sandbox, SshFiles, Sshd, agent, iotstream, need, relay_agent, ssh_config};
 
 pub const DEVICE: &str = "dev-1";
 
@@ -62,8 +62,7 @@ impl Testbed {
     /// Gives the helper further options.
     pub fn configure(&self, options: &str) {
         let profiles = self.hub.dir.join("profiles.toml");
-        let helper =
-            format!("{} --config {} {options} %h %p", env!("CARGO_BIN_EXE_iotstream"), profiles.display());
+        let helper = format!("{} --config {} {options} %h %p", iotstream(), profiles.display());
         ssh_config(&self.sandbox, &self.files, "ssh_config", &helper);
     }
 
@@ -75,7 +74,7 @@ impl Testbed {
     /// The running helpers.
     pub fn helpers(&self) -> Vec<Seen> {
         let mut seen = self.sandbox.processes(&[]);
-        seen.retain(|seen| seen.cmdline.starts_with(concat!(env!("CARGO_BIN_EXE_iotstream"), " --config")));
+        seen.retain(|seen| seen.cmdline.starts_with(&format!("{} --config", iotstream())));
         seen
     }
 

@@ -61,6 +61,16 @@ fn pair(send_buffer: usize) -> io::Result<(UnixStream, StdUnixStream)> {
     Ok((UnixStream::from_std(ours)?, theirs))
 }
 
+/// A command that the system's shell runs.
+pub(crate) fn shell(line: &str) -> Command {
+    let mut command = Command::new(SHELL);
+    command.arg("-c").arg(line);
+    command
+}
+
+/// The system's shell.
+pub(crate) const SHELL: &str = "sh";
+
 /// The exit status as a shell shows it: 128 and the signal's number for a program that a signal killed.
 pub(crate) fn shell_status(status: ExitStatus) -> Option<i32> {
     status.code().or_else(|| status.signal().map(|signal| 128 + signal))

@@ -1,6 +1,8 @@
 //! What every supported system must provide, for Unix.
 
 pub(crate) mod child;
+pub(crate) mod directories;
+pub(crate) mod environment;
 mod host_name;
 pub(crate) mod local_socket;
 pub mod private_file;
@@ -12,3 +14,6 @@ pub(crate) mod system_log;
 pub(crate) mod terminal;
 
 pub(crate) use host_name::host_name;
+
+/// What runs the commands of ssh's configuration.
+pub(crate) const RUNNER: super::Runner = super::Runner::Shell;

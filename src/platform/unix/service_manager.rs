@@ -2,12 +2,21 @@
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use sd_notify::NotifyState;
 use tokio::time::interval;
 
-use crate::error::escape;
+use crate::error::{Result, escape};
+
+/// Calls `serve`. A service is a process like any other.
+///
+/// # Errors
+/// Returns the error of `serve`.
+pub(crate) fn run(serve: impl FnOnce() -> Result<ExitCode> + Send + 'static) -> Result<ExitCode> {
+    serve()
+}
 
 /// The agent has started: it is in service, or keeps trying to be.
 pub(crate) fn ready() {

@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::{Error, Result};
 use crate::platform::extra::signals::inherited_ignored;
+use crate::platform::signal::{HelperSignal, ServiceSignal};
 
 fn listen(kind: SignalKind) -> Result<Signal> {
     signal(kind).map_err(Error::local_io("signals"))
@@ -69,15 +70,6 @@ pub(crate) struct ServiceSignals {
     interrupt: Signal,
 }
 
-/// The meaning of a signal to a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ServiceSignal {
-    /// SIGHUP: read the configuration again.
-    Reload,
-    /// SIGTERM or SIGINT.
-    Stop,
-}
-
 impl ServiceSignals {
     /// # Errors
     /// When the system refuses the handlers.
@@ -110,14 +102,6 @@ pub(crate) struct HelperSignals {
     _keys: Vec<Signal>,
     /// The process that started the helper.
     parent: Option<Pid>,
-}
-
-/// The meaning of a signal to a helper.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HelperSignal {
-    Hangup,
-    Terminate,
-    Stats,
 }
 
 impl HelperSignals {

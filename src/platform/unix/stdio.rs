@@ -282,6 +282,10 @@ impl Input {
         })
     }
 
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Terminal(_))
+    }
+
     /// Watches for the writers to go while the input is in use.
     ///
     /// # Errors

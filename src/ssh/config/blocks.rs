@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::known_hosts_command::known_hosts_command;
 use crate::error::{Error, Result};
+use crate::platform::Runner;
 use crate::profile::{Profile, Profiles};
 
 /// Seconds between ssh's keepalives, below the idle limits of firewalls and proxies.
@@ -14,6 +15,7 @@ const SERVER_ALIVE_INTERVAL: u32 = 30;
 /// The program of a ProxyCommand and a KnownHostsCommand.
 #[derive(Debug)]
 pub(crate) struct Helper {
+    runner: Runner,
     program: String,
     config: Option<String>,
     /// The same without quotes.
@@ -21,27 +23,33 @@ pub(crate) struct Helper {
 }
 
 impl Helper {
-    /// The program and, unless it is the default one, the profile file, both as absolute paths.
+    /// The program and, unless it is the default one, the profile file, both as absolute paths, for commands that `runner`
+    /// runs.
     ///
     /// # Errors
-    /// Returns [`Error::Usage`] if a path cannot be quoted for every shell.
-    pub(crate) fn new(program: &Path, config: Option<&Path>) -> Result<Self> {
-        let paths = (program.to_owned(), config.map(Path::to_owned));
+    /// Returns [`Error::Usage`] if a path cannot be written for the runner.
+    pub(crate) fn new(runner: Runner, program: &Path, config: Option<&Path>) -> Result<Self> {
+        let (program, config) = (runner.path(program), config.map(|path| runner.path(path)));
         let word = |option: &str, path: &Path| {
-            let word = path.to_str().and_then(|path| quoted(&format!("{option}{path}")));
+            let word = path.to_str().and_then(|path| quoted(runner, &format!("{option}{path}")));
             word.ok_or_else(|| {
+                let (problem, hint) = match runner {
+                    Runner::Shell => ("every shell", "'\\', '!' and control characters"),
+                    Runner::CreateProcess => ("ssh on Windows and for sh", "'$', '`' and control characters"),
+                };
                 Error::usage(
-                    format!("the path {} cannot be quoted for every shell", path.display()),
-                    "choose a path without '\\', '!' and control characters",
+                    format!("the path {} cannot be quoted for {problem}", path.display()),
+                    format!("choose a path without {hint}"),
                 )
             })
         };
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-        let program = match program.to_str() {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-:".contains(c);
+        let written = match program.to_str() {
             Some(plain) if plain.chars().all(is_plain) => plain.to_owned(),
-            _ => word("", program)?,
+            _ => word("", &program)?,
         };
-        Ok(Self { program, config: config.map(|path| word("--config=", path)).transpose()?, paths })
+        let option = config.as_deref().map(|path| word("--config=", path)).transpose()?;
+        Ok(Self { runner, program: written, config: option, paths: (program, config) })
     }
 
     /// The KnownHostsCommand for a profile; `None` if a path or the name cannot be written.
@@ -50,10 +58,10 @@ impl Helper {
         known_hosts_command(program, config.as_deref(), profile)
     }
 
-    /// The ProxyCommand with one more option, such as `--proxy=none`; `None` if the option cannot be quoted for every shell.
+    /// The ProxyCommand with one more option, such as `--proxy=none`; `None` if the option cannot be written for the runner.
     pub(crate) fn command(&self, option: &str) -> Option<String> {
         let config = self.config.iter().cloned();
-        let option = quoted(option)?;
+        let option = quoted(self.runner, option)?;
         // ssh does not quote its tokens. `--` is for names that look like an option or a command.
         let name = "\"--name=%n\" -- \"%h\" \"%p\"".to_owned();
         let words: Vec<_> = [self.program.clone()].into_iter().chain(config).chain([option, name]).collect();
@@ -61,15 +69,28 @@ impl Helper {
     }
 }
 
-/// Quotes a word for a command in ssh's configuration, for sh, bash, dash, ksh, zsh, fish, csh, nushell and xonsh alike.
-/// nushell and xonsh accept quotes only around a whole word: a word with an apostrophe and one of `"`, `$` and backtick
-/// cannot be quoted for them. xonsh expands variables in any quotes.
-fn quoted(word: &str) -> Option<String> {
-    // fish interprets backslashes within single quotes, and csh exclamation marks.
-    if word.is_empty() || word.chars().any(|c| c.is_control() || "\\!".contains(c)) {
+/// Quotes a word for a command in ssh's configuration.
+fn quoted(runner: Runner, word: &str) -> Option<String> {
+    if word.is_empty() || word.contains(char::is_control) {
         return None;
     }
-    let word = word.replace('%', "%%");
+    let quoted = match runner {
+        Runner::Shell => quoted_for_shells(word),
+        // Within double quotes CreateProcess interprets a quote and backslashes before it, and sh, through which the ssh of
+        // Git for Windows runs commands, these characters.
+        Runner::CreateProcess => (!word.contains(['"', '\\', '$', '`'])).then(|| format!("\"{word}\"")),
+    };
+    quoted.map(|quoted| quoted.replace('%', "%%"))
+}
+
+/// Quotes a word for sh, bash, dash, ksh, zsh, fish, csh, nushell and xonsh alike. nushell and xonsh accept quotes only
+/// around a whole word: a word with an apostrophe and one of `"`, `$` and backtick cannot be quoted for them. xonsh expands
+/// variables in any quotes.
+fn quoted_for_shells(word: &str) -> Option<String> {
+    // fish interprets backslashes within single quotes, and csh exclamation marks.
+    if word.contains(['\\', '!']) {
+        return None;
+    }
     Some(match (word.contains(['"', '$', '`']), word.contains('\'')) {
         (false, _) => format!("\"{word}\""),
         (true, false) => format!("'{word}'"),
@@ -92,7 +113,7 @@ pub(crate) fn blocks(
     for (name, profile) in &profiles.all {
         let known = devices(name, profile)?;
         let Some(command) = helper.command(&format!("--profile={name}")) else {
-            let _ = writeln!(text, "# a profile is left out: its name cannot be quoted for every shell\n");
+            let _ = writeln!(text, "# a profile is left out: its name cannot be quoted\n");
             continue;
         };
         let names: BTreeSet<String> = profile
@@ -152,7 +173,18 @@ mod tests {
             ("a\\b", None),
             ("a\nb", None),
         ] {
-            assert_eq!(quoted(word).as_deref(), expected, "{word}");
+            assert_eq!(quoted(Runner::Shell, word).as_deref(), expected, "{word}");
+        }
+        for (word, expected) in [
+            ("a b", Some("\"a b\"")),
+            ("it's!", Some("\"it's!\"")),
+            ("100%", Some("\"100%%\"")),
+            ("$a", None),
+            ("`a`", None),
+            ("a\\b", None),
+            ("a\"b", None),
+        ] {
+            assert_eq!(quoted(Runner::CreateProcess, word).as_deref(), expected, "{word}");
         }
     }
 
@@ -183,7 +215,7 @@ mod tests {
                 ),
             ]),
         };
-        let helper = Helper::new(Path::new("/opt/my tools/100%/it's"), None).unwrap();
+        let helper = Helper::new(Runner::Shell, Path::new("/opt/my tools/100%/it's"), None).unwrap();
         let known = |name: &str, _: &Profile| {
             Ok(if name == "factory" {
                 vec!["Gw-07".into(), "Line(3),Press".into(), "-x".into()]
@@ -213,10 +245,38 @@ mod tests {
                  ServerAliveInterval 30\n\n"
             )
         );
-        let with_config = Helper::new(Path::new("/bin/iotstream"), Some(Path::new("/c.toml"))).unwrap();
+        let with_config =
+            Helper::new(Runner::Shell, Path::new("/bin/iotstream"), Some(Path::new("/c.toml"))).unwrap();
         let command = with_config.command("--profile=x").unwrap();
         assert!(command.starts_with("/bin/iotstream \"--config=/c.toml\" \"--profile=x\" \"--name=%n\" -- "));
-        assert!(Helper::new(Path::new("/a!b"), None).is_err());
-        assert!(Helper::new(Path::new("/a\\b"), None).is_err());
+        assert!(Helper::new(Runner::Shell, Path::new("/a!b"), None).is_err());
+        assert!(Helper::new(Runner::Shell, Path::new("/a\\b"), None).is_err());
+    }
+
+    #[test]
+    fn on_windows_slashes_are_written_and_quotes_where_needed() {
+        let helper = |program: &str, config: Option<&str>| {
+            Helper::new(Runner::CreateProcess, Path::new(program), config.map(Path::new))
+        };
+        let plain = helper(r"C:\Users\ann\iotstream.exe", None).unwrap();
+        assert_eq!(
+            plain.command("--profile=x").unwrap(),
+            "C:/Users/ann/iotstream.exe \"--profile=x\" \"--name=%n\" -- \"%h\" \"%p\""
+        );
+        let blank =
+            helper(r"\\?\C:\Program Files (x86)\100%\iotstream.exe", Some(r"\\files\it's mine\p.toml"));
+        let blank = blank.unwrap();
+        assert_eq!(
+            blank.command("--profile=x").unwrap(),
+            "\"C:/Program Files (x86)/100%%/iotstream.exe\" \"--config=//files/it's mine/p.toml\" \"--profile=x\" \
+             \"--name=%n\" -- \"%h\" \"%p\""
+        );
+        let known_hosts = blank.known_hosts_command("x").unwrap();
+        assert!(
+            known_hosts.starts_with("\"C:/Program Files (x86)/100%/iotstream.exe\" host-keys "),
+            "{known_hosts}"
+        );
+        let problem = helper(r"C:\$x\iotstream.exe", None).unwrap_err().to_string();
+        assert!(problem.contains("C:/$x/iotstream.exe cannot be quoted for ssh on Windows"), "{problem}");
     }
 }

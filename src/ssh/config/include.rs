@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, str};
 
 use crate::error::{Error, Result};
+use crate::platform::Runner;
 use crate::platform::private_file::{Access, Unwritable, read_plain, replace};
 
 const OWN: &str = "iotstream.conf";
@@ -13,6 +14,7 @@ const BACKUP: &str = "config.iotstream-backup";
 /// A user's `~/.ssh`.
 #[derive(Debug)]
 pub(crate) struct SshDirectory {
+    runner: Runner,
     directory: PathBuf,
 }
 
@@ -28,8 +30,8 @@ pub(crate) struct Change {
 }
 
 impl SshDirectory {
-    pub(crate) fn new(directory: PathBuf) -> Self {
-        Self { directory }
+    pub(crate) fn new(runner: Runner, directory: PathBuf) -> Self {
+        Self { runner, directory }
     }
 
     /// The changes that write `blocks` and include them.
@@ -84,7 +86,11 @@ impl SshDirectory {
 
     /// The lines for the top of the user's configuration. Below a `Host` line they would apply to that host only.
     fn include(&self) -> Result<String> {
-        let own = self.directory.join(OWN);
+        // On Windows, the ssh of Git takes a path with a drive for a relative one. Relative ones are below ~/.ssh.
+        let own = match self.runner {
+            Runner::Shell => self.directory.join(OWN),
+            Runner::CreateProcess => OWN.into(),
+        };
         // Some versions of ssh expand these characters even within quotes.
         let plain = |c: &char| !c.is_control() && !"\"\\*?[]{}$%~".contains(*c);
         match own.to_str().filter(|path| path.chars().all(|c| plain(&c))) {
@@ -161,7 +167,7 @@ mod tests {
     #[test]
     fn keeps_the_users_own_include() {
         let home = tempfile::tempdir().unwrap();
-        let ssh = SshDirectory::new(home.path().to_owned());
+        let ssh = SshDirectory::new(Runner::Shell, home.path().to_owned());
         fs::write(home.path().join("config"), "  include ~/.ssh/iotstream.conf\nHost *\n").unwrap();
         let changed: Vec<_> = ssh.write("x").unwrap().into_iter().map(|change| change.path).collect();
         assert_eq!(changed, [home.path().join(OWN)]);
@@ -170,7 +176,7 @@ mod tests {
     #[test]
     fn removes_files_that_did_not_exist_before() {
         let home = tempfile::tempdir().unwrap();
-        let ssh = SshDirectory::new(home.path().join(".ssh"));
+        let ssh = SshDirectory::new(Runner::Shell, home.path().join(".ssh"));
         make(&ssh.write("x").unwrap());
         let written = files(&home.path().join(".ssh"));
         let modes: Vec<_> = written.iter().map(|(name, _, mode)| (name.as_str(), *mode)).collect();
@@ -183,9 +189,15 @@ mod tests {
     }
 
     #[test]
+    fn on_windows_the_include_is_relative() {
+        let ssh = SshDirectory::new(Runner::CreateProcess, r"C:\Users\ann\.ssh".into());
+        assert!(ssh.include().unwrap().ends_with("\nInclude \"iotstream.conf\"\n\n"));
+    }
+
+    #[test]
     fn keeps_lines_added_since() {
         let home = tempfile::tempdir().unwrap();
-        let ssh = SshDirectory::new(home.path().to_owned());
+        let ssh = SshDirectory::new(Runner::Shell, home.path().to_owned());
         let config = home.path().join("config");
         fs::write(&config, "Host a\n").unwrap();
         make(&ssh.write("x").unwrap());
@@ -204,7 +216,7 @@ mod tests {
             blocks in "\\PC{0,40}",
         ) {
             let home = tempfile::tempdir().unwrap();
-            let ssh = SshDirectory::new(home.path().to_owned());
+            let ssh = SshDirectory::new(Runner::Shell, home.path().to_owned());
             if let Some(config) = &config {
                 let path = home.path().join("config");
                 fs::write(&path, config).unwrap();

@@ -14,39 +14,13 @@ use super::owners::Owners;
 use super::walk::walk;
 use crate::error::{Exposure, How};
 use crate::platform::extra::file::is_descriptor;
-
-/// The longest file with a secret, in bytes: far longer than any connection string, key or profile file.
-pub const LONGEST: u64 = 1024 * 1024;
+use crate::platform::file_access::{LONGEST, Read};
 
 /// How long a pipe may be silent: the program that fills it may be asking its user for a passphrase.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// How often a file is opened again when it is replaced while it is read.
 const TRIES: u32 = 20;
-
-/// The content of a file, and what gives other users access to it.
-#[derive(Debug)]
-pub struct Read {
-    pub bytes: Zeroizing<Vec<u8>>,
-    /// What lets other users change it.
-    pub changeable: Vec<Exposure>,
-    /// What lets other users read it, which matters if it holds a secret.
-    pub readable: Option<Exposure>,
-}
-
-impl Read {
-    /// Every exposure of a file that holds a secret.
-    pub fn secret_exposures(&self) -> impl Iterator<Item = &Exposure> {
-        // One chmod closes a mode that lets others both read and write.
-        let same = |exposure: &&Exposure| {
-            let readable = self.readable.as_ref();
-            !readable.is_some_and(|readable| {
-                readable.path == exposure.path && matches!(exposure.how, How::Write(_))
-            })
-        };
-        self.readable.iter().chain(self.changeable.iter().filter(same))
-    }
-}
 
 /// Reads the file at `path`. A pipe, such as that of a shell's `<(…)`, has no exposures.
 ///

@@ -12,18 +12,9 @@ use super::owners::Owners;
 use super::read::flags;
 use super::walk::{Walked, walk};
 use crate::error::{Exposure, How};
+use crate::platform::file_access::{Access, Log, with_warning};
+use crate::platform::unix::directories::home;
 use crate::platform::unwritable::Unwritable;
-
-/// Who may read a file that is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Its owner.
-    Owner,
-    /// Every user of the system.
-    Everyone,
-    /// Those who may read the file it replaces; a new file, its owner.
-    Unchanged,
-}
 
 impl Access {
     fn directory_mode(self) -> u32 {
@@ -78,7 +69,7 @@ pub fn destination(path: &Path) -> Result<PathBuf, Unwritable> {
     if found.is_some_and(|found| !found.is_file()) {
         return Err(io::Error::other("something other than a file is there").into());
     }
-    if let Some(home) = super::home().filter(|home| !home.exists())
+    if let Some(home) = home().filter(|home| !home.exists())
         && resolved.starts_with(walk(&home, &Owners::here(), true)?.resolved)
     {
         let problem = format!("the home directory {} does not exist", home.display());
@@ -118,24 +109,10 @@ pub fn open_own(path: &Path) -> Result<File, Unwritable> {
     Ok(options.open(resolved)?)
 }
 
-/// A log open for appending, and what other users can change about it.
-#[derive(Debug)]
-pub struct Log {
-    pub file: File,
-    pub exposures: Vec<Exposure>,
-}
-
 /// The log at `path`, if it can be written, and a warning. A log that other users can change is written only
 /// `even_if_exposed`.
 pub fn log_if_possible(path: &Path, even_if_exposed: bool) -> (Option<File>, Option<String>) {
-    let about = |text: String| Some(format!("log file {}: {text}", path.display()));
-    match open(path, even_if_exposed) {
-        Err(error) => (None, about(format!("not written: {error}"))),
-        Ok(Log { file, exposures }) => (
-            Some(file),
-            exposures.first().and_then(|exposure| about(format!("{exposure}: {}", exposure.fix()))),
-        ),
-    }
+    with_warning(path, open(path, even_if_exposed))
 }
 
 /// Opens a log for appending. A missing one is created for its owner alone. It may be a terminal, a pipe or `/dev/null`.

@@ -1,4 +1,4 @@
-//! The functions of `linux` for other systems, without effect or with an error.
+//! The functions of `linux` for macOS, without effect or with an error.
 
 pub(crate) mod file {
     use std::fs::File;

@@ -1,0 +1,14 @@
+//! The settings of this process.
+
+/// Does nothing: Windows keeps memory dumps only where an administrator has asked for them.
+pub fn no_core_dumps() {}
+
+/// Whether this process runs as root: there is no such user.
+pub fn is_root() -> bool {
+    false
+}
+
+/// The number of the user that this process runs as: users have none.
+pub fn user() -> u32 {
+    0
+}
