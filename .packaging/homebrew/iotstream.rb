@@ -2,6 +2,7 @@ class Iotstream < Formula
   desc "OpenSSH ProxyCommand helper for Azure IoT Hub device streams"
   homepage "@REPOSITORY@"
   url "@REPOSITORY@/releases/download/v@VERSION@/iotstream-@VERSION@-source.tar.gz"
+  version "@VERSION@"
   sha256 "@SHA256:iotstream-@VERSION@-source.tar.gz@"
   license "MIT"
 
