@@ -1,9 +1,11 @@
-//! The file that makes the agent a service: a systemd unit, hardened as far as its targets allow, or launchd's property list.
+//! The file that makes the agent a service: a systemd unit, hardened as far as its targets allow, or what other systems
+//! have for it.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::batch::batch;
 use super::config::{STOP_TIMEOUT, read_document};
 use super::property_list::property_list;
 use super::schema::RelayTable;
@@ -151,8 +153,15 @@ pub fn install(kind: ServiceFile, program: &Path, config: &Path, aziot: bool) ->
         );
     }
     let stop = document.stop_timeout.map_or(STOP_TIMEOUT, |limit| limit.0) + STOP_SLACK;
-    if kind == ServiceFile::PropertyList {
-        return Ok(Installation { file: property_list(program, config, stop), preparation: String::new() });
+    // With a command target the service runs as root.
+    let runs_as_root = document.target.iter().any(|target| target.command.is_some());
+    let file = match kind {
+        ServiceFile::Unit => None,
+        ServiceFile::PropertyList => Some(property_list(program, config, stop)),
+        ServiceFile::Batch => Some(batch(program, config, runs_as_root)),
+    };
+    if let Some(file) = file {
+        return Ok(Installation { file, preparation: String::new() });
     }
     if ["/home", "/root", "/tmp"].iter().any(|hidden| program.starts_with(hidden)) {
         log::warn!(
@@ -162,8 +171,6 @@ pub fn install(kind: ServiceFile, program: &Path, config: &Path, aziot: bool) ->
     }
     let directory = config.parent().unwrap_or(Path::new(""));
     let relative = |file: &PathBuf| directory.join(file);
-    // With a command target the service runs as root.
-    let runs_as_root = document.target.iter().any(|target| target.command.is_some());
     let relay = document.relay.as_ref();
     let is_inside =
         document.connection_string.is_some() || relay.is_some_and(|relay| relay.connection_string.is_some());

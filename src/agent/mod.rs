@@ -5,6 +5,7 @@ mod audit;
 mod audit_file;
 mod audit_line;
 mod audit_queue;
+mod batch;
 mod builtin;
 mod check;
 mod command_exit;

@@ -1,16 +1,18 @@
-//! Files that tell a system's service manager to run the agent.
+//! Files that make the agent a service of the system.
 
 use std::path::Path;
 
 use super::extra::SERVICE_FILE;
 
-/// The kind of file that a service manager reads.
+/// The kind of file that makes the agent a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceFile {
     /// A unit of systemd.
     Unit,
     /// A property list of launchd.
     PropertyList,
+    /// A batch file with the commands that create a service of Windows.
+    Batch,
 }
 
 impl ServiceFile {
@@ -22,6 +24,7 @@ impl ServiceFile {
         match self {
             Self::Unit => "iotstream-agent.service",
             Self::PropertyList => "iotstream-agent.plist",
+            Self::Batch => "iotstream-agent.cmd",
         }
     }
 
@@ -30,6 +33,7 @@ impl ServiceFile {
         match self {
             Self::Unit => "/etc/systemd/system",
             Self::PropertyList => "/Library/LaunchDaemons",
+            Self::Batch => r"C:\ProgramData\iotstream",
         }
     }
 
@@ -38,6 +42,7 @@ impl ServiceFile {
         match self {
             Self::Unit => format!("systemctl daemon-reload\nsystemctl enable --now {}\n", self.name()),
             Self::PropertyList => format!("launchctl bootstrap system '{}'\n", file.display()),
+            Self::Batch => format!("\"{}\"\n", file.display()),
         }
     }
 }

@@ -25,5 +25,5 @@ use super::service_file::ServiceFile;
 /// What runs the commands of ssh's configuration.
 pub(crate) const RUNNER: super::Runner = super::Runner::CreateProcess;
 
-/// Windows has no such file: what is printed is for a device with systemd.
-pub(crate) const SERVICE_FILE: ServiceFile = ServiceFile::Unit;
+/// What makes the agent a service.
+pub(crate) const SERVICE_FILE: ServiceFile = ServiceFile::Batch;
