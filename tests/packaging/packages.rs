@@ -9,8 +9,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::support::{Stdin, iotstream, run};
+use crate::support::{Stdin, run};
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_iotstream");
 const INSTALLED: &str = "/usr/bin/iotstream";
 const UNIT: &str = "iotstream-agent.service";
 
@@ -44,7 +45,7 @@ fn workshop() -> &'static Path {
         output(Command::new(source(".ci/tools")).args(["cargo-deb", "cargo-generate-rpm"]));
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages");
         fs::create_dir_all(directory.join("release")).expect("a directory");
-        output(Command::new("strip").arg("-o").arg(directory.join("release/iotstream")).arg(iotstream()));
+        output(Command::new("strip").arg("-o").arg(directory.join("release/iotstream")).arg(PROGRAM));
         directory
     })
 }
@@ -143,11 +144,9 @@ fn the_committed_unit_is_current() {
     let config = directory.path().join("agent.toml");
     let target = "[[target]]\nstream = \"ssh\"\nconnect = \"127.0.0.1:22\"\n";
     fs::write(&config, target).expect("a configuration");
-    let mut command = Command::new(iotstream());
-    command.env_remove("IOTSTREAM_BIN").args(["agent", "--install", "--config"]).arg(&config);
-    let printed = output(&mut command);
+    let printed = output(Command::new(PROGRAM).args(["agent", "--install", "--config"]).arg(&config));
     let unit = printed
-        .replace(&format!("\"{}\"", iotstream()), &format!("\"{INSTALLED}\""))
+        .replace(&format!("\"{PROGRAM}\""), &format!("\"{INSTALLED}\""))
         .replace(config.to_str().expect("UTF-8"), "/etc/iotstream/agent.toml");
     assert!(
         unit.contains("ExecStart=\"/usr/bin/iotstream\" agent -v --config \"/etc/iotstream/agent.toml\"\n")
