@@ -17,7 +17,7 @@ use page::Page;
 const FORMATS: [&str; 2] = ["iotstream-agent.toml.5", "iotstream-profiles.5"];
 
 /// What a page may have, in this order, and which of it the pages of section 1 and of section 5 must have.
-const SECTIONS: [(&str, &str); 15] = [
+const SECTIONS: [(&str, &str); 16] = [
     ("NAME", "15"),
     ("SYNOPSIS", "15"),
     ("DESCRIPTION", "15"),
@@ -30,6 +30,7 @@ const SECTIONS: [(&str, &str); 15] = [
     ("EXIT STATUS", "1"),
     ("HOW A STREAM ENDS", ""),
     ("DIAGNOSTICS", ""),
+    ("WINDOWS", ""),
     ("EXAMPLES", "15"),
     ("SECURITY", "15"),
     ("SEE ALSO", "15"),
