@@ -135,9 +135,14 @@ impl Bed {
 
     /// A server with these host keys.
     fn server_with(&self, name: &str, keys: &[PathBuf]) -> Sshd {
+        let keys: Vec<_> = keys.iter().map(|key| format!("HostKey {}", key.display())).collect();
+        self.server_of(name, keys)
+    }
+
+    /// A server with these lines in place of its host keys.
+    fn server_of(&self, name: &str, keys: Vec<String>) -> Sshd {
         let config = fs::read_to_string(&self.files.config).unwrap();
         let other = config.lines().filter(|line| !line.starts_with("HostKey "));
-        let keys = keys.iter().map(|key| format!("HostKey {}", key.display()));
         let lines: Vec<String> = other.map(str::to_owned).chain(keys).collect();
         let config = self.sandbox.write(&format!("{name}_config"), lines.join("\n") + "\n");
         Sshd::start_with(&self.sandbox, &self.files.sshd, &config)
@@ -450,13 +455,11 @@ fn a_signed_host_key_needs_no_report() {
     let mut sign = bed.sandbox.command(need("ssh-keygen"));
     sign.args(["-q", "-s"]).arg(&ca).args(["-h", "-I", "gw", "-n", "gw-07.factory"]);
     finish(sign.arg(key.with_extension("pub"))).succeeded();
-    let server = bed.server_with("signed_server", &[key]);
-    // The configuration file is read again for each session.
-    let config = bed.sandbox.path("signed_server_config");
-    let text = fs::read_to_string(&config).unwrap();
-    fs::write(&config, format!("{text}HostCertificate {}\n", bed.sandbox.path("signed-cert.pub").display()))
-        .unwrap();
-    server.process.signal(rustix::process::Signal::HUP);
+    let certificate = bed.sandbox.path("signed-cert.pub");
+    let server = bed.server_of(
+        "signed_server",
+        vec![format!("HostKey {}", key.display()), format!("HostCertificate {}", certificate.display())],
+    );
     bed.replace_server(&server);
     let public = fs::read_to_string(ca.with_extension("pub")).unwrap();
     bed.profile(&format!("host-ca = [{HOST_KEY:?}, {:?}]", public.trim()));
