@@ -34,8 +34,10 @@ impl SshFiles {
             // sshd's directory for privilege separation; only root's sshd needs it.
             fs::DirBuilder::new().recursive(true).mode(0o755).create("/run/sshd").unwrap();
         }
+        // bash reads the user's ~/.bashrc in a session of ssh, unless another shell has started it. What that does and says
+        // is not ours.
         let config = format!(
-            "HostKey {}\nAuthorizedKeysFile {}\nSetEnv {}\n\
+            "HostKey {}\nAuthorizedKeysFile {}\nSetEnv SHLVL=1 {}\n\
              UsePAM no\nStrictModes no\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n\
              KbdInteractiveAuthentication no\nPidFile none\nUseDNS no\nPrintMotd no\nMaxStartups 100\n\
              Subsystem sftp internal-sftp\n",
