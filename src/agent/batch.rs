@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::platform::verbatim::plain;
+
 /// The service's name.
 const NAME: &str = "iotstream-agent";
 
@@ -35,8 +37,7 @@ pub(super) fn batch(program: &Path, config: &Path, runs_commands: bool) -> Strin
 
 /// A path in a batch file. A quote cannot be in one.
 fn text(path: &Path) -> String {
-    let path = path.display().to_string();
-    path.strip_prefix(r"\\?\").unwrap_or(&path).trim_end_matches('\\').replace('%', "%%")
+    plain(path).display().to_string().trim_end_matches('\\').replace('%', "%%")
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod signal;
 pub(crate) mod tcp;
 mod tcp_info;
 mod unwritable;
+pub(crate) mod verbatim;
 
 #[cfg(unix)]
 mod unix;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::verbatim::plain;
+
 /// What runs the commands of ssh's configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Runner {
@@ -16,11 +18,12 @@ pub(crate) enum Runner {
 impl Runner {
     /// A path as commands and ssh's configuration have it.
     pub(crate) fn path(self, path: &Path) -> PathBuf {
-        match (self, path.to_str()) {
-            (Self::CreateProcess, Some(text)) => {
-                text.strip_prefix(r"\\?\").unwrap_or(text).replace('\\', "/").into()
+        match self {
+            Self::Shell => path.to_owned(),
+            Self::CreateProcess => {
+                let plain = plain(path);
+                plain.to_str().map_or_else(|| plain.clone(), |text| text.replace('\\', "/").into())
             }
-            _ => path.to_owned(),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf, absolute};
 
 use super::security;
 use crate::error::{Exposure, How};
+use crate::platform::verbatim::plain;
 
 /// What lets other users change an open file, or replace it in its directory or in that of a link to it; and what lets them
 /// read it. Nothing on a file system without access lists, such as FAT. Directories above are not examined: a user who
@@ -52,19 +53,10 @@ fn directories(path: &Path) -> io::Result<Vec<PathBuf>> {
         .into_iter()
         .collect();
     if let Some(target) = fs::canonicalize(&path).ok().as_deref().and_then(Path::parent) {
-        let target = without_prefix(target);
+        let target = plain(target);
         if !found.iter().any(|known| known.as_os_str().eq_ignore_ascii_case(&target)) {
             found.push(target);
         }
     }
     Ok(found)
-}
-
-/// A canonical path as other programs take it.
-fn without_prefix(path: &Path) -> PathBuf {
-    let text = path.to_string_lossy();
-    match text.strip_prefix(r"\\?\") {
-        Some(rest) => rest.strip_prefix(r"UNC\").map_or(rest.into(), |rest| format!(r"\\{rest}").into()),
-        None => path.to_owned(),
-    }
 }
