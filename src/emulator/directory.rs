@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Problem, Result};
-use crate::platform::private_file::{Access, create_directories, replacement};
+use crate::platform::private_file::{Access, create_directories, put, replacement};
 use crate::secret::Secret;
 
 /// The directory. Files are named by their path in it.
@@ -112,8 +112,7 @@ impl Directory {
         let replace = || -> io::Result<()> {
             let mut file = replacement(&path, access)?;
             file.write_all(text.as_bytes())?;
-            file.persist(&path)?;
-            Ok(())
+            put(file, &path)
         };
         replace().map_err(Error::local_io(format!("file {}", path.display())))
     }

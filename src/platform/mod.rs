@@ -6,6 +6,7 @@ mod access_list;
 mod auto_tuned;
 mod file_access;
 pub mod process;
+mod replace;
 mod runner;
 mod service_file;
 mod signal;

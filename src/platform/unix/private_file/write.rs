@@ -1,7 +1,7 @@
 //! Writing files that only their owner can change.
 
 use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -76,21 +76,6 @@ pub fn destination(path: &Path) -> Result<PathBuf, Unwritable> {
         return Err(io::Error::new(ErrorKind::NotFound, problem).into());
     }
     Ok(resolved)
-}
-
-/// Writes `bytes` to the file at `path` atomically: a reader sees either the old text or the new. A link stays, and the
-/// file it leads to is replaced. Missing directories are created for their owner alone, except for a missing home.
-///
-/// # Errors
-/// What other users can change, or what the file system refuses; the file is then unchanged.
-pub fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), Unwritable> {
-    let resolved = destination(path)?;
-    create_directories(resolved.parent().unwrap_or(Path::new("/")), Access::Owner)?;
-    let mut file = replacement(&resolved, access)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(&resolved).map_err(|error| error.error)?;
-    Ok(())
 }
 
 /// Opens the file at `path` for reading and writing in place. A missing one is created for its owner alone.
@@ -185,9 +170,11 @@ fn open(path: &Path, even_if_exposed: bool) -> io::Result<Log> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::platform::replace::replace;
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777

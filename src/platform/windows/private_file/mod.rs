@@ -8,9 +8,10 @@ mod stamp;
 mod write;
 
 pub use crate::platform::file_access::{Access, LONGEST, Log, Read};
+pub use crate::platform::replace::{put, replace};
 pub use crate::platform::unwritable::Unwritable;
 pub use read::{is_credential, is_deleted, is_readable_by_everyone, read, read_own, read_plain};
 pub use stamp::Stamp;
 pub use write::{
-    create_directories, destination, log_exposures, log_if_possible, open_log, open_own, replace, replacement,
+    create_directories, destination, log_exposures, log_if_possible, open_log, open_own, replacement,
 };

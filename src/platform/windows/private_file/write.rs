@@ -1,7 +1,7 @@
 //! Writing files that only their owner can change.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::os::windows::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -71,27 +71,6 @@ pub fn destination(path: &Path) -> Result<PathBuf, Unwritable> {
         return Err(io::Error::other("something other than a file is there").into());
     }
     Ok(resolved)
-}
-
-/// Writes `bytes` to the file at `path` atomically: a reader sees either the old text or the new. A link stays, and the
-/// file it leads to is replaced. Missing directories are created for their owner alone.
-///
-/// # Errors
-/// What other users can change, or what the file system refuses; the file is then unchanged.
-pub fn replace(path: &Path, bytes: &[u8], access: Access) -> Result<(), Unwritable> {
-    let resolved = destination(path)?;
-    create_directories(resolved.parent().unwrap_or(Path::new(".")), Access::Owner)?;
-    let mut file = replacement(&resolved, access)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    // Unlike `persist`, the standard library's rename also replaces a file that another process is reading.
-    let (file, temporary) = file.keep().map_err(|error| error.error)?;
-    drop(file);
-    fs::rename(&temporary, &resolved).inspect_err(|_| {
-        // It would stay behind.
-        let _ = fs::remove_file(&temporary);
-    })?;
-    Ok(())
 }
 
 /// Opens the file at `path` for reading and writing in place. A missing one is created for its owner alone.
