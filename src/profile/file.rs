@@ -23,7 +23,7 @@ pub struct Profiles {
 
 /// `iotstream/profiles.toml` in the user's configuration directory.
 pub fn default_path() -> PathBuf {
-    directories::config().unwrap_or_else(|| std::path::MAIN_SEPARATOR_STR.into()).join("profiles.toml")
+    directories::config().join("profiles.toml")
 }
 
 impl Profiles {

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(super) use crate::platform::directories::state as directory;
 use crate::platform::private_file::{Access, Unwritable, open_own, read_own, replace};
 
 /// The longest file that is read, in bytes: a million device ids of 128 characters.
@@ -16,8 +17,6 @@ const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
 /// The longest wait for a file's lock.
 pub(super) const LOCK_LIMIT: Duration = Duration::from_millis(200);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
-
-pub(super) use crate::platform::directories::state as directory;
 
 /// The directory of a service: the first that systemd provides, else that of the user.
 pub(super) fn of_service() -> Option<PathBuf> {

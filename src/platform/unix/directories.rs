@@ -17,14 +17,14 @@ fn ours() -> Option<ProjectDirs> {
 }
 
 /// The directory of the profile file: `~/.config/iotstream` on Linux, and on macOS where `~/.config` exists.
-pub(crate) fn config() -> Option<PathBuf> {
-    let dotted =
-        home().map(|home| home.join(".config")).filter(|dotted| PREFERS_DOT_CONFIG && dotted.is_dir());
-    if let Some(dotted) = dotted {
-        return Some(dotted.join("iotstream"));
+pub(crate) fn config() -> PathBuf {
+    let dotted = || home().unwrap_or_else(|| "/".into()).join(".config");
+    let preferred = PREFERS_DOT_CONFIG.then(dotted).filter(|dotted| dotted.is_dir());
+    match preferred {
+        Some(dotted) => dotted.join("iotstream"),
+        None => absolute(ours().as_ref().map(ProjectDirs::config_dir))
+            .unwrap_or_else(|| dotted().join("iotstream")),
     }
-    let found = absolute(ours().as_ref().map(ProjectDirs::config_dir));
-    found.or_else(|| home().map(|home| home.join(".config/iotstream")))
 }
 
 /// The directory of what can be made again: `~/.local/state/iotstream` on Linux.

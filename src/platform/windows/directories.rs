@@ -17,8 +17,8 @@ fn local() -> Option<PathBuf> {
 }
 
 /// The directory of the profile file.
-pub(crate) fn config() -> Option<PathBuf> {
-    local()
+pub(crate) fn config() -> PathBuf {
+    local().unwrap_or_else(|| r"\".into())
 }
 
 /// The directory of what can be made again.
