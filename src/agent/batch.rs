@@ -2,10 +2,8 @@
 
 use std::path::Path;
 
+use crate::platform::SERVICE;
 use crate::platform::verbatim::plain;
-
-/// The service's name.
-const NAME: &str = "iotstream-agent";
 
 /// Returns the commands that create a service which runs `program` with the configuration at `config`, and start it. They
 /// close the configuration's directory to other users, and let the service write its log there.
@@ -26,11 +24,11 @@ pub(super) fn batch(program: &Path, config: &Path, runs_commands: bool) -> Strin
         format!("if not exist \"{directory}\\log\" mkdir \"{directory}\\log\" || exit /b"),
         format!("icacls \"{directory}\\log\" /grant *S-1-5-19:(OI)(CI)M || exit /b"),
         format!(
-            r#"sc.exe create {NAME} start= auto{user} binPath= "\"{program}\" agent -v --config \"{config}\" --log-file \"{directory}\log\agent.log\"" || exit /b"#
+            r#"sc.exe create {SERVICE} start= auto{user} binPath= "\"{program}\" agent -v --config \"{config}\" --log-file \"{directory}\log\agent.log\"" || exit /b"#
         ),
-        format!("sc.exe failure {NAME} reset= 86400 actions= restart/5000/restart/5000/restart/60000"),
-        format!("sc.exe failureflag {NAME} 1"),
-        format!("sc.exe start {NAME}"),
+        format!("sc.exe failure {SERVICE} reset= 86400 actions= restart/5000/restart/5000/restart/60000"),
+        format!("sc.exe failureflag {SERVICE} 1"),
+        format!("sc.exe start {SERVICE}"),
     ];
     lines.map(|line| line + "\r\n").concat()
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::batch::batch;
 use super::config::{STOP_TIMEOUT, read_document};
 use super::property_list::property_list;
-use super::schema::RelayTable;
+use super::schema::{Document, RelayTable};
 use crate::error::{Error, Result};
 use crate::platform::ServiceFile;
 use crate::platform::private_file::is_readable_by_everyone;
@@ -144,25 +144,30 @@ pub struct Installation {
 /// When the configuration cannot be read, has another identity, or the service's user could not read it.
 pub fn install(kind: ServiceFile, program: &Path, config: &Path, aziot: bool) -> Result<Installation> {
     let document = read_document(config, &mut Vec::new())?;
-    let wrong = |path: &Path, problem: &str, hint: String| Err(Error::file(path, problem, hint));
     if aziot && document.identity.is_none() {
-        return wrong(
-            config,
-            "it has no identity",
-            "set identity = \"aziot\" in place of another credential".into(),
-        );
+        let hint = "set identity = \"aziot\" in place of another credential";
+        return Err(Error::file(config, "it has no identity", hint));
     }
     let stop = document.stop_timeout.map_or(STOP_TIMEOUT, |limit| limit.0) + STOP_SLACK;
     // With a command target the service runs as root.
     let runs_as_root = document.target.iter().any(|target| target.command.is_some());
-    let file = match kind {
-        ServiceFile::Unit => None,
-        ServiceFile::PropertyList => Some(property_list(program, config, stop)),
-        ServiceFile::Batch => Some(batch(program, config, runs_as_root)),
-    };
-    if let Some(file) = file {
-        return Ok(Installation { file, preparation: String::new() });
+    let unprepared = |file| Installation { file, preparation: String::new() };
+    match kind {
+        ServiceFile::Unit => unit(program, config, &document, stop, runs_as_root),
+        ServiceFile::PropertyList => Ok(unprepared(property_list(program, config, stop))),
+        ServiceFile::Batch => Ok(unprepared(batch(program, config, runs_as_root))),
     }
+}
+
+/// Returns the unit for `document`, the configuration at `config`.
+fn unit(
+    program: &Path,
+    config: &Path,
+    document: &Document,
+    stop: Duration,
+    runs_as_root: bool,
+) -> Result<Installation> {
+    let wrong = |problem: &str, hint: String| Err(Error::file(config, problem, hint));
     if ["/home", "/root", "/tmp"].iter().any(|hidden| program.starts_with(hidden)) {
         log::warn!(
             "the service cannot see {}: copy the program to /usr/local/bin, and run `iotstream agent --install` from there",
@@ -176,7 +181,6 @@ pub fn install(kind: ServiceFile, program: &Path, config: &Path, aziot: bool) ->
         document.connection_string.is_some() || relay.is_some_and(|relay| relay.connection_string.is_some());
     if !runs_as_root && is_inside {
         return wrong(
-            config,
             "it holds the connection string, and the service's user cannot read it",
             format!("move the connection string to {CONNECTION_STRING}: systemd hands it to the service"),
         );
@@ -184,7 +188,6 @@ pub fn install(kind: ServiceFile, program: &Path, config: &Path, aziot: bool) ->
     let provisioning = document.provisioning.as_ref();
     if !runs_as_root && provisioning.is_some_and(|provisioning| provisioning.key.is_some()) {
         return wrong(
-            config,
             "it holds the provisioning key, and the service's user cannot read it",
             format!(
                 "move the key to {PROVISIONING_KEY}, and set key-file in [provisioning]: systemd hands it to the service"
@@ -193,7 +196,6 @@ pub fn install(kind: ServiceFile, program: &Path, config: &Path, aziot: bool) ->
     }
     if !runs_as_root && document.holds_secret() {
         return wrong(
-            config,
             "it holds the proxy's password, and the service's user cannot read it",
             format!("remove proxy, and set HTTPS_PROXY for the service: systemctl edit {UNIT}"),
         );

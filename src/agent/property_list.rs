@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-/// The service's label, and the base name of its log.
-const LABEL: &str = "iotstream-agent";
+use crate::platform::SERVICE;
 
 /// Returns the property list that runs `program` with the configuration at `config`. launchd kills the agent when it has
 /// not ended within `stop` of a SIGTERM.
@@ -22,7 +21,7 @@ pub(super) fn property_list(program: &Path, config: &Path, stop: Duration) -> St
 <plist version="1.0">
 <dict>
     <key>Label</key>
-    <string>{LABEL}</string>
+    <string>{SERVICE}</string>
     <key>ProgramArguments</key>
     <array>
 {arguments}    </array>
@@ -37,7 +36,7 @@ pub(super) fn property_list(program: &Path, config: &Path, stop: Duration) -> St
     <key>Umask</key>
     <integer>63</integer>
     <key>StandardErrorPath</key>
-    <string>/var/log/{LABEL}.log</string>
+    <string>/var/log/{SERVICE}.log</string>
 </dict>
 </plist>
 "#,

@@ -42,6 +42,7 @@ pub use auto_tuned::AutoTuned;
 pub(crate) use extra::file::is_remote;
 pub(crate) use extra::{machine, parent};
 pub(crate) use runner::Runner;
+pub(crate) use service_file::SERVICE;
 pub use service_file::ServiceFile;
 pub(crate) use signal::{HelperSignal, ServiceSignal};
 pub(crate) use system::{

@@ -4,6 +4,9 @@ use std::path::Path;
 
 use super::extra::SERVICE_FILE;
 
+/// The name of the agent's service.
+pub(crate) const SERVICE: &str = "iotstream-agent";
+
 /// The kind of file that makes the agent a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceFile {

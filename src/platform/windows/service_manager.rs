@@ -15,10 +15,8 @@ use windows_service::service_control_handler::{self, ServiceControlHandlerResult
 use windows_service::{define_windows_service, service_dispatcher};
 
 use crate::error::{Error, Result};
+use crate::platform::SERVICE;
 use crate::platform::signal::ServiceSignal;
-
-/// The service's name, which Windows does not compare: the process has one service.
-const NAME: &str = "iotstream-agent";
 
 /// How long Windows waits for a start or a stop before it reports an error to the user.
 const WAIT_HINT: Duration = Duration::from_secs(60);
@@ -41,8 +39,8 @@ fn take<T>(from: &Mutex<Option<T>>) -> Option<T> {
 /// Returns the error of `serve`.
 pub(crate) fn run(serve: impl FnOnce() -> Result<ExitCode> + Send + 'static) -> Result<ExitCode> {
     *SERVE.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(serve));
-    // It fails where this process is no service.
-    let dispatched = service_dispatcher::start(NAME, service_main);
+    // It fails where this process is no service. Windows does not compare the name: the process has one service.
+    let dispatched = service_dispatcher::start(SERVICE, service_main);
     match (take(&SERVED), take(&SERVE)) {
         (Some(served), _) => served,
         (None, Some(serve)) => serve(),
@@ -55,7 +53,7 @@ define_windows_service!(service_main, serve_as_service);
 fn serve_as_service(_: Vec<OsString>) {
     let Some(serve) = take(&SERVE) else { return };
     // Without a handle, Windows sees no state and ends the service after a while.
-    if let Ok(handle) = service_control_handler::register(NAME, on_control) {
+    if let Ok(handle) = service_control_handler::register(SERVICE, on_control) {
         HANDLE.get_or_init(|| handle);
     }
     report(ServiceState::StartPending, 0);
