@@ -104,14 +104,22 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     queue: Vec<u8>,
-    /// Bytes that the thread is writing.
-    writing: usize,
+    /// The thread is writing.
+    is_writing: bool,
     /// No more follow.
     is_last: bool,
     /// The thread has closed the handle.
     is_closed: bool,
     failure: Option<io::Error>,
     waker: Option<Waker>,
+}
+
+impl State {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
 }
 
 impl Shared {
@@ -128,7 +136,7 @@ impl Writer {
     pub(crate) fn start(file: File) -> io::Result<Self> {
         let state = State {
             queue: Vec::new(),
-            writing: 0,
+            is_writing: false,
             is_last: false,
             is_closed: false,
             failure: None,
@@ -140,7 +148,7 @@ impl Writer {
         Ok(Self(shared))
     }
 
-    /// Whether a write has failed because the reader has gone.
+    /// Watches for the reader to go while the handle is in use.
     pub(crate) fn watch(&self) -> WriterWatch {
         WriterWatch(self.0.clone())
     }
@@ -176,11 +184,9 @@ fn write_all(file: File, shared: &Shared) {
     let mut bytes = Vec::new();
     loop {
         let mut state = shared.lock();
-        state.writing = 0;
+        state.is_writing = false;
         while state.queue.is_empty() && !state.is_last {
-            if let Some(waker) = state.waker.take() {
-                waker.wake();
-            }
+            state.wake();
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if state.queue.is_empty() {
@@ -188,10 +194,8 @@ fn write_all(file: File, shared: &Shared) {
         }
         bytes.clear();
         std::mem::swap(&mut state.queue, &mut bytes);
-        state.writing = bytes.len();
-        if let Some(waker) = state.waker.take() {
-            waker.wake();
-        }
+        state.is_writing = true;
+        state.wake();
         drop(state);
         if let Err(error) = (&file).write_all(&bytes) {
             shared.lock().failure = Some(error);
@@ -201,9 +205,7 @@ fn write_all(file: File, shared: &Shared) {
     drop(file);
     let mut state = shared.lock();
     state.is_closed = true;
-    if let Some(waker) = state.waker.take() {
-        waker.wake();
-    }
+    state.wake();
 }
 
 impl AsyncWrite for Writer {
@@ -220,7 +222,7 @@ impl AsyncWrite for Writer {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        drop(ready!(self.poll_until(cx, |state| state.queue.is_empty() && state.writing == 0))?);
+        drop(ready!(self.poll_until(cx, |state| state.queue.is_empty() && !state.is_writing))?);
         Poll::Ready(Ok(()))
     }
 

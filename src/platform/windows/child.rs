@@ -6,7 +6,6 @@ use std::io;
 use std::os::windows::io::OwnedHandle;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
 
 use tokio::process::{Child, Command};
 use win32job::{ExtendedLimitInfo, Job};
@@ -18,7 +17,7 @@ const EXTENSIONS: &str = ".COM;.EXE;.BAT;.CMD";
 
 /// A program and everything it starts: a job.
 #[derive(Debug)]
-pub(crate) struct Group(Mutex<Option<Job>>);
+pub(crate) struct Group(Job);
 
 impl Group {
     /// Prepares `command`, for which there is nothing to do here.
@@ -27,33 +26,15 @@ impl Group {
     /// The group of a child. `None` once the child has been waited for, or where the system makes no job. What the child has
     /// started before this is not in it.
     pub(crate) fn of(child: &Child) -> Option<Self> {
-        let job = Job::create_with_limit_info(ExtendedLimitInfo::new().limit_kill_on_job_close()).ok()?;
-        let group = Self(Mutex::new(Some(job)));
-        group.assign(child.raw_handle()? as isize).then_some(group)
+        let job = Job::create().ok()?;
+        job.assign_process(child.raw_handle()? as isize).ok()?;
+        Some(Self(job))
     }
 
-    fn assign(&self, process: isize) -> bool {
-        let job = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        job.as_ref().is_some_and(|job| job.assign_process(process).is_ok())
-    }
-
-    /// Kills the group.
+    /// Has the group killed when this is dropped.
     pub(crate) fn kill(&self) {
-        drop(self.take());
-    }
-
-    fn take(&self) -> Option<Job> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-impl Drop for Group {
-    /// Lets the processes go on: closing the job would kill them.
-    fn drop(&mut self) {
-        if let Some(job) = self.take() {
-            // It fails only for arguments that are invalid.
-            let _ = job.set_extended_limit_info(&ExtendedLimitInfo::new());
-        }
+        // It fails only for arguments that are invalid.
+        let _ = self.0.set_extended_limit_info(ExtendedLimitInfo::new().limit_kill_on_job_close());
     }
 }
 

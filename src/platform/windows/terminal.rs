@@ -2,9 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::sync::{Mutex, OnceLock};
 
-use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio::sync::{Mutex, mpsc};
 use zeroize::Zeroizing;
 
 /// The longest answer to a question, in bytes.
@@ -30,23 +29,24 @@ pub(crate) fn ask_secret(
 /// When there is no console, or it cannot be read or written.
 pub(crate) async fn ask(question: &str) -> io::Result<String> {
     let mut output = File::options().read(true).write(true).open("CONOUT$")?;
-    let mut lines = lines()?.lock().await;
+    let mut console = LINES.lock().await;
+    let lines = match &mut *console {
+        Some(lines) => lines,
+        None => console.insert(read_lines()?),
+    };
     // Nothing typed before the question answers it.
     while lines.try_recv().is_ok() {}
     output.write_all(question.as_bytes())?;
     lines.recv().await.ok_or_else(|| io::Error::other("the console has ended"))?
 }
 
-type Lines = AsyncMutex<mpsc::UnboundedReceiver<io::Result<String>>>;
+type Lines = mpsc::UnboundedReceiver<io::Result<String>>;
 
-/// The lines typed at the console. One thread reads them for the whole process: reading cannot be cancelled.
-fn lines() -> io::Result<&'static Lines> {
-    static LINES: OnceLock<Lines> = OnceLock::new();
-    static STARTING: Mutex<()> = Mutex::new(());
-    let _one = STARTING.lock();
-    if let Some(lines) = LINES.get() {
-        return Ok(lines);
-    }
+/// The lines typed at the console, once it was asked. One thread reads them for the whole process: reading cannot be
+/// cancelled.
+static LINES: Mutex<Option<Lines>> = Mutex::const_new(None);
+
+fn read_lines() -> io::Result<Lines> {
     let mut input = BufReader::new(File::options().read(true).write(true).open("CONIN$")?);
     let (to, from) = mpsc::unbounded_channel();
     std::thread::Builder::new().name("console".into()).spawn(move || {
@@ -59,5 +59,5 @@ fn lines() -> io::Result<&'static Lines> {
             }
         }
     })?;
-    Ok(LINES.get_or_init(|| AsyncMutex::new(from)))
+    Ok(from)
 }
