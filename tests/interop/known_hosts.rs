@@ -464,10 +464,7 @@ fn a_signed_host_key_needs_no_report() {
     let public = fs::read_to_string(ca.with_extension("pub")).unwrap();
     bed.profile(&format!("host-ca = [{HOST_KEY:?}, {:?}]", public.trim()));
     bed.configure("");
-    eventually(LIMIT, || {
-        let done = finish(bed.ssh(&[HOST]).arg("echo reached"));
-        if done.text() == "reached\n" { Ok(()) } else { Err(done.stderr) }
-    });
+    bed.reaches(&[HOST]);
     let printed = finish(&mut bed.host_keys(&[HOST, "gw"])).succeeded();
     let key: Vec<&str> = public.split(' ').collect();
     assert_eq!(
