@@ -7,7 +7,9 @@ use std::ptr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use windows_sys::Win32::Foundation::{ERROR_FILE_NOT_FOUND, HANDLE, WAIT_OBJECT_0, WAIT_TIMEOUT};
+use windows_sys::Win32::Foundation::{
+    ERROR_FILE_NOT_FOUND, ERROR_INTERNAL_ERROR, HANDLE, WAIT_OBJECT_0, WAIT_TIMEOUT,
+};
 use windows_sys::Win32::System::Console::{
     CTRL_C_EVENT, GetStdHandle, STD_ERROR_HANDLE, SetConsoleCtrlHandler,
 };
@@ -72,10 +74,15 @@ impl Process {
         let environment = environment_block(environment);
         let mut done = Err(io::ErrorKind::NotFound.into());
         for line in attempts(proxy_command) {
-            done = create(&line, handles, &environment);
-            match &done {
-                Err(error) if error.raw_os_error() == Some(ERROR_FILE_NOT_FOUND as i32) => {}
-                _ => break,
+            for _ in 0..3 {
+                done = create(&line, handles, &environment);
+                // wine says so now and then, and starts the same program the next time.
+                if !is(&done, ERROR_INTERNAL_ERROR) {
+                    break;
+                }
+            }
+            if !is(&done, ERROR_FILE_NOT_FOUND) {
+                break;
             }
         }
         Ok(Self { stdin: Some(stdin), stdout: Some(stdout), stderr, handle: done? })
@@ -125,6 +132,11 @@ pub fn survive_ctrl_c() -> io::Result<()> {
     }
     // SAFETY: the handler may run at any time.
     succeeded(unsafe { SetConsoleCtrlHandler(Some(handled), 1) })
+}
+
+/// Whether it failed with an error of this number.
+fn is(done: &io::Result<OwnedHandle>, number: u32) -> bool {
+    done.as_ref().is_err_and(|error| error.raw_os_error() == Some(number as i32))
 }
 
 fn create(line: &str, [stdin, stdout, stderr]: [HANDLE; 3], environment: &[u16]) -> io::Result<OwnedHandle> {

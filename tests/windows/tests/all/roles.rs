@@ -16,8 +16,8 @@ const SIZE: usize = 16 << 20;
 fn echoes(helper: &Iotstream) {
     let mut helper = helper.start();
     let (mut to, from) = (helper.stdin.take().unwrap(), helper.stdout.take().unwrap());
-    let sender = thread::spawn(move || io::copy(&mut Pattern::new(1, SIZE), &mut to).map(drop));
-    verify(from, 1, SIZE);
+    let sender = thread::spawn(move || io::copy(&mut Pattern::new(SIZE), &mut to).map(drop));
+    verify(from, SIZE);
     sender.join().unwrap().unwrap();
     helper.finish(LIMIT).succeeded();
 }

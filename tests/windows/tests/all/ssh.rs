@@ -98,7 +98,7 @@ fn a_session_runs_a_command() {
 fn scp_and_sftp_copy_files_both_ways() {
     let device = Device::new(true);
     let mut content = Vec::new();
-    Pattern::new(1, SIZE).read_to_end(&mut content).unwrap();
+    Pattern::new(SIZE).read_to_end(&mut content).unwrap();
     device.sandbox.write("file", &content);
     let path = |name: &str| device.sandbox.linux(name);
     let there = |name: &str| format!("{DEVICE}:{}", path(name));
