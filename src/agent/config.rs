@@ -24,6 +24,7 @@ const MAX_SESSIONS: usize = 100;
 const APPROVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The default time that streams may continue when the agent is stopped.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+const RESTART_TIMEOUT: Duration = Duration::from_hours(24);
 
 /// All settings of an agent.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub struct Config {
     pub(crate) allowance: Allowance,
     pub(crate) approve_timeout: Duration,
     pub(crate) stop_timeout: Duration,
+    /// For the open streams of an agent that has been replaced.
+    pub(crate) restart_timeout: Duration,
     pub(crate) audit_log: Option<PathBuf>,
     /// The streams whose targets are asked for their host keys, as the targets name them.
     pub(crate) host_keys: Vec<String>,
@@ -100,6 +103,7 @@ impl Config {
             allowance: Allowance { bandwidth: document.bandwidth, daily_bytes: document.daily_bytes },
             approve_timeout: seconds(document.approve_timeout).unwrap_or(APPROVE_TIMEOUT),
             stop_timeout: seconds(document.stop_timeout).unwrap_or(STOP_TIMEOUT),
+            restart_timeout: seconds(document.restart_timeout).unwrap_or(RESTART_TIMEOUT),
             // `-` is stdout.
             audit_log: document
                 .audit_log
@@ -179,6 +183,7 @@ impl Config {
             allowance: Allowance::default(),
             approve_timeout: APPROVE_TIMEOUT,
             stop_timeout: STOP_TIMEOUT,
+            restart_timeout: RESTART_TIMEOUT,
             audit_log: None,
             warnings: Vec::new(),
         }

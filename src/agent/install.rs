@@ -113,6 +113,16 @@ SystemCallFilter=~@clock @cpu-emulation @debug @module @mount @obsolete @raw-io 
 SystemCallFilter=chroot
 ";
 
+/// At a restart, a stop job that is part of it, the agent leaves the hub and serves its streams to their end beside its
+/// successor; any other stop ends them all. Only the main process is told to stop, and the
+/// plus sign gives `systemctl` root's way to systemd, which needs no D-Bus.
+const RESTART: &str = "\
+# A restart keeps the live streams, a stop ends them.
+KillMode=process
+ExecStop=+-/bin/sh -c 'case $$(systemctl list-jobs --plain --no-legend %n) in *\" restart \"*) kill -USR2 $MAINPID;; esac'
+ExecStopPost=+-/bin/sh -c 'case $$(systemctl list-jobs --plain --no-legend %n) in *\" stop \"*) exec systemctl kill --signal=KILL %n;; esac'
+";
+
 /// What starts before the agent.
 const SOCKETS: &str = "\
 Wants=aziot-identityd.socket aziot-keyd.socket
@@ -248,7 +258,8 @@ fn unit(
         unit,
         "[Unit]\nDescription=iotstream agent: reaches this device through Azure IoT Hub or Azure Relay\n\
          After=network.target\n{sockets}\n\
-         [Service]\nType=notify\nExecStart={} agent -v --config {}\nExecReload=/bin/kill -HUP $MAINPID\n\
+         [Service]\nType=notify\nExecStart={} agent --restartable -v --config {}\nExecReload=/bin/kill -HUP $MAINPID\n\
+         {RESTART}\
          Restart=always\nRestartSec=5s\n# An error in the command line or the configuration: a restart would not help.\n\
          RestartPreventExitStatus=2 78\nTimeoutStopSec={}s\nWatchdogSec=60s\n\
          StateDirectory=iotstream\nStateDirectoryMode=0700\n",

@@ -43,6 +43,7 @@ pub(crate) struct Document {
     pub(crate) daily_bytes: Option<u64>,
     pub(crate) approve_timeout: Option<Seconds>,
     pub(crate) stop_timeout: Option<Seconds>,
+    pub(crate) restart_timeout: Option<Seconds>,
     pub(crate) audit_log: Option<PathBuf>,
     /// The agent's own name at Azure Relay.
     pub(crate) device: Option<String>,

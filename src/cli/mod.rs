@@ -210,6 +210,11 @@ pub struct Agent {
     /// Print the findings of --check as JSON
     #[arg(long, requires = "check")]
     pub json: bool,
+    /// Serve in a child process, which leaves the hub at SIGUSR2 and serves its streams to their end
+    #[arg(long, conflicts_with_all = ["check", "install"])]
+    pub restartable: bool,
+    #[arg(long, value_name = "PID", hide = true, conflicts_with = "restartable")]
+    pub main_process: Option<u32>,
     /// Print a hardened systemd unit that runs the agent
     #[arg(long, conflicts_with_all = ["check", "connection_string_file", "target"])]
     pub install: bool,

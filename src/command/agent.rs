@@ -1,5 +1,6 @@
 //! Runs the agent: the device's side.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -17,9 +18,9 @@ use crate::error::{Error, Result};
 use crate::net::Network;
 use crate::platform::directories::agent as agent_directory;
 use crate::platform::private_file::{Access, replace};
-use crate::platform::service_manager;
 use crate::platform::signals::ServiceSignals;
 use crate::platform::{ServiceFile, ServiceSignal};
+use crate::platform::{restart, service_manager};
 use crate::{check, cli};
 
 /// The configuration file that is read where none is named.
@@ -37,8 +38,19 @@ pub(super) fn run(args: &cli::Agent) -> Result<ExitCode> {
     if args.check {
         return super::runtime()?.block_on(check(args));
     }
+    if args.restartable {
+        return super::runtime()?.block_on(restart::run(without_restartable(std::env::args_os())));
+    }
+    if let Some(main) = args.main_process {
+        restart::serve_for(main)?;
+    }
     let args = args.clone();
     service_manager::run(move || serve(&args))
+}
+
+/// This command line for the child of --restartable.
+fn without_restartable(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    words.skip(1).filter(|word| word != "--restartable").collect()
 }
 
 fn serve(args: &cli::Agent) -> Result<ExitCode> {
@@ -88,7 +100,7 @@ fn read(args: &cli::Agent) -> Result<(Config, Network)> {
     Ok((config, network))
 }
 
-/// Turns signals into orders: SIGHUP reloads, SIGTERM and SIGINT stop, and stop at once the second time.
+/// Turns signals into orders: SIGHUP reloads, SIGTERM and SIGINT stop, and stop at once the second time, SIGUSR2 leaves the hub.
 fn give_orders(args: &cli::Agent, orders: mpsc::Sender<Order>) -> Result<impl Future<Output = ()>> {
     let mut signals = ServiceSignals::listen()?;
     let args = args.clone();
@@ -106,6 +118,7 @@ fn give_orders(args: &cli::Agent, orders: mpsc::Sender<Order>) -> Result<impl Fu
                     Order::Reload(read.map(Box::new))
                 }
                 ServiceSignal::Stop => Order::Stop,
+                ServiceSignal::Leave => Order::Leave,
             };
             // An agent that ends takes no more orders.
             let _ = orders.send(order).await;

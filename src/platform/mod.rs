@@ -46,8 +46,8 @@ pub(crate) use service_file::SERVICE;
 pub use service_file::ServiceFile;
 pub(crate) use signal::{HelperSignal, ServiceSignal};
 pub(crate) use system::{
-    RUNNER, child, directories, environment, host_name, local_socket, service_manager, signals, system_log,
-    terminal,
+    RUNNER, child, directories, environment, host_name, local_socket, restart, service_manager, signals,
+    system_log, terminal,
 };
 pub use system::{private_file, stdio};
 pub use tcp_info::TcpInfo;

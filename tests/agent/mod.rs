@@ -20,6 +20,7 @@ mod reconnecting;
 mod relay;
 mod relay_reconnecting;
 mod reload;
+mod restarting;
 mod service_manager;
 mod stopping;
 mod systemd_unit;

@@ -45,6 +45,8 @@ pub enum Order {
     Reload(Result<Box<(Config, Network)>>),
     /// End after the streams, or after a time limit. A second one ends the agent at once.
     Stop,
+    /// The same for an agent that has a successor: it leaves the hub, and its streams have more time.
+    Leave,
 }
 
 struct Agent {
@@ -112,13 +114,14 @@ impl Agent {
     }
 
     async fn run(mut self, orders: &mut mpsc::Receiver<Order>) -> Result<()> {
-        loop {
+        let has_successor = loop {
             // Events have the lowest priority, so that a flood of offers delays nothing else.
             tokio::select! {
                 biased;
                 order = orders.recv() => match order {
                     Some(Order::Reload(new)) => self.reload(new),
-                    Some(Order::Stop) | None => break,
+                    Some(Order::Leave) => break true,
+                    Some(Order::Stop) | None => break false,
                 },
                 Some(ended) = self.streams.join_next() => if let Err(error) = ended {
                     log::error!("a stream ended with a bug: {error}");
@@ -129,7 +132,7 @@ impl Agent {
                     None => return Err(Error::Bug("a listener has ended".into())),
                 },
             }
-        }
+        };
         self.services.stop();
         let ended = async {
             loop {
@@ -143,7 +146,7 @@ impl Agent {
         if timeout(LISTENER_END, ended).await.is_err() {
             log::warn!("a listener did not end in time");
         }
-        self.stop(orders).await;
+        self.stop(orders, has_successor).await;
         Ok(())
     }
 
@@ -254,14 +257,22 @@ impl Agent {
     }
 
     /// Waits for streams to end, then ends the others.
-    async fn stop(mut self, orders: &mut mpsc::Receiver<Order>) {
-        service_manager::stopping();
-        log::info!("stopping, with {} streams open", self.streams.len());
+    async fn stop(mut self, orders: &mut mpsc::Receiver<Order>, has_successor: bool) {
+        let open = self.streams.len();
+        let limit = if has_successor {
+            log::info!("left the hub, with {open} streams open");
+            service_manager::left();
+            self.config.restart_timeout
+        } else {
+            service_manager::stopping();
+            log::info!("stopping, with {open} streams open");
+            self.config.stop_timeout
+        };
         let ended = async { while self.streams.join_next().await.is_some() {} };
-        let second_stop = async { while let Some(Order::Reload(_)) = orders.recv().await {} };
+        let second_stop = async { while let Some(Order::Reload(_) | Order::Leave) = orders.recv().await {} };
         tokio::select! {
             () = ended => {}
-            () = sleep(self.config.stop_timeout) => {}
+            () = sleep(limit) => {}
             () = second_stop => {}
         }
         self.stopping.send_replace(true);

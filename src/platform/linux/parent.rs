@@ -8,8 +8,14 @@ use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Stat, fstat};
-use rustix::process::{Pid, PidfdFlags, getppid, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, getppid, pidfd_open, set_parent_process_death_signal};
 use tokio::io::unix::AsyncFd;
+
+/// Whether the kernel kills this process when its parent ends.
+pub(crate) fn die_with_it(dies: bool) {
+    // It fails for an invalid signal alone.
+    let _ = set_parent_process_death_signal(dies.then_some(Signal::KILL));
+}
 
 pub(crate) struct Parent {
     pid: Pid,

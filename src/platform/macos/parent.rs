@@ -13,6 +13,9 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::process::Command;
 
+/// Nothing: macOS kills no process for that. launchd kills all that are left of a service.
+pub(crate) fn die_with_it(_: bool) {}
+
 pub(crate) struct Parent {
     pid: Pid,
     /// Becomes readable when the parent ends.

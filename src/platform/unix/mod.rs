@@ -7,6 +7,7 @@ mod host_name;
 pub(crate) mod local_socket;
 pub mod private_file;
 pub(crate) mod process;
+pub(crate) mod restart;
 pub(crate) mod service_manager;
 pub(crate) mod signals;
 pub mod stdio;

@@ -3,12 +3,17 @@
 use std::convert::Infallible;
 use std::future::pending;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use sd_notify::NotifyState;
 use tokio::time::interval;
 
+use super::restart;
 use crate::error::{Result, escape};
+
+/// Another process may be the service's by now.
+static HAS_LEFT: AtomicBool = AtomicBool::new(false);
 
 /// Calls `serve`. A service is a process like any other.
 ///
@@ -58,6 +63,12 @@ pub(crate) fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
+/// The agent has left the hub, and serves its streams to their end: its successor may start, and speaks for the service.
+pub(crate) fn left() {
+    HAS_LEFT.store(true, Relaxed);
+    restart::has_left();
+}
+
 /// Reports, while it is polled, that the process is alive: twice as often as systemd requires.
 pub(crate) async fn watchdog() -> Infallible {
     let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) else {
@@ -71,6 +82,13 @@ pub(crate) async fn watchdog() -> Infallible {
 }
 
 fn notify(states: &[NotifyState<'_>]) {
+    if HAS_LEFT.load(Relaxed) {
+        return;
+    }
+    let message: Vec<_> = states.iter().map(ToString::to_string).collect();
+    if restart::tell(&message.join("\n")) {
+        return;
+    }
     if let Err(error) = sd_notify::notify(states) {
         log::debug!("cannot notify the service manager: {error}");
     }

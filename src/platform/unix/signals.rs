@@ -68,6 +68,7 @@ pub(crate) struct ServiceSignals {
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
+    leave: Signal,
 }
 
 impl ServiceSignals {
@@ -78,6 +79,7 @@ impl ServiceSignals {
             hangup: listen(SignalKind::hangup())?,
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            leave: listen(SignalKind::user_defined2())?,
         })
     }
 
@@ -87,6 +89,7 @@ impl ServiceSignals {
             _ = self.hangup.recv() => ServiceSignal::Reload,
             _ = self.terminate.recv() => ServiceSignal::Stop,
             _ = self.interrupt.recv() => ServiceSignal::Stop,
+            _ = self.leave.recv() => ServiceSignal::Leave,
         }
     }
 }

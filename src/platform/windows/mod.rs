@@ -11,6 +11,7 @@ pub(crate) mod machine;
 pub(crate) mod parent;
 pub mod private_file;
 pub(crate) mod process;
+pub(crate) mod restart;
 pub(crate) mod service_manager;
 pub(crate) mod signals;
 pub mod stdio;

@@ -122,6 +122,9 @@ pub(crate) fn stopping() {
     report(ServiceState::StopPending, 0);
 }
 
+/// The agent has left the hub, which no signal asks for on Windows.
+pub(crate) fn left() {}
+
 /// Never resolves: Windows has no watchdog.
 pub(crate) async fn watchdog() -> Infallible {
     pending().await
