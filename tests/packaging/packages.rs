@@ -148,9 +148,9 @@ fn the_committed_unit_is_current() {
     let unit = printed
         .replace(&format!("\"{PROGRAM}\""), &format!("\"{INSTALLED}\""))
         .replace(config.to_str().expect("UTF-8"), "/etc/iotstream/agent.toml");
-    assert!(
-        unit.contains("ExecStart=\"/usr/bin/iotstream\" agent -v --config \"/etc/iotstream/agent.toml\"\n")
-    );
+    assert!(unit.contains(
+        "ExecStart=\"/usr/bin/iotstream\" agent --restartable -v --config \"/etc/iotstream/agent.toml\"\n"
+    ));
     let committed = source(".packaging").join(UNIT);
     if std::env::var_os("UPDATE").is_some() {
         fs::write(&committed, &unit).expect("the unit can be written");
@@ -259,6 +259,8 @@ fn the_rpm_has_the_same_files() {
     assert_eq!(files, files_with(pages(""), &more), "left is what is in it");
     assert!(query(&["--requires"]).contains("libc.so.6"));
     assert!(query(&["--recommends"]).contains("openssh-clients"));
-    let preun = fs::read_to_string(source(".packaging/rpm/preun")).expect("the script");
-    assert_eq!(query(&["--scripts"]).trim_end(), format!("preuninstall scriptlet:\n{}", preun.trim_end()));
+    let script = |name: &str| fs::read_to_string(source(".packaging/rpm").join(name)).expect("the script");
+    let (post, preun) = (script("post"), script("preun"));
+    let expected = format!("postinstall scriptlet:\n{post}\npreuninstall scriptlet:\n{preun}");
+    assert_eq!(query(&["--scripts"]).trim_end(), expected.trim_end());
 }
