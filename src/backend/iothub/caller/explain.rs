@@ -221,7 +221,8 @@ mod tests {
         let key = PublicKey::of_blob(b"\0\0\0\x01xy").unwrap();
         let keys =
             |name: &str| vec![ReportedKey { key: key.clone(), since: None }; usize::from(name == "ssh")];
-        let streams = streams.iter().map(|&name| ReportedStream { name: name.into(), keys: keys(name) });
+        let streams =
+            streams.iter().map(|&name| ReportedStream { name: name.into(), ports: None, keys: keys(name) });
         let (device, agent) = ("gw-07".into(), Some("0.2.0".into()));
         lookup.twin.as_mut().unwrap().reported = Some(Reported { device, agent, streams: streams.collect() });
         lookup
