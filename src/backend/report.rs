@@ -1,5 +1,7 @@
 //! What a device's agent reports to its service, and what the service tells of it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::text::pattern;
@@ -76,6 +78,13 @@ pub(crate) struct ReportedStream {
     pub(crate) keys: Vec<ReportedKey>,
 }
 
+impl fmt::Display for ReportedStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        self.ports.as_ref().map_or(Ok(()), |ports| write!(f, " (ports {ports})"))
+    }
+}
+
 /// A host key in a [`Reported`].
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct ReportedKey {
@@ -128,6 +137,7 @@ mod tests {
             assert_eq!(found(name), Some(applies), "{name}");
         }
         let of_ports = ReportedStream { ports: Ports::parse("80, 8000-8999"), ..stream("tcp-*") };
+        assert_eq!(of_ports.to_string(), "tcp-* (ports 80, 8000-8999)");
         let reported = Reported { streams: vec![of_ports, stream("tcp-8*")], ..reported };
         let found = |name| reported.stream(name).map(|stream| stream.name.as_str());
         assert_eq!(["tcp-80", "tcp-81", "tcp-22"].map(found), [Some("tcp-*"), Some("tcp-8*"), None]);

@@ -66,5 +66,9 @@ fn object(device: &Device) -> Value {
 
 fn stream(stream: &ReportedStream) -> Value {
     let keys: Vec<String> = stream.keys.iter().map(|key| key.key.fingerprint()).collect();
-    json!({ "name": stream.name, "keys": keys })
+    let mut object = json!({ "name": stream.name, "keys": keys });
+    if let Some(ports) = &stream.ports {
+        object["ports"] = ports.to_string().into();
+    }
+    object
 }

@@ -121,9 +121,9 @@ pub(super) fn agent(lookup: &Lookup) -> Outcome {
 /// The streams that an agent offers, with the number of their host keys.
 fn streams(reported: &Reported) -> String {
     let described = |stream: &ReportedStream| match stream.keys.len() {
-        0 => stream.name.clone(),
-        1 => format!("{} (1 host key)", stream.name),
-        count => format!("{} ({count} host keys)", stream.name),
+        0 => stream.to_string(),
+        1 => format!("{stream} (1 host key)"),
+        count => format!("{stream} ({count} host keys)"),
     };
     let mut streams: Vec<String> = reported.streams.iter().take(MOST_STREAMS).map(described).collect();
     match reported.streams.len().saturating_sub(MOST_STREAMS) {
