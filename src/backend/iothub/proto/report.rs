@@ -17,7 +17,7 @@ const PART: &str = "iotstream";
 const MAX_STRING: usize = 4 << 10;
 const MAX_SIZE: usize = 31 << 10;
 
-/// The longest name of a stream in bytes.
+/// The longest name of a stream, and the longest list of ports, in bytes.
 const MAX_NAME: usize = 1 << 10;
 
 /// The stream that keeps its keys longest where there is no room for all.
@@ -57,7 +57,8 @@ impl Change {
         }
         let (mut streams, mut unnamed) = (Vec::new(), usize::MAX);
         for (at, stream) in report.streams.iter().enumerate() {
-            if stream.name.len() <= MAX_NAME && !stream.name.contains(char::is_control) {
+            let ports = stream.ports.as_ref().map(ToString::to_string).unwrap_or_default();
+            if stream.name.len().max(ports.len()) <= MAX_NAME && !stream.name.contains(char::is_control) {
                 let stream = described(stream, &current[PART]["streams"], &slot(at), &mut left_out);
                 streams.push((at, stream));
             } else {
@@ -241,6 +242,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::text::ports::Ports;
     use proptest::collection::{btree_map, vec};
     use proptest::prelude::*;
     use serde_json::json;
@@ -298,12 +300,20 @@ mod tests {
 
     #[test]
     fn the_layout_is_the_contract() {
-        let first = patch(&json!({ "$version": 1 }), &[known("ssh", &[1, 2]), untold("tcp-*")]);
+        let of_ports = StreamReport { ports: Ports::parse("80, 8000-8999"), ..untold("tcp-*") };
+        let first =
+            patch(&json!({ "$version": 1 }), &[known("ssh", &[1, 2]), of_ports.clone(), untold("tcp-*")]);
         let expected = json!({ "iotstream": { "agent": VERSION, "streams": {
             "s0": { "name": "ssh", "keys": { "k0": text(1), "k1": text(2) } },
-            "s1": { "name": "tcp-*" },
+            "s1": { "name": "tcp-*", "ports": "80, 8000-8999" },
+            "s2": { "name": "tcp-*" },
         } } });
         assert_eq!(first, Some(expected));
+        let too_many = StreamReport { ports: Ports::parse(&"8000-8999, ".repeat(94)[..1032]), ..of_ports };
+        let change = change(&json!({}), &[too_many, known("tcp-*", &[1]), known("ssh", &[2])]);
+        assert_eq!(change.left_out.len(), 2, "{:?}", change.left_out);
+        let told = change.patch.unwrap();
+        assert_eq!(told["iotstream"]["streams"].as_object().unwrap().len(), 1, "{told}");
     }
 
     #[test]
