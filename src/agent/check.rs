@@ -51,7 +51,7 @@ pub async fn check(origin: &str, read: Result<(Config, Network)>) -> Vec<Finding
     }
     for target in &config.targets {
         let since = Instant::now();
-        findings.push(Finding::new(format!("target {}", target.stream), since, reachable(target).await));
+        findings.push(Finding::new(format!("target {}", target.name()), since, reachable(target).await));
     }
     findings.extend(host_keys::check(&config).await);
     findings
@@ -73,14 +73,18 @@ async fn reachable(target: &Target) -> Result<String> {
     if let Approve::Command(words) = &target.approve {
         executable(words).map_err(|problem| unreachable(format!("its approve command: {problem}").into()))?;
     }
-    match &target.address {
-        Address::Command(words) => executable(words).map_err(|problem| unreachable(problem.into()))?,
+    let reached = match &target.address {
+        Address::Command(words) => {
+            executable(words).map_err(|problem| unreachable(problem.into()))?;
+            target.address.to_string()
+        }
+        address if address.has_port_of_stream() => format!("{address}, not tried"),
         address => {
             let facts = Facts::without_offer(&target.stream, address.to_string());
-            drop(address.connect(&facts).await.map_err(unreachable)?);
+            address.connect(&facts).await.map_err(unreachable)?.target
         }
-    }
-    Ok(format!("{}, approve {}", target.address, target.approve.name()))
+    };
+    Ok(format!("{reached}, approve {}", target.approve.name()))
 }
 
 /// Whether the program exists, by its path or in PATH.

@@ -9,10 +9,11 @@ use super::builtin::Builtin;
 use super::host_keys::selection;
 use super::listeners::{listener, listeners};
 use super::schema::{ApproveEntry, ApproveWord, Document, TargetEntry};
+use super::server::Server;
 use super::target::{Address, Target};
 use super::traffic::Allowance;
 use crate::backend::{self, DeviceAccess, DeviceSettings, Listener};
-use crate::config::{Owner, Seconds, Source, WatchedFiles, read_toml};
+use crate::config::{Owner, Seconds, Source, WatchedFiles, line_of, read_toml};
 use crate::error::{Error, Exposure, Result};
 use crate::secret::Secret;
 use crate::text::pattern;
@@ -46,7 +47,7 @@ pub struct Config {
     /// For the open streams of an agent that has been replaced.
     pub(crate) restart_timeout: Duration,
     pub(crate) audit_log: Option<PathBuf>,
-    /// The streams whose targets are asked for their host keys, as the targets name them.
+    /// The targets that are asked for their host keys, by their streams or names.
     pub(crate) host_keys: Vec<String>,
     pub(crate) warnings: Vec<Exposure>,
 }
@@ -59,11 +60,11 @@ impl Config {
     pub fn read(path: &Path) -> Result<Self> {
         let mut warnings = Vec::new();
         let own = WatchedFiles::of(path);
-        let mut document = read_document(path, &mut warnings)?;
+        let (text, mut document) = read_document(path, &mut warnings)?;
         let wrong = |problem: String, hint: &str| Error::file(path, problem, hint);
-        let named = |stream: &str, problem: String| Error::File {
+        let named = |stream: &str, line: usize, problem: String| Error::File {
             path: path.to_owned(),
-            line: None,
+            line: Some(line),
             problem: format!("target '{stream}': {problem}").into(),
             hint: None,
         };
@@ -74,8 +75,10 @@ impl Config {
             provisioning.and_then(|provisioning| provisioning.key_env.as_deref()),
         ];
         let targets = std::mem::take(&mut document.target).into_iter().map(|entry| {
+            let line = line_of(text.expose(), entry.span().start);
+            let entry = entry.into_inner();
             let stream = entry.stream.clone();
-            target(entry, keys).map_err(|problem| named(&stream, problem))
+            target(entry, keys).map_err(|problem| named(&stream, line, problem))
         });
         let targets = targets.collect::<Result<Vec<_>>>()?;
         if targets.is_empty() {
@@ -150,11 +153,14 @@ impl Config {
                 Some(builtin) => Address::Builtin(builtin),
                 None => Address::parse(address).map_err(wrong)?,
             };
+            if address.has_port_of_stream() {
+                return Err(wrong("{port} requires a configuration file, where ports limits it".into()));
+            }
             Ok(Target::new(stream, address))
         };
         let mut targets = targets.iter().map(parse).collect::<Result<Vec<_>>>()?;
         if targets.is_empty() {
-            targets.push(Target::new("ssh", Address::Tcp("127.0.0.1:22".into())));
+            targets.push(Target::new("ssh", Address::Servers(vec![Server::Tcp("127.0.0.1:22".into())])));
         }
         Ok(Self { warnings, ..Self::with(vec![listener], targets) })
     }
@@ -199,14 +205,14 @@ impl Config {
         let is_kept = self.listeners.iter().any(|listener| listener.keeps_reports());
         self.targets.iter().filter(move |target| {
             is_kept
-                && self.host_keys.contains(&target.stream)
-                && !matches!(target.address, Address::Builtin(_))
+                && self.host_keys.iter().any(|stream| target.is_called(stream))
+                && target.may_have_host_keys()
         })
     }
 
-    /// The target of a stream: the first whose pattern matches its name.
+    /// The target of a stream: the first that serves its name.
     pub(crate) fn target(&self, stream: &str) -> Option<&Target> {
-        self.targets.iter().find(|target| pattern::matches(&target.stream, stream))
+        self.targets.iter().find(|target| target.serves(stream))
     }
 }
 
@@ -214,13 +220,13 @@ const HINT: &str =
     "`man iotstream-agent.toml` shows every key, and `iotstream agent --help` how to run without a file";
 
 /// Reads the file, which other users may read if it contains no secret. Tolerated exposures are added to `warnings`.
-pub(crate) fn read_document(path: &Path, warnings: &mut Vec<Exposure>) -> Result<Document> {
+pub(crate) fn read_document(path: &Path, warnings: &mut Vec<Exposure>) -> Result<(Secret, Document)> {
     let mut guarded = read_toml(path, HINT, Document::holds_secret)?;
     if !guarded.content.1.holds_secret() {
         // Earlier versions did not check such a file.
         warnings.append(&mut guarded.exposures);
     }
-    Ok(guarded.leniently(path, warnings)?.1)
+    guarded.leniently(path, warnings)
 }
 
 /// Reads a target. `keys` are the environment variables of the device's connection strings.
@@ -237,7 +243,7 @@ fn target(entry: TargetEntry, keys: [Option<&str>; 3]) -> std::result::Result<Ta
     }
     let is_command = |words: &[String]| words.first().is_some_and(|word| !word.is_empty());
     let address = match (entry.connect, entry.command, entry.builtin) {
-        (Some(connect), None, None) => Address::parse(&connect)?,
+        (Some(connect), None, None) => Address::Servers(connect.0),
         (None, Some(words), None) if is_command(&words) => Address::Command(words),
         (None, None, Some(builtin)) => Address::Builtin(builtin),
         _ => {
@@ -253,8 +259,17 @@ fn target(entry: TargetEntry, keys: [Option<&str>; 3]) -> std::result::Result<Ta
         ApproveEntry::Command(approve) if is_command(&approve.command) => Approve::Command(approve.command),
         ApproveEntry::Command(_) => return Err("its approve command names no program".into()),
     };
-    let TargetEntry { stream, max_sessions, pass_environment, .. } = entry;
-    Ok(Target { stream, address, approve, max_sessions, pass_environment })
+    let TargetEntry { stream, ports, max_sessions, pass_environment, .. } = entry;
+    match &ports {
+        None if address.has_port_of_stream() => {
+            return Err("{port} in connect requires ports, such as ports = [\"80\", \"8000-8999\"]".into());
+        }
+        Some(ports) if !ports.streams().any(|name| pattern::matches(&stream, &name)) => {
+            return Err(format!("no stream of the ports {ports} has a name that matches '{stream}'"));
+        }
+        _ => {}
+    }
+    Ok(Target { stream, ports, address, approve, max_sessions, pass_environment })
 }
 
 #[cfg(test)]
@@ -298,7 +313,7 @@ command = ["/usr/sbin/sshd", "-i"]
         let listener = format!("{:?}", config.listeners);
         assert!(listener.contains("transport: Mqtt, mqtt_port: 18883"), "{listener}");
         assert_eq!(config.ca_file, Some(path.with_file_name("ca.pem")));
-        assert_eq!(config.target("ssh").unwrap().address, Address::Tcp("127.0.0.1:22".into()));
+        assert_eq!(config.target("ssh").unwrap().address, Address::parse("127.0.0.1:22").unwrap());
         assert!(
             matches!(&config.target("console").unwrap().address, Address::Command(words) if words.len() == 2)
         );
@@ -343,6 +358,58 @@ command = ["/usr/sbin/sshd", "-i"]
             let problem = Config::read(&path).unwrap_err().to_string();
             assert!(problem.contains(part), "{text}: {problem}");
         }
+    }
+
+    #[test]
+    fn a_target_of_many_ports_names_them() {
+        let target = |keys: &str| format!("connection-string = \"{DEVICE}\"\n\n[[target]]\n{keys}\n");
+        let (_directory, path) = written(&format!(
+            "{}\n[[target]]\nstream = 'tcp-*'\nconnect = ['127.0.0.1:1', '/run/x.sock']\n",
+            target(
+                "stream = '*'\nports = ['22', '8000-8999']\nconnect = ['127.0.0.1:{port}', '[::1]:{port}']"
+            )
+        ));
+        let config = Config::read(&path).unwrap();
+        for (stream, address) in [
+            ("ssh", Some("127.0.0.1:22, [::1]:22")),
+            ("tcp-8080", Some("127.0.0.1:8080, [::1]:8080")),
+            ("tcp-80", Some("127.0.0.1:1, /run/x.sock")),
+            ("console", None),
+        ] {
+            let target = config.target(stream);
+            let found = target.map(|target| target.address.for_stream(stream).to_string());
+            assert_eq!(found.as_deref(), address, "{stream}");
+        }
+        assert_eq!(config.host_keys, [""; 0], "one for each port");
+        for (keys, line, part) in [
+            ("stream = 'x'\nconnect = 'b'", 5, "connect: 'b' is neither host:port nor the path"),
+            ("stream = 'x'\nconnect = ['b:1',\n 'c']", 5, "connect: 'c' is neither"),
+            ("stream = 'x'\nconnect = []", 5, "connect: the list is empty"),
+            ("stream = 'x'\nconnect = 22", 5, "expected connect to be \"host:port\", the path"),
+            ("stream = 'tcp-*'\nconnect = 'b:{port}'", 3, "{port} in connect requires ports"),
+            ("stream = 'tcp-*'\nconnect = ['b:1', 'b:{port}']", 3, "{port} in connect requires ports"),
+            ("stream = 'tcp-*'\nports = ['90-80']\nconnect = 'b:{port}'", 5, "ports: '90-80' is neither"),
+            ("stream = 'tcp-*'\nports = []\nconnect = 'b:{port}'", 5, "ports: the list is empty"),
+            ("stream = 'tcp-*'\nports = [80]\nconnect = 'b:{port}'", 5, "expected a string"),
+            (
+                "stream = 'web'\nports = ['80']\nconnect = 'b:{port}'",
+                3,
+                "no stream of the ports 80 has a name",
+            ),
+            (
+                "stream = 'ssh'\nports = ['80']\nconnect = 'b:{port}'",
+                3,
+                "no stream of the ports 80 has a name",
+            ),
+        ] {
+            let (_directory, path) = written(&target(keys));
+            let problem = Config::read(&path).unwrap_err().to_string();
+            let place = format!("{}:{line}: ", path.display());
+            assert!(problem.starts_with(&place) && problem.contains(part), "{keys}: {problem}");
+        }
+        let keys = "stream = 'tcp-*'\nports = ['22']\nconnect = 'b:{port}'";
+        let (_directory, path) = written(&format!("host-keys = ['tcp-*']\n{}", target(keys)));
+        assert!(Config::read(&path).unwrap_err().to_string().contains("for each port"));
     }
 
     const RELAY: &str =
@@ -444,7 +511,7 @@ command = ["/usr/sbin/sshd", "-i"]
     fn reads_a_configuration_from_options() {
         let (_directory, path) = written(DEVICE);
         let config = Config::from_options(Some(&path), &[]).unwrap();
-        assert_eq!(config.target("ssh").unwrap().address, Address::Tcp("127.0.0.1:22".into()));
+        assert_eq!(config.target("ssh").unwrap().address, Address::parse("127.0.0.1:22").unwrap());
         let (_other, relay) = written(RELAY);
         assert_eq!(Config::from_options(Some(&relay), &[]).unwrap().listeners[0].device(), "gw");
         let config =
@@ -453,8 +520,12 @@ command = ["/usr/sbin/sshd", "-i"]
         let config =
             Config::from_options(Some(&path), &["e=builtin:echo".into(), "b=builtin:22".into()]).unwrap();
         assert_eq!(config.targets[0].address, Address::Builtin(Builtin::Echo));
-        assert_eq!(config.targets[1].address, Address::Tcp("builtin:22".into()), "a host may have that name");
-        for wrong in ["ssh", "=a:1", "ssh=22", "echo=builtin:nothing"] {
+        assert_eq!(
+            config.targets[1].address,
+            Address::parse("builtin:22").unwrap(),
+            "a host may have that name"
+        );
+        for wrong in ["ssh", "=a:1", "ssh=22", "echo=builtin:nothing", "tcp-*=a:{port}"] {
             assert!(
                 matches!(Config::from_options(Some(&path), &[wrong.into()]), Err(Error::Usage { .. })),
                 "{wrong}"

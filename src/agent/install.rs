@@ -153,14 +153,14 @@ pub struct Installation {
 /// # Errors
 /// When the configuration cannot be read, has another identity, or the service's user could not read it.
 pub fn install(kind: ServiceFile, program: &Path, config: &Path, aziot: bool) -> Result<Installation> {
-    let document = read_document(config, &mut Vec::new())?;
+    let (_, document) = read_document(config, &mut Vec::new())?;
     if aziot && document.identity.is_none() {
         let hint = "set identity = \"aziot\" in place of another credential";
         return Err(Error::file(config, "it has no identity", hint));
     }
     let stop = document.stop_timeout.map_or(STOP_TIMEOUT, |limit| limit.0) + STOP_SLACK;
     // With a command target the service runs as root.
-    let runs_as_root = document.target.iter().any(|target| target.command.is_some());
+    let runs_as_root = document.target.iter().any(|target| target.get_ref().command.is_some());
     let unprepared = |file| Installation { file, preparation: String::new() };
     match kind {
         ServiceFile::Unit => unit(program, config, &document, stop, runs_as_root),
@@ -280,7 +280,8 @@ fn unit(
             None => {}
         }
     }
-    let commands: Vec<_> = document.target.iter().filter_map(|target| target.command.as_ref()).collect();
+    let commands: Vec<_> =
+        document.target.iter().filter_map(|target| target.get_ref().command.as_ref()).collect();
     if commands.is_empty() {
         unit += "\n";
         unit += if document.identity.is_some() { PRINCIPAL_USER } else { DYNAMIC_USER };

@@ -1,13 +1,19 @@
 //! The keys of an agent's configuration file.
 
+use std::fmt;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Error, IntoDeserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use toml::Spanned;
 
 use super::builtin::Builtin;
+use super::server::Server;
 use crate::backend::Transport;
 use crate::config::{CommandLine, Preamble, Seconds, SecretText, has_password};
+use crate::text::ports::Ports;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -55,7 +61,7 @@ pub(crate) struct Document {
     /// The streams whose targets are asked for their host keys.
     pub(crate) host_keys: Option<Vec<String>>,
     #[serde(default)]
-    pub(crate) target: Vec<TargetEntry>,
+    pub(crate) target: Vec<Spanned<TargetEntry>>,
 }
 
 impl Document {
@@ -133,7 +139,9 @@ impl RelayTable {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct TargetEntry {
     pub(crate) stream: String,
-    pub(crate) connect: Option<String>,
+    /// The ports that the streams' names must stand for.
+    pub(crate) ports: Option<Ports>,
+    pub(crate) connect: Option<Connect>,
     pub(crate) command: Option<Vec<String>>,
     pub(crate) builtin: Option<Builtin>,
     #[serde(default)]
@@ -142,6 +150,37 @@ pub(crate) struct TargetEntry {
     /// Environment variables of the agent that its commands inherit.
     #[serde(default)]
     pub(crate) pass_environment: Vec<String>,
+}
+
+/// One server, or several that are tried in turn.
+pub(crate) struct Connect(pub(crate) Vec<Server>);
+
+impl<'de> Deserialize<'de> for Connect {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Form;
+        impl<'de> Visitor<'de> for Form {
+            type Value = Connect;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("connect to be \"host:port\", the path of a Unix socket, or a list of them")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Connect, E> {
+                Server::deserialize(text.into_deserializer()).map(|server| Connect(vec![server]))
+            }
+
+            // An untagged enum would lose the line of an error.
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Connect, A::Error> {
+                let servers = Vec::deserialize(SeqAccessDeserializer::new(list))?;
+                if servers.is_empty() {
+                    Err(A::Error::custom("connect: the list is empty"))
+                } else {
+                    Ok(Connect(servers))
+                }
+            }
+        }
+        deserializer.deserialize_any(Form)
+    }
 }
 
 #[derive(Deserialize)]

@@ -11,9 +11,10 @@ use tokio::time::sleep;
 use super::approval::Terminal;
 use super::audit::Audit;
 use super::config::Config;
+use super::connection::Connection;
 use super::environment::Facts;
 use super::stream_limits::{Permit, StreamLimits};
-use super::target::{Connection, Target};
+use super::target::Target;
 use super::traffic::{Charged, Traffic};
 use crate::backend::{Cause, Listener, Offer, Rejection};
 use crate::error::Error;
@@ -74,12 +75,12 @@ pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
             return reply.reject(&rejection);
         }
     };
-    record.accepted(&target.address.to_string(), target.approve.name());
+    record.accepted(&connection.target, target.approve.name());
     let joined = match reply.accept().await {
         Ok(joined) => joined,
         Err(error) => return record.ended(&error.to_string()),
     };
-    log::info!("stream '{stream}': open to {}", target.address);
+    log::info!("stream '{stream}': open to {}", connection.target);
     record.started();
     let limit = OnceLock::new();
     let hangup = async {
@@ -106,7 +107,7 @@ pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
         failed: |error| Close::new(Close::FAILURE, format!("the target failed: {error}")),
         reset: true,
     };
-    let Connection { read, mut write, process } = connection;
+    let Connection { read, mut write, process, .. } = connection;
     write.begin();
     let local = (
         Charged::new(read, &shared.traffic, config.allowance),
@@ -137,16 +138,15 @@ async fn admit<'a>(
     shared: &Shared,
 ) -> Result<(&'a Target, Connection), Rejection> {
     let target = target(facts.stream, config)?;
-    let facts =
-        Facts { target: target.address.to_string(), pass_environment: &target.pass_environment, ..facts };
+    let address = target.address.for_stream(facts.stream);
+    let facts = Facts { target: address.to_string(), pass_environment: &target.pass_environment, ..facts };
     if !is_approved {
         let decided = target.approve.decide(&facts, &shared.terminal, config.approve_timeout).await;
         decided.map_err(|why| Rejection::new(Cause::Approval, why))?;
     }
-    let connection =
-        target.address.connect(&facts).await.map_err(|problem| {
-            Rejection::new(Cause::Target, format!("target {}: {problem}", target.address))
-        })?;
+    let connection = address.connect(&facts).await;
+    let connection = connection
+        .map_err(|problem| Rejection::new(Cause::Target, format!("target {address}: {problem}")))?;
     Ok((target, connection))
 }
 
@@ -164,7 +164,7 @@ pub(super) fn permit(stream: &str, config: &Config, shared: &Shared) -> Result<P
     if shared.traffic.is_spent(config.allowance) {
         return Err(Rejection::new(Cause::Limit, "today's bytes are used up (daily-bytes)"));
     }
-    let permit = shared.stream_limits.acquire(&target.stream, config.max_sessions, target.max_sessions);
+    let permit = shared.stream_limits.acquire(&target.name(), config.max_sessions, target.max_sessions);
     permit.map_err(|why| Rejection::new(Cause::Limit, why))
 }
 

@@ -2,45 +2,34 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
-use std::pin::Pin;
 use std::process::Stdio;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Command;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::approval::Approve;
 use super::builtin::Builtin;
 use super::command_exit::Process;
+use super::connection::{Connection, Writer};
 use super::environment::Facts;
+use super::server::{RECEIVE_BUFFER, Server};
 use super::stderr_log::StderrLog;
 use crate::error::Problem;
 use crate::platform::child::{Group, attach_stdio};
-use crate::platform::{AutoTuned, local_socket, tcp};
+use crate::text::pattern;
+use crate::text::ports::{self, Ports};
 
 /// How long connecting to a target may take: the hub and the user are waiting.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-
-/// How often to check whether a target has taken the last bytes of a stream that was cut.
-const LOOK: Duration = Duration::from_millis(10);
-
-/// What the kernel may hold of a local service's output, in bytes: all of it delays the echo of the next keystroke, and
-/// by default the kernel holds megabytes.
-const RECEIVE_BUFFER: u16 = 32 * 1024;
-
-/// The same for a fast service.
-const LARGE_RECEIVE_BUFFER: usize = 256 * 1024;
 
 /// The streams with certain names, and what they are connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// A stream's name, or a pattern of names.
     pub stream: String,
+    /// The ports that the streams' names must stand for.
+    pub(crate) ports: Option<Ports>,
     pub address: Address,
     pub approve: Approve,
     pub max_sessions: Option<usize>,
@@ -53,19 +42,43 @@ impl Target {
     pub fn new(stream: impl Into<String>, address: Address) -> Self {
         Self {
             stream: stream.into(),
+            ports: None,
             address,
             approve: Approve::Always,
             max_sessions: None,
             pass_environment: Vec::new(),
         }
     }
+
+    /// Whether it serves the stream of this name.
+    pub(super) fn serves(&self, stream: &str) -> bool {
+        pattern::matches(&self.stream, stream)
+            && self.ports.as_ref().is_none_or(|ports| ports.include(stream))
+    }
+
+    /// Whether it has host keys, if it is a server of ssh.
+    pub(super) fn may_have_host_keys(&self) -> bool {
+        !matches!(self.address, Address::Builtin(_)) && !self.address.has_port_of_stream()
+    }
+
+    /// Whether it is called so by its stream alone, or by its name.
+    pub(super) fn is_called(&self, text: &str) -> bool {
+        text == self.stream || text == self.name()
+    }
+
+    /// Its name among the targets of a configuration: the stream, and the ports.
+    pub(super) fn name(&self) -> String {
+        match &self.ports {
+            Some(ports) => format!("{} ({ports})", self.stream),
+            None => self.stream.clone(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// `host:port`.
-    Tcp(String),
-    Unix(PathBuf),
+    /// Servers, which are tried in turn.
+    Servers(Vec<Server>),
     /// A program and its arguments, started for each stream, with the stream as stdin and stdout.
     Command(Vec<String>),
     /// A service in the agent itself.
@@ -78,16 +91,21 @@ impl Address {
     /// # Errors
     /// Returns the problem.
     pub fn parse(text: &str) -> Result<Self, String> {
-        if text.starts_with('/') {
-            return Ok(Self::Unix(text.into()));
-        }
-        let port = text
-            .rsplit_once(':')
-            .filter(|(host, _)| !host.is_empty())
-            .and_then(|(_, port)| port.parse().ok());
-        match port {
-            Some(1u16..) => Ok(Self::Tcp(text.to_owned())),
-            _ => Err(format!("'{text}' is neither host:port nor the path of a Unix socket")),
+        Ok(Self::Servers(vec![Server::parse(text)?]))
+    }
+
+    /// Whether the port of the stream is a part of it.
+    pub(super) fn has_port_of_stream(&self) -> bool {
+        matches!(self, Self::Servers(servers) if servers.iter().any(Server::has_port_of_stream))
+    }
+
+    /// The address for a stream, with the stream's port.
+    pub(super) fn for_stream(&self, stream: &str) -> Self {
+        match (self, ports::of_stream(stream)) {
+            (Self::Servers(servers), Some(port)) => {
+                Self::Servers(servers.iter().map(|server| server.for_port(port)).collect())
+            }
+            _ => self.clone(),
         }
     }
 
@@ -96,73 +114,52 @@ impl Address {
     /// # Errors
     /// Why the target cannot be reached, for the log.
     pub(super) async fn connect(&self, facts: &Facts<'_>) -> Result<Connection, Problem> {
-        let connecting = async {
-            Ok(match self {
-                Self::Tcp(address) => {
-                    let stream = connect(address).await?;
-                    stream.set_nodelay(true)?;
-                    // A connection to an unused ephemeral port may connect to itself.
-                    if stream.peer_addr()? == stream.local_addr()? {
-                        return Err(io::ErrorKind::ConnectionRefused.into());
-                    }
-                    let (read, write) = stream.into_split();
-                    Connection {
-                        read: Box::new(AutoTuned::new(read, grow)),
-                        write: Writer::Tcp { half: write, has_ended: false },
-                        process: Process::none(),
-                    }
-                }
-                Self::Unix(path) => Connection::new(local_socket::split(local_socket::connect(path).await?)),
-                Self::Command(words) => start(words, facts)?,
-                Self::Builtin(builtin) => {
-                    let (read, write) = builtin.connect();
-                    Connection { read, write: Writer::Other(write), process: Process::none() }
-                }
-            })
-        };
-        match timeout(CONNECT_LIMIT, connecting).await {
-            Ok(result) => result.map_err(|error: io::Error| error.into()),
-            Err(_elapsed) => Err(format!("no answer in {} s", CONNECT_LIMIT.as_secs()).into()),
+        match self {
+            Self::Servers(servers) => first_to_answer(servers).await,
+            Self::Command(words) => Ok(start(words, self.to_string(), facts)?),
+            Self::Builtin(builtin) => {
+                let (read, write) = builtin.connect();
+                Ok(Connection::new(self.to_string(), read, Writer::Other(write)))
+            }
         }
-    }
-}
-
-/// Connects to the first address that answers.
-async fn connect(address: &str) -> io::Result<TcpStream> {
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in tokio::net::lookup_host(address).await? {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        if address.ip().is_loopback() {
-            tcp::limit_received(&socket, RECEIVE_BUFFER.into());
-        }
-        match socket.connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
-}
-
-/// Enlarges the receive buffer of a local service.
-fn grow(read: &OwnedReadHalf) {
-    if read.peer_addr().is_ok_and(|peer| peer.ip().is_loopback()) {
-        tcp::set_receive_buffer(read.as_ref(), LARGE_RECEIVE_BUFFER);
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(address) => f.write_str(address),
-            Self::Unix(path) => write!(f, "{}", path.display()),
+            Self::Servers(servers) => {
+                f.write_str(&servers.iter().map(Server::to_string).collect::<Vec<_>>().join(", "))
+            }
             Self::Command(words) => write!(f, "command {}", words.first().map_or("", String::as_str)),
             Self::Builtin(builtin) => write!(f, "builtin {}", builtin.name()),
         }
     }
 }
 
+/// Connects to the first of the servers that answers. Of several, the error names each.
+async fn first_to_answer(servers: &[Server]) -> Result<Connection, Problem> {
+    let end = Instant::now() + CONNECT_LIMIT;
+    let mut problems = Vec::new();
+    for (at, server) in servers.iter().enumerate() {
+        let left = u32::try_from(servers.len() - at).unwrap_or(u32::MAX);
+        // One that does not answer leaves time for the others.
+        let limit = end.saturating_duration_since(Instant::now()) / left;
+        let problem = match timeout(limit, server.connect()).await {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(error)) => Problem::of(error),
+            Err(_elapsed) => format!("no answer in {:.0} s", limit.as_secs_f64()).into(),
+        };
+        if servers.len() == 1 {
+            return Err(problem);
+        }
+        problems.push(format!("{server}: {problem}"));
+    }
+    Err(problems.join("; ").into())
+}
+
 /// Starts a program whose stdin and stdout are the stream.
-fn start(words: &[String], facts: &Facts<'_>) -> io::Result<Connection> {
+fn start(words: &[String], target: String, facts: &Facts<'_>) -> io::Result<Connection> {
     let [program, arguments @ ..] = words else { return Err(io::ErrorKind::InvalidInput.into()) };
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(facts.environment());
@@ -174,125 +171,26 @@ fn start(words: &[String], facts: &Facts<'_>) -> io::Result<Connection> {
     drop(command);
     let stderr = child.stderr.take().map(|stderr| StderrLog::start(program, facts.stream, stderr));
     let (read, write, process) = Process::watch(child, stderr, ours);
-    Ok(Connection { read: Box::new(read), write: Writer::Other(Box::new(write)), process })
-}
-
-/// A connection to a target.
-pub(super) struct Connection {
-    pub(super) read: Box<dyn AsyncRead + Send + Unpin>,
-    pub(super) write: Writer,
-    pub(super) process: Process,
-}
-
-impl Connection {
-    /// Both directions as one.
-    pub(super) fn join(self) -> impl AsyncRead + AsyncWrite + Send + Unpin {
-        tokio::io::join(self.read, self.write)
-    }
-
-    fn new<R, W>((read, write): (R, W)) -> Self
-    where
-        R: AsyncRead + Send + Unpin + 'static,
-        W: AsyncWrite + Send + Unpin + 'static,
-    {
-        Self { read: Box::new(read), write: Writer::Other(Box::new(write)), process: Process::none() }
-    }
-}
-
-/// The writing half of a target.
-pub(super) enum Writer {
-    Tcp {
-        half: OwnedWriteHalf,
-        /// It has been shut down.
-        has_ended: bool,
-    },
-    Other(Box<dyn AsyncWrite + Send + Unpin>),
-}
-
-impl Writer {
-    /// Begins the stream. Until its input is shut down, a TCP target is reset if the agent is killed.
-    pub(super) fn begin(&self) {
-        if let Self::Tcp { half, .. } = self {
-            tcp::reset_on_close(half.as_ref(), true);
-        }
-    }
-
-    /// Whether the target is reached over TCP.
-    pub(super) fn is_tcp(&self) -> bool {
-        matches!(self, Self::Tcp { .. })
-    }
-
-    /// Ends the target's input. A TCP target whose input was not shut down is reset once the other half is dropped, because
-    /// half an upload must not look whole. It gets `limit` to take the bytes written.
-    pub(super) async fn end(self, limit: Duration) {
-        let Self::Tcp { half, has_ended: false } = self else { return };
-        let taken = async {
-            while tcp::info(half.as_ref()).is_some_and(|tcp| tcp.queued) {
-                sleep(LOOK).await;
-            }
-        };
-        // A reset discards what is still queued.
-        let _ = timeout(limit, taken).await;
-        half.forget();
-    }
-
-    fn inner(&mut self) -> Pin<&mut (dyn AsyncWrite + Send + Unpin)> {
-        match self {
-            Self::Tcp { half, .. } => Pin::new(half),
-            Self::Other(other) => Pin::new(other),
-        }
-    }
-}
-
-impl AsyncWrite for Writer {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().inner().poll_write(cx, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().inner().poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(this.inner().poll_shutdown(cx))?;
-        if let Self::Tcp { half, has_ended } = this {
-            *has_ended = true;
-            tcp::reset_on_close(half.as_ref(), false);
-        }
-        Poll::Ready(Ok(()))
-    }
+    Ok(Connection { target, read: Box::new(read), write: Writer::Other(Box::new(write)), process })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpSocket, TcpStream};
 
-    #[test]
-    fn addresses() {
-        assert_eq!(Address::parse("127.0.0.1:22"), Ok(Address::Tcp("127.0.0.1:22".into())));
-        assert_eq!(Address::parse("[::1]:22"), Ok(Address::Tcp("[::1]:22".into())));
-        assert_eq!(Address::parse("/run/x.sock"), Ok(Address::Unix("/run/x.sock".into())));
-        for text in ["", "host", ":22", "host:", "host:0", "host:99999", "x.sock"] {
-            assert!(Address::parse(text).is_err(), "{text}");
-        }
+    fn facts(stream: &str) -> Facts<'_> {
+        Facts::without_offer(stream, String::new())
     }
 
     #[tokio::test]
     async fn a_command_has_the_stream_as_stdin_and_stdout() {
-        let facts = Facts {
-            id: 1,
-            stream: "cat",
-            target: "command cat".into(),
-            device: "dev-1",
-            service: "hub",
-            request_id: None,
-            requester: None,
-            pass_environment: &[],
-        };
         let cat = Address::Command(vec!["cat".into()]);
-        let Connection { mut read, mut write, process } = cat.connect(&facts).await.unwrap();
+        let Connection { target, mut read, mut write, process } = cat.connect(&facts("cat")).await.unwrap();
+        assert_eq!(target, "command cat");
         write.write_all(b"to cat and back").await.unwrap();
         write.shutdown().await.unwrap();
         let mut answer = String::new();
@@ -300,7 +198,70 @@ mod tests {
         assert_eq!(answer, "to cat and back");
         process.end("test").await;
 
-        let missing = Address::Command(vec!["/no/such/program".into()]).connect(&facts).await;
+        let missing = Address::Command(vec!["/no/such/program".into()]).connect(&facts("none")).await;
         assert!(missing.is_err_and(|problem| problem.to_string().contains("No such file")));
+    }
+
+    #[test]
+    fn a_target_serves_the_streams_of_its_ports() {
+        let ports = Ports::parse("22, 8000-8999");
+        let target = Target { ports, ..Target::new("*", Address::parse("127.0.0.1:{port}").unwrap()) };
+        for (stream, address) in [
+            ("ssh", Some("127.0.0.1:22")),
+            ("tcp-8080", Some("127.0.0.1:8080")),
+            ("tcp-80", None),
+            ("console", None),
+        ] {
+            let served = target.serves(stream).then(|| target.address.for_stream(stream).to_string());
+            assert_eq!(served.as_deref(), address, "{stream}");
+        }
+        assert_eq!(target.name(), "* (22, 8000-8999)");
+        assert!(!Target { stream: "tcp-*".into(), ..target }.serves("ssh"));
+    }
+
+    #[tokio::test]
+    async fn the_first_server_that_answers_is_connected() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let up = listener.local_addr().unwrap().to_string();
+        let down = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let server = |text: &str| Server::parse(text).unwrap();
+        let servers = [&down, "/no/such.sock", &up].map(server);
+        let connection = Address::Servers(servers.to_vec()).connect(&facts("x")).await.unwrap();
+        assert_eq!(connection.target, up);
+        let problem = Address::Servers(servers[..2].to_vec()).connect(&facts("x")).await.err().unwrap();
+        let problem = problem.to_string();
+        let [first, second] = problem.split("; ").collect::<Vec<_>>()[..] else { panic!("{problem}") };
+        assert!(first.starts_with(&format!("{down}: Connection refused")), "{problem}");
+        assert!(second.starts_with("/no/such.sock: No such file"), "{problem}");
+        let problem = Address::Servers(servers[..1].to_vec()).connect(&facts("x")).await.err().unwrap();
+        assert!(problem.to_string().starts_with("Connection refused"), "{problem}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_does_not_answer_leaves_time_for_the_next() {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let silent = socket.listen(0).unwrap();
+        let address = silent.local_addr().unwrap();
+        // Connections that nobody accepts, until the kernel answers no more of them.
+        let mut waiting = Vec::new();
+        while let Ok(connected) = timeout(CONNECT_LIMIT, TcpStream::connect(address)).await {
+            waiting.push(connected.unwrap());
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let up = listener.local_addr().unwrap().to_string();
+        let servers = |texts: &[&String]| {
+            Address::Servers(texts.iter().map(|text| Server::parse(text).unwrap()).collect())
+        };
+        let silent = address.to_string();
+        let since = Instant::now();
+        let connection = servers(&[&silent, &up]).connect(&facts("x")).await.unwrap();
+        assert_eq!((connection.target, since.elapsed()), (up, CONNECT_LIMIT / 2));
+        let since = Instant::now();
+        let problem = servers(&[&silent, &silent]).connect(&facts("x")).await.err().unwrap();
+        assert_eq!(since.elapsed(), CONNECT_LIMIT);
+        assert_eq!(problem.to_string(), format!("{silent}: no answer in 2 s; {silent}: no answer in 2 s"));
+        let problem = servers(&[&silent]).connect(&facts("x")).await.err().unwrap();
+        assert_eq!(problem.to_string(), "no answer in 5 s");
     }
 }

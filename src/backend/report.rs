@@ -1,8 +1,11 @@
 //! What a device's agent reports to its service, and what the service tells of it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::text::pattern;
+use crate::text::ports::Ports;
 use crate::text::public_key::PublicKey;
 
 /// What an agent reports: the streams that it serves, in the order of its configuration.
@@ -17,6 +20,8 @@ pub(crate) struct Report {
 pub(crate) struct StreamReport {
     /// Its name, or the pattern of its names.
     pub(crate) name: String,
+    /// The ports that its names must stand for.
+    pub(crate) ports: Option<Ports>,
     /// The host keys of its target.
     pub(crate) keys: HostKeys,
 }
@@ -42,9 +47,12 @@ pub struct Reported {
 }
 
 impl Reported {
-    /// The stream that the agent serves under `name`: the first whose name or pattern matches, as the agent chooses its target.
+    /// The stream that the agent serves under `name`: the first that matches, as the agent chooses its target.
     pub(crate) fn stream(&self, name: &str) -> Option<&ReportedStream> {
-        self.streams.iter().find(|stream| pattern::matches(&stream.name, name))
+        self.streams.iter().find(|stream| {
+            pattern::matches(&stream.name, name)
+                && stream.ports.as_ref().is_none_or(|ports| ports.include(name))
+        })
     }
 
     /// Whether no agent has reported.
@@ -63,8 +71,18 @@ impl Reported {
 pub(crate) struct ReportedStream {
     /// Its name, or the pattern of its names.
     pub(crate) name: String,
+    /// The ports that its names must stand for.
+    #[serde(default)]
+    pub(crate) ports: Option<Ports>,
     /// The host keys of its target.
     pub(crate) keys: Vec<ReportedKey>,
+}
+
+impl fmt::Display for ReportedStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        self.ports.as_ref().map_or(Ok(()), |ports| write!(f, " (ports {ports})"))
+    }
 }
 
 /// A host key in a [`Reported`].
@@ -111,13 +129,18 @@ mod tests {
 
     #[test]
     fn the_first_stream_that_matches_applies() {
-        let stream = |name: &str| ReportedStream { name: name.into(), keys: Vec::new() };
+        let stream = |name: &str| ReportedStream { name: name.into(), ports: None, keys: Vec::new() };
         let streams = ["ssh", "tcp-*", "tcp-80", "*", "web"].map(stream).into();
         let reported = Reported { device: "gw-07".into(), agent: None, streams };
         let found = |name| reported.stream(name).map(|stream| stream.name.as_str());
         for (name, applies) in [("ssh", "ssh"), ("tcp-80", "tcp-*"), ("tcp-81", "tcp-*"), ("web", "*")] {
             assert_eq!(found(name), Some(applies), "{name}");
         }
+        let of_ports = ReportedStream { ports: Ports::parse("80, 8000-8999"), ..stream("tcp-*") };
+        assert_eq!(of_ports.to_string(), "tcp-* (ports 80, 8000-8999)");
+        let reported = Reported { streams: vec![of_ports, stream("tcp-8*")], ..reported };
+        let found = |name| reported.stream(name).map(|stream| stream.name.as_str());
+        assert_eq!(["tcp-80", "tcp-81", "tcp-22"].map(found), [Some("tcp-*"), Some("tcp-8*"), None]);
         let reported = Reported { streams: vec![stream("ssh")], ..reported };
         assert_eq!(reported.stream("SSH"), None);
     }

@@ -10,6 +10,7 @@ use clap_complete::env::{EnvCompleter, Shells};
 use crate::backend::Reported;
 use crate::profile::{Name, Profile, Profiles, default_path};
 use crate::state::{device_ids, reports};
+use crate::text::ports;
 
 /// Set by the loaders: the shell that asks for completions.
 pub const VARIABLE: &str = "IOTSTREAM_COMPLETE";
@@ -66,18 +67,13 @@ pub(crate) fn ports() -> Vec<CompletionCandidate> {
     let streams = reported_streams(Some(&profiles));
     let asking = |profile: &Profile| -> Vec<u16> {
         let mapped = profile.ports.keys().map(|port| port.0);
-        let ports = mapped.chain(streams.iter().filter_map(|stream| port_of(stream)));
+        let ports = mapped.chain(streams.iter().filter_map(|stream| ports::of_stream(stream)));
         ports.filter(|port| streams.contains(&profile.stream(*port))).collect()
     };
     let mut ports: Vec<u16> = profiles.all.values().flat_map(asking).collect();
     ports.sort_unstable();
     ports.dedup();
     ports.into_iter().map(|port| CompletionCandidate::new(port.to_string())).collect()
-}
-
-/// The port that asks for a stream without a profile: 22 for `ssh`, N for `tcp-N`.
-fn port_of(stream: &str) -> Option<u16> {
-    if stream == "ssh" { Some(22) } else { stream.strip_prefix("tcp-")?.parse().ok() }
 }
 
 /// The names of the streams in the reports of the device on the command line, else in all reports. No name needs quoting

@@ -19,12 +19,14 @@ mod host_keys;
 mod measure;
 mod order;
 mod profile;
+mod socket_unit;
 mod usage;
 
 pub use host_keys::HostKeys;
 pub use measure::{Bench, Direction, Ping};
 pub use order::in_order;
 pub use profile::{AddProfile, NamedProfile, Profile, ProfileAction, ProfileFile, ShowProfile};
+pub use socket_unit::SocketUnit;
 pub use usage::usage_error;
 
 #[derive(Debug, Parser)]
@@ -61,6 +63,8 @@ pub enum Command {
     Profile(Profile),
     /// Print the ssh configuration for every profile, or keep it in ~/.ssh
     SshConfig(SshConfig),
+    /// Print systemd units that open a stream for each connection
+    SocketUnit(SocketUnit),
     /// Tell ssh the host keys that a device reports
     HostKeys(HostKeys),
     /// Run a self-contained demo: service, device and ssh session on this machine
@@ -381,6 +385,7 @@ impl Cli {
             Some(Command::Devices(args)) => &args.log,
             Some(Command::Profile(args)) => args.action.log(),
             Some(Command::SshConfig(args)) => &args.log,
+            Some(Command::SocketUnit(args)) => &args.log,
             Some(Command::HostKeys(args)) => &args.log,
             Some(Command::Check(args)) => &args.connect.log,
             Some(Command::Ping(args)) => &args.log,

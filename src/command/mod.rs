@@ -18,6 +18,7 @@ mod profile;
 mod progress;
 mod prompt;
 mod show;
+mod socket_unit;
 mod ssh_config;
 
 use std::process::ExitCode;
@@ -43,6 +44,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Some(Command::Devices(args)) => devices::run(&args),
         Some(Command::Profile(args)) => profile::run(&args.action),
         Some(Command::SshConfig(args)) => ssh_config::run(&args),
+        Some(Command::SocketUnit(args)) => socket_unit::run(&args),
         Some(Command::HostKeys(args)) => host_keys::run(&args),
         Some(Command::Completions(args)) => completions::run(&args),
         Some(Command::Check(args)) => check::run(&args),

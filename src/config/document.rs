@@ -34,7 +34,7 @@ fn unknown_key(message: &str) -> Option<(String, String)> {
     Some((format!("there is no key '{key}'"), hint))
 }
 
-/// The line of a byte position, from 1.
-fn line_of(text: &str, position: usize) -> usize {
+/// The line of a byte position in `text`, from 1.
+pub(crate) fn line_of(text: &str, position: usize) -> usize {
     text.as_bytes().iter().take(position).filter(|&&b| b == b'\n').count() + 1
 }

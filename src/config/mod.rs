@@ -9,7 +9,7 @@ mod token;
 mod values;
 mod watched;
 
-pub(crate) use document::parse_toml;
+pub(crate) use document::{line_of, parse_toml};
 pub(crate) use permissions::{has_password, read_secret, read_secret_bytes, read_toml};
 pub(crate) use source::systemd_credential;
 pub(crate) use source::{Keys, Owner, Source};

@@ -1,11 +1,14 @@
 //! Targets other than a TCP port.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::{DEVICE, LIMIT, Stdin, Testbed, agent_with_config, run, serve_unix};
+use super::{ask, event};
+use crate::support::{
+    DEVICE, Hub, LIMIT, Sandbox, Stdin, Testbed, agent_with_config, closed_port, run, serve, serve_unix,
+};
 
 #[test]
 fn a_target_may_be_a_unix_socket() {
@@ -42,4 +45,53 @@ fn a_target_may_be_a_command() {
     let done = run(testbed.openssh("ssh").args([DEVICE, "cat; exit 7"]), Stdin::Ends(b"x"), LIMIT);
     assert_eq!((done.status.code(), done.text()), (Some(7), "x"), "{}", done.stderr);
     testbed.sandbox.leaves_only(Duration::from_secs(5), &testbed.residents());
+}
+
+/// A server whose connections say `word` and end.
+fn says(word: &'static str) -> u16 {
+    serve(move |mut stream| drop(stream.write_all(word.as_bytes())))
+}
+
+#[test]
+fn a_target_may_cover_the_ports_of_its_streams() {
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let (web, other, closed) = (says("web"), says("other"), closed_port());
+    let socket = sandbox.path("next.sock");
+    serve_unix(&socket, |mut stream| drop(stream.write_all(b"the next")));
+    let targets = format!(
+        "audit-log = \"audit.log\"\n\
+         [[target]]\nstream = \"tcp-*\"\nports = [\"{web}\", \"{closed}\"]\nconnect = \"127.0.0.1:{{port}}\"\n\
+         [[target]]\nstream = \"tcp-*\"\nconnect = [\"127.0.0.1:{closed}\", \"{}\"]\n",
+        socket.display()
+    );
+    let _agent = agent_with_config(&sandbox, &hub, DEVICE, &targets);
+    let stream = |port| format!("tcp-{port}");
+    assert_eq!(ask(&sandbox, &hub, &stream(web), "").succeeded().text(), "web");
+    assert_eq!(ask(&sandbox, &hub, &stream(other), "").succeeded().text(), "the next");
+    assert_eq!(ask(&sandbox, &hub, &format!("tcp-0{web}"), "").succeeded().text(), "the next");
+    assert_eq!(ask(&sandbox, &hub, &stream(closed), "").status.code(), Some(69));
+
+    let target = |port, what| event(&sandbox, &stream(port), what)["target"].as_str().map(str::to_owned);
+    assert_eq!(target(web, "accepted"), Some(format!("127.0.0.1:{web}")));
+    assert_eq!(target(other, "accepted"), Some(socket.display().to_string()));
+    let reason = event(&sandbox, &stream(closed), "rejected")["reason"].as_str().unwrap().to_owned();
+    assert!(reason.starts_with(&format!("target 127.0.0.1:{closed}: Connection refused")), "{reason}");
+}
+
+#[test]
+fn each_server_of_a_target_that_is_down_is_named() {
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let closed = closed_port();
+    let targets = format!(
+        "audit-log = \"audit.log\"\n\
+         [[target]]\nstream = \"db\"\nconnect = [\"127.0.0.1:{closed}\", \"/no/such.sock\"]\n"
+    );
+    let _agent = agent_with_config(&sandbox, &hub, DEVICE, &targets);
+    assert_eq!(ask(&sandbox, &hub, "db", "").status.code(), Some(69));
+    let reason = event(&sandbox, "db", "rejected")["reason"].as_str().unwrap().to_owned();
+    for part in [&format!("127.0.0.1:{closed}: Connection refused"), "; /no/such.sock: No such file"] {
+        assert!(reason.contains(part), "{reason}");
+    }
 }

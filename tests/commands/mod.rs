@@ -13,4 +13,5 @@ mod profile;
 mod relay_check;
 mod relay_devices;
 mod relay_profile;
+mod socket_unit;
 mod ssh_config;

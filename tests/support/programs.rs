@@ -20,7 +20,7 @@ pub fn need(program: &str) -> PathBuf {
         "ssh" | "scp" | "sftp" | "ssh-keygen" => "openssh-client",
         "sshd" => "openssh-server",
         "dropbear" | "dropbearkey" => "dropbear-bin",
-        "systemd-analyze" => "systemd",
+        "systemd-analyze" | "systemd-socket-activate" => "systemd",
         "nc" => "netcat-openbsd",
         "unshare" | "setpriv" => "util-linux",
         other => other,

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::{public_files, sshd_config};
 use crate::agent::environment::Facts;
+use crate::agent::server::Server;
 use crate::agent::target::Address;
 use crate::config::WatchedFiles;
 use crate::error::Problem;
@@ -46,7 +47,7 @@ pub(super) async fn ask(address: &Address) -> Result<Found, Problem> {
             let words = words.clone();
             blocking(move || of_command(&words)).await?
         }
-        Address::Tcp(_) | Address::Unix(_) => of_server(address).await,
+        Address::Servers(servers) => of_servers(servers).await,
         Address::Builtin(_) => Ok(Found::default()),
     }
 }
@@ -60,7 +61,7 @@ pub(super) fn files(address: &Address) -> WatchedFiles {
             configuration.files.into_iter().for_each(|file| files.add(file));
             configuration.host_keys.iter().for_each(|file| files.add(public_files::beside(file)));
         }
-        Address::Tcp(_) | Address::Unix(_) => {
+        Address::Servers(_) => {
             public_files::list(Path::new(DIRECTORY)).into_iter().for_each(|file| files.add(file));
         }
         Address::Command(_) | Address::Builtin(_) => {}
@@ -90,6 +91,18 @@ fn of_command(words: &[String]) -> Result<Found, Problem> {
         (true, false) => Err(found.missing.join("; ").into()),
         (false, _) => Ok(found),
     }
+}
+
+/// The keys of the first server that tells any. The error names each of several.
+async fn of_servers(servers: &[Server]) -> Result<Found, Problem> {
+    let mut problems = Vec::new();
+    for server in servers {
+        match of_server(&Address::Servers(vec![server.clone()])).await {
+            Err(problem) if servers.len() > 1 => problems.push(format!("{server}: {problem}")),
+            found => return found,
+        }
+    }
+    Err(problems.join("; ").into())
 }
 
 /// The keys of a server, each from a key exchange. Of types that cannot be verified, there may be files.

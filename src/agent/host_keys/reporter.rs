@@ -13,7 +13,6 @@ use crate::agent::target::Address;
 use crate::backend::{HostKeys, Pending, Report, StreamReport};
 use crate::config::WatchedFiles;
 use crate::error::Problem;
-use crate::text::pattern;
 
 /// The time until a target that did not answer is asked again; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
@@ -128,7 +127,7 @@ impl<T: Targets> Reporter<T> {
         let mut before = std::mem::take(&mut self.asked);
         let mut targets: Vec<_> = self.config.host_key_targets().collect();
         // A target that does not answer must not delay the host keys that users need most.
-        targets.sort_by_key(|target| !pattern::matches(&target.stream, SSH));
+        targets.sort_by_key(|target| !target.serves(SSH));
         for target in targets {
             let address = &target.address;
             if self.asked.iter().any(|asked| asked.address == *address) {
@@ -203,7 +202,7 @@ impl<T: Targets> Reporter<T> {
             let is_selected = self.config.host_key_targets().any(|selected| selected == target);
             let asked = self.asked.iter().find(|asked| is_selected && asked.address == target.address);
             let keys = asked.map_or(HostKeys::Known(Vec::new()), |asked| asked.keys.clone());
-            StreamReport { name: target.stream.clone(), keys }
+            StreamReport { name: target.stream.clone(), ports: target.ports.clone(), keys }
         });
         let report = Report { streams: streams.collect() };
         self.reports.send_if_modified(|reported| {

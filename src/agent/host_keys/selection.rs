@@ -1,19 +1,20 @@
 //! The streams whose targets are asked for their host keys.
 
+use crate::agent::server::Server;
 use crate::agent::target::{Address, Target};
-use crate::text::pattern;
 
 /// The port of ssh.
 const PORT: &str = ":22";
 
 /// By default, the target that serves the stream `ssh`, and those at ssh's port: another service must not be spoken to.
 pub(in crate::agent) fn default(targets: &[Target]) -> Vec<String> {
-    let ssh = targets.iter().find(|target| pattern::matches(&target.stream, "ssh"));
-    let at_port = targets
-        .iter()
-        .filter(|target| matches!(&target.address, Address::Tcp(address) if address.ends_with(PORT)));
-    let ssh = ssh.filter(|target| !matches!(target.address, Address::Builtin(_)));
-    ssh.into_iter().chain(at_port).map(|target| target.stream.clone()).collect()
+    let is_at_port = |server: &Server| matches!(server, Server::Tcp(address) if address.ends_with(PORT));
+    let ssh = targets.iter().find(|target| target.serves("ssh"));
+    let at_port = targets.iter().filter(
+        |target| matches!(&target.address, Address::Servers(servers) if servers.iter().any(is_at_port)),
+    );
+    let ssh = ssh.filter(|target| target.may_have_host_keys());
+    ssh.into_iter().chain(at_port).map(Target::name).collect()
 }
 
 /// Checks the streams of the configuration.
@@ -22,10 +23,15 @@ pub(in crate::agent) fn default(targets: &[Target]) -> Vec<String> {
 /// Returns the problem of a stream without a target, or whose target cannot have host keys.
 pub(in crate::agent) fn check(streams: &[String], targets: &[Target]) -> Result<(), String> {
     for stream in streams {
-        match targets.iter().find(|target| target.stream == *stream) {
+        match targets.iter().find(|target| target.is_called(stream)) {
             None => return Err(format!("host-keys: no [[target]] has stream = \"{stream}\"")),
             Some(Target { address: Address::Builtin(_), .. }) => {
                 return Err(format!("host-keys: the target '{stream}' is a builtin, which has no host keys"));
+            }
+            Some(target) if !target.may_have_host_keys() => {
+                return Err(format!(
+                    "host-keys: the target '{stream}' has {{port}}, and may have others for each port"
+                ));
             }
             Some(_) => {}
         }
@@ -37,6 +43,7 @@ pub(in crate::agent) fn check(streams: &[String], targets: &[Target]) -> Result<
 mod tests {
     use super::*;
     use crate::agent::Builtin;
+    use crate::text::ports::Ports;
 
     fn targets(targets: &[(&str, &str)]) -> Vec<Target> {
         let address = |text: &str| match text {
@@ -62,6 +69,19 @@ mod tests {
             assert_eq!(default(&all), asked);
             assert_eq!(check(&default(&all), &all), Ok(()));
         }
+    }
+
+    #[test]
+    fn a_target_of_ports_is_asked_alone() {
+        let of_ports = |ports, address| Target {
+            ports: Ports::parse(ports),
+            ..Target::new("tcp-*", Address::parse(address).unwrap())
+        };
+        let all = [of_ports("80", "127.0.0.1:80"), of_ports("2222", "127.0.0.1:22")];
+        assert_eq!(default(&all), ["tcp-* (2222)"]);
+        assert_eq!(check(&default(&all), &all), Ok(()));
+        let all = [of_ports("22", "127.0.0.1:{port}")];
+        assert!(check(&["tcp-*".into()], &all).unwrap_err().contains("{port}"));
     }
 
     #[test]

@@ -74,6 +74,7 @@ mod tests {
         let key = |&number: &u8| ReportedKey { key: key(number), since: None };
         let stream = |(name, keys): &(&str, &[u8])| ReportedStream {
             name: (*name).to_owned(),
+            ports: None,
             keys: keys.iter().map(key).collect(),
         };
         Reported {

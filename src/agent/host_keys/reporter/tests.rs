@@ -127,8 +127,11 @@ impl Reporting {
     /// Waits for a report of these streams.
     #[track_caller]
     fn reports(&mut self, streams: &[(&str, HostKeys)]) -> impl Future<Output = ()> {
-        let report =
-            |(name, keys): &(&str, HostKeys)| StreamReport { name: (*name).into(), keys: keys.clone() };
+        let report = |(name, keys): &(&str, HostKeys)| StreamReport {
+            name: (*name).into(),
+            ports: None,
+            keys: keys.clone(),
+        };
         let expected = Report { streams: streams.iter().map(report).collect() };
         let caller = std::panic::Location::caller();
         async move {

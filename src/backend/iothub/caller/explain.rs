@@ -121,9 +121,9 @@ pub(super) fn agent(lookup: &Lookup) -> Outcome {
 /// The streams that an agent offers, with the number of their host keys.
 fn streams(reported: &Reported) -> String {
     let described = |stream: &ReportedStream| match stream.keys.len() {
-        0 => stream.name.clone(),
-        1 => format!("{} (1 host key)", stream.name),
-        count => format!("{} ({count} host keys)", stream.name),
+        0 => stream.to_string(),
+        1 => format!("{stream} (1 host key)"),
+        count => format!("{stream} ({count} host keys)"),
     };
     let mut streams: Vec<String> = reported.streams.iter().take(MOST_STREAMS).map(described).collect();
     match reported.streams.len().saturating_sub(MOST_STREAMS) {
@@ -221,7 +221,8 @@ mod tests {
         let key = PublicKey::of_blob(b"\0\0\0\x01xy").unwrap();
         let keys =
             |name: &str| vec![ReportedKey { key: key.clone(), since: None }; usize::from(name == "ssh")];
-        let streams = streams.iter().map(|&name| ReportedStream { name: name.into(), keys: keys(name) });
+        let streams =
+            streams.iter().map(|&name| ReportedStream { name: name.into(), ports: None, keys: keys(name) });
         let (device, agent) = ("gw-07".into(), Some("0.2.0".into()));
         lookup.twin.as_mut().unwrap().reported = Some(Reported { device, agent, streams: streams.collect() });
         lookup

@@ -285,7 +285,7 @@ mod tests {
     /// A copy of this age, with or without a key of the stream `ssh`.
     fn copy(age: u64, has_key: bool) -> Copied<Reported> {
         let keys = has_key.then(|| ReportedKey { key: key(1), since: None }).into_iter().collect();
-        let streams = vec![ReportedStream { name: "ssh".into(), keys }];
+        let streams = vec![ReportedStream { name: "ssh".into(), ports: None, keys }];
         let report = Reported { device: "gw-07".into(), agent: Some("0.2.0".into()), streams };
         Copied { fetched: NOW.as_secs() - age, report }
     }

@@ -193,7 +193,7 @@ async fn an_offer_is_withdrawn_with_its_hub_connection() {
 async fn a_twin_that_does_not_answer_delays_no_offer() {
     let (connection, mut hub) = logged_in().await;
     let (mut offers, source) = Offers::channel();
-    let stream = StreamReport { name: "ssh".into(), keys: HostKeys::Untold };
+    let stream = StreamReport { name: "ssh".into(), ports: None, keys: HostKeys::Untold };
     offers.report(Arc::new(Report { streams: vec![stream] }));
     let mut task = Task::new(listener(), network(), None, source);
     let logged_in = LoggedIn { device: device(), connection, renewal: None };

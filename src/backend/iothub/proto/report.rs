@@ -2,7 +2,7 @@
 //!
 //! `{"iotstream":{"agent":"0.2.0","streams":{"s0":{"name":"ssh","keys":{"k0":"ssh-ed25519 AAAA…"}}}}}`
 //!
-//! Lists are objects with numbered slots, because earlier api-versions lose arrays \[I].
+//! `"ports":"80, 8000-8999"` in a stream limits a pattern. Lists are objects with numbered slots, because earlier api-versions lose arrays \[I].
 
 use serde_json::{Map, Value};
 
@@ -17,7 +17,7 @@ const PART: &str = "iotstream";
 const MAX_STRING: usize = 4 << 10;
 const MAX_SIZE: usize = 31 << 10;
 
-/// The longest name of a stream in bytes.
+/// The longest name of a stream, and the longest list of ports, in bytes.
 const MAX_NAME: usize = 1 << 10;
 
 /// The stream that keeps its keys longest where there is no room for all.
@@ -57,7 +57,8 @@ impl Change {
         }
         let (mut streams, mut unnamed) = (Vec::new(), usize::MAX);
         for (at, stream) in report.streams.iter().enumerate() {
-            if stream.name.len() <= MAX_NAME && !stream.name.contains(char::is_control) {
+            let ports = stream.ports.as_ref().map(ToString::to_string).unwrap_or_default();
+            if stream.name.len().max(ports.len()) <= MAX_NAME && !stream.name.contains(char::is_control) {
                 let stream = described(stream, &current[PART]["streams"], &slot(at), &mut left_out);
                 streams.push((at, stream));
             } else {
@@ -126,7 +127,8 @@ fn fitted(
 
 /// A stream as the twin has it, in the `slot`. `before` are the streams in the twin.
 fn described(stream: &StreamReport, before: &Value, slot: &str, left_out: &mut Vec<String>) -> Value {
-    let old = old_keys(before, slot, &stream.name);
+    let ports = stream.ports.as_ref().map(ToString::to_string);
+    let old = old_keys(before, slot, &stream.name, ports.as_deref());
     let wanted = match &stream.keys {
         HostKeys::Untold => old.iter().map(|(_, key)| key.clone()).collect(),
         HostKeys::Known(keys) => keys.clone(),
@@ -148,6 +150,9 @@ fn described(stream: &StreamReport, before: &Value, slot: &str, left_out: &mut V
         keys.extend(free.map(|slot| (slot, text.into())));
     }
     let mut described = object([("name", stream.name.as_str().into())]);
+    if let Some(ports) = ports {
+        described["ports"] = ports.into();
+    }
     if !keys.is_empty() {
         described["keys"] = keys.into();
     }
@@ -156,8 +161,8 @@ fn described(stream: &StreamReport, before: &Value, slot: &str, left_out: &mut V
 
 /// The host keys that the twin has for a stream, with their slots. Another slot of the stream counts too: its place in the
 /// configuration may have changed.
-fn old_keys(before: &Value, slot: &str, name: &str) -> Vec<(String, PublicKey)> {
-    let is_it = |stream: &&Value| stream["name"] == name;
+fn old_keys(before: &Value, slot: &str, name: &str, ports: Option<&str>) -> Vec<(String, PublicKey)> {
+    let is_it = |stream: &&Value| stream["name"] == name && stream["ports"].as_str() == ports;
     let all = || before.as_object()?.values().find(is_it);
     let keys = before.get(slot).filter(is_it).or_else(all).and_then(|stream| stream["keys"].as_object());
     let key = |(slot, key): (&String, &Value)| Some((slot.clone(), PublicKey::parse(key.as_str()?)?));
@@ -237,6 +242,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::text::ports::Ports;
     use proptest::collection::{btree_map, vec};
     use proptest::prelude::*;
     use serde_json::json;
@@ -254,11 +260,11 @@ mod tests {
 
     fn known(name: &str, numbers: &[u8]) -> StreamReport {
         let keys = HostKeys::Known(numbers.iter().copied().map(key).collect());
-        StreamReport { name: name.into(), keys }
+        StreamReport { name: name.into(), ports: None, keys }
     }
 
     fn untold(name: &str) -> StreamReport {
-        StreamReport { name: name.into(), keys: HostKeys::Untold }
+        StreamReport { name: name.into(), ports: None, keys: HostKeys::Untold }
     }
 
     fn change(current: &Value, streams: &[StreamReport]) -> Change {
@@ -294,12 +300,20 @@ mod tests {
 
     #[test]
     fn the_layout_is_the_contract() {
-        let first = patch(&json!({ "$version": 1 }), &[known("ssh", &[1, 2]), untold("tcp-*")]);
+        let of_ports = StreamReport { ports: Ports::parse("80, 8000-8999"), ..untold("tcp-*") };
+        let first =
+            patch(&json!({ "$version": 1 }), &[known("ssh", &[1, 2]), of_ports.clone(), untold("tcp-*")]);
         let expected = json!({ "iotstream": { "agent": VERSION, "streams": {
             "s0": { "name": "ssh", "keys": { "k0": text(1), "k1": text(2) } },
-            "s1": { "name": "tcp-*" },
+            "s1": { "name": "tcp-*", "ports": "80, 8000-8999" },
+            "s2": { "name": "tcp-*" },
         } } });
         assert_eq!(first, Some(expected));
+        let too_many = StreamReport { ports: Ports::parse(&"8000-8999, ".repeat(94)[..1032]), ..of_ports };
+        let change = change(&json!({}), &[too_many, known("tcp-*", &[1]), known("ssh", &[2])]);
+        assert_eq!(change.left_out.len(), 2, "{:?}", change.left_out);
+        let told = change.patch.unwrap();
+        assert_eq!(told["iotstream"]["streams"].as_object().unwrap().len(), 1, "{told}");
     }
 
     #[test]
@@ -376,7 +390,8 @@ mod tests {
         assert_eq!(change(&json!({ "other": "x".repeat(MAX_SIZE) }), &filled).patch, None);
 
         let long = PublicKey::of_blob(&[&[0, 0, 0, 1, b'x'][..], &[7; 4000]].concat()).unwrap();
-        let wrong = StreamReport { name: "ssh".into(), keys: HostKeys::Known(vec![long, key(1)]) };
+        let wrong =
+            StreamReport { name: "ssh".into(), ports: None, keys: HostKeys::Known(vec![long, key(1)]) };
         let wrong = change(&json!({}), &[untold("a\nb"), untold(&"n".repeat(1025)), wrong]);
         assert_eq!(wrong.left_out.len(), 3, "{:?}", wrong.left_out);
         let streams = json!({ "s2": { "name": "ssh", "keys": { "k0": text(1) } } });
@@ -388,7 +403,8 @@ mod tests {
             Just(HostKeys::Untold),
             vec(0..6_u8, 0..5).prop_map(|keys| HostKeys::Known(keys.into_iter().map(key).collect())),
         ];
-        let stream = ("ssh|a|b|c*|\\x07", keys).prop_map(|(name, keys)| StreamReport { name, keys });
+        let stream =
+            ("ssh|a|b|c*|\\x07", keys).prop_map(|(name, keys)| StreamReport { name, ports: None, keys });
         vec(stream, 0..5).prop_map(|streams| Report { streams })
     }
 

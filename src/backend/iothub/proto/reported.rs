@@ -2,7 +2,7 @@
 //!
 //! `{"agent":"0.2.0","streams":{"s0":{"name":"ssh","keys":{"k0":"ssh-ed25519 AAAA…","k1":null}}}}`
 //!
-//! The layout is a contract, because old agents meet new callers and the other way round. Slots are in the order of their
+//! A stream may have `"ports":"80, 8000-8999"`, which limits its pattern. The layout is a contract, because old agents meet new callers and the other way round. Slots are in the order of their
 //! numbers, and null is an unused one. The device writes its twin, so that anything may be in there: what does not have this
 //! layout is ignored piece by piece.
 
@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::Malformed;
 use crate::backend::report::{Reported, ReportedKey, ReportedStream};
 use crate::error::escape;
+use crate::text::ports::Ports;
 use crate::text::public_key::PublicKey;
 
 /// The longest report in bytes, which is that of all reported properties \[D].
@@ -80,9 +81,14 @@ fn report(device: String, report: Option<&RawValue>, metadata: Option<&RawValue>
     let mut streams: Vec<ReportedStream> = Vec::new();
     for (slot, entry) in slots(&report["streams"], 's') {
         let Some(name) = entry["name"].as_str().filter(|name| is_name(name)) else { continue };
-        if streams.iter().all(|stream| stream.name != name) {
+        let ports = entry["ports"].as_str().filter(|ports| ports.len() <= LONGEST_NAME);
+        let ports = ports.and_then(Ports::parse);
+        if entry.get("ports").is_some() && ports.is_none() {
+            continue;
+        }
+        if streams.iter().all(|stream| stream.name != name || stream.ports != ports) {
             let keys = keys(&entry["keys"], &metadata["streams"][slot]["keys"]);
-            streams.push(ReportedStream { name: name.to_owned(), keys });
+            streams.push(ReportedStream { name: name.to_owned(), ports, keys });
         }
     }
     Reported { device, agent, streams }
@@ -167,7 +173,25 @@ mod tests {
         let key = ReportedKey { key: PublicKey::parse(KEY).unwrap(), since: Some(TIME.into()) };
         let expected = [("ssh", vec![key]), ("tcp-*", vec![])];
         assert_eq!((reported.device.as_str(), reported.agent.as_deref()), ("gw-07", Some("0.2.0")));
-        assert_eq!(reported.streams, expected.map(|(name, keys)| ReportedStream { name: name.into(), keys }));
+        assert_eq!(
+            reported.streams,
+            expected.map(|(name, keys)| ReportedStream { name: name.into(), ports: None, keys })
+        );
+        let copy: Reported = serde_json::from_str(&serde_json::to_string(&reported).unwrap()).unwrap();
+        assert_eq!(copy, reported);
+    }
+
+    #[test]
+    fn ports_limit_a_pattern() {
+        let stream = |name: &str, ports: &str| json!({ "name": name, "ports": ports });
+        let reported = of(&json!({ "streams": {
+            "s0": stream("tcp-*", "80, 8000-8999"), "s1": stream("tcp-*", "90"), "s2": stream("x*", "90-80"),
+            "s3": stream("tcp-*", "90"), "s4": { "name": "y*", "ports": 80 }, "s5": { "name": "tcp-*" },
+        } }));
+        let ports = reported.streams.iter().map(|stream| (&*stream.name, stream.ports.clone()));
+        let expected =
+            [("tcp-*", Ports::parse("80,8000-8999")), ("tcp-*", Ports::parse("90")), ("tcp-*", None)];
+        assert_eq!(ports.collect::<Vec<_>>(), expected);
         let copy: Reported = serde_json::from_str(&serde_json::to_string(&reported).unwrap()).unwrap();
         assert_eq!(copy, reported);
     }

@@ -92,6 +92,7 @@ fn report(streams: &[(&str, &[u8])]) -> Reported {
     let key = |&number: &u8| ReportedKey { key: key(number), since: Some("2026-11-26T10:00:30.1Z".into()) };
     let stream = |(name, keys): &(&str, &[u8])| ReportedStream {
         name: (*name).to_owned(),
+        ports: None,
         keys: keys.iter().map(key).collect(),
     };
     Reported {

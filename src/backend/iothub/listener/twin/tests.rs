@@ -27,11 +27,13 @@ fn key(number: u8) -> PublicKey {
 
 fn report(keys: &[u8]) -> Arc<Report> {
     let keys = HostKeys::Known(keys.iter().copied().map(key).collect());
-    Arc::new(Report { streams: vec![StreamReport { name: "ssh".into(), keys }] })
+    Arc::new(Report { streams: vec![StreamReport { name: "ssh".into(), ports: None, keys }] })
 }
 
 fn untold() -> Arc<Report> {
-    Arc::new(Report { streams: vec![StreamReport { name: "ssh".into(), keys: HostKeys::Untold }] })
+    Arc::new(Report {
+        streams: vec![StreamReport { name: "ssh".into(), ports: None, keys: HostKeys::Untold }],
+    })
 }
 
 /// A twin with a hub connection, and the agent's end.
