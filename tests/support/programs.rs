@@ -19,10 +19,16 @@ pub fn need(program: &str) -> PathBuf {
     let package = match program {
         "ssh" | "scp" | "sftp" | "ssh-keygen" => "openssh-client",
         "sshd" => "openssh-server",
-        "dropbear" | "dropbearkey" => "dropbear-bin",
+        "dropbear" | "dropbearkey" | "dbclient" => "dropbear-bin",
         "systemd-analyze" => "systemd",
         "nc" => "netcat-openbsd",
         "unshare" | "setpriv" => "util-linux",
+        "Xtigervnc" => "tigervnc-standalone-server",
+        "vncviewer" => "tigervnc-viewer",
+        "xfreerdp" => "freerdp2-x11",
+        "freerdp-shadow-cli" => "freerdp2-shadow-x11",
+        "borg" => "borgbackup",
+        "plink" => "putty-tools",
         other => other,
     };
     let path = env::var_os("PATH").unwrap_or_default();
