@@ -19,12 +19,13 @@ const FORMATS: [&str; 2] = ["iotstream-agent.toml.5", "iotstream-profiles.5"];
 const RECIPES: &str = "iotstream-recipes.7";
 
 /// What a page may have, in this order, and which of it the pages of sections 1, 5 and 7 must have.
-const SECTIONS: [(&str, &str); 20] = [
+const SECTIONS: [(&str, &str); 21] = [
     ("NAME", "157"),
     ("SYNOPSIS", "15"),
     ("DESCRIPTION", "157"),
     ("THROUGH SSH", "7"),
     ("THROUGH A STREAM OF ITS OWN", "7"),
+    ("THROUGH A SOCKET UNIT", "7"),
     ("OPTIONS", "1"),
     ("COMMANDS", ""),
     ("FILE FORMAT", "5"),

@@ -10,9 +10,9 @@ use super::recipe::Recipe;
 use super::servers::listens;
 use crate::support::{LIMIT, Process, Sandbox, eventually, need};
 
-struct Display {
+pub struct Display {
     server: Process,
-    name: String,
+    pub name: String,
     port: u16,
 }
 
@@ -29,16 +29,16 @@ impl Display {
         Self { server, name, port }
     }
 
-    fn device(sandbox: &Sandbox) -> Self {
+    pub fn device(sandbox: &Sandbox) -> Self {
         Self::start(sandbox, "-wr", "640x480", 5900)
     }
 
-    fn user(sandbox: &Sandbox) -> Self {
+    pub fn user(sandbox: &Sandbox) -> Self {
         Self::start(sandbox, "-br", "1024x768", 5990)
     }
 
     /// The white pixels of the screen, which a client of VNC asks for: RFC 6143.
-    fn white(&self) -> usize {
+    pub fn white(&self) -> usize {
         let mut server = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         server.set_read_timeout(Some(LIMIT)).unwrap();
         let read = |server: &mut TcpStream, length: usize| {
@@ -78,7 +78,7 @@ impl Display {
 
     /// Waits until most of the device's white screen is shown here.
     #[track_caller]
-    fn shows_the_device(&self) {
+    pub fn shows_the_device(&self) {
         eventually(LIMIT, || match self.white() {
             white if white > 640 * 480 * 9 / 10 => Ok(()),
             white => Err(format!("{white} pixels of the device's screen are shown")),
@@ -86,7 +86,7 @@ impl Display {
     }
 
     /// Ends it in good order: it removes its lock.
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         self.server.signal(Signal::TERM);
         self.server.ends(LIMIT);
     }

@@ -7,6 +7,7 @@ mod over_ssh;
 mod over_streams;
 mod recipe;
 mod servers;
+mod socket_units;
 
 use std::collections::BTreeSet;
 
@@ -39,6 +40,9 @@ recipes! {
     "git daemon" => over_streams::git_daemon,
     "gdb" => over_streams::gdb,
     "Serial console" => over_streams::serial_console,
+    "A web server at an address" => socket_units::web_server,
+    "VNC at an address" => socket_units::vnc_server,
+    "A PLC at an address" => socket_units::plc,
 }
 
 #[test]

@@ -47,7 +47,7 @@ const INSIDE: &str = "RECIPE_INSIDE";
 const OWN: &str = r#"ip link set lo up
 ip addr add "$1/32" dev lo
 mkdir -p /tmp/.X11-unix
-for directory in /srv /run /mnt /tmp/.X11-unix; do mount -t tmpfs tmpfs $directory; done
+for directory in /srv /run /mnt /etc/systemd/system /tmp/.X11-unix; do mount -t tmpfs tmpfs $directory; done
 shift
 exec "$@""#;
 
@@ -157,5 +157,11 @@ impl Recipe {
     #[track_caller]
     pub fn runs(&mut self) -> Finished {
         finish(&mut self.block()).succeeded()
+    }
+
+    /// Leaves the blocks that have not run.
+    pub fn skips(&mut self, why: &str) {
+        eprintln!("{why}");
+        self.blocks.clear();
     }
 }

@@ -19,7 +19,7 @@ pub fn need(program: &str) -> PathBuf {
     let package = match program {
         "ssh" | "scp" | "sftp" | "ssh-keygen" => "openssh-client",
         "sshd" => "openssh-server",
-        "dropbear" | "dropbearkey" | "dbclient" => "dropbear-bin",
+        "dropbear" | "dropbearkey" => "dropbear-bin",
         "systemd-analyze" => "systemd",
         "nc" => "netcat-openbsd",
         "unshare" | "setpriv" => "util-linux",
