@@ -118,7 +118,7 @@ main() {
 
     cd "$name"
     put 755 iotstream "$prefix/bin/iotstream"
-    for page in man/man[15]/*; do
+    for page in man/man[157]/*; do
         put 644 "$page" "$prefix/share/$page"
     done
     put 644 completions/iotstream.bash "$prefix/share/bash-completion/completions/iotstream"

@@ -13,4 +13,5 @@ mod interop;
 mod packaging;
 mod profiles;
 mod proxycommand;
+mod recipes;
 mod support;

@@ -12,6 +12,7 @@ class Iotstream < Formula
     system "cargo", "install", *std_cargo_args
     man1.install Dir["man/*.1"]
     man5.install Dir["man/*.5"]
+    man7.install Dir["man/*.7"]
     bash_completion.install "completions/iotstream.bash" => "iotstream"
     zsh_completion.install "completions/_iotstream"
     fish_completion.install "completions/iotstream.fish"

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use super::reader::{Example, Reader};
 
 /// The code below each comment of a page that says how to run it.
-fn examples(page: &str) -> Vec<Example> {
+pub fn examples(page: &str) -> Vec<Example> {
     let examples = page.split(".\\\" example: ").skip(1).map(|part| {
         let (how, code) = part.split_once("\n.EX\n").expect("code");
         let (code, _) = code.split_once(".EE\n").expect("its end");
@@ -20,6 +20,8 @@ fn examples(page: &str) -> Vec<Example> {
 fn the_examples_in_the_manual_pages_work() {
     let man = Path::new(env!("CARGO_MANIFEST_DIR")).join("man");
     let mut pages: Vec<PathBuf> = fs::read_dir(man).unwrap().map(|page| page.unwrap().path()).collect();
+    // tests/recipes runs those.
+    pages.retain(|page| !page.ends_with("iotstream-recipes.7"));
     pages.sort();
     for page in pages {
         let examples = examples(&fs::read_to_string(&page).unwrap());

@@ -5,3 +5,6 @@ mod man_pages;
 mod reader;
 mod readme;
 mod terminal_session;
+
+pub use man_pages::examples as man_examples;
+pub use reader::Example;

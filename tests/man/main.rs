@@ -16,11 +16,16 @@ use page::Page;
 
 const FORMATS: [&str; 2] = ["iotstream-agent.toml.5", "iotstream-profiles.5"];
 
-/// What a page may have, in this order, and which of it the pages of section 1 and of section 5 must have.
-const SECTIONS: [(&str, &str); 16] = [
-    ("NAME", "15"),
+const RECIPES: &str = "iotstream-recipes.7";
+
+/// What a page may have, in this order, and which of it the pages of sections 1, 5 and 7 must have.
+const SECTIONS: [(&str, &str); 21] = [
+    ("NAME", "157"),
     ("SYNOPSIS", "15"),
-    ("DESCRIPTION", "15"),
+    ("DESCRIPTION", "157"),
+    ("THROUGH SSH", "7"),
+    ("THROUGH A STREAM OF ITS OWN", "7"),
+    ("THROUGH A SOCKET UNIT", "7"),
     ("OPTIONS", "1"),
     ("COMMANDS", ""),
     ("FILE FORMAT", "5"),
@@ -31,14 +36,16 @@ const SECTIONS: [(&str, &str); 16] = [
     ("HOW A STREAM ENDS", ""),
     ("DIAGNOSTICS", ""),
     ("WINDOWS", ""),
+    ("LIMITS", "7"),
+    ("NOT TESTED", "7"),
     ("EXAMPLES", "15"),
     ("SECURITY", "15"),
-    ("SEE ALSO", "15"),
+    ("SEE ALSO", "157"),
 ];
 
 fn pages() -> Vec<Page> {
     let commands = command::all().iter().map(command::file).collect::<Vec<_>>();
-    commands.iter().map(String::as_str).chain(FORMATS).map(Page::read).collect()
+    commands.iter().map(String::as_str).chain(FORMATS).chain([RECIPES]).map(Page::read).collect()
 }
 
 #[test]
@@ -54,8 +61,8 @@ fn there_is_a_page_for_each_command_and_file_and_no_other() {
 fn the_title_and_the_marked_regions_are_what_the_program_says() {
     let commands =
         command::all().into_iter().map(|command| (command::file(&command), command::regions(&command)));
-    let formats = FORMATS.map(|file| (file.to_owned(), BTreeMap::new()));
-    for (file, regions) in commands.chain(formats) {
+    let others = FORMATS.into_iter().chain([RECIPES]).map(|file| (file.to_owned(), BTreeMap::new()));
+    for (file, regions) in commands.chain(others) {
         let page = Page::read(&file);
         let filled = page.filled(regions);
         let (_, body) = filled.split_once('\n').expect("a title line");

@@ -41,7 +41,7 @@ impl Release {
         let program = directory.join("iotstream");
         fs::write(&program, format!("#!/bin/sh\necho 'iotstream {VERSION}'\n")).unwrap();
         set_mode(&program, 0o755);
-        for (section, pages) in [("man1", "*.1"), ("man5", "*.5")] {
+        for (section, pages) in [("man1", "*.1"), ("man5", "*.5"), ("man7", "*.7")] {
             fs::create_dir_all(directory.join("man").join(section)).unwrap();
             let copy = format!("cp man/{pages} \"$0/man/{section}/\"");
             finish(Command::new("sh").args(["-c", &copy]).arg(&directory).current_dir(source("")))
@@ -161,6 +161,7 @@ fn it_installs_the_program_its_pages_and_its_completions() {
         "share/fish/vendor_completions.d/iotstream.fish",
         "share/man/man1/iotstream.1",
         "share/man/man5/iotstream-profiles.5",
+        "share/man/man7/iotstream-recipes.7",
         "share/zsh/site-functions/_iotstream",
     ] {
         assert!(files.lines().any(|line| line == format!(".local/{file}")), "{file} is not in {files}");

@@ -23,6 +23,12 @@ pub fn need(program: &str) -> PathBuf {
         "systemd-analyze" | "systemd-socket-activate" => "systemd",
         "nc" => "netcat-openbsd",
         "unshare" | "setpriv" => "util-linux",
+        "Xtigervnc" => "tigervnc-standalone-server",
+        "vncviewer" => "tigervnc-viewer",
+        "xfreerdp" => "freerdp2-x11",
+        "freerdp-shadow-cli" => "freerdp2-shadow-x11",
+        "borg" => "borgbackup",
+        "plink" => "putty-tools",
         other => other,
     };
     let path = env::var_os("PATH").unwrap_or_default();
