@@ -14,6 +14,7 @@ use super::traffic::Allowance;
 use crate::backend::{self, DeviceAccess, DeviceSettings, Listener};
 use crate::config::{Owner, Seconds, Source, WatchedFiles, read_toml};
 use crate::error::{Error, Exposure, Result};
+use crate::platform::local_socket;
 use crate::secret::Secret;
 use crate::text::pattern;
 use crate::tunnel::Keepalive;
@@ -43,6 +44,8 @@ pub struct Config {
     pub(crate) approve_timeout: Duration,
     pub(crate) stop_timeout: Duration,
     pub(crate) audit_log: Option<PathBuf>,
+    /// The path of the control socket; `None` for an agent without one.
+    pub control: Option<PathBuf>,
     /// The streams whose targets are asked for their host keys, as the targets name them.
     pub(crate) host_keys: Vec<String>,
     pub(crate) warnings: Vec<Exposure>,
@@ -81,6 +84,12 @@ impl Config {
                 "add [[target]] with stream = \"ssh\" and connect = \"127.0.0.1:22\"",
             ));
         }
+        if document.control.is_some() && !local_socket::ARE_SUPPORTED {
+            return Err(wrong(
+                "control: Unix sockets are not supported on Windows".into(),
+                "remove the key control",
+            ));
+        }
         let host_keys = document.host_keys.take().unwrap_or_else(|| selection::default(&targets));
         selection::check(&host_keys, &targets).map_err(|problem| {
             wrong(problem, "host-keys lists streams as their [[target]] names them, such as [\"ssh\"]")
@@ -104,6 +113,7 @@ impl Config {
             audit_log: document
                 .audit_log
                 .map(|file| if file == Path::new("-") { file } else { relative(file) }),
+            control: document.control.map(relative),
             host_keys,
             warnings,
             ..Self::with(listeners, targets)
@@ -180,6 +190,7 @@ impl Config {
             approve_timeout: APPROVE_TIMEOUT,
             stop_timeout: STOP_TIMEOUT,
             audit_log: None,
+            control: None,
             warnings: Vec::new(),
         }
     }
@@ -244,9 +255,16 @@ fn target(entry: TargetEntry, keys: [Option<&str>; 3]) -> std::result::Result<Ta
     let approve = match entry.approve {
         ApproveEntry::Word(ApproveWord::Always) => Approve::Always,
         ApproveEntry::Word(ApproveWord::Never) => Approve::Never,
-        ApproveEntry::Word(ApproveWord::Ask) => Approve::Ask,
-        ApproveEntry::Command(approve) if is_command(&approve.command) => Approve::Command(approve.command),
-        ApproveEntry::Command(_) => return Err("its approve command names no program".into()),
+        ApproveEntry::Word(ApproveWord::Ask) => Approve::Ask { window: None },
+        ApproveEntry::Table(table) => {
+            let window = table.r#for.map(|window| window.0).filter(|window| !window.is_zero());
+            match (table.ask, table.command) {
+                (true, None) => Approve::Ask { window },
+                (false, Some(words)) if is_command(&words) => Approve::Command { words, window },
+                (false, Some(_)) => return Err("its approve command names no program".into()),
+                _ => return Err("approve needs one of ask = true and command = [\"program\", …]".into()),
+            }
+        }
     };
     let TargetEntry { stream, max_sessions, pass_environment, .. } = entry;
     Ok(Target { stream, address, approve, max_sessions, pass_environment })

@@ -8,10 +8,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::approval::Terminal;
+use super::approval::{Approval, Approvals, Approve};
 use super::audit::Audit;
 use super::config::Config;
 use super::environment::Facts;
+use super::live_streams::{LiveStream, LiveStreams};
 use super::stream_limits::{Permit, StreamLimits};
 use super::target::{Connection, Target};
 use super::traffic::{Charged, Traffic};
@@ -42,7 +43,8 @@ pub(super) struct Shared {
     pub(super) audit: Arc<Audit>,
     pub(super) stream_limits: Arc<StreamLimits>,
     pub(super) traffic: Arc<Traffic>,
-    pub(super) terminal: Terminal,
+    pub(super) approvals: Arc<Approvals>,
+    pub(super) live_streams: LiveStreams,
 }
 
 /// Decides on an offer and serves its stream to the end. Connects the target before it accepts and joins the stream, so that
@@ -67,24 +69,33 @@ pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
         admitted = admit(facts, is_approved, &config, &shared) => admitted,
         () = reply.withdrawn() => return record.rejected("the offer was withdrawn before the answer"),
     };
-    let (target, connection) = match admitted {
+    let (target, approval, connection) = match admitted {
         Ok(admitted) => admitted,
         Err(rejection) => {
             record.rejected(&rejection.reason);
             return reply.reject(&rejection);
         }
     };
-    record.accepted(&target.address.to_string(), target.approve.name());
+    record.accepted(&target.address.to_string(), &approval);
     let joined = match reply.accept().await {
         Ok(joined) => joined,
         Err(error) => return record.ended(&error.to_string()),
     };
     log::info!("stream '{stream}': open to {}", target.address);
     record.started();
+    let live = LiveStream::new(
+        stream.clone(),
+        target.address.to_string(),
+        requester.clone(),
+        target.approve != Approve::Always,
+        record.meter().clone(),
+    );
+    let entry = shared.live_streams.enter(record.id(), live);
     let limit = OnceLock::new();
     let hangup = async {
         let reached = tokio::select! {
             reached = limits(&config, &shared.traffic, record.meter()) => reached,
+            why = entry.is_cut() => why,
             // A dropped sender also stops the streams.
             _ = stopping.wait_for(|stopping| *stopping) => "the agent was stopped".into(),
         };
@@ -118,6 +129,7 @@ pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
     if let (Some(status), false) = (process.status(), matches!(end, End::LocalFailed(_))) {
         let _ = write!(reason, " ({status})");
     }
+    drop(entry);
     record.ended(&reason);
     // A command counts until it has ended; a TCP target that takes nothing keeps no other stream out.
     let permit = Some(permit).filter(|_| !write.is_tcp());
@@ -135,19 +147,22 @@ async fn admit<'a>(
     is_approved: bool,
     config: &'a Config,
     shared: &Shared,
-) -> Result<(&'a Target, Connection), Rejection> {
+) -> Result<(&'a Target, Approval, Connection), Rejection> {
     let target = target(facts.stream, config)?;
     let facts =
         Facts { target: target.address.to_string(), pass_environment: &target.pass_environment, ..facts };
-    if !is_approved {
-        let decided = target.approve.decide(&facts, &shared.terminal, config.approve_timeout).await;
-        decided.map_err(|why| Rejection::new(Cause::Approval, why))?;
-    }
+    let approval = if is_approved {
+        Approval::earlier(target.approve.name())
+    } else {
+        let limit = config.approve_timeout;
+        let decided = target.approve.decide(&facts, &shared.approvals, limit).await;
+        decided.map_err(|why| Rejection::new(Cause::Approval, why))?
+    };
     let connection =
         target.address.connect(&facts).await.map_err(|problem| {
             Rejection::new(Cause::Target, format!("target {}: {problem}", target.address))
         })?;
-    Ok((target, connection))
+    Ok((target, approval, connection))
 }
 
 fn target<'a>(stream: &str, config: &'a Config) -> Result<&'a Target, Rejection> {

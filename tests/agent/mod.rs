@@ -7,6 +7,8 @@ mod certificates;
 mod check;
 mod child_processes;
 mod contention;
+mod control;
+mod control_socket;
 mod credentials;
 mod file_permissions;
 mod host_key_report;

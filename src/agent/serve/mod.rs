@@ -1,5 +1,6 @@
 //! The agent's supervisor: receives offers from its listeners and orders from the command, and runs the streams.
 
+mod answers;
 mod services;
 
 use std::sync::Arc;
@@ -11,10 +12,12 @@ use tokio::time::{sleep, timeout};
 
 pub use self::services::RereadAll;
 use self::services::Services;
-use super::approval::Terminal;
+use super::approval::Approvals;
 use super::audit::Audit;
 use super::config::Config;
+use super::control::{ControlSocket, ServiceState};
 use super::host_keys::HostKeyReports;
+use super::live_streams::LiveStreams;
 use super::rejection_log::RejectionLog;
 use super::stream::{self, Shared, StreamContext};
 use super::stream_limits::StreamLimits;
@@ -53,6 +56,7 @@ struct Agent {
     reread: Option<RereadAll>,
     shared: Arc<Shared>,
     host_keys: HostKeyReports,
+    control: ControlSocket,
     streams: JoinSet<()>,
     stopping: watch::Sender<bool>,
     /// Offers while there are too many streams.
@@ -90,15 +94,19 @@ pub async fn serve(
 
 impl Agent {
     fn new(config: Config, services: Services, reread: Option<RereadAll>) -> Self {
+        let audit = Audit::open(config.audit_log.as_deref());
+        let approvals = Approvals::new(audit.clone());
         let shared = Shared {
-            audit: Audit::open(config.audit_log.as_deref()),
+            audit,
             stream_limits: Arc::new(StreamLimits::default()),
             traffic: Traffic::new(),
-            terminal: Terminal::default(),
+            approvals: approvals.clone(),
+            live_streams: LiveStreams::default(),
         };
         let config = Arc::new(config);
         Self {
             host_keys: HostKeyReports::start(config.clone()),
+            control: ControlSocket::open(config.control.as_deref(), approvals),
             config,
             services,
             reread,
@@ -123,6 +131,10 @@ impl Agent {
                 Some(ended) = self.streams.join_next() => if let Err(error) = ended {
                     log::error!("a stream ended with a bug: {error}");
                 },
+                question = self.control.next() => {
+                    let reply = self.answer(&question);
+                    question.answer(reply);
+                }
                 report = self.host_keys.next() => self.services.report(report),
                 (service, event) = self.services.next() => match event {
                     Some(event) => self.handle(service, event),
@@ -130,6 +142,8 @@ impl Agent {
                 },
             }
         }
+        // A new agent may take it from here on.
+        self.control.close();
         self.services.stop();
         let ended = async {
             loop {
@@ -156,7 +170,7 @@ impl Agent {
                     format!("in service as device {} at {}{remark}", listener.device(), listener.service());
                 log::info!("{in_service}");
                 self.services.get(service).listener = listener;
-                self.set_status(service, in_service);
+                self.set_status(service, ServiceState::InService, in_service);
             }
             Event::Trouble { error, retry_in } => {
                 let trouble = format!("{error}; trying again in {:.1} s", retry_in.as_secs_f64());
@@ -166,7 +180,7 @@ impl Agent {
                 }
                 logging::causes(&error);
                 // A machine must boot without its service, so the agent is ready and keeps trying.
-                self.set_status(service, trouble);
+                self.set_status(service, ServiceState::after(&error), trouble);
             }
             Event::Offer(offer) => {
                 let listener = self.services.get(service).listener.clone();
@@ -226,6 +240,8 @@ impl Agent {
                 self.shared.audit.reopen(config.audit_log.as_deref());
                 self.config = Arc::new(config);
                 self.host_keys.reload(self.config.clone());
+                self.end_windows();
+                self.control.reload(self.config.control.as_deref());
                 log::info!("the configuration has been read again");
             }
             Err(error) => {
@@ -247,8 +263,9 @@ impl Agent {
     }
 
     /// Tells the service manager the state of a service.
-    fn set_status(&mut self, service: usize, status: String) {
-        self.services.get(service).status = status;
+    fn set_status(&mut self, service: usize, state: ServiceState, status: String) {
+        let service = self.services.get(service);
+        (service.state, service.status) = (state, status);
         service_manager::status(&self.services.status());
         service_manager::ready();
     }
