@@ -8,6 +8,7 @@ use super::approval::Approve;
 use super::builtin::Builtin;
 use super::host_keys::selection;
 use super::listeners::{listener, listeners};
+use super::metrics::Destination;
 use super::schema::{ApproveEntry, ApproveWord, Document, TargetEntry};
 use super::target::{Address, Target};
 use super::traffic::Allowance;
@@ -46,6 +47,8 @@ pub struct Config {
     pub(crate) audit_log: Option<PathBuf>,
     /// The path of the control socket; `None` for an agent without one.
     pub control: Option<PathBuf>,
+    /// Where the figures are read.
+    pub(crate) metrics: Option<Destination>,
     /// The streams whose targets are asked for their host keys, as the targets name them.
     pub(crate) host_keys: Vec<String>,
     pub(crate) warnings: Vec<Exposure>,
@@ -90,6 +93,12 @@ impl Config {
                 "remove the key control",
             ));
         }
+        let metrics = document.metrics.as_deref().map(Destination::parse).transpose().map_err(|problem| {
+            wrong(
+                format!("metrics: {problem}"),
+                "write metrics = \"127.0.0.1:9110\", \"/path.sock\" or \"/path.prom\"",
+            )
+        })?;
         let host_keys = document.host_keys.take().unwrap_or_else(|| selection::default(&targets));
         selection::check(&host_keys, &targets).map_err(|problem| {
             wrong(problem, "host-keys lists streams as their [[target]] names them, such as [\"ssh\"]")
@@ -114,6 +123,7 @@ impl Config {
                 .audit_log
                 .map(|file| if file == Path::new("-") { file } else { relative(file) }),
             control: document.control.map(relative),
+            metrics,
             host_keys,
             warnings,
             ..Self::with(listeners, targets)
@@ -191,6 +201,7 @@ impl Config {
             stop_timeout: STOP_TIMEOUT,
             audit_log: None,
             control: None,
+            metrics: None,
             warnings: Vec::new(),
         }
     }
@@ -208,6 +219,11 @@ impl Config {
                 && self.host_keys.contains(&target.stream)
                 && !matches!(target.address, Address::Builtin(_))
         })
+    }
+
+    /// The configured name of a stream's target.
+    pub(crate) fn pattern(&self, stream: &str) -> Option<&str> {
+        self.target(stream).map(|target| target.stream.as_str())
     }
 
     /// The target of a stream: the first whose pattern matches its name.
@@ -339,6 +355,18 @@ command = ["/usr/sbin/sshd", "-i"]
             (
                 "[[target]]\nstream = \"a\"\nbuiltin = \"echo\"\napprove = { command = [] }",
                 "names no program",
+            ),
+            (
+                "[[target]]\nstream = \"a\"\nbuiltin = \"echo\"\napprove = { ask = true, command = [\"x\"] }",
+                "needs one of ask = true",
+            ),
+            (
+                "[[target]]\nstream = \"a\"\nbuiltin = \"echo\"\napprove = { for = \"2h\" }",
+                "needs one of ask = true",
+            ),
+            (
+                "metrics = \"0.0.0.0:9110\"\n[[target]]\nstream = \"a\"\nbuiltin = \"echo\"",
+                "metrics: 0.0.0.0:9110 is reachable",
             ),
             ("connection-string = \"x\"\n[[target]]\nstream = \"a\"\nconnect = \"b\"\n", "'b' is neither"),
             ("connection-string = \"x\"\n[[target]]\nstream = \"a\"\n", "needs one of connect"),

@@ -126,6 +126,7 @@ const MODULE: &str = "\
 ";
 
 /// The directory of the control socket.
+const RUNTIME: &str = "/run/iotstream";
 const RUNTIME_DIRECTORY: &str = "RuntimeDirectory=iotstream\n";
 /// Not with sshd's directory, which other units share.
 const RUNTIME_DIRECTORY_MODE: &str = "RuntimeDirectoryMode=0700\n";
@@ -272,6 +273,12 @@ fn unit(
             // The minus sign: a device stays reachable without its log.
             Some(logs) => drop(writeln!(unit, "ReadWritePaths=-{}", word(logs))),
             None => {}
+        }
+    }
+    let metrics = document.metrics.as_deref().map(Path::new).filter(|path| path.is_absolute());
+    for path in document.control.as_ref().map(relative).iter().map(PathBuf::as_path).chain(metrics) {
+        if let Some(directory) = path.parent().filter(|parent| *parent != Path::new(RUNTIME)) {
+            let _ = writeln!(unit, "ReadWritePaths=-{}", word(directory));
         }
     }
     unit += RUNTIME_DIRECTORY;

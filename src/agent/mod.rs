@@ -16,6 +16,8 @@ mod host_keys;
 mod install;
 mod listeners;
 mod live_streams;
+mod metrics;
+mod patience;
 mod property_list;
 mod rejection_log;
 mod schema;

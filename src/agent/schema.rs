@@ -46,6 +46,8 @@ pub(crate) struct Document {
     pub(crate) audit_log: Option<PathBuf>,
     /// The path of the control socket.
     pub(crate) control: Option<PathBuf>,
+    /// Where the figures are read: an address, a socket or a file.
+    pub(crate) metrics: Option<String>,
     /// The agent's own name at Azure Relay.
     pub(crate) device: Option<String>,
     /// Other devices share the hybrid connection.

@@ -6,13 +6,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::approval::{Approval, Approvals, Approve};
+use super::approval::{Approval, Approvals};
 use super::audit::Audit;
 use super::config::Config;
 use super::environment::Facts;
 use super::live_streams::{LiveStream, LiveStreams};
+use super::metrics::{Figures, Outcome, Rejected};
 use super::stream_limits::{Permit, StreamLimits};
 use super::target::{Connection, Target};
 use super::traffic::{Charged, Traffic};
@@ -45,6 +46,7 @@ pub(super) struct Shared {
     pub(super) traffic: Arc<Traffic>,
     pub(super) approvals: Arc<Approvals>,
     pub(super) live_streams: LiveStreams,
+    pub(super) figures: Figures,
 }
 
 /// Decides on an offer and serves its stream to the end. Connects the target before it accepts and joins the stream, so that
@@ -67,11 +69,15 @@ pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
     };
     let admitted = tokio::select! {
         admitted = admit(facts, is_approved, &config, &shared) => admitted,
-        () = reply.withdrawn() => return record.rejected("the offer was withdrawn before the answer"),
+        () = reply.withdrawn() => {
+            shared.figures.rejected(config.pattern(&stream), Rejected::Withdrawn);
+            return record.rejected("the offer was withdrawn before the answer");
+        }
     };
-    let (target, approval, connection) = match admitted {
+    let Admitted { target, approval, since, connection } = match admitted {
         Ok(admitted) => admitted,
         Err(rejection) => {
+            shared.figures.rejected(config.pattern(&stream), rejection.cause.into());
             record.rejected(&rejection.reason);
             return reply.reject(&rejection);
         }
@@ -79,17 +85,15 @@ pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
     record.accepted(&target.address.to_string(), &approval);
     let joined = match reply.accept().await {
         Ok(joined) => joined,
-        Err(error) => return record.ended(&error.to_string()),
+        Err(error) => {
+            shared.figures.ended(&target.stream, Outcome::Failed);
+            return record.ended(&error.to_string());
+        }
     };
     log::info!("stream '{stream}': open to {}", target.address);
     record.started();
-    let live = LiveStream::new(
-        stream.clone(),
-        target.address.to_string(),
-        requester.clone(),
-        target.approve != Approve::Always,
-        record.meter().clone(),
-    );
+    shared.figures.opened(since.elapsed());
+    let live = LiveStream::new(&stream, target, requester.as_deref(), record.meter().clone());
     let entry = shared.live_streams.enter(record.id(), live);
     let limit = OnceLock::new();
     let hangup = async {
@@ -130,12 +134,22 @@ pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
         let _ = write!(reason, " ({status})");
     }
     drop(entry);
+    shared.figures.ended(&target.stream, outcome(&end));
     record.ended(&reason);
     // A command counts until it has ended; a TCP target that takes nothing keeps no other stream out.
     let permit = Some(permit).filter(|_| !write.is_tcp());
     write.end(REST).await;
     process.end(&stream).await;
     drop(permit);
+}
+
+/// A stream that may be accepted.
+struct Admitted<'a> {
+    target: &'a Target,
+    approval: Approval,
+    /// When it was approved.
+    since: Instant,
+    connection: Connection,
 }
 
 /// Asks for approval, unless the user's request has it, and connects the target.
@@ -147,7 +161,7 @@ async fn admit<'a>(
     is_approved: bool,
     config: &'a Config,
     shared: &Shared,
-) -> Result<(&'a Target, Approval, Connection), Rejection> {
+) -> Result<Admitted<'a>, Rejection> {
     let target = target(facts.stream, config)?;
     let facts =
         Facts { target: target.address.to_string(), pass_environment: &target.pass_environment, ..facts };
@@ -158,11 +172,12 @@ async fn admit<'a>(
         let decided = target.approve.decide(&facts, &shared.approvals, limit).await;
         decided.map_err(|why| Rejection::new(Cause::Approval, why))?
     };
+    let since = Instant::now();
     let connection =
         target.address.connect(&facts).await.map_err(|problem| {
             Rejection::new(Cause::Target, format!("target {}: {problem}", target.address))
         })?;
-    Ok((target, approval, connection))
+    Ok(Admitted { target, approval, since, connection })
 }
 
 fn target<'a>(stream: &str, config: &'a Config) -> Result<&'a Target, Rejection> {
@@ -206,6 +221,14 @@ async fn idle(limit: Option<Duration>, meter: &Meter) -> Duration {
         seen = now;
     }
     limit
+}
+
+fn outcome(end: &End) -> Outcome {
+    match end {
+        End::Local | End::Peer(_) | End::PeerEmptied => Outcome::Completed,
+        End::HungUp { .. } => Outcome::EndedByAgent,
+        _ => Outcome::Failed,
+    }
 }
 
 fn reason(end: &End, limit: Option<&String>) -> String {

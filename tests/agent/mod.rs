@@ -17,6 +17,7 @@ mod identity_service;
 mod iot_edge;
 mod limits;
 mod many_streams;
+mod metrics;
 mod provisioning;
 mod reconnecting;
 mod relay;

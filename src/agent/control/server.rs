@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -13,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::message::{Reply, Request};
 use super::{LIMIT, LONGEST_QUESTION};
 use crate::agent::approval::Approvals;
+use crate::agent::patience::{RETRY_EVERY, until_opened};
 use crate::platform::local_socket::{self, LocalListener, LocalStream};
 use crate::platform::process;
 
@@ -21,9 +21,6 @@ const MODE: u32 = 0o600;
 
 /// The most clients at a time.
 const CLIENTS: usize = 16;
-
-/// How long to wait before a socket that cannot be opened is tried again.
-const RETRY_EVERY: Duration = Duration::from_secs(10);
 
 /// A question, and the user who asks.
 pub(in crate::agent) struct Question {
@@ -90,7 +87,8 @@ impl ControlSocket {
 }
 
 async fn serve(path: PathBuf, approvals: Arc<Approvals>, questions: mpsc::Sender<Question>) {
-    let listener = claim(&path).await;
+    let what = format!("control socket {}", path.display());
+    let listener = until_opened(&what, || LocalListener::claim(&path, MODE)).await;
     log::debug!("control socket: {}", path.display());
     approvals.set_takes_control(true);
     let clients = Arc::new(Semaphore::new(CLIENTS));
@@ -110,30 +108,10 @@ async fn serve(path: PathBuf, approvals: Arc<Approvals>, questions: mpsc::Sender
                 });
             }
             Err(error) => {
-                log::warn!("control socket {}: {error}", path.display());
+                log::warn!("{what}: {error}");
                 sleep(RETRY_EVERY).await;
             }
         }
-    }
-}
-
-async fn claim(path: &Path) -> LocalListener {
-    let mut said = None;
-    loop {
-        match LocalListener::claim(path, MODE).await {
-            Ok(listener) => return listener,
-            Err(error) => {
-                let problem = error.to_string();
-                if said.as_ref() != Some(&problem) {
-                    log::warn!(
-                        "control socket {}: {problem}; the agent serves on without it",
-                        path.display()
-                    );
-                }
-                said = Some(problem);
-            }
-        }
-        sleep(RETRY_EVERY).await;
     }
 }
 

@@ -18,6 +18,7 @@ use super::config::Config;
 use super::control::{ControlSocket, ServiceState};
 use super::host_keys::HostKeyReports;
 use super::live_streams::LiveStreams;
+use super::metrics::{Export, Figures, Rejected};
 use super::rejection_log::RejectionLog;
 use super::stream::{self, Shared, StreamContext};
 use super::stream_limits::StreamLimits;
@@ -57,6 +58,7 @@ struct Agent {
     shared: Arc<Shared>,
     host_keys: HostKeyReports,
     control: ControlSocket,
+    export: Export,
     streams: JoinSet<()>,
     stopping: watch::Sender<bool>,
     /// Offers while there are too many streams.
@@ -102,15 +104,20 @@ impl Agent {
             traffic: Traffic::new(),
             approvals: approvals.clone(),
             live_streams: LiveStreams::default(),
+            figures: Figures::new(),
         };
+        let shared = Arc::new(shared);
+        let rendered = shared.clone();
+        let render = Arc::new(move |format| rendered.figures.render(&rendered.live_streams, format));
         let config = Arc::new(config);
         Self {
             host_keys: HostKeyReports::start(config.clone()),
             control: ControlSocket::open(config.control.as_deref(), approvals),
+            export: Export::start(config.metrics.as_ref(), render),
             config,
             services,
             reread,
-            shared: Arc::new(shared),
+            shared,
             streams: JoinSet::new(),
             stopping: watch::Sender::new(false),
             flood: RejectionLog::new(1),
@@ -164,11 +171,12 @@ impl Agent {
     /// Handles an event of a service.
     fn handle(&mut self, service: usize, event: Event) {
         match event {
-            Event::InService { listener, remark } => {
+            Event::InService { listener, remark, login } => {
                 let remark = remark.map(|remark| format!("; {remark}")).unwrap_or_default();
                 let in_service =
                     format!("in service as device {} at {}{remark}", listener.device(), listener.service());
                 log::info!("{in_service}");
+                self.shared.figures.logged_in(&listener.service(), login);
                 self.services.get(service).listener = listener;
                 self.set_status(service, ServiceState::InService, in_service);
             }
@@ -182,11 +190,15 @@ impl Agent {
                 // A machine must boot without its service, so the agent is ready and keeps trying.
                 self.set_status(service, ServiceState::after(&error), trouble);
             }
+            Event::Renewed => {
+                self.shared.figures.renewed(&self.services.get(service).listener.service());
+            }
             Event::Offer(offer) => {
                 let listener = self.services.get(service).listener.clone();
                 self.handle_offer(offer, listener);
             }
             Event::Unusable { stream, problem } => {
+                self.shared.figures.rejected(self.config.pattern(&stream), Rejected::Unusable);
                 if let Some(count) = self.unusable.rejected() {
                     let listener = self.services.get(service).listener.clone();
                     self.log_rejected(&*listener, None, &stream, &problem, count);
@@ -198,6 +210,7 @@ impl Agent {
     /// Starts the stream of an offer, or rejects a clear case at once.
     fn handle_offer(&mut self, offer: Offer, listener: Arc<dyn Listener>) {
         if self.streams.len() >= self.config.max_sessions.saturating_add(BEING_REJECTED) {
+            self.shared.figures.rejected(self.config.pattern(&offer.stream), Rejected::Limit);
             if let Some(count) = self.flood.rejected() {
                 let why = format!("there are too many offers at once: {count} are rejected unseen");
                 self.shared.audit.stream(&offer.stream).rejected(&why);
@@ -208,6 +221,11 @@ impl Agent {
         let permit = match stream::permit(&offer.stream, &self.config, &self.shared) {
             Ok(permit) => permit,
             Err(rejection) => {
+                let why = match rejection.cause {
+                    Cause::Target => Rejected::NoTarget,
+                    cause => cause.into(),
+                };
+                self.shared.figures.rejected(self.config.pattern(&offer.stream), why);
                 if let Some(count) = self.rejected_at_once.rejected() {
                     self.log_rejected(&*listener, Some(&offer), &offer.stream, &rejection.reason, count);
                 }
@@ -242,6 +260,8 @@ impl Agent {
                 self.host_keys.reload(self.config.clone());
                 self.end_windows();
                 self.control.reload(self.config.control.as_deref());
+                self.export.reload(self.config.metrics.as_ref());
+                self.count_connected();
                 log::info!("the configuration has been read again");
             }
             Err(error) => {
@@ -266,8 +286,16 @@ impl Agent {
     fn set_status(&mut self, service: usize, state: ServiceState, status: String) {
         let service = self.services.get(service);
         (service.state, service.status) = (state, status);
+        self.count_connected();
         service_manager::status(&self.services.status());
         service_manager::ready();
+    }
+
+    fn count_connected(&self) {
+        let services = self.services.iter();
+        self.shared.figures.connected(
+            services.map(|service| (service.listener.service(), service.state == ServiceState::InService)),
+        );
     }
 
     /// Waits for streams to end, then ends the others.
@@ -286,6 +314,7 @@ impl Agent {
         if timeout(STREAM_END, ended).await.is_err() {
             log::warn!("{} streams did not end in time", self.streams.len());
         }
+        self.export.end();
     }
 }
 
