@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 use tokio::time::sleep;
 
+use super::approval::Approval;
 use super::audit_file::probe;
 use super::audit_line::line;
 use super::audit_queue::{Queue, RETRY_EVERY};
@@ -50,10 +51,15 @@ impl Audit {
         }
     }
 
+    /// Records an event that is not of one stream.
+    pub(super) fn record(&self, event: &str, fields: Map<String, Value>) {
+        self.queue().write(line(event, fields));
+    }
+
     /// Begins the record of a stream named `stream`.
     pub(super) fn stream(self: &Arc<Self>, stream: &str) -> AuditRecord {
         let id = self.next_stream.fetch_add(1, Relaxed);
-        let (stream, meter) = (escape(stream), Meter::default());
+        let (stream, meter) = (escape(stream), Arc::default());
         AuditRecord { audit: self.clone(), id, stream, meter, since: Instant::now(), over: false }
     }
 }
@@ -76,7 +82,7 @@ pub(super) struct AuditRecord {
     audit: Arc<Audit>,
     id: u64,
     stream: String,
-    meter: Meter,
+    meter: Arc<Meter>,
     since: Instant,
     over: bool,
 }
@@ -88,7 +94,7 @@ impl AuditRecord {
     }
 
     /// The stream's byte counts.
-    pub(super) fn meter(&self) -> &Meter {
+    pub(super) fn meter(&self) -> &Arc<Meter> {
         &self.meter
     }
 
@@ -109,8 +115,14 @@ impl AuditRecord {
         self.event("offer", &fields);
     }
 
-    pub(super) fn accepted(&self, target: &str, approved_by: &str) {
-        self.event("accepted", &[("target", escape(target).into()), ("approved", approved_by.into())]);
+    pub(super) fn accepted(&self, target: &str, approval: &Approval) {
+        if approval.by.is_some() {
+            log::info!("stream '{}': approved {approval}", self.stream);
+        }
+        let approver = approval.fields();
+        let approver = approver.iter().map(|(name, value)| (name.as_str(), value.clone()));
+        let decided = [("target", escape(target).into()), ("approved", approval.how.into())];
+        self.event("accepted", &decided.into_iter().chain(approver).collect::<Vec<_>>());
     }
 
     pub(super) fn rejected(mut self, why: &str) {
@@ -182,7 +194,7 @@ mod tests {
         let mut record = audit.stream(STREAM);
         record.offered("dev-1", "hub", None, None);
         std::fs::rename(&path, &old).unwrap();
-        record.accepted("127.0.0.1:22", "always");
+        record.accepted("127.0.0.1:22", &Approval::configured());
         audit.reopen(Some(&path));
         record.started();
         drop(record);

@@ -1,20 +1,26 @@
 //! Diagnoses an agent: its configuration, its connection to the service and each target.
 
+use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::approval::Approve;
 use super::audit;
 use super::config::Config;
+use super::control::{Reply, Request, ask};
 use super::environment::Facts;
 use super::host_keys;
 use super::install::LOGS;
+use super::metrics::Destination;
 use super::target::{Address, Target};
+use crate::backend::Listener;
 use crate::check::{Finding, Outcome};
-use crate::error::{Error, Problem, Result};
+use crate::error::{Error, Exit, Problem, Result};
 use crate::net::Network;
 use crate::platform::child::is_executable;
 use crate::platform::environment::PATH;
+use crate::platform::local_socket::LocalListener;
 use crate::platform::private_file::log_exposures;
 
 /// Checks the configuration from `origin` and everything it names. May briefly disconnect a running agent of the device.
@@ -49,6 +55,18 @@ pub async fn check(origin: &str, read: Result<(Config, Network)>) -> Vec<Finding
         let since = Instant::now();
         findings.push(Finding { what: "audit-log".into(), outcome: audit_log(path), took: since.elapsed() });
     }
+    let mut is_running = false;
+    if let Some(path) = &config.control {
+        let since = Instant::now();
+        let outcome;
+        (outcome, is_running) = control(path, &config).await;
+        findings.push(Finding { what: "control".into(), outcome, took: since.elapsed() });
+    }
+    if let Some(destination) = &config.metrics {
+        let since = Instant::now();
+        let outcome = metrics(destination, is_running).await;
+        findings.push(Finding { what: "metrics".into(), outcome, took: since.elapsed() });
+    }
     for target in &config.targets {
         let since = Instant::now();
         findings.push(Finding::new(format!("target {}", target.name()), since, reachable(target).await));
@@ -68,9 +86,59 @@ fn audit_log(path: &Path) -> Outcome {
     audit::check(path).into()
 }
 
+/// Whether the agent can open its control socket, and whether it runs and has opened it.
+async fn control(path: &Path, config: &Config) -> (Outcome, bool) {
+    let shown = path.display();
+    let directory = path.parent().unwrap_or(Path::new(""));
+    if !directory.exists() {
+        let hint = "the unit that `iotstream agent --install` prints creates it";
+        return (Outcome::Warn(format!("there is no {} yet", directory.display()), hint.into()), false);
+    }
+    let in_use = |problem: String| {
+        let hint = "set another path with control, or stop what listens there";
+        Outcome::Fail(format!("{shown}: {problem}"), Some(hint.into()), Exit::LocalIo)
+    };
+    let outcome = match ask(path, &Request::Status).await {
+        Ok(Reply::Status(status)) => {
+            let ours = |listener: &Arc<dyn Listener>| {
+                let (device, hub) = (listener.device(), listener.service());
+                status.services.iter().any(|service| service.device == device && service.hub == hub)
+            };
+            if config.listeners.iter().all(ours) {
+                let found = format!("{shown}: process {}, the agent of this device, has it", status.pid);
+                return (Outcome::Pass(found), true);
+            } else {
+                in_use(format!("process {}, the agent of another device, has it", status.pid))
+            }
+        }
+        Err(Error::NoAgent { .. }) => match LocalListener::claim(path, 0o600).await {
+            Ok(_) => Outcome::Pass(shown.to_string()),
+            Err(error) => in_use(error.to_string()),
+        },
+        Err(error @ Error::ControlDenied { .. }) => Err::<String, _>(error).into(),
+        Ok(_) | Err(_) => in_use("another program listens there".into()),
+    };
+    (outcome, false)
+}
+
+/// Whether the agent can offer its figures. One that `is_running` has opened the address or the socket.
+async fn metrics(destination: &Destination, is_running: bool) -> Outcome {
+    match destination.probe().await {
+        Ok(()) => Outcome::Pass(destination.to_string()),
+        Err(error) if is_running && error.kind() == ErrorKind::AddrInUse => {
+            Outcome::Pass(format!("{destination}: in use, while the agent runs"))
+        }
+        Err(error) => Outcome::Fail(
+            format!("{destination}: {error}"),
+            Some("set another address or path with metrics".into()),
+            Exit::LocalIo,
+        ),
+    }
+}
+
 async fn reachable(target: &Target) -> Result<String> {
     let unreachable = |problem: Problem| Error::Target { target: target.address.to_string(), problem };
-    if let Approve::Command(words) = &target.approve {
+    if let Approve::Command { words, .. } = &target.approve {
         executable(words).map_err(|problem| unreachable(format!("its approve command: {problem}").into()))?;
     }
     let reached = match &target.address {

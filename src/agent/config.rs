@@ -8,6 +8,7 @@ use super::approval::Approve;
 use super::builtin::Builtin;
 use super::host_keys::selection;
 use super::listeners::{listener, listeners};
+use super::metrics::Destination;
 use super::schema::{ApproveEntry, ApproveWord, Document, TargetEntry};
 use super::server::Server;
 use super::target::{Address, Target};
@@ -15,6 +16,7 @@ use super::traffic::Allowance;
 use crate::backend::{self, DeviceAccess, DeviceSettings, Listener};
 use crate::config::{Owner, Seconds, Source, WatchedFiles, line_of, read_toml};
 use crate::error::{Error, Exposure, Result};
+use crate::platform::local_socket;
 use crate::secret::Secret;
 use crate::text::pattern;
 use crate::tunnel::Keepalive;
@@ -47,6 +49,10 @@ pub struct Config {
     /// For the open streams of an agent that has been replaced.
     pub(crate) restart_timeout: Duration,
     pub(crate) audit_log: Option<PathBuf>,
+    /// The path of the control socket; `None` for an agent without one.
+    pub control: Option<PathBuf>,
+    /// Where the figures are read.
+    pub(crate) metrics: Option<Destination>,
     /// The targets that are asked for their host keys, by their streams or names.
     pub(crate) host_keys: Vec<String>,
     pub(crate) warnings: Vec<Exposure>,
@@ -87,6 +93,18 @@ impl Config {
                 "add [[target]] with stream = \"ssh\" and connect = \"127.0.0.1:22\"",
             ));
         }
+        if document.control.is_some() && !local_socket::ARE_SUPPORTED {
+            return Err(wrong(
+                "control: Unix sockets are not supported on Windows".into(),
+                "remove the key control",
+            ));
+        }
+        let metrics = document.metrics.as_deref().map(Destination::parse).transpose().map_err(|problem| {
+            wrong(
+                format!("metrics: {problem}"),
+                "write metrics = \"127.0.0.1:9110\", \"/path.sock\" or \"/path.prom\"",
+            )
+        })?;
         let host_keys = document.host_keys.take().unwrap_or_else(|| selection::default(&targets));
         selection::check(&host_keys, &targets).map_err(|problem| {
             wrong(problem, "host-keys lists streams as their [[target]] names them, such as [\"ssh\"]")
@@ -111,6 +129,8 @@ impl Config {
             audit_log: document
                 .audit_log
                 .map(|file| if file == Path::new("-") { file } else { relative(file) }),
+            control: document.control.map(relative),
+            metrics,
             host_keys,
             warnings,
             ..Self::with(listeners, targets)
@@ -191,6 +211,8 @@ impl Config {
             stop_timeout: STOP_TIMEOUT,
             restart_timeout: RESTART_TIMEOUT,
             audit_log: None,
+            control: None,
+            metrics: None,
             warnings: Vec::new(),
         }
     }
@@ -208,6 +230,11 @@ impl Config {
                 && self.host_keys.iter().any(|stream| target.is_called(stream))
                 && target.may_have_host_keys()
         })
+    }
+
+    /// The configured name of a stream's target.
+    pub(crate) fn pattern(&self, stream: &str) -> Option<&str> {
+        self.target(stream).map(|target| target.stream.as_str())
     }
 
     /// The target of a stream: the first that serves its name.
@@ -255,9 +282,16 @@ fn target(entry: TargetEntry, keys: [Option<&str>; 3]) -> std::result::Result<Ta
     let approve = match entry.approve {
         ApproveEntry::Word(ApproveWord::Always) => Approve::Always,
         ApproveEntry::Word(ApproveWord::Never) => Approve::Never,
-        ApproveEntry::Word(ApproveWord::Ask) => Approve::Ask,
-        ApproveEntry::Command(approve) if is_command(&approve.command) => Approve::Command(approve.command),
-        ApproveEntry::Command(_) => return Err("its approve command names no program".into()),
+        ApproveEntry::Word(ApproveWord::Ask) => Approve::Ask { window: None },
+        ApproveEntry::Table(table) => {
+            let window = table.r#for.map(|window| window.0).filter(|window| !window.is_zero());
+            match (table.ask, table.command) {
+                (true, None) => Approve::Ask { window },
+                (false, Some(words)) if is_command(&words) => Approve::Command { words, window },
+                (false, Some(_)) => return Err("its approve command names no program".into()),
+                _ => return Err("approve needs one of ask = true and command = [\"program\", …]".into()),
+            }
+        }
     };
     let TargetEntry { stream, ports, max_sessions, pass_environment, .. } = entry;
     match &ports {
@@ -341,6 +375,18 @@ command = ["/usr/sbin/sshd", "-i"]
             (
                 "[[target]]\nstream = \"a\"\nbuiltin = \"echo\"\napprove = { command = [] }",
                 "names no program",
+            ),
+            (
+                "[[target]]\nstream = \"a\"\nbuiltin = \"echo\"\napprove = { ask = true, command = [\"x\"] }",
+                "needs one of ask = true",
+            ),
+            (
+                "[[target]]\nstream = \"a\"\nbuiltin = \"echo\"\napprove = { for = \"2h\" }",
+                "needs one of ask = true",
+            ),
+            (
+                "metrics = \"0.0.0.0:9110\"\n[[target]]\nstream = \"a\"\nbuiltin = \"echo\"",
+                "metrics: 0.0.0.0:9110 is reachable",
             ),
             ("connection-string = \"x\"\n[[target]]\nstream = \"a\"\nconnect = \"b\"\n", "'b' is neither"),
             ("connection-string = \"x\"\n[[target]]\nstream = \"a\"\n", "needs one of connect"),

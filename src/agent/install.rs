@@ -135,6 +135,12 @@ const MODULE: &str = "\
 #   az iot hub module-identity create -n HUB -d DEVICE -m iotstream
 ";
 
+/// The directory of the control socket.
+const RUNTIME: &str = "/run/iotstream";
+const RUNTIME_DIRECTORY: &str = "RuntimeDirectory=iotstream\n";
+/// Not with sshd's directory, which other units share.
+const RUNTIME_DIRECTORY_MODE: &str = "RuntimeDirectoryMode=0700\n";
+
 /// sshd's privilege separation directory. Debian's ssh.service creates it, but need not be running.
 const SSHD_DIRECTORY: &str = "RuntimeDirectory=sshd\nRuntimeDirectoryPreserve=yes\n";
 
@@ -280,19 +286,24 @@ fn unit(
             None => {}
         }
     }
+    let metrics = document.metrics.as_deref().map(Path::new).filter(|path| path.is_absolute());
+    for path in document.control.as_ref().map(relative).iter().map(PathBuf::as_path).chain(metrics) {
+        if let Some(directory) = path.parent().filter(|parent| *parent != Path::new(RUNTIME)) {
+            let _ = writeln!(unit, "ReadWritePaths=-{}", word(directory));
+        }
+    }
+    unit += RUNTIME_DIRECTORY;
     let commands: Vec<_> =
         document.target.iter().filter_map(|target| target.get_ref().command.as_ref()).collect();
+    let is_sshd = |words: &&Vec<String>| {
+        words.first().is_some_and(|program| Path::new(program).file_name() == Some("sshd".as_ref()))
+    };
+    unit += if commands.iter().any(is_sshd) { SSHD_DIRECTORY } else { RUNTIME_DIRECTORY_MODE };
     if commands.is_empty() {
         unit += "\n";
         unit += if document.identity.is_some() { PRINCIPAL_USER } else { DYNAMIC_USER };
         unit += HARDENING;
     } else {
-        let is_sshd = |words: &&Vec<String>| {
-            words.first().is_some_and(|program| Path::new(program).file_name() == Some("sshd".as_ref()))
-        };
-        if commands.iter().any(is_sshd) {
-            unit += SSHD_DIRECTORY;
-        }
         unit += "\n# A target is a command. Its sessions log in, become other users, write any file and restart services.\n\
                  # Other work of root's, such as mounting a disk, needs `systemd-run` or a drop-in that restricts less.\n";
         unit += SESSIONS;
@@ -351,7 +362,12 @@ mod tests {
             "{unit}"
         );
         let sessions = unit_for(sshd).unwrap();
-        for line in ["RuntimeDirectory=sshd", "ProtectKernelTunables=yes", "SystemCallFilter=chroot"] {
+        for line in [
+            "RuntimeDirectory=iotstream",
+            "RuntimeDirectory=sshd",
+            "ProtectKernelTunables=yes",
+            "SystemCallFilter=chroot",
+        ] {
             assert!(sessions.contains(&format!("\n{line}\n")), "{sessions}");
         }
         // Each of these breaks sessions.
@@ -373,7 +389,7 @@ mod tests {
         ] {
             assert!(!sessions.contains(&format!("\n{key}=")), "{sessions}");
         }
-        assert!(!unit_for(&sshd.replace("/usr/sbin/sshd", "cat")).unwrap().contains("RuntimeDirectory"));
+        assert!(!unit_for(&sshd.replace("/usr/sbin/sshd", "cat")).unwrap().contains("RuntimeDirectory=sshd"));
         let unit = unit_for(&format!(
             "connection-string-file = \"/k\"\nstop-timeout = 45\naudit-log = \"/var/log/iotstream/a\"\n{tcp}"
         ));

@@ -51,6 +51,10 @@ pub(crate) struct Document {
     pub(crate) stop_timeout: Option<Seconds>,
     pub(crate) restart_timeout: Option<Seconds>,
     pub(crate) audit_log: Option<PathBuf>,
+    /// The path of the control socket.
+    pub(crate) control: Option<PathBuf>,
+    /// Where the figures are read: an address, a socket or a file.
+    pub(crate) metrics: Option<String>,
     /// The agent's own name at Azure Relay.
     pub(crate) device: Option<String>,
     /// Other devices share the hybrid connection.
@@ -184,10 +188,13 @@ impl<'de> Deserialize<'de> for Connect {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "approve is \"always\", \"never\", \"ask\" or { command = [\"program\", …] }")]
+#[serde(
+    untagged,
+    expecting = "approve is \"always\", \"never\", \"ask\", { ask = true, for = \"2h\" } or { command = [\"program\", …] }"
+)]
 pub(crate) enum ApproveEntry {
     Word(ApproveWord),
-    Command(ApproveCommand),
+    Table(ApproveTable),
 }
 
 #[derive(Deserialize)]
@@ -200,8 +207,12 @@ pub(crate) enum ApproveWord {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) struct ApproveCommand {
-    pub(crate) command: Vec<String>,
+pub(crate) struct ApproveTable {
+    #[serde(default)]
+    pub(crate) ask: bool,
+    pub(crate) command: Option<Vec<String>>,
+    /// How long an approval lets in later streams of the same name.
+    pub(crate) r#for: Option<Seconds>,
 }
 
 impl Default for ApproveEntry {

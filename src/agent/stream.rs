@@ -6,13 +6,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::approval::Terminal;
+use super::approval::{Approval, Approvals};
 use super::audit::Audit;
 use super::config::Config;
 use super::connection::Connection;
 use super::environment::Facts;
+use super::live_streams::{LiveStream, LiveStreams};
+use super::metrics::{Figures, Outcome, Rejected};
 use super::stream_limits::{Permit, StreamLimits};
 use super::target::Target;
 use super::traffic::{Charged, Traffic};
@@ -43,7 +45,9 @@ pub(super) struct Shared {
     pub(super) audit: Arc<Audit>,
     pub(super) stream_limits: Arc<StreamLimits>,
     pub(super) traffic: Arc<Traffic>,
-    pub(super) terminal: Terminal,
+    pub(super) approvals: Arc<Approvals>,
+    pub(super) live_streams: LiveStreams,
+    pub(super) figures: Figures,
 }
 
 /// Decides on an offer and serves its stream to the end. Connects the target before it accepts and joins the stream, so that
@@ -66,26 +70,38 @@ pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
     };
     let admitted = tokio::select! {
         admitted = admit(facts, is_approved, &config, &shared) => admitted,
-        () = reply.withdrawn() => return record.rejected("the offer was withdrawn before the answer"),
+        () = reply.withdrawn() => {
+            shared.figures.rejected(config.pattern(&stream), Rejected::Withdrawn);
+            return record.rejected("the offer was withdrawn before the answer");
+        }
     };
-    let (target, connection) = match admitted {
+    let Admitted { target, approval, since, connection } = match admitted {
         Ok(admitted) => admitted,
         Err(rejection) => {
+            shared.figures.rejected(config.pattern(&stream), rejection.cause.into());
             record.rejected(&rejection.reason);
             return reply.reject(&rejection);
         }
     };
-    record.accepted(&connection.target, target.approve.name());
+    record.accepted(&connection.target, &approval);
     let joined = match reply.accept().await {
         Ok(joined) => joined,
-        Err(error) => return record.ended(&error.to_string()),
+        Err(error) => {
+            shared.figures.ended(&target.stream, Outcome::Failed);
+            return record.ended(&error.to_string());
+        }
     };
     log::info!("stream '{stream}': open to {}", connection.target);
     record.started();
+    shared.figures.opened(since.elapsed());
+    let live =
+        LiveStream::new(&stream, target, &connection.target, requester.as_deref(), record.meter().clone());
+    let entry = shared.live_streams.enter(record.id(), live);
     let limit = OnceLock::new();
     let hangup = async {
         let reached = tokio::select! {
             reached = limits(&config, &shared.traffic, record.meter()) => reached,
+            why = entry.is_cut() => why,
             // A dropped sender also stops the streams.
             _ = stopping.wait_for(|stopping| *stopping) => "the agent was stopped".into(),
         };
@@ -119,12 +135,23 @@ pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
     if let (Some(status), false) = (process.status(), matches!(end, End::LocalFailed(_))) {
         let _ = write!(reason, " ({status})");
     }
+    drop(entry);
+    shared.figures.ended(&target.stream, outcome(&end));
     record.ended(&reason);
     // A command counts until it has ended; a TCP target that takes nothing keeps no other stream out.
     let permit = Some(permit).filter(|_| !write.is_tcp());
     write.end(REST).await;
     process.end(&stream).await;
     drop(permit);
+}
+
+/// A stream that may be accepted.
+struct Admitted<'a> {
+    target: &'a Target,
+    approval: Approval,
+    /// When it was approved.
+    since: Instant,
+    connection: Connection,
 }
 
 /// Asks for approval, unless the user's request has it, and connects the target.
@@ -136,18 +163,22 @@ async fn admit<'a>(
     is_approved: bool,
     config: &'a Config,
     shared: &Shared,
-) -> Result<(&'a Target, Connection), Rejection> {
+) -> Result<Admitted<'a>, Rejection> {
     let target = target(facts.stream, config)?;
     let address = target.address.for_stream(facts.stream);
     let facts = Facts { target: address.to_string(), pass_environment: &target.pass_environment, ..facts };
-    if !is_approved {
-        let decided = target.approve.decide(&facts, &shared.terminal, config.approve_timeout).await;
-        decided.map_err(|why| Rejection::new(Cause::Approval, why))?;
-    }
+    let approval = if is_approved {
+        Approval::earlier(target.approve.name())
+    } else {
+        let limit = config.approve_timeout;
+        let decided = target.approve.decide(&facts, &shared.approvals, limit).await;
+        decided.map_err(|why| Rejection::new(Cause::Approval, why))?
+    };
+    let since = Instant::now();
     let connection = address.connect(&facts).await;
     let connection = connection
         .map_err(|problem| Rejection::new(Cause::Target, format!("target {address}: {problem}")))?;
-    Ok((target, connection))
+    Ok(Admitted { target, approval, since, connection })
 }
 
 fn target<'a>(stream: &str, config: &'a Config) -> Result<&'a Target, Rejection> {
@@ -191,6 +222,14 @@ async fn idle(limit: Option<Duration>, meter: &Meter) -> Duration {
         seen = now;
     }
     limit
+}
+
+fn outcome(end: &End) -> Outcome {
+    match end {
+        End::Local | End::Peer(_) | End::PeerEmptied => Outcome::Completed,
+        End::HungUp { .. } => Outcome::EndedByAgent,
+        _ => Outcome::Failed,
+    }
 }
 
 fn reason(end: &End, limit: Option<&String>) -> String {

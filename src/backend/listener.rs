@@ -14,6 +14,7 @@ use super::report::Report;
 use crate::check::Finding;
 use crate::error::{Error, Result};
 use crate::net::Network;
+use crate::time::clock::UnixSeconds;
 
 /// A device's access to its service.
 pub trait Listener: Any + Debug + Send + Sync {
@@ -156,6 +157,15 @@ pub enum Order {
     Stop,
 }
 
+/// A login at a service.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Login {
+    /// Whether it replaces one that was in service.
+    pub is_renewal: bool,
+    /// When the credential ends, if it is a certificate or a token that the agent cannot renew.
+    pub credential_ends: Option<UnixSeconds>,
+}
+
 /// An event of a listener.
 #[derive(Debug)]
 pub enum Event {
@@ -165,7 +175,11 @@ pub enum Event {
         listener: Arc<dyn Listener>,
         /// What is still wrong.
         remark: Option<String>,
+        /// The login.
+        login: Login,
     },
+    /// The listener has renewed its token, without another login.
+    Renewed,
     /// The service cannot be reached or refuses the device.
     Trouble {
         /// The error.

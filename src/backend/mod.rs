@@ -34,7 +34,7 @@ pub(crate) use choose::{
 pub(crate) use dialer::{Checked, Dialer, Request};
 pub(crate) use joined::{Joined, Pending};
 pub(crate) use listener::{
-    Cause, Event, Listener, Offer, Offers, Order, Orders, Rejection, Reply, Reports, Reread, Source,
+    Cause, Event, Listener, Login, Offer, Offers, Order, Orders, Rejection, Reply, Reports, Reread, Source,
 };
 pub(crate) use pasted::Pasted;
 pub(crate) use registry::{Activity, Device, Progress, Registry, State};

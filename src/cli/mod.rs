@@ -14,6 +14,7 @@ use crate::platform::ServiceFile;
 use crate::platform::process::RELAY_INFO;
 use crate::text::duration;
 
+mod agent_action;
 pub mod complete;
 mod host_keys;
 mod measure;
@@ -22,6 +23,7 @@ mod profile;
 mod socket_unit;
 mod usage;
 
+pub use agent_action::{AgentAction, ApproveStream, Control, RevokeStream, ShowStatus};
 pub use host_keys::HostKeys;
 pub use measure::{Bench, Direction, Ping};
 pub use order::in_order;
@@ -185,7 +187,10 @@ impl Log {
 }
 
 #[derive(Args, Clone, Debug, Default)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Agent {
+    #[command(subcommand)]
+    pub action: Option<AgentAction>,
     /// The agent's configuration file [default: /etc/iotstream/agent.toml]
     #[arg(
         long,
@@ -207,6 +212,10 @@ pub struct Agent {
     /// builtin:source [default: ssh=127.0.0.1:22]
     #[arg(long, value_name = "STREAM=HOST:PORT")]
     pub target: Vec<String>,
+    /// The control socket [default: control in the configuration file, else /run/iotstream/control.sock, or below
+    /// $XDG_RUNTIME_DIR for a user's own agent]
+    #[arg(long, value_name = "PATH", env = "IOTSTREAM_CONTROL")]
+    pub control: Option<PathBuf>,
     /// Check the configuration, the connection to the service, the credential and each target, and exit. An IoT Hub
     /// disconnects a running agent of this device for a moment; at Azure Relay, the credential is not tried
     #[arg(long)]
@@ -379,7 +388,7 @@ impl Cli {
         match &self.command {
             None => &self.connect.log,
             Some(Command::Connect(args)) => &args.log,
-            Some(Command::Agent(args)) => &args.log,
+            Some(Command::Agent(args)) => args.action.as_ref().map_or(&args.log, AgentAction::log),
             Some(Command::Emulator(args)) => &args.log,
             Some(Command::Demo(args)) => &args.log,
             Some(Command::Devices(args)) => &args.log,

@@ -90,11 +90,13 @@ fn has_no_file(args: &cli::Agent) -> bool {
 
 fn read(args: &cli::Agent) -> Result<(Config, Network)> {
     let path = config_path(args);
-    let config = if has_no_file(args) {
+    let mut config = if has_no_file(args) {
         Config::from_options(args.connection_string_file.as_deref(), &args.target)?
     } else {
         Config::read(&path)?
     };
+    let control = args.control.clone().or(config.control).or_else(|| agent::default_socket(false));
+    config.control = control;
     let ca_file = args.ca_file.as_deref().or(config.ca_file.as_deref());
     let network = network(ca_file, args.proxy.as_deref(), &path, config.proxy.as_ref())?;
     Ok((config, network))

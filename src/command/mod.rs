@@ -1,6 +1,7 @@
 //! One file per command: it resolves its inputs and calls the rooms below; it owns no protocol.
 
 mod agent;
+mod agent_control;
 mod bench;
 mod check;
 mod completions;
@@ -38,7 +39,10 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         None => connect::run(&cli.connect),
         Some(Command::Connect(args)) => connect::run(&args),
-        Some(Command::Agent(args)) => agent::run(&args),
+        Some(Command::Agent(args)) => match &args.action {
+            Some(action) => agent_control::run(action),
+            None => agent::run(&args),
+        },
         Some(Command::Emulator(args)) => emulator::run(&args),
         Some(Command::Demo(args)) => demo::run(&args),
         Some(Command::Devices(args)) => devices::run(&args),

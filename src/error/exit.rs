@@ -50,7 +50,7 @@ impl Error {
             | Error::BadName { .. }
             | Error::NoReports { .. } => Exit::Config,
             Error::Backend(fault) | Error::NotOffered { rejection: fault, .. } => fault.exit(),
-            Error::Target { .. } | Error::NoHostKeys { .. } => Exit::Unavailable,
+            Error::Target { .. } | Error::NoHostKeys { .. } | Error::NoAgent { .. } => Exit::Unavailable,
             Error::Network { .. }
             | Error::Timeout { .. }
             | Error::ProxyBusy { .. }
@@ -60,10 +60,10 @@ impl Error {
             | Error::Cut { .. }
             | Error::ThrownBack
             | Error::Silent { .. } => Exit::Temporary,
-            Error::Untrusted { .. } | Error::ProxyDenied { .. } => Exit::Denied,
+            Error::Untrusted { .. } | Error::ProxyDenied { .. } | Error::ControlDenied { .. } => Exit::Denied,
             Error::Protocol { .. } => Exit::Protocol,
             Error::LocalIo { .. } => Exit::LocalIo,
-            Error::MissingProgram { .. } | Error::Other(_) => Exit::Other,
+            Error::MissingProgram { .. } | Error::AgentRefused { .. } | Error::Other(_) => Exit::Other,
             Error::Bug(_) => Exit::Bug,
         }
     }

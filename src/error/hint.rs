@@ -40,7 +40,8 @@ impl Error {
             | Error::File { hint, .. }
             | Error::Credential { hint, .. }
             | Error::Untrusted { hint, .. }
-            | Error::ProxyDenied { hint, .. } => return hint.clone(),
+            | Error::ProxyDenied { hint, .. }
+            | Error::AgentRefused { hint, .. } => return hint.clone(),
             Error::Permissions(exposure) => exposure.fix(),
             Error::NoProfile { .. } => {
                 "create one with `iotstream profile add NAME`, with the connection string on stdin, or name another with --config".into()
@@ -95,6 +96,10 @@ impl Error {
                 "check what answers there; -v shows each phase".into()
             }
             Error::Target { .. } => "start it, or correct its [[target]] in the agent's configuration".into(),
+            Error::NoAgent { .. } => {
+                "start the agent, or name its control socket with --control; the agent's log says if it could not open it".into()
+            }
+            Error::ControlDenied { .. } => "run the command as root: sudo iotstream agent …".into(),
             Error::Ended { .. } => "see the agent's log on the device".into(),
             Error::EndedUnused { stream } => format!(
                 "on the device, check that the server behind the stream '{stream}' runs, and see its log"

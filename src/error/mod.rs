@@ -118,6 +118,19 @@ pub enum Error {
         #[source]
         problem: Problem,
     },
+    /// No agent answers at its control socket.
+    #[error("no agent answers at {}: {problem}", path.display())]
+    NoAgent {
+        path: PathBuf,
+        #[source]
+        problem: Problem,
+    },
+    /// The control socket is another user's.
+    #[error("{}: only root and the agent's user may use the control socket", path.display())]
+    ControlDenied { path: PathBuf },
+    /// The agent does not do what it is asked.
+    #[error("{problem}")]
+    AgentRefused { problem: String, hint: Option<String> },
     /// A signal ended a stream early.
     #[error("{signal} ended the stream early")]
     Signalled { signal: &'static str },

@@ -180,7 +180,17 @@ fn following(error: &Error) -> Vec<Error> {
         Error::Protocol { .. } => {
             vec![Error::Target { target: text("127.0.0.1:22"), problem: text("what is wrong").into() }]
         }
-        Error::Target { .. } => vec![Error::Signalled { signal: "SIGTERM" }],
+        Error::Target { .. } => vec![Error::NoAgent {
+            path: Path::new("/run/iotstream/control.sock").to_owned(),
+            problem: text("what is wrong").into(),
+        }],
+        Error::NoAgent { .. } => {
+            vec![Error::ControlDenied { path: Path::new("/run/iotstream/control.sock").to_owned() }]
+        }
+        Error::ControlDenied { .. } => {
+            vec![Error::AgentRefused { problem: text("what is wrong"), hint: Some(text("what to do")) }]
+        }
+        Error::AgentRefused { .. } => vec![Error::Signalled { signal: "SIGTERM" }],
         Error::Signalled { .. } => vec![Error::Ended { reason: text("the target failed: what is wrong") }],
         Error::Ended { .. } => vec![Error::EndedUnused { stream: text("ssh") }],
         Error::EndedUnused { .. } => vec![Error::Cut { problem: text("what is wrong").into() }],

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
+pub(crate) use super::system::process::user_name;
 pub use super::system::process::{is_root, no_core_dumps, user};
 
 static STARTED: OnceLock<Instant> = OnceLock::new();

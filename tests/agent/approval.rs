@@ -35,7 +35,7 @@ fn pattern_and_approval_decide_which_streams_are_accepted() {
             Some("killed after 2s without a decision"),
         ),
         ("gone", "{ command = [\"/no/such/program\"] }".into(), vec!["gone"], Some("No such file")),
-        ("nobody", "\"ask\"".into(), vec!["nobody"], Some("no terminal to ask on")),
+        ("nobody", "\"ask\"".into(), vec!["nobody"], Some("nobody answered within 2s")),
         // The first target that matches decides.
         ("plain*", "\"never\"".into(), vec!["plainer"], Some("approve = \"never\"")),
     ];

@@ -47,6 +47,7 @@ fn every_requirement_of_the_agent_is_checked() {
         "tls",
         "clock",
         "credential",
+        "control",
         "target web",
         "target cat",
         "target echo",
@@ -98,6 +99,7 @@ fn the_failed_check_is_distinguished_from_the_skipped_ones() {
         ("tls", "fail"),
         ("clock", "skip"),
         ("credential", "skip"),
+        ("control", "pass"),
         ("target echo", "pass"),
     ];
     assert_eq!(statuses(&done), expected(&found));

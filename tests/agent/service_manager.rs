@@ -53,7 +53,7 @@ fn notifies(arguments: &[&str]) {
     let config = sandbox.write("agent.toml", config);
     let mut command = sandbox.iotstream();
     command.env("NOTIFY_SOCKET", sandbox.path("notify")).env("WATCHDOG_USEC", "1000000");
-    let mut agent = Process::start("agent", command.args(["agent", "--config"]).arg(config));
+    let mut agent = Process::start("agent", command.args(arguments).arg("--config").arg(config));
     heard("STATUS=in service as device dev-1");
     heard("READY=1");
     heard("WATCHDOG=1");

@@ -15,8 +15,12 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_iotstream");
 const INSTALLED: &str = "/usr/bin/iotstream";
 const UNIT: &str = "iotstream-agent.service";
 
+/// dpkg keeps it until the package is purged.
+const LOGROTATE: &str = "/etc/logrotate.d/iotstream";
+
 /// The files in both packages, besides the manual pages and zsh's completions.
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
+    LOGROTATE,
     INSTALLED,
     "/usr/lib/systemd/system/iotstream-agent.service",
     "/usr/share/bash-completion/completions/iotstream",
@@ -167,7 +171,7 @@ fn dpkg_installs_the_deb_and_removes_it_completely() {
     let version = output(root.command("iotstream").arg("--version"));
     assert_eq!(version, concat!("iotstream ", env!("CARGO_PKG_VERSION"), "\n"));
     root.dpkg(&["-r", "iotstream"]);
-    assert_eq!(root.files(), BTreeSet::new(), "left is what was left behind");
+    assert_eq!(root.files(), BTreeSet::from([LOGROTATE.to_owned()]), "left is what was left behind");
 }
 
 #[test]

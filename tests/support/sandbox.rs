@@ -58,6 +58,8 @@ impl Sandbox {
             .env("HOME", self.dir.path())
             .env("SHELL", "/bin/sh")
             .env("LC_ALL", "C")
+            // Agents of other tests, and one of this machine, have sockets of their own.
+            .env("IOTSTREAM_CONTROL", self.dir.path().join("control.sock"))
             .current_dir(self.dir.path());
         command
     }

@@ -1,5 +1,6 @@
 //! The agent's supervisor: receives offers from its listeners and orders from the command, and runs the streams.
 
+mod answers;
 mod services;
 
 use std::sync::Arc;
@@ -11,10 +12,13 @@ use tokio::time::{sleep, timeout};
 
 pub use self::services::RereadAll;
 use self::services::Services;
-use super::approval::Terminal;
+use super::approval::Approvals;
 use super::audit::Audit;
 use super::config::Config;
+use super::control::{ControlSocket, ServiceState};
 use super::host_keys::HostKeyReports;
+use super::live_streams::LiveStreams;
+use super::metrics::{Export, Figures, Rejected};
 use super::rejection_log::RejectionLog;
 use super::stream::{self, Shared, StreamContext};
 use super::stream_limits::StreamLimits;
@@ -55,6 +59,8 @@ struct Agent {
     reread: Option<RereadAll>,
     shared: Arc<Shared>,
     host_keys: HostKeyReports,
+    control: ControlSocket,
+    export: Export,
     streams: JoinSet<()>,
     stopping: watch::Sender<bool>,
     /// Offers while there are too many streams.
@@ -92,19 +98,28 @@ pub async fn serve(
 
 impl Agent {
     fn new(config: Config, services: Services, reread: Option<RereadAll>) -> Self {
+        let audit = Audit::open(config.audit_log.as_deref());
+        let approvals = Approvals::new(audit.clone());
         let shared = Shared {
-            audit: Audit::open(config.audit_log.as_deref()),
+            audit,
             stream_limits: Arc::new(StreamLimits::default()),
             traffic: Traffic::new(),
-            terminal: Terminal::default(),
+            approvals: approvals.clone(),
+            live_streams: LiveStreams::default(),
+            figures: Figures::new(),
         };
+        let shared = Arc::new(shared);
+        let rendered = shared.clone();
+        let render = Arc::new(move |format| rendered.figures.render(&rendered.live_streams, format));
         let config = Arc::new(config);
         Self {
             host_keys: HostKeyReports::start(config.clone()),
+            control: ControlSocket::open(config.control.as_deref(), approvals),
+            export: Export::start(config.metrics.as_ref(), render),
             config,
             services,
             reread,
-            shared: Arc::new(shared),
+            shared,
             streams: JoinSet::new(),
             stopping: watch::Sender::new(false),
             flood: RejectionLog::new(1),
@@ -126,6 +141,10 @@ impl Agent {
                 Some(ended) = self.streams.join_next() => if let Err(error) = ended {
                     log::error!("a stream ended with a bug: {error}");
                 },
+                question = self.control.next() => {
+                    let reply = self.answer(&question);
+                    question.answer(reply);
+                }
                 report = self.host_keys.next() => self.services.report(report),
                 (service, event) = self.services.next() => match event {
                     Some(event) => self.handle(service, event),
@@ -133,6 +152,8 @@ impl Agent {
                 },
             }
         };
+        // A new agent may take it from here on.
+        self.control.close();
         self.services.stop();
         let ended = async {
             loop {
@@ -153,13 +174,14 @@ impl Agent {
     /// Handles an event of a service.
     fn handle(&mut self, service: usize, event: Event) {
         match event {
-            Event::InService { listener, remark } => {
+            Event::InService { listener, remark, login } => {
                 let remark = remark.map(|remark| format!("; {remark}")).unwrap_or_default();
                 let in_service =
                     format!("in service as device {} at {}{remark}", listener.device(), listener.service());
                 log::info!("{in_service}");
+                self.shared.figures.logged_in(&listener.service(), login);
                 self.services.get(service).listener = listener;
-                self.set_status(service, in_service);
+                self.set_status(service, ServiceState::InService, in_service);
             }
             Event::Trouble { error, retry_in } => {
                 let trouble = format!("{error}; trying again in {:.1} s", retry_in.as_secs_f64());
@@ -169,13 +191,17 @@ impl Agent {
                 }
                 logging::causes(&error);
                 // A machine must boot without its service, so the agent is ready and keeps trying.
-                self.set_status(service, trouble);
+                self.set_status(service, ServiceState::after(&error), trouble);
+            }
+            Event::Renewed => {
+                self.shared.figures.renewed(&self.services.get(service).listener.service());
             }
             Event::Offer(offer) => {
                 let listener = self.services.get(service).listener.clone();
                 self.handle_offer(offer, listener);
             }
             Event::Unusable { stream, problem } => {
+                self.shared.figures.rejected(self.config.pattern(&stream), Rejected::Unusable);
                 if let Some(count) = self.unusable.rejected() {
                     let listener = self.services.get(service).listener.clone();
                     self.log_rejected(&*listener, None, &stream, &problem, count);
@@ -187,6 +213,7 @@ impl Agent {
     /// Starts the stream of an offer, or rejects a clear case at once.
     fn handle_offer(&mut self, offer: Offer, listener: Arc<dyn Listener>) {
         if self.streams.len() >= self.config.max_sessions.saturating_add(BEING_REJECTED) {
+            self.shared.figures.rejected(self.config.pattern(&offer.stream), Rejected::Limit);
             if let Some(count) = self.flood.rejected() {
                 let why = format!("there are too many offers at once: {count} are rejected unseen");
                 self.shared.audit.stream(&offer.stream).rejected(&why);
@@ -197,6 +224,11 @@ impl Agent {
         let permit = match stream::permit(&offer.stream, &self.config, &self.shared) {
             Ok(permit) => permit,
             Err(rejection) => {
+                let why = match rejection.cause {
+                    Cause::Target => Rejected::NoTarget,
+                    cause => cause.into(),
+                };
+                self.shared.figures.rejected(self.config.pattern(&offer.stream), why);
                 if let Some(count) = self.rejected_at_once.rejected() {
                     self.log_rejected(&*listener, Some(&offer), &offer.stream, &rejection.reason, count);
                 }
@@ -229,6 +261,10 @@ impl Agent {
                 self.shared.audit.reopen(config.audit_log.as_deref());
                 self.config = Arc::new(config);
                 self.host_keys.reload(self.config.clone());
+                self.end_windows();
+                self.control.reload(self.config.control.as_deref());
+                self.export.reload(self.config.metrics.as_ref());
+                self.count_connected();
                 log::info!("the configuration has been read again");
             }
             Err(error) => {
@@ -250,10 +286,19 @@ impl Agent {
     }
 
     /// Tells the service manager the state of a service.
-    fn set_status(&mut self, service: usize, status: String) {
-        self.services.get(service).status = status;
+    fn set_status(&mut self, service: usize, state: ServiceState, status: String) {
+        let service = self.services.get(service);
+        (service.state, service.status) = (state, status);
+        self.count_connected();
         service_manager::status(&self.services.status());
         service_manager::ready();
+    }
+
+    fn count_connected(&self) {
+        let services = self.services.iter();
+        self.shared.figures.connected(
+            services.map(|service| (service.listener.service(), service.state == ServiceState::InService)),
+        );
     }
 
     /// Waits for streams to end, then ends the others.
@@ -261,6 +306,8 @@ impl Agent {
         let open = self.streams.len();
         let limit = if has_successor {
             log::info!("left the hub, with {open} streams open");
+            // The successor's own take its place.
+            self.export.end();
             service_manager::left();
             self.config.restart_timeout
         } else {
@@ -280,6 +327,7 @@ impl Agent {
         if timeout(STREAM_END, ended).await.is_err() {
             log::warn!("{} streams did not end in time", self.streams.len());
         }
+        self.export.end();
     }
 }
 

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
+use crate::agent::control::ServiceState;
 use crate::backend::{Event, Listener, Offers, Order, Report, Reread};
 use crate::error::{Error, Result};
 use crate::net::Network;
@@ -17,6 +18,7 @@ pub(super) struct Service {
     pub(super) listener: Arc<dyn Listener>,
     /// Its state in words.
     pub(super) status: String,
+    pub(super) state: ServiceState,
     offers: Offers,
 }
 
@@ -73,6 +75,11 @@ impl Services {
             Poll::Pending
         })
         .await
+    }
+
+    /// The services.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Service> {
+        self.all.iter()
     }
 
     /// The service at an index from [`Self::next`].
@@ -145,7 +152,7 @@ impl Service {
     fn start(listener: &Arc<dyn Listener>, network: &Network, reread: Option<&RereadAll>) -> Result<Self> {
         let reread = reread.map(|all| reread_one(listener.clone(), all.clone()));
         let offers = listener.clone().listen(network.clone(), reread)?;
-        Ok(Self { listener: listener.clone(), status: String::new(), offers })
+        Ok(Self { listener: listener.clone(), status: String::new(), state: ServiceState::Waiting, offers })
     }
 }
 

@@ -17,5 +17,8 @@ pub(crate) const SERVICE_FILE: ServiceFile = ServiceFile::Unit;
 /// The socket of the system log.
 pub(crate) const SYSTEM_LOG: &str = "/dev/log";
 
+/// The directory of the files of running services.
+pub(crate) const RUNTIME: &str = "/run";
+
 /// Whether a user's `~/.config` goes before the directory that the system prescribes: here it is the same.
 pub(crate) const PREFERS_DOT_CONFIG: bool = false;

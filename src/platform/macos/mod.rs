@@ -11,6 +11,9 @@ pub(crate) const SERVICE_FILE: ServiceFile = ServiceFile::PropertyList;
 /// The socket of the system log.
 pub(crate) const SYSTEM_LOG: &str = "/var/run/syslog";
 
+/// The directory of the files of running services.
+pub(crate) const RUNTIME: &str = "/var/run";
+
 /// Whether a user's `~/.config` goes before the directory that the system prescribes.
 pub(crate) const PREFERS_DOT_CONFIG: bool = true;
 

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use directories::ProjectDirs;
+use rustix::fs::{Access, access};
 
 use super::private_file::home_of_user;
-use crate::platform::extra::PREFERS_DOT_CONFIG;
+use super::process::is_root;
+use crate::platform::extra::{PREFERS_DOT_CONFIG, RUNTIME};
 
 /// A relative path, from a relative HOME, could lead to another user's file.
 fn absolute(path: Option<&Path>) -> Option<PathBuf> {
@@ -47,4 +49,20 @@ pub(crate) fn home() -> Option<PathBuf> {
 /// The directory of the agent's configuration.
 pub(crate) fn agent() -> PathBuf {
     "/etc/iotstream".into()
+}
+
+/// The directory of an agent's sockets: `/run/iotstream` for root and a user who may write there, else
+/// `$XDG_RUNTIME_DIR/iotstream`.
+pub(crate) fn runtime() -> Option<PathBuf> {
+    let system = system_runtime();
+    if is_root() || access(&system, Access::WRITE_OK).is_ok() {
+        return Some(system);
+    }
+    let own = absolute(std::env::var_os("XDG_RUNTIME_DIR").as_deref().map(Path::new));
+    Some(own.map_or(system, |own| own.join("iotstream")))
+}
+
+/// The directory of the sockets of the machine's own agent.
+pub(crate) fn system_runtime() -> PathBuf {
+    Path::new(RUNTIME).join("iotstream")
 }

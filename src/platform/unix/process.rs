@@ -1,5 +1,7 @@
 //! The settings of this process.
 
+pub(crate) use super::private_file::user_name;
+
 use rustix::process::{Resource, Rlimit, geteuid, setrlimit};
 
 /// Keeps keys out of core dumps. The limit is one byte, not zero: the kernel ignores zero where a program receives the

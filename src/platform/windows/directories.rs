@@ -40,3 +40,13 @@ pub(crate) fn home() -> Option<PathBuf> {
 pub(crate) fn agent() -> PathBuf {
     variable("ProgramData").unwrap_or_else(|| r"C:\ProgramData".into()).join("iotstream")
 }
+
+/// The directory of an agent's sockets: there are none.
+pub(crate) fn runtime() -> Option<PathBuf> {
+    None
+}
+
+/// The same.
+pub(crate) fn system_runtime() -> PathBuf {
+    agent()
+}

@@ -139,6 +139,15 @@ impl DeviceCredential {
         Ok(Some(LoginToken { text: token.text().clone(), renewable: Some(life) }))
     }
 
+    /// When a certificate or a given token ends, which the agent cannot renew.
+    pub(super) fn end(&self) -> Option<UnixSeconds> {
+        match &self.authentication {
+            Authentication::Certificate(certificate) => Some(unix_seconds(certificate.validity().not_after)),
+            Authentication::Token(token) => Some(token.expiry()),
+            Authentication::Key(_) | Authentication::Signer(_) => None,
+        }
+    }
+
     /// Checks that a given token is still valid.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ use crate::backend::Pending;
 use crate::backend::credential_watch::CredentialWatch;
 use crate::backend::expiry::ExpiryLog;
 use crate::backend::iothub::error::Error as HubError;
-use crate::backend::{Event, Order, Orders, Reread, Source};
+use crate::backend::{Event, Login, Order, Orders, Reread, Source};
 use crate::error::{Error, Exit, Result};
 use crate::net::{ClientCertificate, Network};
 
@@ -78,6 +78,8 @@ pub(super) struct Task {
     twin: Twin,
     /// Whether the hub has refused the last login.
     is_refused: bool,
+    /// Whether the next login replaces one that is in service.
+    is_renewal: bool,
     /// Since when the hub is out of reach.
     unreachable_since: Option<Instant>,
 }
@@ -101,6 +103,7 @@ impl Task {
             contention: Contention::default(),
             twin: Twin::new(reports),
             is_refused: false,
+            is_renewal: false,
             unreachable_since: None,
         }
     }
@@ -121,6 +124,7 @@ impl Task {
                 },
                 order = self.orders.next() => if self.obey(order) { continue } else { return },
             };
+            self.is_renewal = matches!(over, Ok(Continuation::Renew(_)));
             match over {
                 Ok(Continuation::Stop) => return,
                 Ok(Continuation::Renew(next)) => dialled = next,
@@ -230,7 +234,11 @@ impl Task {
         let mut listener = self.listener.clone();
         let remark = self.contention.is_noticed().then(|| thrown_out(&device, &self.contention).to_string());
         // Fails if the agent has ended. The next order is then to stop.
-        let _ = self.events.send(Event::InService { listener: listener.clone(), remark }).await;
+        let login = Login {
+            is_renewal: std::mem::take(&mut self.is_renewal),
+            credential_ends: device.credential.end(),
+        };
+        let _ = self.events.send(Event::InService { listener: listener.clone(), remark, login }).await;
         let certificate = device.credential.certificate().map(ClientCertificate::validity);
         self.twin.connected(&device.credential);
         // After a change of the configuration, the next hub connection reports, maybe to another twin.

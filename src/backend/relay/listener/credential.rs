@@ -143,7 +143,8 @@ impl ListenCredential {
         self.given_until().map(date)
     }
 
-    fn given_until(&self) -> Option<UnixSeconds> {
+    /// The same in numbers.
+    pub(super) fn given_until(&self) -> Option<UnixSeconds> {
         match &self.authentication {
             Authentication::Signature(token) => Some(token.expiry()),
             Authentication::Rule { .. } | Authentication::Command(_) => None,

@@ -19,7 +19,7 @@ use super::starts::Starts;
 use crate::backend::Pending;
 use crate::backend::credential_watch::CredentialWatch;
 use crate::backend::relay::proto;
-use crate::backend::{Event, Order, Orders, Reread, Source};
+use crate::backend::{Event, Login, Order, Orders, Reread, Source};
 use crate::error::{Error, Result};
 use crate::net::Network;
 
@@ -179,6 +179,8 @@ impl Task {
                             log::debug!("the token is renewed");
                             channel.send(proto::renew_token(&fresh.text).expose());
                             token = fresh;
+                            // Fails if the agent has ended.
+                            let _ = self.events.send(Event::Renewed).await;
                         }
                         Renewed::Token(Err(error)) => {
                             log::warn!("the token cannot be renewed: {error}");
@@ -229,7 +231,8 @@ impl Task {
     /// Tells the agent that a control channel for `device` is open.
     async fn begin(&self, device: &Arc<RelayListener>) -> OfferMaker {
         // Fails if the agent has ended. The next order is then to stop.
-        let _ = self.events.send(Event::InService { listener: device.clone(), remark: None }).await;
+        let login = Login { is_renewal: false, credential_ends: device.credential.given_until() };
+        let _ = self.events.send(Event::InService { listener: device.clone(), remark: None, login }).await;
         let (network, dials, starts) = (self.network.clone(), self.dials.clone(), self.starts.clone());
         OfferMaker::new(device.clone(), network, dials, starts, self.events.downgrade())
     }

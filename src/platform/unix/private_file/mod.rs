@@ -10,7 +10,7 @@ mod write;
 pub use crate::platform::file_access::{Access, LONGEST, Log, Read};
 pub use crate::platform::replace::{put, replace};
 pub use crate::platform::unwritable::Unwritable;
-pub(crate) use owners::home as home_of_user;
+pub(crate) use owners::{home as home_of_user, name as user_name};
 pub use read::{is_credential, is_deleted, is_readable_by_everyone, read, read_own, read_plain};
 pub use stamp::Stamp;
 pub use write::{

@@ -83,6 +83,12 @@ pub(crate) fn home(passwd: &Path) -> Option<PathBuf> {
     line.split(':').nth(5).map(PathBuf::from).filter(|home| home.is_absolute())
 }
 
+/// The name of a user, if /etc/passwd has it.
+pub(crate) fn name(uid: u32) -> Option<String> {
+    let text = fs::read_to_string("/etc/passwd").ok()?;
+    text.lines().filter_map(user).find(|user| user.1 == uid).map(|user| user.0.to_owned())
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
