@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::{ask, event};
 use crate::support::{
-    DEVICE, Hub, LIMIT, Sandbox, Stdin, Testbed, agent_with_config, closed_port, run, serve, serve_unix,
+    DEVICE, Hub, LIMIT, Sandbox, Stdin, Testbed, agent_with_config, closed_port, finish, run, serve,
+    serve_unix,
 };
 
 #[test]
@@ -94,4 +95,30 @@ fn each_server_of_a_target_that_is_down_is_named() {
     for part in [&format!("127.0.0.1:{closed}: Connection refused"), "; /no/such.sock: No such file"] {
         assert!(reason.contains(part), "{reason}");
     }
+}
+
+#[test]
+fn a_check_names_the_server_that_answers_and_tries_no_port_of_many() {
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let (up, closed) = (says("x"), closed_port());
+    let config = format!(
+        "connection-string-file = {:?}\nca-file = {:?}\n\
+         [[target]]\nstream = \"tcp-*\"\nports = [\"80\"]\nconnect = \"127.0.0.1:{{port}}\"\n\
+         [[target]]\nstream = \"db\"\nconnect = [\"127.0.0.1:{closed}\", \"127.0.0.1:{up}\"]\n",
+        hub.device_file(DEVICE),
+        hub.dir.join("ca.pem"),
+    );
+    let config = sandbox.write("agent.toml", config);
+    let mut check = sandbox.iotstream();
+    let done = finish(check.args(["agent", "--check", "--json", "--config"]).arg(config)).succeeded();
+    let findings: Vec<serde_json::Value> = serde_json::from_slice(&done.stdout).unwrap();
+    let found =
+        findings.iter().filter_map(|finding| Some((finding["check"].as_str()?, finding["detail"].as_str()?)));
+    let targets: Vec<_> = found.filter(|(check, _)| check.starts_with("target ")).collect();
+    let answers = format!("127.0.0.1:{up}, approve always");
+    assert_eq!(
+        targets,
+        [("target tcp-* (80)", "127.0.0.1:{port}, not tried, approve always"), ("target db", &answers)]
+    );
 }
