@@ -232,9 +232,9 @@ impl Config {
         })
     }
 
-    /// The configured name of a stream's target.
-    pub(crate) fn pattern(&self, stream: &str) -> Option<&str> {
-        self.target(stream).map(|target| target.stream.as_str())
+    /// The name of a stream's target among those of the configuration.
+    pub(crate) fn target_name(&self, stream: &str) -> Option<String> {
+        self.target(stream).map(Target::name)
     }
 
     /// The target of a stream: the first that serves its name.

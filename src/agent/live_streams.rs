@@ -29,7 +29,7 @@ pub(super) type BytesByTarget = BTreeMap<String, (u64, u64)>;
 pub(super) struct LiveStream {
     pub(super) stream: String,
     pub(super) target: String,
-    /// The target's name or pattern of names, as configured.
+    /// The target's name among those of the configuration.
     pattern: String,
     pub(super) requester: Option<String>,
     /// Whether the target asks for approval.
@@ -51,7 +51,7 @@ impl LiveStream {
         Self {
             stream: stream.to_owned(),
             target: address.to_owned(),
-            pattern: target.stream.clone(),
+            pattern: target.name(),
             requester: requester.map(str::to_owned),
             is_approved: target.approve != Approve::Always,
             since: Instant::now(),

@@ -35,7 +35,7 @@ impl Agent {
 
     fn approve(&self, stream: &str, length: Option<Duration>, approval: &Approval) -> Answer {
         let target = self.config.target(stream).ok_or_else(|| {
-            let targets = self.config.targets.iter().map(|target| escape(&target.stream));
+            let targets = self.config.targets.iter().map(|target| escape(&target.name()));
             (
                 format!("no target accepts the stream '{stream}'"),
                 Some(format!("the targets are {}", targets.collect::<Vec<_>>().join(", "))),
