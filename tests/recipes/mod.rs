@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 
 use recipe::{in_own_network, sections};
 
+use crate::documentation::Example;
+
 /// Declares a test for each recipe, by the title of its section, and the list of them.
 macro_rules! recipes {
     ($($title:literal => $module:ident::$test:ident,)*) => {
@@ -45,6 +47,14 @@ recipes! {
     "A PLC at an address" => socket_units::plc,
 }
 
+/// The recipe that `interop::ansible` runs, with many devices.
+pub const ANSIBLE: &str = "Many devices with Ansible";
+
+/// The blocks of a recipe.
+pub fn blocks(title: &str) -> Vec<Example> {
+    sections().into_iter().find(|section| section.title == title).expect("the page's section").blocks
+}
+
 #[test]
 fn every_block_of_the_page_is_run_by_a_test() {
     let page = sections();
@@ -60,7 +70,7 @@ fn every_block_of_the_page_is_run_by_a_test() {
     let titles: BTreeSet<_> = titles.filter(|title| *title != recipe::SHARED).collect();
     assert_eq!(
         titles,
-        TESTED.iter().copied().collect(),
+        TESTED.iter().copied().chain([ANSIBLE]).collect(),
         "left are the page's recipes, right are those with a test"
     );
 }
