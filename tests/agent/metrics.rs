@@ -140,8 +140,9 @@ fn the_figures_are_read_from_a_socket_or_a_file() {
     event(&sandbox, "tcp-80", "end");
     agent.signal(Signal::TERM);
     agent.ends(SOON);
-    let completed = value(&samples(&sandbox, &read().unwrap()), "streams_total", &[("outcome", "completed")]);
-    assert_eq!(completed, Some(1.0));
+    let last = samples(&sandbox, &read().unwrap());
+    assert_eq!(value(&last, "streams_total", &[("outcome", "completed")]), Some(1.0));
+    assert_eq!(value(&last, "connected", &[]), Some(0.0));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 pub use self::services::RereadAll;
-use self::services::Services;
+use self::services::{Service, Services};
 use super::approval::Approvals;
 use super::audit::Audit;
 use super::config::Config;
@@ -154,6 +154,7 @@ impl Agent {
         };
         // A new agent may take it from here on.
         self.control.close();
+        self.count_connected(false);
         self.services.stop();
         let ended = async {
             loop {
@@ -264,7 +265,7 @@ impl Agent {
                 self.end_windows();
                 self.control.reload(self.config.control.as_deref());
                 self.export.reload(self.config.metrics.as_ref());
-                self.count_connected();
+                self.count_connected(true);
                 log::info!("the configuration has been read again");
             }
             Err(error) => {
@@ -289,16 +290,18 @@ impl Agent {
     fn set_status(&mut self, service: usize, state: ServiceState, status: String) {
         let service = self.services.get(service);
         (service.state, service.status) = (state, status);
-        self.count_connected();
+        self.count_connected(true);
         service_manager::status(&self.services.status());
         service_manager::ready();
     }
 
-    fn count_connected(&self) {
+    /// Counts the services that are in service, unless the agent stops.
+    fn count_connected(&self, is_serving: bool) {
+        let connected = |service: &Service| is_serving && service.state == ServiceState::InService;
         let services = self.services.iter();
-        self.shared.figures.connected(
-            services.map(|service| (service.listener.service(), service.state == ServiceState::InService)),
-        );
+        self.shared
+            .figures
+            .connected(services.map(|service| (service.listener.service(), connected(service))));
     }
 
     /// Waits for streams to end, then ends the others.

@@ -170,6 +170,7 @@ async fn the_token_is_renewed_on_the_channel() {
     for _ in 0..20 {
         let renewal = served.text().await;
         assert!(renewal.starts_with(r#"{"renewToken":{"token":"SharedAccessSignature sr="#), "{renewal}");
+        assert!(matches!(served.offers.next().await, Some(Event::Renewed)));
     }
     served.send(accept(HOST, "site/gw", "1", "")).await;
     served.offer().await;
