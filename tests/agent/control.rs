@@ -1,5 +1,6 @@
 //! `iotstream agent approve`, `revoke` and `status`.
 
+use std::io;
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use super::{SOON, ask, event, events};
 use crate::support::{
-    DEVICE, EchoStream, Finished, Hub, Process, Sandbox, agent_with_config, eventually, finish,
+    DEVICE, EchoStream, Finished, Hub, Process, Sandbox, agent_with_config, eventually, finish, serve,
 };
 
 /// Streams that a person approves, with the names of two other targets.
@@ -98,6 +99,24 @@ fn a_window_lets_in_streams_of_one_name_survives_a_reload_and_ends_at_a_restart(
     agent.ends(SOON);
     let _agent = agent_with_config(&sandbox, &hub, DEVICE, CONFIG);
     assert_eq!(ask(&sandbox, &hub, "tcp-443", "x").status.code(), Some(69));
+}
+
+/// Where a stream leads depends on its port.
+#[test]
+fn a_window_that_a_command_opened_survives_a_reload() {
+    let sandbox = Sandbox::new();
+    let hub = Hub::start(&sandbox, &["--device", DEVICE]);
+    let port = serve(|stream| {
+        let _ = io::copy(&mut &stream, &mut &stream);
+    });
+    let config = format!(
+        "audit-log = \"audit.log\"\n[[target]]\nstream = \"tcp-*\"\nports = [\"{port}\"]\n\
+         connect = \"127.0.0.1:{{port}}\"\napprove = {{ command = [\"true\"], for = \"1h\" }}\n"
+    );
+    let mut agent = agent_with_config(&sandbox, &hub, DEVICE, &config);
+    ask(&sandbox, &hub, &format!("tcp-{port}"), "x").succeeded();
+    reload(&mut agent, 1);
+    assert_eq!(status(&sandbox)["windows"][0]["stream"], format!("tcp-{port}"));
 }
 
 #[test]

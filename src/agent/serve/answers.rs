@@ -60,7 +60,7 @@ impl Agent {
             ));
         }
         let (count, length) = approvals
-            .approve(stream, &target.address.to_string(), length, approval)
+            .approve(stream, &target.address.for_stream(stream).to_string(), length, approval)
             .map_err(|problem| (problem, Some("`iotstream agent revoke STREAM` ends one".to_owned())))?;
         let mut done = Vec::new();
         if count > 0 {
@@ -105,7 +105,7 @@ impl Agent {
     pub(super) fn end_windows(&self) {
         self.shared.approvals.keep(|stream, led_to| {
             self.config.target(stream).is_some_and(|target| {
-                target.approve != Approve::Never && target.address.to_string() == led_to
+                target.approve != Approve::Never && target.address.for_stream(stream).to_string() == led_to
             })
         });
     }
