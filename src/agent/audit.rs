@@ -14,6 +14,7 @@ use super::audit_file::probe;
 use super::audit_line::line;
 use super::audit_queue::{Queue, RETRY_EVERY};
 use crate::error::{Error, Result, escape};
+use crate::platform::restart;
 use crate::text::duration;
 use crate::tunnel::Meter;
 
@@ -28,7 +29,7 @@ impl Audit {
     /// Opens the log at `path`; `-` is stdout. A file that cannot be written is tried again, and streams go on: a device
     /// must stay reachable, most of all when its disk is full.
     pub(super) fn open(path: Option<&Path>) -> Arc<Self> {
-        Arc::new(Self { queue: Mutex::new(Queue::open(path)), next_stream: AtomicU64::new(1) })
+        Arc::new(Self { queue: Mutex::new(Queue::open(path)), next_stream: AtomicU64::new(first_stream()) })
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -62,6 +63,11 @@ impl Audit {
         let (stream, meter) = (escape(stream), Arc::default());
         AuditRecord { audit: self.clone(), id, stream, meter, since: Instant::now(), over: false }
     }
+}
+
+/// The number of the first stream. An agent that can be restarted writes to the same log as its successor, at the same time.
+fn first_stream() -> u64 {
+    restart::main_process().map_or(1, |pid| (u64::from(pid) << 20) + 1)
 }
 
 /// Checks that a line can be written to the log at `path`, and returns the log's name.

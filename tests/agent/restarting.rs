@@ -1,5 +1,7 @@
 //! A restart of the service with `agent --restartable`, as its unit's ExecStop and systemd do it.
 
+use std::collections::BTreeSet;
+
 use rustix::process::Signal;
 
 use super::{ECHO, SOON};
@@ -51,6 +53,10 @@ fn live_streams_outlast_a_restart() {
     new.signal(Signal::TERM);
     assert_eq!(new.ends(SOON).code(), Some(0));
     new.finish(SOON);
+    let all = super::events(&sandbox, "audit.log");
+    let offers = all.iter().filter(|event| event["event"] == "offer");
+    let ids: BTreeSet<_> = offers.map(|offer| offer["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.len(), 3, "no two streams have one number: {all:?}");
 }
 
 #[test]

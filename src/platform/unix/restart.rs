@@ -124,6 +124,11 @@ pub(crate) fn serve_for(pid: u32) -> Result<()> {
     }
 }
 
+/// The number of the main process, in its child.
+pub(crate) fn main_process() -> Option<u32> {
+    MAIN.get().and_then(|pid| pid.as_raw_nonzero().get().try_into().ok())
+}
+
 /// Tells the service manager something through the main process. Returns whether this process has one.
 pub(crate) fn tell(message: &str) -> bool {
     let is_child = MAIN.get().is_some();

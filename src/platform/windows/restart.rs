@@ -22,3 +22,8 @@ pub(crate) async fn run(_: Vec<OsString>) -> Result<ExitCode> {
 pub(crate) fn serve_for(_: u32) -> Result<()> {
     Err(Error::usage(UNSUPPORTED, "leave out --main-process"))
 }
+
+/// None.
+pub(crate) fn main_process() -> Option<u32> {
+    None
+}
