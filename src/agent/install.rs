@@ -120,7 +120,7 @@ const RESTART: &str = "\
 # A restart keeps the live streams, a stop ends them.
 KillMode=process
 ExecStop=+-/bin/sh -c 'case $$(systemctl list-jobs --plain --no-legend %n) in *\" restart \"*) kill -USR2 $MAINPID;; esac'
-ExecStopPost=+-/bin/sh -c 'case $$(systemctl list-jobs --plain --no-legend %n) in *\" stop \"*) exec systemctl kill --signal=KILL %n;; esac'
+ExecStopPost=+-/bin/sh -c 'case $$(systemctl list-jobs --plain --no-legend %n) in *\" stop \"*) trap \"\" TERM; systemctl kill %n; sleep 1; exec systemctl kill --signal=KILL %n;; esac'
 ";
 
 /// What starts before the agent.
