@@ -14,6 +14,7 @@ use crate::cli::SocketUnit;
 use crate::config::has_password;
 use crate::connect::ProfileOptions;
 use crate::error::{Error, Result};
+use crate::net::Proxies;
 use crate::platform::private_file::{Access, read_plain, replace};
 use crate::platform::{ServiceFile, directories};
 use crate::profile::{Name, Profile};
@@ -53,7 +54,7 @@ pub(super) fn run(args: &SocketUnit) -> Result<ExitCode> {
     };
     let unwritable = || Error::usage("a name or a path cannot be written in a unit", "rename it");
     let (socket, service) = (units.socket().ok_or_else(unwritable)?, units.service().ok_or_else(unwritable)?);
-    warn(&name, &units, destination.profile);
+    warn(&name, &units, &options, destination.profile);
     let directory = directory(args)?;
     let files = [(format!("{name}.socket"), socket), (format!("{name}@.service"), service)];
     match &args.write {
@@ -131,7 +132,7 @@ fn has_command(profile: &Profile) -> bool {
 }
 
 /// Warns of what the units cannot do, or allow.
-fn warn(name: &str, units: &Units<'_>, profile: &Profile) {
+fn warn(name: &str, units: &Units<'_>, options: &ProfileOptions, profile: &Profile) {
     if units.listen.is_open_to_others() {
         log::warn!("{} The device's service must authenticate its users", units.listen.who_connects(None));
     }
@@ -148,6 +149,11 @@ fn warn(name: &str, units: &Units<'_>, profile: &Profile) {
         log::warn!(
             "the profile reads the variable {variable}, which the unit does not have: set EnvironmentFile= with \
              `systemctl edit {name}@.service`"
+        );
+    }
+    if let (None, None, Some((variable, _))) = (&options.proxy, &profile.proxy, Proxies::variable()) {
+        log::warn!(
+            "{variable} names a proxy here, and the unit does not have the variable: set proxy in the profile, or write --proxy"
         );
     }
     if let Some(credential) = &profile.connection_string_credential {

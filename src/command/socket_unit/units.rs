@@ -89,6 +89,7 @@ impl Units<'_> {
              {options}\
              Accept=yes\n\
              MaxConnections={MAX_CONNECTIONS}\n\
+             TriggerLimitIntervalSec=0\n\
              \n\
              [Install]\n\
              WantedBy=sockets.target\n",
