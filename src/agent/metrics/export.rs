@@ -56,7 +56,17 @@ impl Export {
         if self.destination.as_ref() == destination {
             return;
         }
+        // Nobody replaces a file that is not the destination any more.
+        let file = self.destination.take().and_then(|destination| match destination {
+            Destination::File(path) => Some(path),
+            _ => None,
+        });
         self.end();
+        if let Some(path) = file
+            && let Err(error) = std::fs::remove_file(&path)
+        {
+            log::warn!("metrics {}: {error}", path.display());
+        }
         self.destination = destination.cloned();
         if let Some(destination) = self.destination.clone() {
             self.task = Some(tokio::spawn(run(destination, self.render.clone())).abort_handle());
