@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::env;
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -117,21 +116,28 @@ impl Recipe {
             fs::create_dir(self.sandbox.path(directory)).unwrap();
             set_mode(&self.sandbox.path(directory), 0o700);
         }
-        symlink(iotstream(), self.sandbox.path("bin/iotstream")).unwrap();
         let service = self.hub.service_connection_string();
         let mut add = self.sandbox.iotstream();
         add.args(["profile", "add", "factory", "--hosts", "*.factory", "--ca-file"])
             .arg(self.hub.dir.join("ca.pem"));
         run(&mut add, Stdin::Ends(service.as_bytes()), LIMIT).succeeded();
+        // A service with a /tmp of its own must find the program, too.
+        let program = self.sandbox.write("bin/iotstream", "");
         // ssh and those that start it find the user's files by the user's name, not by HOME.
         let common = ssh_config(&self.sandbox, &self.files, "common", "none");
         let config = format!("{hosts}{}", fs::read_to_string(common).unwrap());
         let config = self.sandbox.write("ssh_config", config);
         let script = r#"mount --bind "$1" /etc/ssh/ssh_config
+            mount --bind "$3" "$4"
             home=$(getent passwd "$(id -u)" | cut -d: -f6)
             if [ -d "$home/.ssh" ]; then mount --bind "$2" "$home/.ssh"; fi"#;
         let mut mount = self.sandbox.command("sh");
-        mount.args(["-e", "-c", script, "sh"]).arg(config).arg(self.sandbox.path(".ssh"));
+        mount
+            .args(["-e", "-c", script, "sh"])
+            .arg(config)
+            .arg(self.sandbox.path(".ssh"))
+            .arg(iotstream())
+            .arg(program);
         finish(&mut mount).succeeded();
     }
 
