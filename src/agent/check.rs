@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::approval::Approve;
 use super::audit;
 use super::config::Config;
-use super::control::{Reply, Request, ask};
+use super::control::{MODE, Reply, Request, ask};
 use super::environment::Facts;
 use super::host_keys;
 use super::install::LOGS;
@@ -111,7 +111,7 @@ async fn control(path: &Path, config: &Config) -> (Outcome, bool) {
                 in_use(format!("process {}, the agent of another device, has it", status.pid))
             }
         }
-        Err(Error::NoAgent { .. }) => match LocalListener::claim(path, 0o600).await {
+        Err(Error::NoAgent { .. }) => match LocalListener::claim(path, MODE).await {
             Ok(_) => Outcome::Pass(shown.to_string()),
             Err(error) => in_use(error.to_string()),
         },

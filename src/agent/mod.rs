@@ -8,6 +8,7 @@ mod audit_queue;
 mod batch;
 mod builtin;
 mod check;
+mod clients;
 mod command_exit;
 mod config;
 mod connection;

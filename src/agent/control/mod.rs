@@ -8,7 +8,7 @@ mod server;
 pub use self::client::{ask, default_socket};
 pub(super) use self::message::{LiveStreamStatus, PendingStatus, ServiceStatus, WindowStatus};
 pub use self::message::{Reply, Request, ServiceState, Status};
-pub(super) use self::server::{ControlSocket, Question};
+pub(super) use self::server::{ControlSocket, MODE, Question};
 
 use std::time::Duration;
 

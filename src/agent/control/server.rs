@@ -1,23 +1,25 @@
 //! Takes questions at the control socket.
 
+use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 use super::message::{Reply, Request};
 use super::{LIMIT, LONGEST_QUESTION};
 use crate::agent::approval::Approvals;
-use crate::agent::patience::{RETRY_EVERY, until_opened};
+use crate::agent::clients::serve_each;
+use crate::agent::patience::until_opened;
 use crate::platform::local_socket::{self, LocalListener, LocalStream};
 use crate::platform::process;
 
 /// The users of the socket: root and the agent's.
-const MODE: u32 = 0o600;
+pub(in crate::agent) const MODE: u32 = 0o600;
 
 /// The most clients at a time.
 const CLIENTS: usize = 16;
@@ -86,33 +88,20 @@ impl ControlSocket {
     }
 }
 
-async fn serve(path: PathBuf, approvals: Arc<Approvals>, questions: mpsc::Sender<Question>) {
+async fn serve(path: PathBuf, approvals: Arc<Approvals>, questions: mpsc::Sender<Question>) -> Infallible {
     let what = format!("control socket {}", path.display());
     let listener = until_opened(&what, || LocalListener::claim(&path, MODE)).await;
     log::debug!("control socket: {}", path.display());
     approvals.set_takes_control(true);
-    let clients = Arc::new(Semaphore::new(CLIENTS));
-    let mut conversations = JoinSet::new();
-    loop {
-        // It is never closed.
-        let Ok(permit) = clients.clone().acquire_owned().await else { return };
-        while conversations.try_join_next().is_some() {}
-        match listener.accept().await {
-            Ok(stream) => {
-                let questions = questions.clone();
-                conversations.spawn(async move {
-                    let _permit = permit;
-                    if let Err(error) = converse(stream, &questions).await {
-                        log::debug!("control socket: a client: {error}");
-                    }
-                });
-            }
-            Err(error) => {
-                log::warn!("{what}: {error}");
-                sleep(RETRY_EVERY).await;
+    let serve = |stream| {
+        let questions = questions.clone();
+        async move {
+            if let Err(error) = converse(stream, &questions).await {
+                log::debug!("control socket: a client: {error}");
             }
         }
-    }
+    };
+    serve_each(&what, CLIENTS, || listener.accept(), serve).await
 }
 
 /// Takes one question of a client, and answers it.

@@ -1,28 +1,29 @@
 //! Offers the figures over HTTP, or writes them to a file.
 
 use std::convert::Infallible;
+use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::destination::{Destination, SOCKET_MODE};
 use super::figures::Format;
-use crate::agent::patience::{RETRY_EVERY, until_opened};
+use crate::agent::clients::serve_each;
+use crate::agent::patience::until_opened;
 use crate::platform::local_socket::LocalListener;
 use crate::platform::private_file::{Access, put, replacement};
 
@@ -56,14 +57,9 @@ impl Export {
         if self.destination.as_ref() == destination {
             return;
         }
-        // Nobody replaces a file that is not the destination any more.
-        let file = self.destination.take().and_then(|destination| match destination {
-            Destination::File(path) => Some(path),
-            _ => None,
-        });
-        self.end();
-        if let Some(path) = file
-            && let Err(error) = std::fs::remove_file(&path)
+        if let Some(path) = self.stop()
+            // Nobody replaces it any more.
+            && let Err(error) = fs::remove_file(&path)
         {
             log::warn!("metrics {}: {error}", path.display());
         }
@@ -75,21 +71,27 @@ impl Export {
 
     /// Ends the export, with a last file.
     pub(in crate::agent) fn end(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.abort();
-        }
-        if let Some(Destination::File(path)) = self.destination.take()
+        if let Some(path) = self.stop()
             && let Err(error) = write(&path, &self.render)
         {
             log::warn!("metrics {}: {error}", path.display());
         }
     }
+
+    /// Stops the export. Returns the file that it has written.
+    fn stop(&mut self) -> Option<PathBuf> {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+        match self.destination.take() {
+            Some(Destination::File(path)) => Some(path),
+            _ => None,
+        }
+    }
 }
 
-async fn run(destination: Destination, render: Render) {
+async fn run(destination: Destination, render: Render) -> Infallible {
     let what = format!("metrics {destination}");
-    let clients = Arc::new(Semaphore::new(CLIENTS));
-    let mut answering = JoinSet::new();
     match destination {
         Destination::File(path) => loop {
             until_opened(&what, || async { write(&path, &render) }).await;
@@ -97,37 +99,14 @@ async fn run(destination: Destination, render: Render) {
         },
         Destination::Tcp(address) => {
             let listener = until_opened(&what, || TcpListener::bind(address)).await;
-            loop {
-                let permit = permit(&clients).await;
-                while answering.try_join_next().is_some() {}
-                match listener.accept().await {
-                    Ok((stream, _)) => drop(answering.spawn(answer(stream, render.clone(), permit))),
-                    Err(error) => pause(&what, &error).await,
-                }
-            }
+            let accept = async || listener.accept().await.map(|(stream, _)| stream);
+            serve_each(&what, CLIENTS, accept, |stream| answer(stream, render.clone())).await
         }
         Destination::Socket(path) => {
             let listener = until_opened(&what, || LocalListener::claim(&path, SOCKET_MODE)).await;
-            loop {
-                let permit = permit(&clients).await;
-                while answering.try_join_next().is_some() {}
-                match listener.accept().await {
-                    Ok(stream) => drop(answering.spawn(answer(stream, render.clone(), permit))),
-                    Err(error) => pause(&what, &error).await,
-                }
-            }
+            serve_each(&what, CLIENTS, || listener.accept(), |stream| answer(stream, render.clone())).await
         }
     }
-}
-
-async fn permit(clients: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    // It is never closed.
-    clients.clone().acquire_owned().await.ok()
-}
-
-async fn pause(what: &str, error: &io::Error) {
-    log::warn!("{what}: {error}");
-    sleep(RETRY_EVERY).await;
 }
 
 /// Replaces the file at `path`, which every user may read. It need not survive a power failure.
@@ -138,11 +117,7 @@ fn write(path: &Path, render: &Render) -> io::Result<()> {
 }
 
 /// Answers the one request of a client.
-async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: S,
-    render: Render,
-    _permit: Option<OwnedSemaphorePermit>,
-) {
+async fn answer<S: AsyncRead + AsyncWrite + Unpin>(stream: S, render: Render) {
     let service = service_fn(async |request| Ok::<_, Infallible>(reply(&request, &render)));
     let connection = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
     match timeout(LIMIT, connection).await {
@@ -163,13 +138,9 @@ fn reply(request: &Request<Incoming>, render: &Render) -> Response<Full<Bytes>> 
     if status == StatusCode::OK {
         let format = wanted(request.headers());
         *response.body_mut() = render(format).into();
-        response.headers_mut().insert(CONTENT_TYPE, http_value(format));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     }
     response
-}
-
-fn http_value(format: Format) -> hyper::header::HeaderValue {
-    hyper::header::HeaderValue::from_static(format.content_type())
 }
 
 /// The format that a client prefers. Prometheus names each version of a format that it understands.
