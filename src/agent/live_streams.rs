@@ -30,7 +30,7 @@ pub(super) struct LiveStream {
     pub(super) stream: String,
     pub(super) target: String,
     /// The target's name among those of the configuration.
-    pattern: String,
+    target_name: String,
     pub(super) requester: Option<String>,
     /// Whether the target asks for approval.
     pub(super) is_approved: bool,
@@ -51,7 +51,7 @@ impl LiveStream {
         Self {
             stream: stream.to_owned(),
             target: address.to_owned(),
-            pattern: target.name(),
+            target_name: target.name(),
             requester: requester.map(str::to_owned),
             is_approved: target.approve != Approve::Always,
             since: Instant::now(),
@@ -61,7 +61,7 @@ impl LiveStream {
     }
 
     fn add_to(&self, bytes: &mut BytesByTarget) {
-        let (to_user, from_user) = bytes.entry(self.pattern.clone()).or_default();
+        let (to_user, from_user) = bytes.entry(self.target_name.clone()).or_default();
         *to_user += self.meter.sent();
         *from_user += self.meter.received();
     }

@@ -71,14 +71,14 @@ pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
     let admitted = tokio::select! {
         admitted = admit(facts, is_approved, &config, &shared) => admitted,
         () = reply.withdrawn() => {
-            shared.figures.rejected(config.target_name(&stream).as_deref(), Rejected::Withdrawn);
+            shared.figures.rejected(config.target_name(&stream), Rejected::Withdrawn);
             return record.rejected("the offer was withdrawn before the answer");
         }
     };
     let Admitted { target, approval, since, connection } = match admitted {
         Ok(admitted) => admitted,
         Err(rejection) => {
-            shared.figures.rejected(config.target_name(&stream).as_deref(), rejection.cause.into());
+            shared.figures.rejected(config.target_name(&stream), rejection.cause.into());
             record.rejected(&rejection.reason);
             return reply.reject(&rejection);
         }
@@ -87,7 +87,7 @@ pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
     let joined = match reply.accept().await {
         Ok(joined) => joined,
         Err(error) => {
-            shared.figures.ended(&target.name(), Outcome::Failed);
+            shared.figures.ended(target.name(), Outcome::Failed);
             return record.ended(&error.to_string());
         }
     };
@@ -136,7 +136,7 @@ pub(super) async fn run(offer: Offer, permit: Permit, context: StreamContext) {
         let _ = write!(reason, " ({status})");
     }
     drop(entry);
-    shared.figures.ended(&target.name(), outcome(&end));
+    shared.figures.ended(target.name(), outcome(&end));
     record.ended(&reason);
     // A command counts until it has ended; a TCP target that takes nothing keeps no other stream out.
     let permit = Some(permit).filter(|_| !write.is_tcp());

@@ -123,67 +123,68 @@ impl fmt::Debug for Figures {
 
 impl Figures {
     pub(in crate::agent) fn new() -> Self {
-        let mut figures = Self {
-            registry: Registry::with_prefix("iotstream_agent"),
-            streams: Family::default(),
-            bytes: Family::default(),
-            rejected: Family::default(),
-            setup: Histogram::new(SETUP),
-            live: Gauge::default(),
-            connections: Family::default(),
-            renewals: Family::default(),
-            connected: Family::default(),
-            last_login: Family::default(),
-            credential_ends: Family::default(),
-        };
-        figures.register();
-        figures
-    }
-
-    fn register(&mut self) {
-        let build: Family<Labels, Gauge> = Family::default();
+        let mut all = Registry::with_prefix("iotstream_agent");
+        let build: Family<Labels, Gauge> =
+            add(&mut all, "build_info", "The version of the program", Family::default());
         build.get_or_create(&vec![("version", env!("CARGO_PKG_VERSION").to_owned())]).set(1);
-        self.add("build_info", "The version of the program", &build);
-        self.add(
-            "streams",
-            "Streams that have ended, by configured target and outcome",
-            &self.streams.clone(),
-        );
-        self.add(
-            "stream_bytes",
-            "Payload bytes of streams, by configured target and direction",
-            &self.bytes.clone(),
-        );
-        self.add("rejected", "Streams that were rejected, by reason", &self.rejected.clone());
-        self.add("setup_seconds", "Time from a stream's approval until it is open", &self.setup.clone());
-        self.add("live_streams", "Open streams", &self.live.clone());
-        self.add("hub_connections", "Connections to the service that were made", &self.connections.clone());
-        self.add(
-            "renewals",
-            "Connections or tokens that were renewed before their end",
-            &self.renewals.clone(),
-        );
-        self.add("connected", "Whether the agent is in service", &self.connected.clone());
-        self.add("last_login_timestamp_seconds", "Time of the last login", &self.last_login.clone());
-        self.add(
-            "credential_expiry_timestamp_seconds",
-            "End of a certificate or of a given token; absent where the agent signs its own",
-            &self.credential_ends.clone(),
-        );
-    }
-
-    fn add<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: &M) {
-        self.registry.register(name, help, metric.clone());
+        Self {
+            streams: add(
+                &mut all,
+                "streams",
+                "Streams that have ended, by configured target and outcome",
+                Family::default(),
+            ),
+            bytes: add(
+                &mut all,
+                "stream_bytes",
+                "Payload bytes of streams, by configured target and direction",
+                Family::default(),
+            ),
+            rejected: add(&mut all, "rejected", "Streams that were rejected, by reason", Family::default()),
+            setup: add(
+                &mut all,
+                "setup_seconds",
+                "Time from a stream's approval until it is open",
+                Histogram::new(SETUP),
+            ),
+            live: add(&mut all, "live_streams", "Open streams", Gauge::default()),
+            connections: add(
+                &mut all,
+                "hub_connections",
+                "Connections to the service that were made",
+                Family::default(),
+            ),
+            renewals: add(
+                &mut all,
+                "renewals",
+                "Connections or tokens that were renewed before their end",
+                Family::default(),
+            ),
+            connected: add(&mut all, "connected", "Whether the agent is in service", Family::default()),
+            last_login: add(
+                &mut all,
+                "last_login_timestamp_seconds",
+                "Time of the last login",
+                Family::default(),
+            ),
+            credential_ends: add(
+                &mut all,
+                "credential_expiry_timestamp_seconds",
+                "End of a certificate or of a given token; absent where the agent signs its own",
+                Family::default(),
+            ),
+            registry: all,
+        }
     }
 
     /// Counts a stream of the configured target `target` that has ended.
-    pub(in crate::agent) fn ended(&self, target: &str, outcome: Outcome) {
-        let labels = vec![("target", target.to_owned()), ("outcome", outcome.name().to_owned())];
+    pub(in crate::agent) fn ended(&self, target: String, outcome: Outcome) {
+        let labels = vec![("target", target), ("outcome", outcome.name().to_owned())];
         self.streams.get_or_create(&labels).inc();
     }
 
     /// Counts a stream that is rejected; `target` is its configured target, if it has one.
-    pub(in crate::agent) fn rejected(&self, target: Option<&str>, why: Rejected) {
+    pub(in crate::agent) fn rejected(&self, target: Option<String>, why: Rejected) {
         self.rejected.get_or_create(&vec![("reason", why.name().to_owned())]).inc();
         if let Some(target) = target {
             self.ended(target, Outcome::Rejected);
@@ -245,6 +246,12 @@ impl Figures {
     }
 }
 
+/// Adds a metric to the registry.
+fn add<M: Metric + Clone>(to: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    to.register(name, help, metric.clone());
+    metric
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -254,8 +261,8 @@ mod tests {
     #[test]
     fn figures_are_rendered_in_both_formats() {
         let figures = Figures::new();
-        figures.ended("tcp-*", Outcome::Completed);
-        figures.rejected(Some("a\"b\n"), Rejected::Approval);
+        figures.ended("tcp-*".into(), Outcome::Completed);
+        figures.rejected(Some("a\"b\n".into()), Rejected::Approval);
         figures.rejected(None, Rejected::NoTarget);
         figures.opened(Duration::from_millis(30));
         let login = |ends| Login { is_renewal: true, credential_ends: ends };

@@ -202,7 +202,7 @@ impl Agent {
                 self.handle_offer(offer, listener);
             }
             Event::Unusable { stream, problem } => {
-                self.shared.figures.rejected(self.config.target_name(&stream).as_deref(), Rejected::Unusable);
+                self.shared.figures.rejected(self.config.target_name(&stream), Rejected::Unusable);
                 if let Some(count) = self.unusable.rejected() {
                     let listener = self.services.get(service).listener.clone();
                     self.log_rejected(&*listener, None, &stream, &problem, count);
@@ -214,7 +214,7 @@ impl Agent {
     /// Starts the stream of an offer, or rejects a clear case at once.
     fn handle_offer(&mut self, offer: Offer, listener: Arc<dyn Listener>) {
         if self.streams.len() >= self.config.max_sessions.saturating_add(BEING_REJECTED) {
-            self.shared.figures.rejected(self.config.target_name(&offer.stream).as_deref(), Rejected::Limit);
+            self.shared.figures.rejected(self.config.target_name(&offer.stream), Rejected::Limit);
             if let Some(count) = self.flood.rejected() {
                 let why = format!("there are too many offers at once: {count} are rejected unseen");
                 self.shared.audit.stream(&offer.stream).rejected(&why);
@@ -229,7 +229,7 @@ impl Agent {
                     Cause::Target => Rejected::NoTarget,
                     cause => cause.into(),
                 };
-                self.shared.figures.rejected(self.config.target_name(&offer.stream).as_deref(), why);
+                self.shared.figures.rejected(self.config.target_name(&offer.stream), why);
                 if let Some(count) = self.rejected_at_once.rejected() {
                     self.log_rejected(&*listener, Some(&offer), &offer.stream, &rejection.reason, count);
                 }
