@@ -12,6 +12,7 @@ use super::schema::{Document, RelayTable};
 use crate::error::{Error, Result};
 use crate::platform::ServiceFile;
 use crate::platform::private_file::is_readable_by_everyone;
+use crate::text::unit::{ISOLATED, UNPRIVILEGED, quoted};
 
 /// The unit's name.
 const UNIT: &str = ServiceFile::Unit.name();
@@ -42,35 +43,8 @@ PrivateTmp=yes
 RemoveIPC=yes
 ";
 
-/// Everything that systemd can restrict for an agent, which needs the network and the sockets of its targets.
-const HARDENING: &str = "\
-CapabilityBoundingSet=
-DevicePolicy=closed
-KeyringMode=private
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-NoNewPrivileges=yes
-PrivateDevices=yes
-PrivateUsers=yes
-ProcSubset=pid
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHome=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectProc=invisible
-ProtectSystem=strict
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources
-UMask=0077
-";
+/// The files of an agent, which needs the sockets of its targets alone.
+const FILES: &str = "ProtectHome=yes\nProtectSystem=strict\n";
 
 /// The restrictions that remain if a target is a command, such as `sshd -i`, because they apply to its sessions too. Each was
 /// tried under systemd 252 with sessions that log in with and without a terminal, scp to any path, become another user
@@ -113,9 +87,9 @@ SystemCallFilter=~@clock @cpu-emulation @debug @module @mount @obsolete @raw-io 
 SystemCallFilter=chroot
 ";
 
-/// At a restart, a stop job that is part of it, the agent leaves the hub and serves its streams to their end beside its
-/// successor; any other stop ends them all. Only the main process is told to stop, and the
-/// plus sign gives `systemctl` root's way to systemd, which needs no D-Bus.
+/// At a restart, whose stop job says so, the agent leaves the hub and serves its streams to their end beside its successor;
+/// any other stop ends them all. Only the main process is told to stop. The plus sign gives `systemctl` root's access to
+/// systemd, which needs no D-Bus.
 const RESTART: &str = "\
 # A restart keeps the live streams, a stop ends them.
 KillMode=process
@@ -302,7 +276,9 @@ fn unit(
     if commands.is_empty() {
         unit += "\n";
         unit += if document.identity.is_some() { PRINCIPAL_USER } else { DYNAMIC_USER };
-        unit += HARDENING;
+        unit += UNPRIVILEGED;
+        unit += ISOLATED;
+        unit += FILES;
     } else {
         unit += "\n# A target is a command. Its sessions log in, become other users, write any file and restart services.\n\
                  # Other work of root's, such as mounting a disk, needs `systemd-run` or a drop-in that restricts less.\n";
@@ -332,8 +308,7 @@ fn principal(runs_as_root: bool) -> String {
 
 /// A path, quoted for a unit file.
 fn word(path: &Path) -> String {
-    let text = path.display().to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
-    format!("\"{text}\"")
+    quoted(&path.display().to_string())
 }
 
 #[cfg(test)]

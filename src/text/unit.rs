@@ -2,6 +2,38 @@
 
 use std::fmt::Write;
 
+/// What systemd can restrict for a program without privileges of its own, also for a user's.
+pub(crate) const UNPRIVILEGED: &str = "\
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+NoNewPrivileges=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+UMask=0077
+";
+
+/// What the system's own systemd can restrict besides, for a program that needs the network and no device.
+pub(crate) const ISOLATED: &str = "\
+CapabilityBoundingSet=
+DevicePolicy=closed
+KeyringMode=private
+PrivateDevices=yes
+PrivateUsers=yes
+ProcSubset=pid
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+";
+
 /// A value in which nothing is a specifier. `None` if it cannot be the value of a line.
 pub(crate) fn value(text: &str) -> Option<String> {
     let is_whole = !text.contains(char::is_control) && text.trim() == text && !text.ends_with('\\');
@@ -17,8 +49,13 @@ pub(crate) fn program(text: &str) -> Option<String> {
     if !text.is_empty() && text.chars().all(is_plain) {
         return Some(text.to_owned());
     }
+    Some(quoted(text))
+}
+
+/// A word in quotes, in which nothing is a specifier.
+pub(crate) fn quoted(text: &str) -> String {
     let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%");
-    Some(format!("\"{text}\""))
+    format!("\"{text}\"")
 }
 
 /// An argument of a command line. `None` if it contains a control character.

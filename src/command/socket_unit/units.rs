@@ -1,7 +1,7 @@
 //! The text of the two units.
 
 use super::listen::Listen;
-use crate::text::unit;
+use crate::text::unit::{self, ISOLATED, UNPRIVILEGED};
 
 /// The first line of each unit, by which the command knows its own.
 pub(super) const MARK: &str = "# Written by `iotstream socket-unit`, which overwrites changes.\n";
@@ -12,39 +12,8 @@ const MAX_CONNECTIONS: u32 = 50;
 /// The status of a connection that its client has cut: browsers and viewers do that.
 const CUT_BY_CLIENT: u8 = crate::error::Exit::LocalIo as u8;
 
-/// What systemd can restrict for a helper without any privilege of its own.
-const HARDENING: &str = "\
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-NoNewPrivileges=yes
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-SystemCallFilter=~@privileged @resources
-UMask=0077
-";
-
-/// What the system's own systemd can restrict besides. The helper writes its state below the user's home.
-const SYSTEM_HARDENING: &str = "\
-CapabilityBoundingSet=
-DevicePolicy=closed
-KeyringMode=private
-PrivateDevices=yes
-PrivateTmp=yes
-PrivateUsers=yes
-ProcSubset=pid
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectProc=invisible
-ProtectSystem=full
-";
+/// The files of a program of the system's systemd, whose state is below its user's home.
+const FILES: &str = "PrivateTmp=yes\nProtectSystem=full\n";
 
 /// The restrictions that remain if a command prints the profile's credential, because they apply to the command too.
 const WITH_COMMAND: &str = "\
@@ -108,8 +77,8 @@ impl Units<'_> {
         let user = self.run_as.map_or_else(String::new, |user| format!("User={user}\n"));
         let hardening = match (self.has_command, self.run_as) {
             (true, _) => WITH_COMMAND.to_owned(),
-            (false, None) => HARDENING.to_owned(),
-            (false, Some(_)) => format!("{HARDENING}{SYSTEM_HARDENING}"),
+            (false, None) => UNPRIVILEGED.to_owned(),
+            (false, Some(_)) => format!("{UNPRIVILEGED}{ISOLATED}{FILES}"),
         };
         Some(format!(
             "{MARK}[Unit]\n\
