@@ -19,12 +19,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::error::{Error, Result};
 use crate::platform::extra::parent;
 
-/// The main process, in its child.
-static MAIN: OnceLock<Pid> = OnceLock::new();
+/// The number of the main process, in its child.
+static MAIN: OnceLock<u32> = OnceLock::new();
 
 /// What the child says once it has left the hub. Its other messages are for the service manager, which listens to the main
 /// process alone.
-const LEFT: &[u8] = b"left";
+const LEFT: &str = "left";
 
 /// The longest message that is passed on, in bytes.
 const MESSAGE: usize = 4096;
@@ -52,9 +52,9 @@ pub(crate) async fn run(words: Vec<OsString>) -> Result<ExitCode> {
     let mut is_leaving = false;
     loop {
         tokio::select! {
-            Ok(length) = messages.recv(&mut message) => match &message[..length] {
+            Ok(length) = messages.recv(&mut message) => match &*String::from_utf8_lossy(&message[..length]) {
                 LEFT => return Ok(ExitCode::SUCCESS),
-                message => pass_on(&String::from_utf8_lossy(message)),
+                message => pass_on(message),
             },
             ended = child.wait() => return Ok(exit(ended.map_err(Error::local_io("the agent's process"))?)),
             signal = signals.next() => if let Some(pid) = pid.filter(|_| !is_leaving) {
@@ -114,39 +114,32 @@ impl Signals {
 /// When the main process has ended.
 pub(crate) fn serve_for(pid: u32) -> Result<()> {
     parent::die_with_it(true);
-    let main = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    match main.filter(|main| getppid() == Some(*main)) {
-        Some(main) => {
-            let _ = MAIN.set(main);
-            Ok(())
-        }
-        None => Err(Error::usage("--main-process does not name the parent process", "use --restartable")),
+    if getppid().is_none_or(|parent| i64::from(parent.as_raw_nonzero().get()) != i64::from(pid)) {
+        return Err(Error::usage("--main-process does not name the parent process", "use --restartable"));
     }
+    let _ = MAIN.set(pid);
+    Ok(())
 }
 
 /// The number of the main process, in its child.
 pub(crate) fn main_process() -> Option<u32> {
-    MAIN.get().and_then(|pid| pid.as_raw_nonzero().get().try_into().ok())
+    MAIN.get().copied()
 }
 
 /// Tells the service manager something through the main process. Returns whether this process has one.
 pub(crate) fn tell(message: &str) -> bool {
-    let is_child = MAIN.get().is_some();
+    let is_child = main_process().is_some();
     if is_child {
-        send(message.as_bytes());
+        // It fails if the main process has ended, or does not read: then the service manager misses the messages, and ends it.
+        let _ = rustix::net::send(rustix::stdio::stdin(), message.as_bytes(), SendFlags::DONTWAIT);
     }
     is_child
 }
 
 /// Tells the main process, if there is one, that the agent has left the hub, and outlives it.
 pub(crate) fn has_left() {
-    if MAIN.get().is_some() {
+    if main_process().is_some() {
         parent::die_with_it(false);
-        send(LEFT);
+        tell(LEFT);
     }
-}
-
-fn send(message: &[u8]) {
-    // It fails if the main process has ended, or does not read: then the service manager misses the messages, and ends it.
-    let _ = rustix::net::send(rustix::stdio::stdin(), message, SendFlags::DONTWAIT);
 }
