@@ -2,7 +2,8 @@
 //!
 //! `{"iotstream":{"agent":"0.2.0","streams":{"s0":{"name":"ssh","keys":{"k0":"ssh-ed25519 AAAA…"}}}}}`
 //!
-//! `"ports":"80, 8000-8999"` in a stream limits a pattern. Lists are objects with numbered slots, because earlier api-versions lose arrays \[I].
+//! `"ports":"80, 8000-8999"` in a stream limits a pattern. Lists are objects with numbered slots, because earlier
+//! api-versions lose arrays \[I].
 
 use serde_json::{Map, Value};
 

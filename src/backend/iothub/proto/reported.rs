@@ -2,9 +2,9 @@
 //!
 //! `{"agent":"0.2.0","streams":{"s0":{"name":"ssh","keys":{"k0":"ssh-ed25519 AAAA…","k1":null}}}}`
 //!
-//! A stream may have `"ports":"80, 8000-8999"`, which limits its pattern. The layout is a contract, because old agents meet new callers and the other way round. Slots are in the order of their
-//! numbers, and null is an unused one. The device writes its twin, so that anything may be in there: what does not have this
-//! layout is ignored piece by piece.
+//! A stream may have `"ports":"80, 8000-8999"`, which limits its pattern. The layout is a contract, because old agents meet
+//! new callers and the other way round. Slots are in the order of their numbers, and null is an unused one. The device
+//! writes its twin, so that anything may be in there: what does not have this layout is ignored piece by piece.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
