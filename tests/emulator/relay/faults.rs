@@ -69,6 +69,7 @@ async fn control_channels_end_in_turn() {
     // The service does not know that nobody is there.
     assert_eq!(relay.connect("hyco", &[]).await.unwrap_err().status, 504);
     drop(silent);
+    soon(async { while relay.connect("hyco", &[]).await.unwrap_err().status != 404 {} }).await;
     let mut control = relay.listen("hyco", "x").await.unwrap();
     relay.stream(&mut control, "hyco").await;
 }
