@@ -6,8 +6,10 @@ mod bench;
 mod check;
 mod completions;
 mod connect;
+#[cfg(feature = "emulator")]
 mod demo;
 mod devices;
+#[cfg(feature = "emulator")]
 mod emulator;
 mod host_keys;
 mod last;
@@ -43,8 +45,15 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             Some(action) => agent_control::run(action),
             None => agent::run(&args),
         },
+        #[cfg(feature = "emulator")]
         Some(Command::Emulator(args)) => emulator::run(&args),
+        #[cfg(feature = "emulator")]
         Some(Command::Demo(args)) => demo::run(&args),
+        #[cfg(not(feature = "emulator"))]
+        Some(Command::Emulator(_) | Command::Demo(_)) => Err(Error::usage(
+            "this iotstream was built without the emulator",
+            "build it with its default features: cargo install iotstream",
+        )),
         Some(Command::Devices(args)) => devices::run(&args),
         Some(Command::Profile(args)) => profile::run(&args.action),
         Some(Command::SshConfig(args)) => ssh_config::run(&args),
