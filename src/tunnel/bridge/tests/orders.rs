@@ -14,8 +14,8 @@ use crate::time::interleavings::{each_order, permutations, settle};
 const PIPE: usize = 64;
 const CHUNK: usize = 100;
 
-/// Longer than any limit but that of a silent peer, and longer than that.
-const WHILE: Duration = Duration::from_secs(20);
+/// Longer than any limit but that of a silent peer, which is pinged then; and longer than that.
+const WHILE: Duration = Duration::from_secs(40);
 const AGES: Duration = Duration::from_secs(150);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,8 @@ struct Outcome {
     /// The bytes that arrived.
     to_peer: usize,
     to_local: usize,
+    /// Whether the local side has seen the peer's end while the bridge runs.
+    sees_end: bool,
     pongs: usize,
     /// The Close that the peer received.
     close: Option<(u16, String)>,
@@ -193,6 +195,7 @@ impl Model {
                 PeerPings => self.outcome.pongs += usize::from(!self.local_ended || self.holds_close),
                 PeerCloses => {
                     self.peer_ended = true;
+                    self.outcome.sees_end = true;
                     if self.local_ended {
                         self.close(Close::NORMAL, None);
                         self.outcome.end = Some("local");
@@ -259,6 +262,7 @@ impl Model {
     /// stream that fails or is hung up may end before what came with the cause is sent.
     fn allows(&self, seen: &Outcome, at_once: &[Step]) -> bool {
         let mut expected = self.outcome.clone();
+        expected.sees_end &= !self.is_over();
         let is_cut_off = at_once.len() > 1 && !matches!(expected.end, None | Some("local" | "peer"));
         if is_cut_off {
             if let Some((_, reason)) = &mut expected.close {
@@ -318,7 +322,14 @@ enum Act {
 /// A side of the bridge.
 struct Side {
     acts: mpsc::UnboundedSender<Act>,
-    taken: Arc<Mutex<Vec<u8>>>,
+    taken: Arc<Mutex<Taken>>,
+}
+
+/// What a side has received, and whether that is all.
+#[derive(Default)]
+struct Taken {
+    bytes: Vec<u8>,
+    is_all: bool,
 }
 
 impl Side {
@@ -329,10 +340,10 @@ impl Side {
         Self { acts, taken }
     }
 
-    async fn run(io: DuplexStream, mut told: mpsc::UnboundedReceiver<Act>, taken: Arc<Mutex<Vec<u8>>>) {
+    async fn run(io: DuplexStream, mut told: mpsc::UnboundedReceiver<Act>, taken: Arc<Mutex<Taken>>) {
         let (mut read, mut write) = tokio::io::split(io);
         let (mut unsent, mut ends, mut goes) = (Vec::new(), false, false);
-        let (mut reads, mut has_read_all, mut block) = (true, false, [0; 256]);
+        let (mut reads, mut block) = (true, [0; 256]);
         loop {
             tokio::select! {
                 biased;
@@ -347,9 +358,9 @@ impl Side {
                     Ok(count) => drop(unsent.drain(..count)),
                     Err(_) => unsent.clear(),
                 },
-                count = read.read(&mut block), if reads && !has_read_all => match count {
-                    Ok(count @ 1..) => taken.lock().unwrap().extend(&block[..count]),
-                    _ => has_read_all = true,
+                count = read.read(&mut block), if reads && !taken.lock().unwrap().is_all => match count {
+                    Ok(count @ 1..) => taken.lock().unwrap().bytes.extend(&block[..count]),
+                    _ => taken.lock().unwrap().is_all = true,
                 },
             }
             if unsent.is_empty() && goes {
@@ -434,7 +445,7 @@ impl Run {
             settle().await;
         }
         let mut to_peer = Vec::new();
-        for (opcode, payload) in unmasked(&self.peer.taken.lock().unwrap()) {
+        for (opcode, payload) in unmasked(&self.peer.taken.lock().unwrap().bytes) {
             assert!(outcome.close.is_none(), "frames behind our Close");
             match opcode {
                 0x82 => to_peer.extend(payload),
@@ -450,7 +461,8 @@ impl Run {
                 _ => panic!("a frame of an unknown kind"),
             }
         }
-        let to_local = take(&mut *self.local.taken.lock().unwrap());
+        let Taken { bytes: to_local, is_all } = take(&mut *self.local.taken.lock().unwrap());
+        outcome.sees_end = is_all && outcome.end.is_none();
         let all: Vec<_> = (0..2).flat_map(chunk).collect();
         assert!(all.starts_with(&to_peer) && all.starts_with(&to_local), "other bytes than were sent");
         (outcome.to_peer, outcome.to_local) = (to_peer.len(), to_local.len());
