@@ -112,7 +112,7 @@ impl Model {
                 outcome.live += 1;
             }
             OffersUnreachable if self.has_no_target || outcome.live < MOST => {
-                outcome.replies.push("no target")
+                outcome.replies.push("no target");
             }
             OffersUnreachable => outcome.replies.push("limit"),
             OffersUnknown => outcome.replies.push("no target"),
