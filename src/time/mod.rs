@@ -3,3 +3,6 @@
 pub mod backoff;
 pub mod clock;
 pub mod phase;
+
+#[cfg(test)]
+pub(crate) mod interleavings;

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 pub use self::services::RereadAll;
-use self::services::{Service, Services};
+use self::services::{Next, Service, Services};
 use super::approval::Approvals;
 use super::audit::Audit;
 use super::config::Config;
@@ -146,9 +146,10 @@ impl Agent {
                     question.answer(reply);
                 }
                 report = self.host_keys.next() => self.services.report(report),
-                (service, event) = self.services.next() => match event {
-                    Some(event) => self.handle(service, event),
-                    None => return Err(Error::Bug("a listener has ended".into())),
+                next = self.services.next() => match next {
+                    Next::Event(service, Some(event)) => self.handle(service, event),
+                    Next::Event(_, None) => return Err(Error::Bug("a listener has ended".into())),
+                    Next::Late(listener, offer) => self.handle_offer(offer, listener),
                 },
             }
         };
@@ -159,9 +160,10 @@ impl Agent {
         let ended = async {
             loop {
                 match self.services.next().await {
-                    (service, Some(event)) => self.handle(service, event),
-                    (service, None) if !self.services.remove(service) => break,
-                    (_, None) => {}
+                    Next::Event(service, Some(event)) => self.handle(service, event),
+                    Next::Event(service, None) if !self.services.remove(service) => break,
+                    Next::Event(_, None) => {}
+                    Next::Late(listener, offer) => self.handle_offer(offer, listener),
                 }
             }
         };

@@ -2,10 +2,10 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use crate::agent::control::ServiceState;
-use crate::backend::{Event, Listener, Offers, Order, Report, Reread};
+use crate::backend::{Event, Listener, Offer, Offers, Order, Report, Reread};
 use crate::error::{Error, Result};
 use crate::net::Network;
 
@@ -22,9 +22,19 @@ pub(super) struct Service {
     offers: Offers,
 }
 
+/// What comes next from the services.
+pub(super) enum Next {
+    /// An event, and the index of its service; `None` is the listener's end.
+    Event(usize, Option<Event>),
+    /// An offer to a listener whose service a reload has removed.
+    Late(Arc<dyn Listener>, Offer),
+}
+
 /// All services.
 pub(super) struct Services {
     all: Vec<Service>,
+    /// The services that a reload has removed, until their listeners end.
+    removed: Vec<Service>,
     /// The service whose event comes first.
     turn: usize,
     /// What is reported to each, once it is known.
@@ -56,25 +66,43 @@ impl Services {
         for error in failed {
             log::error!("{error}; the agent goes on without that service");
         }
-        Ok(Self { all, turn: 0, report: None })
+        Ok(Self { all, removed: Vec::new(), turn: 0, report: None })
     }
 
-    /// Waits for the next event and the index of its service; `None` is the listener's end. The services take turns, so
-    /// that one that floods the agent does not delay the others.
+    /// Waits for the next event. The services take turns, so that one that floods the agent does not delay the others.
     ///
     /// Cancel-safe.
-    pub(super) async fn next(&mut self) -> (usize, Option<Event>) {
+    pub(super) async fn next(&mut self) -> Next {
         poll_fn(|cx| {
+            if let Poll::Ready(late) = self.poll_late(cx) {
+                return Poll::Ready(late);
+            }
             let count = self.all.len();
             for at in (0..count).map(|step| (self.turn + step) % count) {
                 if let Poll::Ready(event) = self.all[at].offers.poll_next(cx) {
                     self.turn = at + 1;
-                    return Poll::Ready((at, event));
+                    return Poll::Ready(Next::Event(at, event));
                 }
             }
             Poll::Pending
         })
         .await
+    }
+
+    /// Polls for an offer that was on its way to a service when a reload removed it.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        let mut at = 0;
+        while let Some(service) = self.removed.get_mut(at) {
+            match service.offers.poll_next(cx) {
+                Poll::Ready(Some(Event::Offer(offer))) => {
+                    return Poll::Ready(Next::Late(service.listener.clone(), offer));
+                }
+                Poll::Ready(Some(_)) => {}
+                Poll::Ready(None) => drop(self.removed.swap_remove(at)),
+                Poll::Pending => at += 1,
+            }
+        }
+        Poll::Pending
     }
 
     /// The services.
@@ -135,14 +163,15 @@ impl Services {
         if let Some(report) = &self.report {
             new.iter().for_each(|service| service.offers.report(report.clone()));
         }
-        // Dropping a listener's offers stops it.
-        self.all.retain_mut(|service| {
+        for service in std::mem::take(&mut self.all) {
             let same = known.iter().find(|listener| listener.is_same_backend(&*service.listener));
-            if let Some(listener) = same {
-                service.offers.order(Order::Reload(Arc::clone(listener), network.clone()));
-            }
-            same.is_some()
-        });
+            let (order, services) = match same {
+                Some(listener) => (Order::Reload(Arc::clone(listener), network.clone()), &mut self.all),
+                None => (Order::Stop, &mut self.removed),
+            };
+            service.offers.order(order);
+            services.push(service);
+        }
         self.all.extend(new);
         Ok(())
     }

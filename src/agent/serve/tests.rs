@@ -1,5 +1,7 @@
 //! The supervisor with a backend in memory. The test is the service.
 
+mod orders;
+
 use std::path::Path;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};

@@ -60,7 +60,9 @@ where
                 if let Some(close) = close {
                     return ended(frames, &close, Up::Drained).await;
                 }
-                control(frames, state, ping, pong).await
+                // The downward pump reports a lost connection: no data is lost with a pong.
+                let _ = control(frames, state, ping, pong).await;
+                Ok(())
             }
             payload = frames.payload(&mut local) => match payload {
                 Ok(None) => {

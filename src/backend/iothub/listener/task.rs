@@ -34,6 +34,9 @@ const GOOD: Duration = Duration::from_secs(60);
 /// How long the last answers may take when the listener stops.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
+/// Dials the hub of a device. Tests have one in memory.
+pub(super) type Dial = Arc<dyn Fn(Arc<Device>, Network) -> Pending<'static, Result<MqttIo>> + Send + Sync>;
+
 /// The next step after a hub connection that did not fail.
 pub(super) enum Continuation {
     /// End the task.
@@ -69,6 +72,7 @@ pub(super) struct LoggedIn {
 pub(super) struct Task {
     listener: Arc<HubListener>,
     network: Network,
+    pub(super) dial: Dial,
     watch: CredentialWatch<HubListener>,
     expiry: ExpiryLog,
     events: mpsc::Sender<Event>,
@@ -95,6 +99,7 @@ impl Task {
         Self {
             listener,
             network,
+            dial: Arc::new(|device, network| Box::pin(async move { dial(&device, &network).await })),
             watch: CredentialWatch::new(reread),
             expiry: ExpiryLog::default(),
             events,
@@ -113,7 +118,8 @@ impl Task {
         let mut dialled = None;
         loop {
             let doubt = self.doubt();
-            let connecting = connect(&self.listener, &self.network, doubt, dialled.take(), &mut self.expiry);
+            let connecting =
+                connect(&self.listener, &self.network, &self.dial, doubt, dialled.take(), &mut self.expiry);
             let over = tokio::select! {
                 connected = connecting => match connected {
                     Ok(logged_in) => self.serve_for_a_while(logged_in).await,
@@ -282,12 +288,12 @@ impl Task {
                 }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     log::info!("renewing the hub connection");
-                    let (listener, network) = (listener.clone(), self.network.clone());
+                    let (listener, network, dial) = (listener.clone(), self.network.clone(), self.dial.clone());
                     let look = self.watch.look(&listener.files);
                     preparing = Some(Box::pin(async move {
                         match look.await {
                             Some(new) => Ok(Prepared::Reread(new)),
-                            None => dial_next(&listener, &network, Doubt::None).await.map(Prepared::Dialled),
+                            None => dial_next(&listener, &network, &dial, Doubt::None).await.map(Prepared::Dialled),
                         }
                     }));
                 }
@@ -364,11 +370,11 @@ fn thrown_out(device: &Device, contention: &Contention) -> Error {
 
 /// Gets the credential, signs the token of the login and dials the hub. The token comes first: where nothing signs it, the
 /// hub connection in service stays until its end.
-async fn dial_next(listener: &HubListener, network: &Network, doubt: Doubt) -> Result<Dialled> {
+async fn dial_next(listener: &HubListener, network: &Network, dial: &Dial, doubt: Doubt) -> Result<Dialled> {
     let device = Arc::new(listener.device(listener.source.obtain(network, doubt).await?));
     let token = device.credential.login_token(SystemTime::now(), device.settings.token_life).await?;
     let renewal = token.as_ref().and_then(|token| token.renewable).map(Renewal::within);
-    let io = dial(&device, network).await?;
+    let io = dial(device.clone(), network.clone()).await?;
     Ok(Dialled { device, token, renewal, io })
 }
 
@@ -376,13 +382,14 @@ async fn dial_next(listener: &HubListener, network: &Network, doubt: Doubt) -> R
 async fn connect(
     listener: &HubListener,
     network: &Network,
+    dial: &Dial,
     doubt: Doubt,
     dialled: Option<Dialled>,
     expiry: &mut ExpiryLog,
 ) -> Result<LoggedIn> {
     let Dialled { device, token, renewal, io } = match dialled {
         Some(dialled) => dialled,
-        None => dial_next(listener, network, doubt).await?,
+        None => dial_next(listener, network, dial, doubt).await?,
     };
     if let Some(certificate) = device.credential.certificate() {
         expiry.look(&certificate.validity(), SystemTime::now());

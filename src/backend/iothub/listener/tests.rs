@@ -1,5 +1,7 @@
 //! The listener against a scripted hub.
 
+mod renewals;
+
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};

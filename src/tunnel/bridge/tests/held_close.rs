@@ -2,7 +2,7 @@
 
 use super::*;
 
-const HOLDING: Settings = Settings {
+pub(super) const HOLDING: Settings = Settings {
     keepalive: None,
     drain: Some(Duration::from_secs(3)),
     rest: None,

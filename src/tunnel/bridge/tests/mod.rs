@@ -5,6 +5,7 @@ mod counts;
 mod data;
 mod held_close;
 mod liveness;
+mod orders;
 mod peer_first;
 
 use super::*;
