@@ -197,11 +197,9 @@ pub fn offer(topic: &str) {
                 is_answer(&answer);
                 assert_eq!(parse_decision(&answer), Some((decision, offer.request_id.as_str())));
             }
-            assert!(
-                !format!("{offer:?}").contains(&format!("\"{}\"", offer.token.expose())),
-                "the token is shown"
-            );
-            // A token may contain what separates properties only where it is the last of them.
+            let (token, topic) = (offer.token.expose(), topic.replacen(offer.token.expose(), "", 1));
+            let is_elsewhere = token.len() < 16 || topic.contains(token);
+            assert!(is_elsewhere || !format!("{offer:?}").contains(token), "the token is shown");
             let again = Offer::parse(&offer.topic()).expect("an offer").expect("what is printed can be read");
             assert_eq!(again, offer);
         }
