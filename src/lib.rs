@@ -66,3 +66,8 @@ mod text;
 
 /// Secret text.
 mod secret;
+
+/// What `fuzz/` runs: functions that take foreign bytes to the parsers and the sessions, and panic if the result contradicts
+/// itself.
+#[cfg(fuzzing)]
+pub mod fuzzing;

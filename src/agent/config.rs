@@ -257,7 +257,7 @@ pub(crate) fn read_document(path: &Path, warnings: &mut Vec<Exposure>) -> Result
 }
 
 /// Reads a target. `keys` are the environment variables of the device's connection strings.
-fn target(entry: TargetEntry, keys: [Option<&str>; 3]) -> std::result::Result<Target, String> {
+pub(super) fn target(entry: TargetEntry, keys: [Option<&str>; 3]) -> std::result::Result<Target, String> {
     for name in &entry.pass_environment {
         if name.is_empty() || name.contains(['=', '\0']) {
             return Err(format!("pass-environment: '{name}' cannot be a variable's name"));

@@ -14,6 +14,8 @@ mod config;
 mod connection;
 mod control;
 mod environment;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod host_keys;
 mod install;
 mod listeners;

@@ -1,6 +1,7 @@
 //! A host and port to connect to, and the URL of a WebSocket.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use hyper::Uri;
 
@@ -64,7 +65,15 @@ impl WssUrl {
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
             return Err("the stream's URL names a user".into());
         }
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let is_host = match address {
+            Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+            None => !host.contains(['[', ']']),
+        };
+        if !is_host {
+            return Err("the stream's URL names a host that is none".into());
+        }
+        let host = address.unwrap_or(host).to_owned();
         let has_more =
             uri.authority().is_some_and(|authority| authority.as_str() != uri.host().unwrap_or_default());
         let port = match uri.port_u16() {
@@ -106,6 +115,9 @@ mod tests {
             "wss://g:0/",
             "wss://g:99999/",
             "wss://a b/",
+            "wss://x[::1]:8443/",
+            "wss://[::1]x/",
+            "wss://[x]/",
         ] {
             assert!(parsed(text).is_err(), "{text}");
         }

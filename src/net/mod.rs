@@ -4,6 +4,8 @@ mod carrier;
 mod client_certificate;
 mod dial;
 mod endpoint;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 mod pem;
 mod private_key;

@@ -9,6 +9,7 @@ use http_body_util::Empty;
 use hyper::header::{HOST, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RETRY_AFTER};
 use hyper::{Request, Response, Uri};
 use hyper_util::client::proxy::matcher::Matcher;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::carrier::Carrier;
 use super::dial::limited;
@@ -69,7 +70,7 @@ impl Proxies {
         first_set(&VARIABLES).map(|(name, value)| (name, Secret::new(value)))
     }
 
-    fn new(url: &Secret, no: &str) -> std::result::Result<Self, String> {
+    pub(super) fn new(url: &Secret, no: &str) -> std::result::Result<Self, String> {
         let url = url.expose().trim();
         if NONE.iter().any(|none| none.eq_ignore_ascii_case(url)) {
             return Ok(Self::none());
@@ -221,12 +222,15 @@ async fn ask(io: Carrier, proxy: &Endpoint, kind: &Kind, target: &Endpoint) -> R
 }
 
 /// HTTP's CONNECT (RFC 9110, section 9.3.6).
-async fn tunnel(
-    io: Carrier,
+pub(super) async fn tunnel<S>(
+    io: S,
     proxy: &Endpoint,
     authorization: Option<&HeaderValue>,
     target: &Endpoint,
-) -> Result<Carrier> {
+) -> Result<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut request = Request::connect(target.to_string()).header(HOST, target.to_string());
     if let Some(authorization) = authorization {
         request = request.header(PROXY_AUTHORIZATION, authorization);

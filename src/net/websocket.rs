@@ -106,7 +106,7 @@ pub(crate) async fn open_over(
 ///
 /// # Errors
 /// Returns [`Error::Protocol`] if the server's 101 is invalid, and [`Error::Network`] without a response.
-async fn upgrade<S>(io: S, url: &WssUrl, asked: &Upgrade) -> Result<Opened<S>>
+pub(super) async fn upgrade<S>(io: S, url: &WssUrl, asked: &Upgrade) -> Result<Opened<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

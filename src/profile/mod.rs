@@ -2,6 +2,8 @@
 
 mod edit;
 mod file;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod host;
 mod schema;
 

@@ -3,6 +3,8 @@
 
 pub(crate) mod config;
 pub(crate) mod disconnect;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub(crate) mod key_exchange;
 pub(crate) mod known_hosts;
 mod packet;

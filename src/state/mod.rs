@@ -4,6 +4,8 @@ pub(crate) mod arc_credentials;
 pub(crate) mod assignment;
 pub(crate) mod device_ids;
 mod directory;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub(crate) mod gateways;
 pub(crate) mod last_failure;
 pub(crate) mod pinned_host_keys;

@@ -132,7 +132,7 @@ impl PinFile {
         self.parse(&found.bytes).map_err(|problem| unusable(io::Error::other(problem)))
     }
 
-    fn parse(&self, text: &[u8]) -> std::result::Result<Pins, &'static str> {
+    pub(super) fn parse(&self, text: &[u8]) -> std::result::Result<Pins, &'static str> {
         let document: Document = serde_json::from_slice(text).map_err(|_| "it is damaged")?;
         if document.device != self.device {
             return Err("it is for another device");

@@ -95,7 +95,7 @@ fn book(name: &str, slot: Duration, lock_limit: Duration, limit: Duration) -> io
 }
 
 /// The starts in a file's text, as times since 1970. None if the text is invalid or a time is in the future.
-fn read(text: &[u8], now: Duration) -> Vec<Duration> {
+pub(super) fn read(text: &[u8], now: Duration) -> Vec<Duration> {
     let start = |line: &str| {
         let start = Duration::from_millis(line.parse().ok()?);
         (start <= now + LONGEST).then_some(start)
@@ -106,7 +106,7 @@ fn read(text: &[u8], now: Duration) -> Vec<Duration> {
 
 /// The start of the next stream: at once if fewer than five have started within the last five slots, else a slot after the
 /// last one. This stays within the service's rate whether it counts in seconds or uses a token bucket.
-fn next(starts: &[Duration], now: Duration, slot: Duration) -> Duration {
+pub(super) fn next(starts: &[Duration], now: Duration, slot: Duration) -> Duration {
     let Some(fifth_last) = starts.len().checked_sub(AT_ONCE).map(|at| starts[at]) else { return now };
     let window = slot * u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
     let last = starts.last().copied().unwrap_or_default();

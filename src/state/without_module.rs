@@ -57,7 +57,7 @@ impl Absent<'_> {
     }
 
     /// The text of the file with or without this, and without what is too old or too much.
-    fn replaced(self, text: &str, now: u64, is_absent: bool) -> String {
+    pub(super) fn replaced(self, text: &str, now: u64, is_absent: bool) -> String {
         let mut kept: Vec<String> =
             lines(text, now).filter(|line| !self.is(line)).map(str::to_owned).collect();
         if is_absent {
@@ -79,7 +79,7 @@ impl Absent<'_> {
 }
 
 /// The lines that are not too old at `now`, in seconds since 1970. A time in the future is that of a wrong clock.
-fn lines(text: &str, now: u64) -> impl Iterator<Item = &str> {
+pub(super) fn lines(text: &str, now: u64) -> impl Iterator<Item = &str> {
     text.lines().filter(move |line| {
         let time = line.split_once(' ').and_then(|(time, _)| time.parse().ok());
         time.and_then(|time| now.checked_sub(time)).is_some_and(|age| age < LIFE.as_secs())

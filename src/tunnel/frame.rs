@@ -179,7 +179,7 @@ impl Decoder {
     }
 
     /// Decodes the next piece of `input`. Returns the number of bytes used and the piece, if any. `(0, None)` asks for more
-    /// input: a header and a control frame are at most 129 bytes.
+    /// input: the longest header and a control frame's payload are 135 bytes together.
     pub(super) fn next(&mut self, input: &[u8]) -> Result<(usize, Option<Piece>), Violation> {
         if self.remaining > 0 {
             let here = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(input.len());
@@ -332,6 +332,18 @@ mod tests {
         assert_eq!(empties(&[0x02, 0, 0x00, 0, 0x80, 0]).1, ["empty"]);
         let filled = [0x02, 0, 0x00, 1, b'x', 0x80, 0, 0x82, 1, b'y'];
         assert_eq!(empties(&filled), (b"xy".to_vec(), vec![]));
+    }
+
+    /// A length may be written in more bytes than it needs. The room that a read leaves for an unfinished frame is larger.
+    #[test]
+    fn an_unfinished_control_frame_has_fewer_than_135_bytes() {
+        let ping = [&[0x89, 127, 0, 0, 0, 0, 0, 0, 0, 125][..], &[b'!'; 125]].concat();
+        assert_eq!(ping.len(), 135);
+        for end in 0..ping.len() {
+            assert_eq!(Decoder::default().next(&ping[..end]), Ok((0, None)), "{end}");
+        }
+        assert_eq!(Decoder::default().next(&ping), Ok((135, Some(Piece::Ping(10..135)))));
+        assert!(super::super::incoming::INCOMING - MAX_PAYLOAD >= 135);
     }
 
     #[test]

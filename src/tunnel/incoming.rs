@@ -218,7 +218,7 @@ mod tests {
                 }
                 Some(Down::Violation(what)) => return (all, pong(), Some(what.into())),
                 Some(Down::RemoteFailed(error)) => return (all, pong(), Some(error.to_string())),
-                _ => assert!(left < 131, "more than a header and a control frame is left: {left}"),
+                _ => assert!(left < 135, "more than a header and a control frame is left: {left}"),
             }
         }
         (all, pong(), None)

@@ -8,6 +8,8 @@ mod empty_run;
 mod end;
 mod exchange;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod incoming;
 mod meter;
 mod outgoing;

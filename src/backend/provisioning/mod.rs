@@ -8,4 +8,6 @@ mod workload_api;
 
 pub(crate) use dps::{PROVISIONING, ProvisioningService, derive_key};
 pub(crate) use identity_service::IdentityService;
+#[cfg(fuzzing)]
+pub use identity_service::fuzzing as identity_service_answers;
 pub(crate) use workload_api::{WorkloadApi, is_module};

@@ -29,6 +29,8 @@ pub(super) fn first_cause(
         (_, Some(Down::Incomplete(problem))) => End::Incomplete(problem),
         (_, Some(Down::ThrownBack)) => End::ThrownBack,
         (_, Some(Down::Failed(close))) => End::PeerFailed(close),
+        // Our direction had ended with an error, which the peer's disconnect does not undo.
+        (Some(Up::RemoteFailed(error)), Some(Down::Disconnected)) => End::Cut(error),
         // The local side had ended, and our Close was held back.
         (_, Some(Down::Disconnected)) => End::Local,
         (Some(Up::Eof | Up::Drained), Some(Down::Closed(_) | Down::Emptied)) if undelivered => End::Abandoned,
@@ -50,4 +52,17 @@ pub(super) fn first_cause(
 
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disconnect_after_a_failed_write_is_no_end_in_order() {
+        let end = |up| first_cause(Some(up), Some(Down::Disconnected), false, false, false, false);
+        let failed = end(Up::RemoteFailed(io::ErrorKind::BrokenPipe.into()));
+        assert!(matches!(failed, End::Cut(_)), "{failed:?}");
+        assert!(matches!(end(Up::Eof), End::Local));
+    }
 }

@@ -6,6 +6,8 @@ mod contention;
 mod credential;
 mod credential_source;
 mod dial;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hub_connection;
 mod hub_listener;
 mod in_service;

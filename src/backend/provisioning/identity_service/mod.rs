@@ -3,6 +3,8 @@
 //! A module of its own is made by the daemon itself, for each user that has a principal in its configuration \[D].
 
 mod answer;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 
 use std::any::Any;
 use std::path::Path;

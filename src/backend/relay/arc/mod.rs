@@ -3,6 +3,8 @@
 mod credentials;
 mod dialer;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod info;
 mod resource;
 

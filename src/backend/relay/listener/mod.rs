@@ -7,6 +7,8 @@ mod credential;
 mod dial;
 mod dials;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod offers;
 mod relay_listener;
 mod rendezvous;

@@ -75,7 +75,8 @@ impl Page {
         let is_here = uri.scheme_str() == Some("https")
             && uri.authority().is_some_and(|authority| same(authority.as_str()));
         let path = uri.path_and_query().filter(|_| is_here).ok_or_else(elsewhere)?;
-        Ok(Some(path.as_str().to_owned()))
+        let path = path.as_str();
+        Ok(Some(if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }))
     }
 }
 
@@ -128,6 +129,7 @@ mod tests {
     fn a_next_page_elsewhere_is_refused() {
         let next = |link: &str| Page { value: vec![], next: Some(link.into()) }.next_path("h:8443");
         assert_eq!(next("https://h:8443/a"), Ok(Some("/a".into())));
+        assert_eq!(next("https://h:8443?a=b/c"), Ok(Some("/?a=b/c".into())));
         assert_eq!(next(""), Ok(None));
         for wrong in
             ["http://h:8443/a", "https://h/a", "/a", "https://evil.example/a", "https://h:8443@evil/a"]
