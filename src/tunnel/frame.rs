@@ -343,7 +343,7 @@ mod tests {
             assert_eq!(Decoder::default().next(&ping[..end]), Ok((0, None)), "{end}");
         }
         assert_eq!(Decoder::default().next(&ping), Ok((135, Some(Piece::Ping(10..135)))));
-        assert!(super::super::incoming::INCOMING - MAX_PAYLOAD >= 135);
+        const { assert!(super::super::incoming::INCOMING - MAX_PAYLOAD >= 135) };
     }
 
     #[test]
