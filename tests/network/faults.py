@@ -12,7 +12,7 @@ from resources import ports
 from station import Station
 from streams import Stream
 
-START_LIMIT = 20.0
+END_LIMIT = 60.0
 Fault = Callable[[Station, random.Random], None]
 
 
@@ -30,7 +30,9 @@ def trouble(station: Station) -> Iterator[None]:
 
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
+    # A helper may have ended.
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:
@@ -79,7 +81,7 @@ def kill_agent(station: Station, dice: random.Random) -> None:
                     stream.hits.add("agent")
             # Each of the two takes the other along.
             os.kill(child if dice.random() < 0.7 else main.pid, signal.SIGKILL)
-        main.wait(START_LIMIT)
+        main.wait(END_LIMIT)
         station.start_restartable()
 
 
@@ -88,7 +90,7 @@ def restart_agent(station: Station, _dice: random.Random) -> None:
     main = station.agent
     main.send_signal(signal.SIGUSR2)
     main.send_signal(signal.SIGTERM)
-    status = main.wait(START_LIMIT)
+    status = main.wait(END_LIMIT)
     if status != 0:
         raise Failure(f"{station.name}: the agent ended with {status} at a restart")
     station.start_restartable()

@@ -131,7 +131,7 @@ class Station(Site):
         dice = self.dice
         size = [0 if dice.random() < 0.1 else int(2 ** dice.uniform(0, 24)) for _ in range(2)]
         if dice.random() < 0.05:
-            size[dice.random() < 0.5] = 64 * MIB
+            size[dice.randrange(2)] = 64 * MIB
         if dice.random() < 0.2:
             return Plan("command", min(size[0], 4 * MIB), None)
         if dice.random() < 0.15:
@@ -188,7 +188,7 @@ class Station(Site):
 
     def measure(self) -> None:
         """Notes the memory of each process, unless one is being replaced."""
-        with suppress(OSError, Failure):
+        with suppress(OSError, IndexError, TypeError, Failure):
             for role, now in self.use().items():
                 self.memory.setdefault(role, []).append(now.resident)
 

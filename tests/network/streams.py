@@ -1,6 +1,7 @@
 """Streams that carry a sequence each way, and know of each byte whether it arrived."""
 
 import random
+import signal
 import socket
 import threading
 import time
@@ -98,8 +99,9 @@ class Stream:
             if not self.is_command:
                 self.helper.send(b"%015d\n" % self.number)
             self._give(self.up, self.plan.up, self.helper.send)
-            self.helper.process.stdin.close()
+            # The helper may end before this thread runs again.
             self.up.is_over = True
+            self.helper.process.stdin.close()
 
     def _give(self, way: Direction, size: int | None, send: object) -> None:
         while way.sent < size if size is not None else not self.over.is_set():
@@ -197,8 +199,9 @@ class Stream:
             return None if is_complete else "ended with 0 though it is not whole"
         if not self.hits:
             return f"ended with {status}"
-        if status != (-9 if "helper" in self.hits else TEMPORARY) and self.served_at is not None:
-            return f"ended with {status}, not {TEMPORARY}, though the {'/'.join(self.hits)} was killed"
+        expected = {-signal.SIGKILL if hit == "helper" else TEMPORARY for hit in self.hits}
+        if self.served_at is not None and status not in expected:
+            return f"ended with {status}, not with {expected}"
         if "agent" not in self.hits and self.up.is_whole and self.up.missing and not self.is_command:
             return "the target took a part for the whole"
         return None
