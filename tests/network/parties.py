@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from carrier import Impairment
 from expect import Failure, until
-from legs import Leg, inside, new_network
+from legs import ImpairedLeg, Leg, inside, new_network
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("IOTSTREAM_BIN") or ROOT / "target/release/iotstream").absolute()
@@ -68,14 +69,24 @@ class Target:
 
 
 class Site:
-    """An emulator and an agent whose target is `serve` or a command; `settings` are lines of its agent.toml."""
+    """An emulator and an agent whose target is `serve` or a command.
+
+    `settings` are lines of its agent.toml; `lines` has what impairs the legs of the user and the device.
+    """
 
     STREAM = "target"
 
-    def __init__(self, directory: Path, serve: Serve | list[str], settings: str = "") -> None:
-        self.directory, self.processes = directory, []
+    def __init__(
+        self,
+        directory: Path,
+        serve: Serve | list[str],
+        settings: str = "",
+        lines: dict[str, Impairment] | None = None,
+    ) -> None:
+        self.directory, self.processes, self.lines = directory, [], lines or {}
         self.environment = {"PATH": os.environ["PATH"], "HOME": str(directory)}
         self.networks, self.helpers = [], itertools.count(1)
+        self.user_leg = self.device_leg = None
         with STARTING:
             try:
                 self.begin(serve, settings)
@@ -104,7 +115,12 @@ class Site:
         for _ in range(3):
             self.networks.append(new_network())
         self.user_network, hub, device = self.networks
-        self.user_leg, self.device_leg = Leg(1, hub, self.user_network), Leg(2, hub, device)
+        self.user_leg, self.device_leg = (
+            ImpairedLeg(number, hub, party, self.lines[name], self.lines[name])
+            if name in self.lines
+            else Leg(number, hub, party)
+            for number, name, party in ((1, "user", self.user_network), (2, "device", device))
+        )
 
     def start_hub(self, *options: str) -> None:
         names = [leg.hub_address for leg in (self.user_leg, self.device_leg)]
@@ -169,20 +185,23 @@ class Site:
         return helper
 
     @contextmanager
-    def blackout(self, which: str) -> Iterator[None]:
-        """Drops every packet of the user's leg, the device's or both."""
-        legs = [
-            leg
-            for name, leg in (("user", self.user_leg), ("device", self.device_leg))
-            if which in (name, "both")
-        ]
+    def blackout(self, which: str, one_way: int | None = None) -> Iterator[None]:
+        """Drops every packet of the user's leg, the device's or both, or all that an impaired leg carries `one_way`."""
+        legs = self.legs(which)
         for leg in legs:
-            leg.drop()
+            if one_way is None:
+                leg.drop()
+            else:
+                leg.drop((one_way,))
         try:
             yield
         finally:
             for leg in legs:
                 leg.carry()
+
+    def legs(self, which: str) -> list[Leg | ImpairedLeg]:
+        legs = {"user": self.user_leg, "device": self.device_leg}
+        return list(legs.values()) if which == "both" else [legs[which]]
 
     def ends(self) -> list[dict[str, object]]:
         """The agent's audit records of streams that have ended."""
@@ -199,6 +218,9 @@ class Site:
         for process in reversed(self.processes):
             process.kill()
             process.wait()
+        for leg in (self.user_leg, self.device_leg):
+            if leg is not None:
+                leg.close()
         for network in self.networks:
             os.close(network)
         self.networks.clear()
