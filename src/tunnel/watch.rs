@@ -35,8 +35,10 @@ pub(super) async fn watch(
         return std::future::pending().await;
     };
     let step = (dead / 32).clamp(Duration::from_millis(50), 4 * LOOK);
-    // When the peer last had nothing to acknowledge, when the last ping was ordered, and when the connection ended.
-    let (mut clear, mut asked, mut ended) = (Instant::now(), None, None);
+    // When the peer last had nothing to acknowledge, when its last acknowledgement of something new arrived, when the last
+    // ping was ordered, and when the connection ended.
+    let (mut clear, mut answered, mut asked, mut ended) = (Instant::now(), Instant::now(), None, None);
+    let mut behind_gap = 0;
     loop {
         let now = Instant::now();
         let peer = state.lock().peer;
@@ -62,8 +64,12 @@ pub(super) async fn watch(
             state.order(|orders| orders.ping = true);
         }
         if let Some(tcp) = tcp {
+            // What the peer sends again acknowledges nothing new.
+            if !tcp.repeats || tcp.behind_gap != behind_gap {
+                answered = now.checked_sub(tcp.last_ack).unwrap_or(answered);
+                behind_gap = tcp.behind_gap;
+            }
             if tcp.unacknowledged {
-                let answered = now.checked_sub(tcp.last_ack).unwrap_or(clear);
                 let silent = now - peer.heard.max(answered).max(clear).min(now);
                 if silent >= dead {
                     return Lost::Silent(silent);

@@ -3,7 +3,7 @@
 
 Both sessions share one ssh connection (ControlMaster): once without a helper, once through iotstream. For uploads the
 line is between the user and the hub, for downloads between the hub and the device, so that the sender is ours each
-time. It takes root, iproute2 and ethtool: two network namespaces, and a line between them that this program plays.
+time. It takes root and iproute2: two network namespaces, and a line between them that a program of ours plays.
 """
 
 import argparse
@@ -11,17 +11,19 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections import deque
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "network"))
+
+from carrier import Impairment
 from far import BINARY, ROOT
+from legs import ImpairedLeg, inside, new_network
 from own_ssh import sshd, until, write_ssh_config
 
 NEAR, FAR = "10.77.0.1", "10.77.0.2"
@@ -29,65 +31,19 @@ HOSTS = {"direct": "direct", "iotstream, sshd on TCP": "ssh", "iotstream, sshd -
 
 
 class Line:
-    """Two namespaces, `near` and `far`, and the line between them: what does not fit its queue is lost."""
+    """Two networks, `near` and `far`, and the line between them: what does not fit its queue is lost."""
 
     def __init__(self, megabits: float, delay: float, queue: int) -> None:
-        self.rate, self.delay, self.queue = megabits * 1e6 / 8, delay / 2, queue
-        self.names = [f"iotstream-{os.getpid()}-{side}" for side in ("near", "far")]
-        sockets = []
-        for number, (name, address) in enumerate(zip(self.names, (NEAR, FAR))):
-            inner, outer = f"in{number}", f"io{os.getpid() % 100000}{number}"
-            sh(f"ip netns add {name}")
-            sh(f"ip link add {outer} type veth peer name {inner} netns {name}")
-            for within, device in (("", outer), (f"ip netns exec {name} ", inner)):
-                # One frame a packet, whole: the line is no network card.
-                sh(f"{within}ethtool -K {device} tx off tso off gso off gro off")
-            sh(f"ip -n {name} addr add {address}/24 dev {inner}")
-            sh(f"ip -n {name} link set {inner} up")
-            sh(f"ip -n {name} link set lo up")
-            sh(f"ip link set {outer} up")
-            end = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-            end.bind((outer, 0))
-            sockets.append(end)
-        for source, sink in (sockets, sockets[::-1]):
-            threading.Thread(target=self.carry, args=(source, sink), daemon=True).start()
+        self.networks = {"near": new_network(), "far": new_network()}
+        way = Impairment(delay=delay / 2, rate=megabits * 1e6, queue=queue)
+        self.leg = ImpairedLeg(0, self.networks["near"], self.networks["far"], way, way)
 
-    def carry(self, source: socket.socket, sink: socket.socket) -> None:
-        waiting: deque[tuple[float, bytes]] = deque()
-        there = threading.Semaphore(0)
-
-        def give() -> None:
-            while True:
-                there.acquire()
-                due, frame = waiting.popleft()
-                time.sleep(max(0.0, due - time.monotonic()))
-                with contextlib.suppress(OSError):
-                    sink.send(frame)
-
-        threading.Thread(target=give, daemon=True).start()
-        free = 0.0
-        while True:
-            frame, sender = source.recvfrom(65536)
-            if sender[2] == socket.PACKET_OUTGOING:
-                continue
-            now = time.monotonic()
-            free = max(free, now)
-            if (free - now) * self.rate + len(frame) > self.queue:
-                continue
-            free += len(frame) / self.rate
-            waiting.append((free + self.delay, frame))
-            there.release()
-
-    def within(self, side: str) -> list[str]:
-        return ["ip", "netns", "exec", self.names[side == "far"]]
+    def start(self, side: str, command: list[object], **options: object) -> subprocess.Popen:
+        with inside(self.networks[side]):
+            return subprocess.Popen(command, **options)
 
     def close(self) -> None:
-        for name in self.names:
-            sh(f"ip netns del {name}")
-
-
-def sh(command: str) -> None:
-    subprocess.run(command.split(), check=True, stdout=subprocess.DEVNULL)
+        self.leg.close()
 
 
 class Site:
@@ -139,8 +95,9 @@ class Site:
         )
 
     def start(self, side: str, ready: str, *command: object) -> None:
-        process = subprocess.Popen(
-            [*self.line.within(side), *command],
+        process = self.line.start(
+            side,
+            list(command),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -150,12 +107,8 @@ class Site:
         until(ready, process.stdout)
 
     def ssh(self, *args: str, **options: object) -> subprocess.Popen:
-        return subprocess.Popen(
-            [*self.line.within("near"), "ssh", "-F", self.directory / "ssh_config", *args],
-            env=self.environment,
-            bufsize=0,
-            **options,
-        )
+        command = ["ssh", "-F", self.directory / "ssh_config", *args]
+        return self.line.start("near", command, env=self.environment, bufsize=0, **options)
 
     def measure(self, host: str, way: str, size: int) -> dict[str, float]:
         """Keystrokes while idle and while `size` bytes go `way`, in ms, and the transfer's speed."""
@@ -227,12 +180,12 @@ def main() -> None:
     options = parser.parse_args()
     missing = [
         tool
-        for tool in ("ip", "ethtool", "ssh", "sshd")
+        for tool in ("ip", "ssh", "sshd")
         if not shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     ]
     if missing or os.geteuid() != 0:
         reason = (
-            f"{', '.join(missing)} not found: apt-get install iproute2 ethtool openssh-client openssh-server"
+            f"{', '.join(missing)} not found: apt-get install iproute2 openssh-client openssh-server"
             if missing
             else "it takes root"
         )

@@ -10,8 +10,10 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from carrier import Impairment
 from expect import SOON, Failure, until
 from flows import DATA, MIB, Intake, blocks, echo, take
+from legs import TO_HUB, TO_PARTY
 from parties import Site
 
 # TCP doubles the time between retransmissions: after an outage of a minute, the next one may be 45 s away.
@@ -50,15 +52,16 @@ class Session:
         self.back.expect(self.said, SOON)
 
 
-def blackout(directory: Path, seconds: int, which: str, times: int = 1) -> None:
-    """A blackout in the middle of a session; each line that was lost has to come back."""
-    with Site(directory, echo) as site:
+def blackout(directory: Path, seconds: int, which: str, times: int = 1, one_way: int | None = None) -> None:
+    """A blackout in the middle of a session, or one of one direction; each line that was lost has to come back."""
+    lines = {} if one_way is None else {which: Impairment()}
+    with Site(directory, echo, lines=lines) as site:
         session = Session(site)
         for _ in range(times):
             session.say(3)
             session.hears_all(RECOVERY)
             before = session.back.count
-            with site.blackout(which):
+            with site.blackout(which, one_way):
                 session.say(seconds)
                 if session.back.count > before:
                     raise Failure("the leg carried data during the blackout")
@@ -166,3 +169,6 @@ CASES["blackouts-20-in-a-row"] = partial(blackout, seconds=20, which="both", tim
 for way, which in itertools.product(("up", "down"), LEGS):
     CASES[f"blackout-45-{which}-{way}load"] = partial(in_transfer, seconds=45, which=which, way=way)
     CASES[f"blackout-45-{which}-stalled-{way}load"] = partial(while_stalled, which=which, way=way)
+WAYS = {"out": TO_HUB, "in": TO_PARTY}
+for which, (way, one_way) in itertools.product(("user", "device"), WAYS.items()):
+    CASES[f"blackout-60-{which}-{way}"] = partial(blackout, seconds=60, which=which, one_way=one_way)

@@ -7,8 +7,10 @@ import time
 from functools import partial
 from pathlib import Path
 
+from carrier import Impairment
 from expect import SOON, Failure, until
 from flows import BLOCK, DATA, MIB, Intake, discard, echo, endless, source, stall
+from legs import TO_HUB, TO_PARTY
 from parties import Helper, Site
 from service import Service
 
@@ -30,14 +32,23 @@ def stalled(*helpers: Helper) -> None:
     until(rests, SOON, "the upload does not stall")
 
 
-def dead(directory: Path, which: str, traffic: str, keepalive: str, least: float, most: float) -> None:
-    """A leg drops every packet for good: the end on it notices in time, and not too early."""
+def dead(
+    directory: Path,
+    which: str,
+    traffic: str,
+    keepalive: str,
+    least: float,
+    most: float,
+    one_way: int | None = None,
+) -> None:
+    """A leg drops every packet for good, or each in one direction: the end on it notices in time, and not too early."""
     serve = {"idle": echo, "up": discard, "down": source, "stalled-up": stall, "stalled-down": source}[
         traffic
     ]
     settings = f'stream-keepalive = "{keepalive}"' if keepalive and which == "device" else ""
     options = ["--keepalive", keepalive] if keepalive and which == "user" else []
-    with Site(directory, serve, settings) as site:
+    lines = {} if one_way is None else {which: Impairment()}
+    with Site(directory, serve, settings, lines) as site:
         helper = site.helper(*options)
         if traffic == "stalled-up":
             helper.feed(itertools.repeat(DATA[:BLOCK]))
@@ -51,7 +62,7 @@ def dead(directory: Path, which: str, traffic: str, keepalive: str, least: float
             back = Intake(helper.output)
             helper.send(b"hello\n")
             until(lambda: back.count >= (6 if traffic == "idle" else MIB), SOON, "nothing came back")
-        with site.blackout(which):
+        with site.blackout(which, one_way):
             since = time.monotonic()
             if which == "user":
                 status = helper.exit(most + 5)
@@ -151,3 +162,17 @@ for which, traffic in itertools.product(LEGS, TRAFFIC):
     CASES[f"dead-{which}-{traffic}-4s"] = partial(
         dead, which=which, traffic=traffic, keepalive="4s", least=least, most=most
     )
+WAYS = {"out": TO_HUB, "in": TO_PARTY}
+for which, (way, one_way) in itertools.product(LEGS, WAYS.items()):
+    one = partial(dead, which=which, one_way=one_way)
+    # What the peer sends again arrives, so that the silence may begin with the ping.
+    most = 120 if way == "in" else 145
+    CASES[f"dead-{which}-{way}-idle"] = partial(one, traffic="idle", keepalive="", least=100, most=most)
+    for traffic in TRAFFIC:
+        least, most = (4, 14) if "stalled" in traffic else (7.5, 11 if way == "in" else 14)
+        if (which, way, traffic) in (("user", "out", "stalled-up"), ("device", "out", "stalled-down")):
+            # Behind a closed window, what the peer repeats passes for its answer to a probe until it repeats rarely.
+            most = 75
+        CASES[f"dead-{which}-{way}-{traffic}-4s"] = partial(
+            one, traffic=traffic, keepalive="4s", least=least, most=most
+        )

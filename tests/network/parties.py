@@ -1,5 +1,6 @@
 """A user, a hub and a device, each in a network namespace of its own, and a leg from the hub to each of the others."""
 
+import itertools
 import json
 import os
 import re
@@ -11,8 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from carrier import Impairment
 from expect import Failure, until
-from legs import Leg, inside, new_network
+from legs import ImpairedLeg, Leg, inside, new_network
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("IOTSTREAM_BIN") or ROOT / "target/release/iotstream").absolute()
@@ -67,14 +69,24 @@ class Target:
 
 
 class Site:
-    """An emulator and an agent whose target is `serve` or a command; `settings` are lines of its agent.toml."""
+    """An emulator and an agent whose target is `serve` or a command.
+
+    `settings` are lines of its agent.toml; `lines` has what impairs the legs of the user and the device.
+    """
 
     STREAM = "target"
 
-    def __init__(self, directory: Path, serve: Serve | list[str], settings: str = "") -> None:
-        self.directory, self.processes = directory, []
+    def __init__(
+        self,
+        directory: Path,
+        serve: Serve | list[str],
+        settings: str = "",
+        lines: dict[str, Impairment] | None = None,
+    ) -> None:
+        self.directory, self.processes, self.lines = directory, [], lines or {}
         self.environment = {"PATH": os.environ["PATH"], "HOME": str(directory)}
-        self.networks = []
+        self.networks, self.helpers = [], itertools.count(1)
+        self.user_leg = self.device_leg = None
         with STARTING:
             try:
                 self.begin(serve, settings)
@@ -83,59 +95,66 @@ class Site:
                 raise
 
     def begin(self, serve: Serve | list[str], settings: str) -> None:
-        for _ in range(3):
-            self.networks.append(new_network())
-        self.user_network, hub, device = self.networks
-        self.user_leg, self.device_leg = Leg(1, hub, self.user_network), Leg(2, hub, device)
+        self.lay_legs()
+        self.start_hub("--device", "dev-1")
+        self.profiles = self.copy("profiles.toml", self.user_leg)
+        self.service_string = self.copy("service.conn", self.user_leg)
+        device_string = self.copy("devices/dev-1.conn", self.device_leg)
         if callable(serve):
-            self.target = Target(device, serve)
+            self.target = Target(self.networks[2], serve)
             leads_to = f'connect = "127.0.0.1:{self.target.port}"'
         else:
             leads_to = f"command = {json.dumps(serve)}"
-        self.audit_log = self.directory / "audit.log"
-        names = [leg.hub_address for leg in (self.user_leg, self.device_leg)]
-        self.start(
-            hub,
-            "hub",
-            "ready",
-            [
-                "emulator",
-                "-v",
-                "--dir",
-                self.directory / "hub",
-                "--listen",
-                "0.0.0.0:8443",
-                "--mqtt-listen",
-                "0.0.0.0:8883",
-                *(f"--hostname={name}" for name in names),
-                "--device",
-                "dev-1",
-            ],
-        )
-        self.profiles, self.service_string = (
-            self.directory / "hub/profiles.toml",
-            self.directory / "hub/service.conn",
-        )
-        self.ca_file = self.directory / "hub/ca.pem"
-        device_string = self.directory / "hub/devices/dev-1.conn"
-        for file, name in (
-            (self.profiles, names[0]),
-            (self.service_string, names[0]),
-            (device_string, names[1]),
-        ):
-            file.write_text(re.sub(r"HostName=[^:;]+", f"HostName={name}", file.read_text()))
-        config = self.directory / "agent.toml"
-        config.write_text(
-            f'connection-string-file = "{device_string}"\nca-file = "{self.ca_file}"\n'
-            f'audit-log = "{self.audit_log}"\n{settings}\n'
+        self.configure(
+            f'connection-string-file = "{device_string}"\n{settings}\n'
             f'[[target]]\nstream = "{self.STREAM}"\n{leads_to}\n'
         )
-        self.start(device, "agent", "in service", ["agent", "-v", "--config", config])
+        self.start_agent()
 
-    def start(self, network: int, name: str, ready: str, arguments: list[object]) -> None:
+    def lay_legs(self) -> None:
+        for _ in range(3):
+            self.networks.append(new_network())
+        self.user_network, hub, device = self.networks
+        self.user_leg, self.device_leg = (
+            ImpairedLeg(number, hub, party, self.lines[name], self.lines[name])
+            if name in self.lines
+            else Leg(number, hub, party)
+            for number, name, party in ((1, "user", self.user_network), (2, "device", device))
+        )
+
+    def start_hub(self, *options: str) -> None:
+        names = [leg.hub_address for leg in (self.user_leg, self.device_leg)]
+        command = ["emulator", "-v", "--dir", self.directory / "hub", *options]
+        command += ["--listen", "0.0.0.0:8443", "--mqtt-listen", "0.0.0.0:8883"]
+        command += [f"--hostname={name}" for name in names]
+        self.hub = self.start(self.networks[1], "hub", "ready", command)
+        self.ca_file = self.directory / "hub/ca.pem"
+
+    def copy(self, name: str, leg: Leg, port: int = 8443) -> Path:
+        """A copy of a file of the hub's for the party at the other end of `leg`, who reaches the hub at `port`."""
+        text = (self.directory / "hub" / name).read_text()
+        copied = self.directory / f"{leg.hub_address}-{name.replace('/', '-')}"
+        copied.touch(0o600)
+        copied.write_text(
+            re.sub(r"(HostName=|Endpoint=sb://)[^:;/]+:8443", rf"\g<1>{leg.hub_address}:{port}", text)
+        )
+        return copied
+
+    def configure(self, settings: str) -> None:
+        self.audit_log = self.directory / "audit.log"
+        (self.directory / "agent.toml").write_text(
+            f'ca-file = "{self.ca_file}"\naudit-log = "{self.audit_log}"\n{settings}'
+        )
+
+    def start_agent(self, *options: str) -> None:
+        command = ["agent", "-v", "--config", self.directory / "agent.toml", *options]
+        self.agent = self.start(self.networks[2], "agent", "in service", command)
+
+    def start(self, network: int, name: str, ready: str, arguments: list[object]) -> subprocess.Popen:
         """Starts iotstream and waits until it prints `ready`."""
         log = self.directory / f"{name}.log"
-        with log.open("w") as output:
+        with log.open("ab") as output:
+            before = output.tell()
             process = iotstream(
                 network,
                 arguments,
@@ -145,34 +164,44 @@ class Site:
                 env=self.environment,
             )
         self.processes.append(process)
+
+        def said() -> str:
+            with log.open() as file:
+                file.seek(before)
+                return file.read()
+
         until(
-            lambda: ready in log.read_text() or process.poll() is not None,
+            lambda: ready in said() or process.poll() is not None,
             START_LIMIT,
             f"the {name} was not there",
         )
         if process.poll() is not None:
-            raise Failure(f"the {name} did not start: {' '.join(log.read_text().split())}")
+            raise Failure(f"the {name} did not start: {' '.join(said().split())}")
+        return process
 
-    def helper(self, *options: str) -> "Helper":
-        helper = Helper(self, options)
+    def helper(self, *options: str, stream: str = STREAM) -> "Helper":
+        helper = Helper(self, stream, options)
         self.processes.append(helper.process)
         return helper
 
     @contextmanager
-    def blackout(self, which: str) -> Iterator[None]:
-        """Drops every packet of the user's leg, the device's or both."""
-        legs = [
-            leg
-            for name, leg in (("user", self.user_leg), ("device", self.device_leg))
-            if which in (name, "both")
-        ]
+    def blackout(self, which: str, one_way: int | None = None) -> Iterator[None]:
+        """Drops every packet of the user's leg, the device's or both, or all that an impaired leg carries `one_way`."""
+        legs = self.legs(which)
         for leg in legs:
-            leg.drop()
+            if one_way is None:
+                leg.drop()
+            else:
+                leg.drop((one_way,))
         try:
             yield
         finally:
             for leg in legs:
                 leg.carry()
+
+    def legs(self, which: str) -> list[Leg | ImpairedLeg]:
+        legs = {"user": self.user_leg, "device": self.device_leg}
+        return list(legs.values()) if which == "both" else [legs[which]]
 
     def ends(self) -> list[dict[str, object]]:
         """The agent's audit records of streams that have ended."""
@@ -189,6 +218,9 @@ class Site:
         for process in reversed(self.processes):
             process.kill()
             process.wait()
+        for leg in (self.user_leg, self.device_leg):
+            if leg is not None:
+                leg.close()
         for network in self.networks:
             os.close(network)
         self.networks.clear()
@@ -206,8 +238,8 @@ class Site:
 class Helper:
     """A running ProxyCommand."""
 
-    def __init__(self, site: Site, options: tuple[str, ...]) -> None:
-        self.log = site.directory / f"helper-{len(site.processes)}.log"
+    def __init__(self, site: Site, stream: str, options: tuple[str, ...]) -> None:
+        self.log = site.directory / f"helper-{next(site.helpers)}.log"
         self.process = iotstream(
             site.user_network,
             [
@@ -216,7 +248,7 @@ class Helper:
                 "--log-file",
                 self.log,
                 "--stream",
-                site.STREAM,
+                stream,
                 *options,
                 "--",
                 "dev-1",

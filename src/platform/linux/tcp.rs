@@ -24,6 +24,8 @@ pub(crate) fn info(stream: &TcpStream) -> Option<TcpInfo> {
         closed: info.state != ESTABLISHED && !FIN_WAIT.contains(&info.state),
         unacknowledged: info.unacked > 0 || info.probes > 0,
         queued: queued > 0 || info.unacked > 0,
+        repeats: info.retransmits > 0,
+        behind_gap: info.sacked,
         last_ack: Duration::from_millis(info.last_ack_recv.into()),
     })
 }
@@ -68,14 +70,17 @@ mod option {
     pub struct Info {
         pub(super) state: u8,
         _ca_state: u8,
-        _retransmits: u8,
+        /// Timeouts in a row without a new acknowledgement.
+        pub(super) retransmits: u8,
         /// Window probes and keepalive probes without an answer.
         pub(super) probes: u8,
         _backoff_to_app_limited: [u8; 4],
         _rto_to_rcv_mss: [u32; 4],
         /// In segments.
         pub(super) unacked: u32,
-        _sacked_to_fackets: [u32; 4],
+        /// In segments.
+        pub(super) sacked: u32,
+        _lost_to_fackets: [u32; 3],
         _last_data_sent: u32,
         _last_ack_sent: u32,
         _last_data_recv: u32,

@@ -46,8 +46,14 @@ impl Remote for RemoteWithTcpInfo {
     fn reset_on_drop(&self, _: bool) {}
 }
 
-const HEALTHY: TcpInfo =
-    TcpInfo { closed: false, unacknowledged: false, queued: false, last_ack: Duration::ZERO };
+const HEALTHY: TcpInfo = TcpInfo {
+    closed: false,
+    unacknowledged: false,
+    queued: false,
+    repeats: false,
+    behind_gap: 0,
+    last_ack: Duration::ZERO,
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_peer_is_pinged_and_then_given_up() {
@@ -87,13 +93,35 @@ async fn a_peer_that_does_not_read_is_alive_while_its_system_acknowledges() {
     assert!(!bridge.is_finished());
     // A late answer to a probe, then none.
     *tcp_info.lock().unwrap() =
-        TcpInfo { unacknowledged: true, last_ack: Duration::from_secs(200), queued: true, closed: false };
+        TcpInfo { unacknowledged: true, last_ack: Duration::from_secs(200), queued: true, ..HEALTHY };
     sleep(Duration::from_secs(100)).await;
     *tcp_info.lock().unwrap() = TcpInfo { queued: true, ..HEALTHY };
     sleep(Duration::from_secs(100)).await;
     assert!(!bridge.is_finished());
     *tcp_info.lock().unwrap() =
-        TcpInfo { unacknowledged: true, last_ack: Duration::from_secs(300), queued: true, closed: false };
+        TcpInfo { unacknowledged: true, last_ack: Duration::from_secs(300), queued: true, ..HEALTHY };
+    let begin = Instant::now();
+    let (end, ..) = bridge.await.unwrap();
+    assert!(matches!(end, End::Silent(_)), "{end:?}");
+    assert!((100..=120).contains(&begin.elapsed().as_secs()), "{:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_hears_nothing_is_lost_though_its_own_segments_arrive() {
+    let (Ends { bridge, local: _local, gateway: _gateway, .. }, tcp_info) = with_mute_peer(65_536).await;
+    // For an hour, every ping is acknowledged.
+    *tcp_info.lock().unwrap() = TcpInfo { unacknowledged: true, queued: true, ..HEALTHY };
+    sleep(Duration::from_secs(3600)).await;
+    // An outage of a minute is no loss of the peer, nor is a segment that is lost again and again.
+    let repeating = TcpInfo { repeats: true, unacknowledged: true, queued: true, ..HEALTHY };
+    for behind_gap in [0, 1, 2] {
+        *tcp_info.lock().unwrap() = TcpInfo { behind_gap, ..repeating };
+        sleep(Duration::from_secs(100)).await;
+    }
+    *tcp_info.lock().unwrap() = TcpInfo { repeats: false, ..repeating };
+    sleep(Duration::from_secs(100)).await;
+    assert!(!bridge.is_finished());
+    *tcp_info.lock().unwrap() = repeating;
     let begin = Instant::now();
     let (end, ..) = bridge.await.unwrap();
     assert!(matches!(end, End::Silent(_)), "{end:?}");
