@@ -16,6 +16,6 @@ fn main() {
     let is_elf = variable("CARGO_CFG_TARGET_OS") == "linux";
     if is_elf && variable("PROFILE") == "release" && !OTHERS.iter().any(|other| linker.contains(other)) {
         let order = Path::new(&variable("CARGO_MANIFEST_DIR")).join(ORDER);
-        println!("cargo::rustc-link-arg-bins=-Wl,-T,{}", order.display());
+        println!("cargo::rustc-link-arg-bins=-T{}", order.display());
     }
 }
