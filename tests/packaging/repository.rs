@@ -32,6 +32,7 @@ fn the_crate_has_the_program_and_its_documentation_alone() {
         "Cargo.toml.orig",
         "LICENSE",
         "README.md",
+        "build.rs",
         "completions",
         "man",
         "src",
