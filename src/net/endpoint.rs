@@ -65,15 +65,7 @@ impl WssUrl {
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
             return Err("the stream's URL names a user".into());
         }
-        let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        let is_host = match address {
-            Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-            None => !host.contains(['[', ']']),
-        };
-        if !is_host {
-            return Err("the stream's URL names a host that is none".into());
-        }
-        let host = address.unwrap_or(host).to_owned();
+        let host = without_brackets(host).ok_or("the stream's URL names a host that is none")?;
         let has_more =
             uri.authority().is_some_and(|authority| authority.as_str() != uri.host().unwrap_or_default());
         let port = match uri.port_u16() {
@@ -82,10 +74,22 @@ impl WssUrl {
             None if has_more => return Err("the stream's URL has a port that is none".into()),
             None => HTTPS,
         };
-        let path = uri.path_and_query().map_or("/", hyper::http::uri::PathAndQuery::as_str);
-        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        Ok(Self { endpoint: Endpoint { host, port }, path })
+        Ok(Self { endpoint: Endpoint::new(host, port), path: request_target(&uri) })
     }
+}
+
+/// A URL's host without the brackets of an IPv6 address; `None` if they are around anything else.
+pub(super) fn without_brackets(host: &str) -> Option<&str> {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok().then_some(address),
+        None => (!host.contains(['[', ']'])).then_some(host),
+    }
+}
+
+/// The path and query of a URL, as in a request line.
+pub(crate) fn request_target(uri: &Uri) -> String {
+    let path = uri.path_and_query().map_or("/", hyper::http::uri::PathAndQuery::as_str);
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 
 #[cfg(test)]

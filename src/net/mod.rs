@@ -20,7 +20,7 @@ mod x509;
 
 pub(crate) use client_certificate::{ClientCertificate, Unusable};
 pub(crate) use dial::{Network, Stream};
-pub(crate) use endpoint::{Endpoint, WssUrl};
+pub(crate) use endpoint::{Endpoint, WssUrl, request_target};
 pub(crate) use http::{Reply, exchange};
 pub(crate) use proxy::{FORM as PROXY_FORM, Proxies};
 pub(crate) use tls::{Tls, read_certificates};

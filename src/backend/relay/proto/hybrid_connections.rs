@@ -4,6 +4,7 @@ use hyper::Uri;
 use serde::Deserialize;
 
 use super::{Malformed, encode};
+use crate::net::request_target;
 
 /// The version of the API.
 const API_VERSION: &str = "2021-11-01";
@@ -74,9 +75,7 @@ impl Page {
         let same = |found: &str| found.trim_end_matches(":443").eq_ignore_ascii_case(authority);
         let is_here = uri.scheme_str() == Some("https")
             && uri.authority().is_some_and(|authority| same(authority.as_str()));
-        let path = uri.path_and_query().filter(|_| is_here).ok_or_else(elsewhere)?;
-        let path = path.as_str();
-        Ok(Some(if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }))
+        if is_here { Ok(Some(request_target(&uri))) } else { Err(elsewhere()) }
     }
 }
 
