@@ -8,11 +8,12 @@ use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::header::{HOST, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RETRY_AFTER};
 use hyper::{Request, Response, Uri};
-use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::carrier::Carrier;
 use super::dial::limited;
+use super::endpoint::without_brackets;
 use super::http::{party, switch};
 use super::socks::{self, Login, Refusal};
 use super::{Endpoint, Network};
@@ -84,7 +85,7 @@ impl Proxies {
             at_a_port.into_iter().filter_map(|(host, port)| Some((host.to_owned(), port?))).collect();
         // The URL is checked without the exceptions, which could hide it.
         let probe = Matcher::builder().all(url.to_owned()).build();
-        match probe.intercept(&Uri::from_static("https://h")) {
+        match probe.intercept(&Uri::from_static("https://h")).filter(|found| host(found).is_some()) {
             None => Err("it is not a proxy's URL".into()),
             Some(found) if found.uri().scheme_str().is_some_and(|scheme| scheme.starts_with("socks4")) => {
                 Err("SOCKS 4 is not supported, only SOCKS 5".into())
@@ -123,9 +124,13 @@ impl Proxies {
                 (Kind::Socks(login), 1080)
             }
         };
-        let host = found.uri().host()?.trim_start_matches('[').trim_end_matches(']');
-        Some(Proxy { endpoint: Endpoint::new(host, found.uri().port_u16().unwrap_or(port)), kind })
+        Some(Proxy { endpoint: Endpoint::new(host(&found)?, found.uri().port_u16().unwrap_or(port)), kind })
     }
+}
+
+/// The proxy's own host.
+fn host(found: &Intercept) -> Option<&str> {
+    without_brackets(found.uri().host()?)
 }
 
 /// The first variable that is set and not empty.
@@ -349,7 +354,14 @@ mod tests {
 
     #[test]
     fn an_invalid_proxy_url_is_refused_and_not_shown() {
-        for url in ["", "ftp://hunter2@p", "socks4://hunter2@p", "http://", "http://u:hunter 2@p"] {
+        for url in [
+            "",
+            "ftp://hunter2@p",
+            "socks4://hunter2@p",
+            "http://",
+            "http://u:hunter 2@p",
+            "http://hunter2@x[::1]:3128",
+        ] {
             let problem = Proxies::all(&Secret::new(url)).unwrap_err();
             assert!(!problem.contains("hunter"), "{problem}");
         }
