@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::schema::Document;
+use super::config::Document;
 use crate::config::parse_toml;
 
 /// Reads a configuration file. Errors are returned.

@@ -7,8 +7,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::agent::environment::Facts;
-use crate::agent::stderr_log::StderrLog;
+use crate::agent::target::{Facts, StderrLog};
 use crate::platform::child::Group;
 use crate::text::duration;
 

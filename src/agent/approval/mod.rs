@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 pub(super) use self::approver::Approval;
 pub(super) use self::registry::Approvals;
-use super::environment::Facts;
+use super::target::Facts;
 use crate::error::escape;
 use crate::text::duration;
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::approver::Approval;
 use super::terminal::Terminal;
 use crate::agent::audit::Audit;
-use crate::agent::environment::Facts;
+use crate::agent::target::Facts;
 use crate::error::escape;
 use crate::text::duration;
 

@@ -4,7 +4,7 @@ use std::io;
 
 use tokio::sync::Mutex;
 
-use crate::agent::environment::Facts;
+use crate::agent::target::Facts;
 use crate::error::escape;
 use crate::platform::terminal;
 

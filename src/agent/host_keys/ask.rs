@@ -7,9 +7,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::{public_files, sshd_config};
-use crate::agent::environment::Facts;
-use crate::agent::server::Server;
-use crate::agent::target::Address;
+use crate::agent::target::{Address, Facts, Server};
 use crate::config::WatchedFiles;
 use crate::error::Problem;
 use crate::ssh::key_exchange::{self, Answer, KeyType};

@@ -1,7 +1,6 @@
 //! The streams whose targets are asked for their host keys.
 
-use crate::agent::server::Server;
-use crate::agent::target::{Address, Target};
+use crate::agent::target::{Address, Server, Target};
 
 /// The port of ssh.
 const PORT: &str = ":22";

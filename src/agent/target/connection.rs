@@ -16,28 +16,32 @@ use crate::platform::tcp;
 const LOOK: Duration = Duration::from_millis(10);
 
 /// A connection to a target.
-pub(super) struct Connection {
+pub(in crate::agent) struct Connection {
     /// What it is connected to, as the audit log names it.
-    pub(super) target: String,
-    pub(super) read: Box<dyn AsyncRead + Send + Unpin>,
-    pub(super) write: Writer,
-    pub(super) process: Process,
+    pub(in crate::agent) target: String,
+    pub(in crate::agent) read: Box<dyn AsyncRead + Send + Unpin>,
+    pub(in crate::agent) write: Writer,
+    pub(in crate::agent) process: Process,
 }
 
 impl Connection {
     /// Both directions as one.
-    pub(super) fn join(self) -> impl AsyncRead + AsyncWrite + Send + Unpin {
+    pub(in crate::agent) fn join(self) -> impl AsyncRead + AsyncWrite + Send + Unpin {
         tokio::io::join(self.read, self.write)
     }
 
     /// A connection without a process.
-    pub(super) fn new(target: String, read: Box<dyn AsyncRead + Send + Unpin>, write: Writer) -> Self {
+    pub(in crate::agent) fn new(
+        target: String,
+        read: Box<dyn AsyncRead + Send + Unpin>,
+        write: Writer,
+    ) -> Self {
         Self { target, read, write, process: Process::none() }
     }
 }
 
 /// The writing half of a target.
-pub(super) enum Writer {
+pub(in crate::agent) enum Writer {
     Tcp {
         half: OwnedWriteHalf,
         /// It has been shut down.
@@ -48,20 +52,20 @@ pub(super) enum Writer {
 
 impl Writer {
     /// Begins the stream. Until its input is shut down, a TCP target is reset if the agent is killed.
-    pub(super) fn begin(&self) {
+    pub(in crate::agent) fn begin(&self) {
         if let Self::Tcp { half, .. } = self {
             tcp::reset_on_close(half.as_ref(), true);
         }
     }
 
     /// Whether the target is reached over TCP.
-    pub(super) fn is_tcp(&self) -> bool {
+    pub(in crate::agent) fn is_tcp(&self) -> bool {
         matches!(self, Self::Tcp { .. })
     }
 
     /// Ends the target's input. A TCP target whose input was not shut down is reset once the other half is dropped, because
     /// half an upload must not look whole. It gets `limit` to take the bytes written.
-    pub(super) async fn end(self, limit: Duration) {
+    pub(in crate::agent) async fn end(self, limit: Duration) {
         let Self::Tcp { half, has_ended: false } = self else { return };
         let taken = async {
             while tcp::info(half.as_ref()).is_some_and(|tcp| tcp.queued) {

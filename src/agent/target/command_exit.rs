@@ -27,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// The program of a stream, if its target is a command. Dropping this kills it.
 #[derive(Debug)]
-pub(super) struct Process(Option<Running>);
+pub(in crate::agent) struct Process(Option<Running>);
 
 #[derive(Debug)]
 struct Running {
@@ -40,12 +40,12 @@ type Exit = watch::Receiver<Option<ExitStatus>>;
 
 impl Process {
     /// For a target that is not a command.
-    pub(super) fn none() -> Self {
+    pub(in crate::agent) fn none() -> Self {
         Self(None)
     }
 
     /// Watches a program whose stdin and stdout are the other end of `stdio`.
-    pub(super) fn watch<R, W>(
+    pub(in crate::agent) fn watch<R, W>(
         mut child: Child,
         stderr: Option<StderrLog>,
         stdio: (R, W),
@@ -82,12 +82,12 @@ impl Process {
     }
 
     /// The exit status, if the program has exited.
-    pub(super) fn status(&self) -> Option<ExitStatus> {
+    pub(in crate::agent) fn status(&self) -> Option<ExitStatus> {
         self.0.as_ref().and_then(|running| *running.exit.borrow())
     }
 
     /// Waits for the program, whose stdin and stdout have ended, kills it if it does not exit, and logs its exit status.
-    pub(super) async fn end(self, stream: &str) {
+    pub(in crate::agent) async fn end(self, stream: &str) {
         let Some(Running { mut exit, kill, _stderr }) = self.0 else { return };
         if timeout(EXIT_LIMIT, exit.wait_for(Option::is_some)).await.is_err() {
             log::warn!(
@@ -124,7 +124,7 @@ impl Activity {
 }
 
 /// The program's output.
-pub(super) struct Output<R> {
+pub(in crate::agent) struct Output<R> {
     inner: R,
     exit: Exit,
     activity: Arc<Activity>,
@@ -188,7 +188,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Output<R> {
 }
 
 /// The program's input.
-pub(super) struct Input<W> {
+pub(in crate::agent) struct Input<W> {
     inner: W,
     activity: Arc<Activity>,
 }

@@ -19,13 +19,13 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Reads a program's stderr until this is dropped, and for a moment longer.
 #[derive(Debug)]
-pub(super) struct StderrLog {
+pub(in crate::agent) struct StderrLog {
     _dropped: oneshot::Sender<()>,
 }
 
 impl StderrLog {
     /// Logs the `stderr` of `program`, which was started for `stream`.
-    pub(super) fn start(program: &str, stream: &str, stderr: ChildStderr) -> Self {
+    pub(in crate::agent) fn start(program: &str, stream: &str, stderr: ChildStderr) -> Self {
         let (sender, dropped) = oneshot::channel::<()>();
         let prefix = format!("stream '{stream}': {program}");
         tokio::spawn(async move {

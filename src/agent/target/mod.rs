@@ -1,5 +1,12 @@
 //! The targets of streams on the device.
 
+mod builtin;
+mod command_exit;
+mod connection;
+mod environment;
+mod server;
+mod stderr_log;
+
 use std::fmt;
 use std::io;
 use std::process::Stdio;
@@ -8,13 +15,16 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
+pub use self::builtin::Builtin;
+pub(super) use self::connection::Connection;
+pub(super) use self::environment::Facts;
+pub use self::server::Server;
+pub(super) use self::stderr_log::StderrLog;
+
+use self::command_exit::Process;
+use self::connection::Writer;
+use self::server::RECEIVE_BUFFER;
 use super::approval::Approve;
-use super::builtin::Builtin;
-use super::command_exit::Process;
-use super::connection::{Connection, Writer};
-use super::environment::Facts;
-use super::server::{RECEIVE_BUFFER, Server};
-use super::stderr_log::StderrLog;
 use crate::error::Problem;
 use crate::platform::child::{Group, attach_stdio};
 use crate::text::pattern;
@@ -51,23 +61,23 @@ impl Target {
     }
 
     /// Whether it serves the stream of this name.
-    pub(super) fn serves(&self, stream: &str) -> bool {
+    pub(in crate::agent) fn serves(&self, stream: &str) -> bool {
         pattern::matches(&self.stream, stream)
             && self.ports.as_ref().is_none_or(|ports| ports.include(stream))
     }
 
     /// Whether it has host keys, if it is a server of ssh.
-    pub(super) fn may_have_host_keys(&self) -> bool {
+    pub(in crate::agent) fn may_have_host_keys(&self) -> bool {
         !matches!(self.address, Address::Builtin(_)) && !self.address.has_port_of_stream()
     }
 
     /// Whether it is called so by its stream alone, or by its name.
-    pub(super) fn is_called(&self, text: &str) -> bool {
+    pub(in crate::agent) fn is_called(&self, text: &str) -> bool {
         text == self.stream || text == self.name()
     }
 
     /// Its name among the targets of a configuration: the stream, and the ports.
-    pub(super) fn name(&self) -> String {
+    pub(in crate::agent) fn name(&self) -> String {
         match &self.ports {
             Some(ports) => format!("{} ({ports})", self.stream),
             None => self.stream.clone(),
@@ -95,12 +105,12 @@ impl Address {
     }
 
     /// Whether the port of the stream is a part of it.
-    pub(super) fn has_port_of_stream(&self) -> bool {
+    pub(in crate::agent) fn has_port_of_stream(&self) -> bool {
         matches!(self, Self::Servers(servers) if servers.iter().any(Server::has_port_of_stream))
     }
 
     /// The address for a stream, with the stream's port.
-    pub(super) fn for_stream(&self, stream: &str) -> Self {
+    pub(in crate::agent) fn for_stream(&self, stream: &str) -> Self {
         match (self, ports::of_stream(stream)) {
             (Self::Servers(servers), Some(port)) => {
                 Self::Servers(servers.iter().map(|server| server.for_port(port)).collect())
@@ -113,7 +123,7 @@ impl Address {
     ///
     /// # Errors
     /// Why the target cannot be reached, for the log.
-    pub(super) async fn connect(&self, facts: &Facts<'_>) -> Result<Connection, Problem> {
+    pub(in crate::agent) async fn connect(&self, facts: &Facts<'_>) -> Result<Connection, Problem> {
         match self {
             Self::Servers(servers) => first_to_answer(servers).await,
             Self::Command(words) => Ok(start(words, self.to_string(), facts)?),

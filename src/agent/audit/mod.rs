@@ -1,5 +1,9 @@
 //! The audit log: one JSON line for each event of a stream.
 
+mod file;
+mod line;
+mod queue;
+
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,10 +13,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 use tokio::time::sleep;
 
+use self::file::probe;
+use self::line::line;
+use self::queue::{Queue, RETRY_EVERY};
 use super::approval::Approval;
-use super::audit_file::probe;
-use super::audit_line::line;
-use super::audit_queue::{Queue, RETRY_EVERY};
 use crate::error::{Error, Result, escape};
 use crate::platform::restart;
 use crate::text::duration;
@@ -20,7 +24,7 @@ use crate::tunnel::Meter;
 
 /// The log of all streams.
 #[derive(Debug)]
-pub(super) struct Audit {
+pub(in crate::agent) struct Audit {
     queue: Mutex<Queue>,
     next_stream: AtomicU64,
 }
@@ -28,7 +32,7 @@ pub(super) struct Audit {
 impl Audit {
     /// Opens the log at `path`; `-` is stdout. A file that cannot be written is tried again, and streams go on: a device
     /// must stay reachable, most of all when its disk is full.
-    pub(super) fn open(path: Option<&Path>) -> Arc<Self> {
+    pub(in crate::agent) fn open(path: Option<&Path>) -> Arc<Self> {
         Arc::new(Self { queue: Mutex::new(Queue::open(path)), next_stream: AtomicU64::new(first_stream()) })
     }
 
@@ -37,12 +41,12 @@ impl Audit {
     }
 
     /// Opens the file at `path`, also if it is the same path: log rotation has moved the open file away.
-    pub(super) fn reopen(&self, path: Option<&Path>) {
+    pub(in crate::agent) fn reopen(&self, path: Option<&Path>) {
         self.queue().reopen(path);
     }
 
     /// Retries, for as long as it is polled, to write what could not be written.
-    pub(super) async fn keep_trying(&self) -> Infallible {
+    pub(in crate::agent) async fn keep_trying(&self) -> Infallible {
         loop {
             sleep(RETRY_EVERY).await;
             let mut queue = self.queue();
@@ -53,12 +57,12 @@ impl Audit {
     }
 
     /// Records an event that is not of one stream.
-    pub(super) fn record(&self, event: &str, fields: Map<String, Value>) {
+    pub(in crate::agent) fn record(&self, event: &str, fields: Map<String, Value>) {
         self.queue().write(line(event, fields));
     }
 
     /// Begins the record of a stream named `stream`.
-    pub(super) fn stream(self: &Arc<Self>, stream: &str) -> AuditRecord {
+    pub(in crate::agent) fn stream(self: &Arc<Self>, stream: &str) -> AuditRecord {
         let id = self.next_stream.fetch_add(1, Relaxed);
         let (stream, meter) = (escape(stream), Arc::default());
         AuditRecord { audit: self.clone(), id, stream, meter, since: Instant::now(), over: false }
@@ -74,7 +78,7 @@ fn first_stream() -> u64 {
 ///
 /// # Errors
 /// Why it cannot be written.
-pub(super) fn check(path: &Path) -> Result<String> {
+pub(in crate::agent) fn check(path: &Path) -> Result<String> {
     if path == Path::new("-") {
         return Ok("stdout".into());
     }
@@ -84,7 +88,7 @@ pub(super) fn check(path: &Path) -> Result<String> {
 
 /// The record of one stream. Dropping it writes the end of a stream that has none yet.
 #[derive(Debug)]
-pub(super) struct AuditRecord {
+pub(in crate::agent) struct AuditRecord {
     audit: Arc<Audit>,
     id: u64,
     stream: String,
@@ -95,12 +99,12 @@ pub(super) struct AuditRecord {
 
 impl AuditRecord {
     /// The stream's number in the log.
-    pub(super) fn id(&self) -> u64 {
+    pub(in crate::agent) fn id(&self) -> u64 {
         self.id
     }
 
     /// The stream's byte counts.
-    pub(super) fn meter(&self) -> &Arc<Meter> {
+    pub(in crate::agent) fn meter(&self) -> &Arc<Meter> {
         &self.meter
     }
 
@@ -113,7 +117,13 @@ impl AuditRecord {
     }
 
     /// Records an offer, with the service's id of it and the user's address if they are known.
-    pub(super) fn offered(&self, device: &str, service: &str, id: Option<&str>, requester: Option<&str>) {
+    pub(in crate::agent) fn offered(
+        &self,
+        device: &str,
+        service: &str,
+        id: Option<&str>,
+        requester: Option<&str>,
+    ) {
         log::debug!("stream '{}': offered", self.stream);
         let mut fields = vec![("device", device.into()), ("hub", service.into())];
         fields.extend(id.map(|id| ("request-id", escape(id).into())));
@@ -121,7 +131,7 @@ impl AuditRecord {
         self.event("offer", &fields);
     }
 
-    pub(super) fn accepted(&self, target: &str, approval: &Approval) {
+    pub(in crate::agent) fn accepted(&self, target: &str, approval: &Approval) {
         if approval.by.is_some() {
             log::info!("stream '{}': approved {approval}", self.stream);
         }
@@ -131,19 +141,19 @@ impl AuditRecord {
         self.event("accepted", &decided.into_iter().chain(approver).collect::<Vec<_>>());
     }
 
-    pub(super) fn rejected(mut self, why: &str) {
+    pub(in crate::agent) fn rejected(mut self, why: &str) {
         log::warn!("stream '{}': rejected: {why}", self.stream);
         self.event("rejected", &[("reason", escape(why).into())]);
         self.over = true;
     }
 
-    pub(super) fn started(&mut self) {
+    pub(in crate::agent) fn started(&mut self) {
         self.since = Instant::now();
         self.event("start", &[]);
     }
 
     /// Records the end of a stream that was accepted.
-    pub(super) fn ended(mut self, why: &str) {
+    pub(in crate::agent) fn ended(mut self, why: &str) {
         self.end(why);
     }
 

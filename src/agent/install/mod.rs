@@ -1,14 +1,16 @@
 //! The file that makes the agent a service: a systemd unit, hardened as far as its targets allow, or what other systems
 //! have for it.
 
+mod batch;
+mod property_list;
+
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::batch::batch;
-use super::config::{STOP_TIMEOUT, read_document};
-use super::property_list::property_list;
-use super::schema::{Document, RelayTable};
+use self::batch::batch;
+use self::property_list::property_list;
+use super::config::{Document, RelayTable, STOP_TIMEOUT, read_document};
 use crate::error::{Error, Result};
 use crate::platform::ServiceFile;
 use crate::platform::private_file::is_readable_by_everyone;
@@ -27,7 +29,7 @@ const PROVISIONING_KEY: &str = "/etc/iotstream/provisioning-key";
 /// The principal's file, among those that the IoT Identity Service reads at its start.
 const PRINCIPAL: &str = "/etc/aziot/identityd/config.d/iotstream.toml";
 /// The directory that `LogsDirectory=` creates.
-pub(super) const LOGS: &str = "/var/log/iotstream";
+pub(in crate::agent) const LOGS: &str = "/var/log/iotstream";
 /// How long after `stop-timeout` systemd kills the agent.
 const STOP_SLACK: Duration = Duration::from_secs(15);
 

@@ -1,17 +1,20 @@
 //! The agent's configuration, from a file or from options.
 
+mod listeners;
+mod schema;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) use self::schema::{Document, RelayTable};
+
+use self::listeners::{listener, listeners};
+use self::schema::{ApproveEntry, ApproveWord, TargetEntry};
 use super::approval::Approve;
-use super::builtin::Builtin;
 use super::host_keys::selection;
-use super::listeners::{listener, listeners};
 use super::metrics::Destination;
-use super::schema::{ApproveEntry, ApproveWord, Document, TargetEntry};
-use super::server::Server;
-use super::target::{Address, Target};
+use super::target::{Address, Builtin, Server, Target};
 use super::traffic::Allowance;
 use crate::backend::{self, DeviceAccess, DeviceSettings, Listener};
 use crate::config::{Owner, Seconds, Source, WatchedFiles, line_of, read_toml};
@@ -257,7 +260,10 @@ pub(crate) fn read_document(path: &Path, warnings: &mut Vec<Exposure>) -> Result
 }
 
 /// Reads a target. `keys` are the environment variables of the device's connection strings.
-pub(super) fn target(entry: TargetEntry, keys: [Option<&str>; 3]) -> std::result::Result<Target, String> {
+pub(in crate::agent) fn target(
+    entry: TargetEntry,
+    keys: [Option<&str>; 3],
+) -> std::result::Result<Target, String> {
     for name in &entry.pass_environment {
         if name.is_empty() || name.contains(['=', '\0']) {
             return Err(format!("pass-environment: '{name}' cannot be a variable's name"));

@@ -9,8 +9,7 @@ use serde::de::{Error, IntoDeserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
-use super::builtin::Builtin;
-use super::server::Server;
+use crate::agent::target::{Builtin, Server};
 use crate::backend::Transport;
 use crate::config::{CommandLine, Preamble, Seconds, SecretText, has_password};
 use crate::text::ports::Ports;

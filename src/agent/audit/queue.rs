@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::audit_file::AuditFile;
-use super::audit_line::lost;
+use super::file::AuditFile;
+use super::line::lost;
 use crate::platform::service_manager;
 
 /// The most that waits while the log cannot be written, in bytes.
@@ -176,7 +176,7 @@ mod tests {
 
     use rustix::fs::OFlags;
 
-    use crate::agent::audit_file::probe;
+    use super::super::file::probe;
 
     fn line(number: usize) -> String {
         format!("{{\"number\":{number}}}\n")

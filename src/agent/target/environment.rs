@@ -10,24 +10,24 @@ use crate::platform::environment;
 
 /// The facts about an offered stream.
 #[derive(Debug)]
-pub(super) struct Facts<'a> {
+pub(in crate::agent) struct Facts<'a> {
     /// The stream's number in the audit log.
-    pub(super) id: u64,
-    pub(super) stream: &'a str,
-    pub(super) target: String,
-    pub(super) device: &'a str,
-    pub(super) service: &'a str,
+    pub(in crate::agent) id: u64,
+    pub(in crate::agent) stream: &'a str,
+    pub(in crate::agent) target: String,
+    pub(in crate::agent) device: &'a str,
+    pub(in crate::agent) service: &'a str,
     /// The service's id of the offer, if it has one.
-    pub(super) request_id: Option<&'a str>,
+    pub(in crate::agent) request_id: Option<&'a str>,
     /// The user's address, if the service tells it.
-    pub(super) requester: Option<&'a str>,
+    pub(in crate::agent) requester: Option<&'a str>,
     /// Further variables of the agent's that the target's programs get.
-    pub(super) pass_environment: &'a [String],
+    pub(in crate::agent) pass_environment: &'a [String],
 }
 
 impl<'a> Facts<'a> {
     /// The facts without an offer: the agent connects a target for itself.
-    pub(super) fn without_offer(stream: &'a str, target: String) -> Self {
+    pub(in crate::agent) fn without_offer(stream: &'a str, target: String) -> Self {
         Self {
             id: 0,
             stream,
@@ -41,7 +41,7 @@ impl<'a> Facts<'a> {
     }
 
     /// The whole environment of a program.
-    pub(super) fn environment(&self) -> Vec<(OsString, OsString)> {
+    pub(in crate::agent) fn environment(&self) -> Vec<(OsString, OsString)> {
         let kept = |name: &OsStr| {
             name.to_str().is_some_and(|name| {
                 environment::is_kept(name) || self.pass_environment.iter().any(|passed| passed == name)
@@ -68,7 +68,7 @@ impl<'a> Facts<'a> {
     }
 
     /// The facts for a program's stdin.
-    pub(super) fn json(&self) -> Value {
+    pub(in crate::agent) fn json(&self) -> Value {
         let mut facts = json!({
             "id": self.id,
             "stream": self.stream,

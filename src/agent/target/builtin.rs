@@ -27,7 +27,7 @@ pub enum Builtin {
 }
 
 impl Builtin {
-    pub(super) fn name(self) -> &'static str {
+    pub(in crate::agent) fn name(self) -> &'static str {
         match self {
             Builtin::Echo => "echo",
             Builtin::Discard => "discard",
@@ -38,7 +38,7 @@ impl Builtin {
     }
 
     /// The service with that name.
-    pub(super) fn named(name: &str) -> Option<Self> {
+    pub(in crate::agent) fn named(name: &str) -> Option<Self> {
         [Builtin::Echo, Builtin::Discard, Builtin::Source].into_iter().find(|builtin| builtin.name() == name)
     }
 
