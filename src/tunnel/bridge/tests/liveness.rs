@@ -1,59 +1,9 @@
 //! Detecting a lost peer.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 
-use tokio::io::ReadBuf;
-
+use super::tcp::{HEALTHY, Tcp};
 use super::*;
-use crate::tunnel::Keepalive;
-
-/// A connection whose TCP state the test sets.
-struct RemoteWithTcpInfo {
-    io: DuplexStream,
-    tcp_info: Arc<Mutex<TcpInfo>>,
-}
-
-impl AsyncRead for RemoteWithTcpInfo {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for RemoteWithTcpInfo {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-}
-
-impl Remote for RemoteWithTcpInfo {
-    fn tcp_info(&self) -> Option<TcpInfo> {
-        Some(*self.tcp_info.lock().unwrap())
-    }
-    fn probe(&self, _: Keepalive) {}
-    fn reset_on_drop(&self, _: bool) {}
-}
-
-const HEALTHY: TcpInfo = TcpInfo {
-    closed: false,
-    unacknowledged: false,
-    queued: false,
-    repeats: false,
-    behind_gap: 0,
-    last_ack: Duration::ZERO,
-};
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_peer_is_pinged_and_then_given_up() {
@@ -79,8 +29,8 @@ async fn a_silent_peer_is_pinged_and_then_given_up() {
 async fn with_mute_peer(pipe: usize) -> (Ends, Arc<Mutex<TcpInfo>>) {
     let tcp_info = Arc::new(Mutex::new(HEALTHY));
     let (io, wire) = duplex(pipe);
-    let told = RemoteWithTcpInfo { io, tcp_info: tcp_info.clone() };
-    (ends_over(pipe, told, wire, PATIENT, b"").await, tcp_info)
+    let remote = Tcp { io, info: tcp_info.clone(), reset: Arc::default() };
+    (ends_over(pipe, remote, wire, PATIENT, b"").await, tcp_info)
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,9 +4,11 @@ mod closing;
 mod counts;
 mod data;
 mod held_close;
+mod last_bytes;
 mod liveness;
 mod orders;
 mod peer_first;
+mod tcp;
 
 use super::*;
 use crate::platform::TcpInfo;
