@@ -30,7 +30,9 @@ fn ask(answer: &[u8], lengths: impl Iterator<Item = usize> + Send + 'static) -> 
             line.to_ascii_lowercase().starts_with("sec-websocket-key: ").then(|| line[19..].to_owned())
         });
         let accept = derive_accept_key(key.expect("a key").as_bytes());
-        let at = answer.windows(8).position(|part| part == b"{accept}");
+        // A refusal's text must not depend on the key, which is new in each request.
+        let is_accepted = answer.starts_with(b"HTTP/1.1 101");
+        let at = answer.windows(8).position(|part| is_accepted && part == b"{accept}");
         match at {
             Some(at) => [&answer[..at], accept.as_bytes(), &answer[at + 8..]].concat(),
             None => answer,

@@ -39,7 +39,8 @@ pub fn starts(text: &[u8], now: u32, streams_per_second: u32) {
 /// The devices without a module, with one more.
 pub fn devices_without_module(text: &str, now: u64, device: &str) {
     let absent = Absent { service: "hub", device, module: "m" };
-    if device.contains(['\n', '\r', ' ']) {
+    // One carriage return at a line's end belongs to it, and is not written again.
+    if device.contains(['\n', '\r', ' ']) || text.contains('\r') {
         return;
     }
     let name = format!("hub {device}/m");
