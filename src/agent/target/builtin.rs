@@ -27,7 +27,7 @@ pub enum Builtin {
 }
 
 impl Builtin {
-    pub(in crate::agent) fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Builtin::Echo => "echo",
             Builtin::Discard => "discard",

@@ -40,12 +40,12 @@ type Exit = watch::Receiver<Option<ExitStatus>>;
 
 impl Process {
     /// For a target that is not a command.
-    pub(in crate::agent) fn none() -> Self {
+    pub(super) fn none() -> Self {
         Self(None)
     }
 
     /// Watches a program whose stdin and stdout are the other end of `stdio`.
-    pub(in crate::agent) fn watch<R, W>(
+    pub(super) fn watch<R, W>(
         mut child: Child,
         stderr: Option<StderrLog>,
         stdio: (R, W),
@@ -124,7 +124,7 @@ impl Activity {
 }
 
 /// The program's output.
-pub(in crate::agent) struct Output<R> {
+pub(super) struct Output<R> {
     inner: R,
     exit: Exit,
     activity: Arc<Activity>,
@@ -188,7 +188,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Output<R> {
 }
 
 /// The program's input.
-pub(in crate::agent) struct Input<W> {
+pub(super) struct Input<W> {
     inner: W,
     activity: Arc<Activity>,
 }

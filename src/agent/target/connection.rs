@@ -31,11 +31,7 @@ impl Connection {
     }
 
     /// A connection without a process.
-    pub(in crate::agent) fn new(
-        target: String,
-        read: Box<dyn AsyncRead + Send + Unpin>,
-        write: Writer,
-    ) -> Self {
+    pub(super) fn new(target: String, read: Box<dyn AsyncRead + Send + Unpin>, write: Writer) -> Self {
         Self { target, read, write, process: Process::none() }
     }
 }

@@ -16,7 +16,7 @@ const PORT: &str = "{port}";
 
 /// What the kernel may hold of a local service's output, in bytes: all of it delays the echo of the next keystroke, and
 /// by default the kernel holds megabytes.
-pub(in crate::agent) const RECEIVE_BUFFER: u16 = 32 * 1024;
+pub(super) const RECEIVE_BUFFER: u16 = 32 * 1024;
 
 /// The same for a fast service.
 const LARGE_RECEIVE_BUFFER: usize = 256 * 1024;
@@ -49,12 +49,12 @@ impl Server {
     }
 
     /// Whether the port of the stream is a part of it.
-    pub(in crate::agent) fn has_port_of_stream(&self) -> bool {
+    pub(super) fn has_port_of_stream(&self) -> bool {
         self.to_string().contains(PORT)
     }
 
     /// The server for a stream of this port.
-    pub(in crate::agent) fn for_port(&self, port: u16) -> Self {
+    pub(super) fn for_port(&self, port: u16) -> Self {
         let text = self.to_string().replace(PORT, &port.to_string());
         match self {
             Self::Tcp(_) => Self::Tcp(text),
@@ -63,7 +63,7 @@ impl Server {
     }
 
     /// Connects to the server.
-    pub(in crate::agent) async fn connect(&self) -> io::Result<Connection> {
+    pub(super) async fn connect(&self) -> io::Result<Connection> {
         let address = self.to_string();
         match self {
             Self::Tcp(_) => {
