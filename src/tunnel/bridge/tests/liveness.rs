@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::tcp::{HEALTHY, Tcp};
+use super::tcp::{HEALTHY, over_tcp};
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -27,10 +27,8 @@ async fn a_silent_peer_is_pinged_and_then_given_up() {
 
 /// An agent's bridge whose peer neither reads nor sends, and the TCP state of its connection.
 async fn with_mute_peer(pipe: usize) -> (Ends, Arc<Mutex<TcpInfo>>) {
-    let tcp_info = Arc::new(Mutex::new(HEALTHY));
-    let (io, wire) = duplex(pipe);
-    let remote = Tcp { io, info: tcp_info.clone(), reset: Arc::default() };
-    (ends_over(pipe, remote, wire, PATIENT, b"").await, tcp_info)
+    let (ends, tcp_info, _) = over_tcp(pipe, PATIENT).await;
+    (ends, tcp_info)
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,11 +9,11 @@ use tokio::io::ReadBuf;
 
 use super::*;
 
-pub(super) struct Tcp {
-    pub(super) io: DuplexStream,
-    pub(super) info: Arc<Mutex<TcpInfo>>,
+struct Tcp {
+    io: DuplexStream,
+    info: Arc<Mutex<TcpInfo>>,
     /// Whether dropping it resets it, as last set.
-    pub(super) reset: Arc<Mutex<bool>>,
+    reset: Arc<Mutex<bool>>,
 }
 
 impl AsyncRead for Tcp {
@@ -56,3 +56,14 @@ pub(super) const HEALTHY: TcpInfo = TcpInfo {
     behind_gap: 0,
     last_ack: Duration::ZERO,
 };
+
+/// An agent's bridge over such a connection, its TCP state, and whether it is reset at its end.
+pub(super) async fn over_tcp(
+    pipe: usize,
+    settings: Settings,
+) -> (Ends, Arc<Mutex<TcpInfo>>, Arc<Mutex<bool>>) {
+    let (info, reset) = (Arc::new(Mutex::new(HEALTHY)), Arc::default());
+    let (io, wire) = duplex(pipe);
+    let remote = Tcp { io, info: Arc::clone(&info), reset: Arc::clone(&reset) };
+    (ends_over(pipe, remote, wire, settings, b"").await, info, reset)
+}
