@@ -7,10 +7,10 @@ use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, ServerConnection, SignatureScheme,
-};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use sha2::{Digest, Sha256};
+
+use crate::net::{ServerStream, peer_certificates};
 
 /// The SHA-256 of a certificate. The service takes SHA-1 too \[D]; this emulator does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +43,8 @@ pub(super) struct ClientCertificate {
 
 impl ClientCertificate {
     /// What the client of a connection has shown.
-    pub(super) fn of_peer(connection: &ServerConnection) -> Option<Self> {
-        let (leaf, intermediates) = connection.peer_certificates()?.split_first()?;
+    pub(super) fn of_peer<S>(connection: &ServerStream<S>) -> Option<Self> {
+        let (leaf, intermediates) = peer_certificates(connection)?.split_first()?;
         let intermediates = intermediates.iter().map(|certificate| certificate.clone().into_owned());
         Some(Self { leaf: leaf.clone().into_owned(), intermediates: intermediates.collect() })
     }

@@ -29,8 +29,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 use crate::error::{Error, Result};
 
@@ -77,7 +77,7 @@ pub(crate) struct Emulator {
     mqtts: TcpListener,
     https_address: SocketAddr,
     mqtts_address: SocketAddr,
-    acceptor: TlsAcceptor,
+    tls: Arc<ServerConfig>,
     http: Arc<Http>,
     mqtt: Mqtt,
     hub: Arc<Hub>,
@@ -101,7 +101,7 @@ impl Emulator {
         let directory = Directory::open(&options.dir)?;
         let faults = Arc::new(options.faults);
         let authority = Authority::open(&directory)?;
-        let config = authority.server(&names.all, faults.relay.p384_only).map_err(Error::from)?;
+        let tls = authority.server(&names.all, faults.relay.p384_only).map_err(Error::from)?;
         let (latency, clock) = (faults.latency, faults.clock);
         let address = Address::new(&names, https_address.port());
         let hub = Arc::new(Hub::open(directory.clone(), address, Arc::clone(&faults), options.quota)?);
@@ -148,8 +148,7 @@ impl Emulator {
             hub.register_certificate(id, *thumbprint)?;
         }
         let http = Arc::new(Http { services, latency, clock });
-        let acceptor = TlsAcceptor::from(config);
-        Ok(Self { https, mqtts, https_address, mqtts_address, acceptor, http, mqtt, hub, gateway })
+        Ok(Self { https, mqtts, https_address, mqtts_address, tls, http, mqtt, hub, gateway })
     }
 
     /// The address of REST, the gateway, and MQTT over WebSocket.
@@ -164,15 +163,15 @@ impl Emulator {
 
     /// Serves until `shutdown` resolves; then every connection is dropped.
     pub(crate) async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { https, mqtts, acceptor, http, mqtt, hub, gateway, .. } = self;
+        let Self { https, mqtts, tls, http, mqtt, hub, gateway, .. } = self;
         let serving = async {
             tokio::join!(
-                server::serve(&https, &acceptor, move |io| Arc::clone(&http).serve(io)),
-                server::serve(&mqtts, &acceptor, move |io| mqtt.clone().serve_tls(io)),
+                server::serve(&https, &tls, move |io| Arc::clone(&http).serve(io)),
+                server::serve(&mqtts, &tls, move |io| mqtt.clone().serve_tls(io)),
                 hub.expire_streams(),
                 async {
                     if let Some((listener, http)) = gateway {
-                        server::serve(&listener, &acceptor, move |io| Arc::clone(&http).serve(io)).await;
+                        server::serve(&listener, &tls, move |io| Arc::clone(&http).serve(io)).await;
                     }
                 },
             )

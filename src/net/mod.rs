@@ -24,5 +24,7 @@ pub(crate) use endpoint::{Endpoint, WssUrl, request_target};
 pub(crate) use http::{Reply, exchange};
 pub(crate) use proxy::{FORM as PROXY_FORM, Proxies};
 pub(crate) use tls::{Tls, read_certificates};
+#[cfg(feature = "emulator")]
+pub(crate) use tls_stream::{ServerStream, accept, carrier, peer_certificates};
 pub(crate) use websocket::{Opened, Refusal, Upgrade, WebSocket, open_over};
 pub(crate) use x509::{Validity, facts};

@@ -97,8 +97,8 @@ class Chain:
         return figures
 
     def bulk(self, mode: str, size: int) -> dict[str, float]:
-        """Bytes through one stream, and the agent's CPU time beside the helper's."""
-        before = self.cpu()
+        """Bytes through one stream, and the CPU time of each program."""
+        before = cpu(self.agent), cpu(self.hub)
         run = self.helper(f"{mode}/{size}")
         began = time.perf_counter()
         if mode == "sink":
@@ -107,19 +107,16 @@ class Chain:
         else:
             run.receive_all(size)
         took = time.perf_counter() - began
-        agent = self.cpu() - before
-        cpu, _ = run.finish()
+        agent, hub = cpu(self.agent) - before[0], cpu(self.hub) - before[1]
+        helper, _ = run.finish()
         scale = (1 << 30) / size
         way = "up" if mode == "sink" else "down"
         return {
             f"{way} MB/s": size / took / 1e6,
-            f"{way} helper s/GiB": cpu * scale,
+            f"{way} helper s/GiB": helper * scale,
             f"{way} agent s/GiB": agent * scale,
+            f"{way} emulator s/GiB": hub * scale,
         }
-
-    def cpu(self) -> float:
-        fields = Path(f"/proc/{self.agent.pid}/stat").read_text().rsplit(") ", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def ssh(self, host: str, *command: str) -> float:
         """Milliseconds of `ssh HOST COMMAND`."""
@@ -157,6 +154,12 @@ class Chain:
         for process in (self.agent, self.hub, self.sshd):
             process.terminate()
             process.wait()
+
+
+def cpu(process: subprocess.Popen) -> float:
+    """CPU seconds so far."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rsplit(") ", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def echo(run: Run, size: int) -> None:

@@ -18,6 +18,10 @@ use crate::emulator::websocket::frames::{Broken, Frame, FrameReader};
 pub(super) const PROBE: Duration = Duration::from_millis(500);
 /// Frames that are read before other tasks have their turn.
 const TURN: u32 = 64;
+/// The same in bytes: the peer's side sends them on while they are in the processor's cache.
+const TURN_BYTES: usize = 32 << 10;
+/// What a small frame counts in those.
+const SMALL: usize = TURN_BYTES / TURN as usize;
 /// Frames without data that are read before a pause, so that a flood of them does not keep a core busy.
 const CONTROL_FRAMES: u32 = 1024;
 const PAUSE: Duration = Duration::from_millis(20);
@@ -41,7 +45,7 @@ pub(super) async fn read_frames<S: AsyncRead + AsyncWrite>(
     activity: &Activity,
     name: &str,
 ) -> ReadEnd {
-    let mut turn = 0_u32;
+    let mut turn = 0;
     let mut control = 0_u32;
     let mut second = Instant::now();
     let mut empty_messages = 0;
@@ -59,9 +63,10 @@ pub(super) async fn read_frames<S: AsyncRead + AsyncWrite>(
         activity.note();
         match frame {
             Frame::Data(data) if !data.bytes.is_empty() => {
+                turn += data.bytes.len().max(SMALL);
                 send_to_peer(Content::Data(data), to_peer, notices).await;
-                turn += 1;
-                if turn.is_multiple_of(TURN) {
+                if turn >= TURN_BYTES {
+                    turn = 0;
                     yield_now().await;
                 }
                 continue;

@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep_until, timeout};
-use tokio_rustls::server::TlsStream;
 
 use super::client::Client;
 use super::service::{LoggedIn, Message, Peer, Service};
 use crate::emulator::client_certificate::ClientCertificate;
+use crate::net::ServerStream;
 
 /// Bytes read at a time.
 const BLOCK: usize = 8 << 10;
@@ -30,8 +30,8 @@ impl Mqtt {
     }
 
     /// Serves one client of the MQTT port.
-    pub(in crate::emulator) async fn serve_tls(self, io: TlsStream<TcpStream>) {
-        let certificate = ClientCertificate::of_peer(io.get_ref().1);
+    pub(in crate::emulator) async fn serve_tls(self, io: ServerStream<TcpStream>) {
+        let certificate = ClientCertificate::of_peer(&io);
         self.serve(io, Peer { authority: None, certificate }).await;
     }
 

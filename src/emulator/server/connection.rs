@@ -9,24 +9,28 @@ use std::task::{Context, Poll};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 
 use super::head::Recording;
 use super::linger::{Linger, linger};
+use crate::net::{ServerStream, carrier};
 
 /// The bytes of [`super::Reply::Garbage`].
 const GARBAGE: &[u8] = b"\x15\x03\x03\x00\x02\x02\x46 no HTTP here\r\n\r\n";
 
 /// A connection whose heads are recorded, and whose next answer can be replaced by bytes that are not HTTP.
 pub(super) struct Connection {
-    io: TlsStream<TcpStream>,
+    io: ServerStream<TcpStream>,
     garbage: Arc<AtomicBool>,
     recording: Arc<Recording>,
 }
 
 impl Connection {
     /// Records what is read, and writes garbage instead of the next answer once `garbage` is set.
-    pub(super) fn new(io: TlsStream<TcpStream>, garbage: Arc<AtomicBool>, recording: Arc<Recording>) -> Self {
+    pub(super) fn new(
+        io: ServerStream<TcpStream>,
+        garbage: Arc<AtomicBool>,
+        recording: Arc<Recording>,
+    ) -> Self {
         Self { io, garbage, recording }
     }
 }
@@ -80,7 +84,7 @@ impl Upgraded {
     pub(in crate::emulator) async fn end(self, how: Linger) {
         let Ok(parts) = self.0.into_inner().downcast::<TokioIo<Connection>>() else { return };
         let connection = parts.io.into_inner();
-        linger(connection.io.get_ref().0, how).await;
+        linger(carrier(&connection.io), how).await;
     }
 }
 

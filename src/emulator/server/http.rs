@@ -14,13 +14,13 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
-use tokio_rustls::server::TlsStream;
 
 use super::connection::{Connection, Upgraded};
 use super::head::{Head, Recording};
 use super::service::{Answer, Client, Reply, Service, empty};
 use crate::emulator::client_certificate::ClientCertificate;
 use crate::emulator::clock::Clock;
+use crate::net::{ServerStream, carrier};
 use crate::time::clock;
 
 /// Limit of a request's head.
@@ -38,9 +38,9 @@ pub(in crate::emulator) struct Http {
 
 impl Http {
     /// Serves HTTP on one connection, and then what it was upgraded to.
-    pub(in crate::emulator) async fn serve(self: Arc<Self>, io: TlsStream<TcpStream>) {
-        let certificate = ClientCertificate::of_peer(io.get_ref().1);
-        let peer = io.get_ref().0.peer_addr().ok();
+    pub(in crate::emulator) async fn serve(self: Arc<Self>, io: ServerStream<TcpStream>) {
+        let certificate = ClientCertificate::of_peer(&io);
+        let peer = carrier(&io).peer_addr().ok();
         let garbage = Arc::new(AtomicBool::new(false));
         let recording = Arc::new(Recording::new());
         let afterwards = Mutex::new(None);

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+
+use crate::net::{ServerStream, accept};
 
 /// Limit of a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(30);
@@ -20,8 +21,8 @@ const REST: Duration = Duration::from_millis(100);
 /// Serves a port for ever; dropping the future ends every connection.
 pub(in crate::emulator) async fn serve<F>(
     listener: &TcpListener,
-    acceptor: &TlsAcceptor,
-    serve: impl Fn(TlsStream<TcpStream>) -> F + Clone + Send + 'static,
+    tls: &Arc<ServerConfig>,
+    serve: impl Fn(ServerStream<TcpStream>) -> F + Clone + Send + 'static,
 ) where
     F: Future<Output = ()> + Send,
 {
@@ -42,11 +43,11 @@ pub(in crate::emulator) async fn serve<F>(
             Some(_) = connections.join_next() => continue,
         };
         let _ = tcp.set_nodelay(true);
-        let (acceptor, serve) = (acceptor.clone(), serve.clone());
+        let (tls, serve) = (Arc::clone(tls), serve.clone());
         connections.spawn(async move {
             let _slot = slot;
-            match timeout(HANDSHAKE, acceptor.accept(tcp)).await {
-                Ok(Ok(tls)) => serve(tls).await,
+            match timeout(HANDSHAKE, accept(tls, tcp)).await {
+                Ok(Ok(io)) => serve(io).await,
                 Ok(Err(error)) => log::info!("tls: {error}"),
                 Err(_) => log::info!("tls: the handshake timed out"),
             }

@@ -23,6 +23,8 @@ mod buffered;
 mod unbuffered;
 
 pub(crate) use unbuffered::TlsStream;
+#[cfg(feature = "emulator")]
+pub(crate) use unbuffered::{ServerStream, accept, peer_certificates};
 pub(crate) use unbuffered::{carrier, connect};
 
 #[cfg(test)]

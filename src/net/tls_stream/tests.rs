@@ -124,8 +124,13 @@ async fn transfer<T: Stream>(
     room: usize,
     piece: usize,
 ) {
-    let count = room.clamp(3000, 300_000);
     let (client, server) = pair(connect, version, room).await;
+    exchange(client, server, room, piece).await;
+}
+
+/// The same over an open connection, on which `room` bytes may be under way.
+async fn exchange(client: impl Stream, server: impl Stream, room: usize, piece: usize) {
+    let count = room.clamp(3000, 300_000);
     let (mut client_in, mut client_out) = tokio::io::split(client);
     let (mut server_in, mut server_out) = tokio::io::split(server);
     let (up, down) = (bytes(1, count), bytes(2, count));
@@ -247,4 +252,67 @@ async fn forged<T: Stream>(connect: impl Connect<T>) -> (T, DuplexStream) {
     let (mut connection, _) = server.into_inner();
     connection.write_all(b"\x17\x03\x03\x00\x20forged forged forged forged forg").await.unwrap();
     (client, connection)
+}
+
+/// A server of ours, whose client is tokio-rustls'.
+#[cfg(feature = "emulator")]
+mod server {
+    use tokio_rustls::TlsConnector;
+
+    use super::super::{ServerStream, accept};
+    use super::*;
+
+    type Client = tokio_rustls::client::TlsStream<DuplexStream>;
+
+    async fn pair(
+        version: &'static SupportedProtocolVersion,
+        room: usize,
+    ) -> (Client, ServerStream<DuplexStream>) {
+        let (server, client) = configs(version);
+        let (near, far) = duplex(room);
+        let (client, server) =
+            tokio::join!(TlsConnector::from(client).connect(name(), near), accept(server, far));
+        (client.unwrap(), server.unwrap())
+    }
+
+    #[tokio::test]
+    async fn bytes_arrive_both_ways_however_they_are_cut() {
+        for version in [&TLS12, &TLS13] {
+            for (room, piece) in [(4096, 1), (4096, 10_000), (1 << 20, 65_792), (1 << 20, 16_383)] {
+                let (client, server) = pair(version, room).await;
+                exchange(client, server, room, piece).await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cut_is_no_end() {
+        for ends in [true, false] {
+            let (mut client, mut server) = pair(&TLS13, 1 << 20).await;
+            client.write_all(b"half a sen").await.unwrap();
+            client.flush().await.unwrap();
+            if ends {
+                client.shutdown().await.unwrap();
+            }
+            drop(client);
+            let mut received = Vec::new();
+            let read = server.read_to_end(&mut received).await;
+            assert_eq!(
+                read.map_err(|error| error.kind()),
+                if ends { Ok(10) } else { Err(io::ErrorKind::UnexpectedEof) }
+            );
+            assert_eq!(received, b"half a sen");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_speaks_no_tls_is_told() {
+        let (server, _) = configs(&TLS13);
+        let (mut near, far) = duplex(4096);
+        near.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        assert!(accept(server, far).await.is_err());
+        let mut alert = Vec::new();
+        near.read_to_end(&mut alert).await.unwrap();
+        assert_eq!(alert.first(), Some(&0x15), "an alert");
+    }
 }

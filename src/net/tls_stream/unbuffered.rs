@@ -9,9 +9,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustls::ClientConfig;
+#[cfg(feature = "emulator")]
+use rustls::ServerConfig;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+#[cfg(feature = "emulator")]
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::ServerName;
-use rustls::unbuffered::{ConnectionState, WriteTraffic};
+#[cfg(feature = "emulator")]
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, UnbufferedStatus, WriteTraffic};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::tunnel::buffer::{Buffer, SIZE};
@@ -31,12 +37,36 @@ const OUTGOING: usize = 4 * PAYLOAD;
 const START: usize = 2048;
 const _: () = assert!(START + OUTGOING + 4 * 64 < SIZE && START + INCOMING <= SIZE);
 
-type Traffic<'a> = WriteTraffic<'a, ClientConnectionData>;
+/// rustls' state of one side of a connection.
+pub trait Side {
+    /// What rustls keeps for this side.
+    type Data;
 
-/// A client's TLS connection over `S`.
-pub struct TlsStream<S> {
+    /// Processes the records at the start of `incoming`.
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+}
+
+impl Side for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
+    }
+}
+
+#[cfg(feature = "emulator")]
+impl Side for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
+    }
+}
+
+/// A TLS connection over `S`, of a client unless `T` says otherwise.
+pub struct TlsStream<S, T = UnbufferedClientConnection> {
     io: S,
-    tls: UnbufferedClientConnection,
+    tls: T,
     incoming: Queue,
     outgoing: Queue,
     /// Decrypted bytes that nobody has read yet.
@@ -72,26 +102,53 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let tls = UnbufferedClientConnection::new(config, name).map_err(invalid)?;
-    let mut stream = TlsStream {
-        io,
-        tls,
-        incoming: Queue::new(),
-        outgoing: Queue::new(),
-        plaintext: Vec::new(),
-        peer_closed: false,
-        closed: false,
-        failure: None,
-    };
-    poll_fn(|cx| stream.poll_handshake(cx)).await?;
-    Ok(stream)
+    TlsStream::open(tls, io).await
+}
+
+/// A server's TLS connection over `S`.
+#[cfg(feature = "emulator")]
+pub(crate) type ServerStream<S> = TlsStream<S, UnbufferedServerConnection>;
+
+/// Makes the handshake with a client.
+///
+/// # Errors
+/// Returns the connection's error. An error of rustls is its inner error.
+#[cfg(feature = "emulator")]
+pub(crate) async fn accept<S>(config: Arc<ServerConfig>, io: S) -> io::Result<ServerStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let tls = UnbufferedServerConnection::new(config).map_err(invalid)?;
+    TlsStream::open(tls, io).await
+}
+
+/// The certificates that the client has shown.
+#[cfg(feature = "emulator")]
+pub(crate) fn peer_certificates<S>(stream: &ServerStream<S>) -> Option<&[CertificateDer<'static>]> {
+    stream.tls.peer_certificates()
 }
 
 /// The connection under TLS.
-pub(crate) fn carrier<S>(stream: &TlsStream<S>) -> &S {
+pub(crate) fn carrier<S, T>(stream: &TlsStream<S, T>) -> &S {
     &stream.io
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin, T: Side + Unpin> TlsStream<S, T> {
+    async fn open(tls: T, io: S) -> io::Result<Self> {
+        let mut stream = Self {
+            io,
+            tls,
+            incoming: Queue::new(),
+            outgoing: Queue::new(),
+            plaintext: Vec::new(),
+            peer_closed: false,
+            closed: false,
+            failure: None,
+        };
+        poll_fn(|cx| stream.poll_handshake(cx)).await?;
+        Ok(stream)
+    }
+
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let step = self.keep(|_, _| Ok(()));
@@ -113,13 +170,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     fn advance(
         &mut self,
         mut data: impl FnMut(&[u8]),
-        mut open: impl FnMut(&mut Traffic<'_>, &mut Queue) -> io::Result<()>,
+        mut open: impl FnMut(&mut WriteTraffic<'_, T::Data>, &mut Queue) -> io::Result<()>,
     ) -> io::Result<Step> {
         if let Some(failure) = &self.failure {
             return Err(invalid(failure.clone()));
         }
         loop {
-            let status = self.tls.process_tls_records(self.incoming.filled());
+            let status = self.tls.process(self.incoming.filled());
             let mut taken = status.discard;
             let step = match status.state {
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -168,8 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     /// Queues the alert for an error of the peer.
     fn queue_alert(&mut self) {
         // Called once: a second call would process the invalid record again.
-        if let Ok(ConnectionState::EncodeTlsData(mut alert)) =
-            self.tls.process_tls_records(self.incoming.filled()).state
+        if let Ok(ConnectionState::EncodeTlsData(mut alert)) = self.tls.process(self.incoming.filled()).state
         {
             let written = alert.encode(self.outgoing.room(RECORD)).unwrap_or(0);
             self.outgoing.add(written);
@@ -179,7 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     /// Processes all buffered records and keeps their plaintext. Then calls `open` if the handshake is complete.
     fn keep(
         &mut self,
-        mut open: impl FnMut(&mut Traffic<'_>, &mut Queue) -> io::Result<()>,
+        mut open: impl FnMut(&mut WriteTraffic<'_, T::Data>, &mut Queue) -> io::Result<()>,
     ) -> io::Result<Step> {
         let mut kept = std::mem::take(&mut self.plaintext);
         let step = loop {
@@ -215,7 +271,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin, T: Side + Unpin> AsyncRead for TlsStream<S, T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if buf.remaining() == 0 {
@@ -265,7 +321,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin, T: Side + Unpin> AsyncWrite for TlsStream<S, T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.closed {
@@ -309,7 +365,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
     }
 }
 
-impl<S: std::fmt::Debug> std::fmt::Debug for TlsStream<S> {
+impl<S: std::fmt::Debug, T> std::fmt::Debug for TlsStream<S, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TlsStream").field("io", &self.io).finish_non_exhaustive()
     }
