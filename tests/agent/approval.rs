@@ -1,7 +1,6 @@
 //! Which streams the agent accepts: patterns, programs that decide, and a person at a terminal.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use super::{SOON, ask, event};
@@ -9,9 +8,7 @@ use crate::support::{DEVICE, Hub, MARKER, Process, Sandbox, agent_with_config, e
 
 /// An approval program.
 fn program(sandbox: &Sandbox, name: &str, text: &str) -> String {
-    let path = sandbox.write(name, format!("#!/bin/sh\n{text}\n"));
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-    path.display().to_string()
+    sandbox.write_script(name, text).display().to_string()
 }
 
 #[test]

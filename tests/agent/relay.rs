@@ -1,7 +1,6 @@
 //! An agent at Azure Relay: which streams it accepts, and what it tells those it rejects.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -60,9 +59,7 @@ fn ask(sandbox: &Sandbox, hub: &Hub, stream: &str, text: &str) -> Finished {
 }
 
 fn script(sandbox: &Sandbox, name: &str, text: &str) -> String {
-    let path = sandbox.write(name, format!("#!/bin/sh\n{text}\n"));
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
-    quoted(&path)
+    quoted(&sandbox.write_script(name, text))
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! SIGHUP reloads the configuration.
 
-use std::os::unix::fs::PermissionsExt;
-
 use rustix::process::Signal;
 
 use super::{SOON, ask, event};
@@ -11,9 +9,7 @@ use crate::support::{DEVICE, EchoStream, Hub, Sandbox, agent_with_config, eventu
 fn an_offer_that_awaits_approval_survives_a_reload() {
     let sandbox = Sandbox::new();
     let hub = Hub::start(&sandbox, &["--device", DEVICE]);
-    let decide =
-        sandbox.write("decide", "#!/bin/sh\ntouch asked\nuntil [ -e decided ]; do sleep 0.05; done\n");
-    std::fs::set_permissions(&decide, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let decide = sandbox.write_script("decide", "touch asked\nuntil [ -e decided ]; do sleep 0.05; done");
     let config = format!(
         "[[target]]\nstream = \"echo\"\nbuiltin = \"echo\"\napprove = {{ command = [{decide:?}] }}\n"
     );

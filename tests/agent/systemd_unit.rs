@@ -4,8 +4,7 @@ use std::fs;
 
 use super::SOON;
 use crate::support::{
-    DEVICE, LIMIT, Sandbox, Stdin, Testbed, agent_with_config, finish, in_service, iotstream, mode, need,
-    run, set_mode,
+    DEVICE, LIMIT, Sandbox, Stdin, Testbed, agent_with_config, finish, in_service, iotstream, mode, need, run,
 };
 
 const TCP: &str = "[[target]]\nstream = \"ssh\"\nconnect = \"127.0.0.1:22\"\n";
@@ -133,8 +132,7 @@ fn pasted_commands_make_the_user_and_its_principal() {
         ("aziotctl", "echo aziotctl \"$@\" >>log"),
         ("systemctl", "echo systemctl \"$@\" >>log"),
     ] {
-        let program = sandbox.write(&format!("bin/{program}"), format!("#!/bin/sh\n{script}\n"));
-        set_mode(&program, 0o755);
+        sandbox.write_script(&format!("bin/{program}"), script);
     }
     let directory = sandbox.path("config.d").display().to_string();
     let commands =

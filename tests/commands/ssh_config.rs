@@ -181,10 +181,8 @@ fn an_old_ssh_or_none_gets_no_known_hosts_command() {
     let bin = sandbox.path("bin");
     fs::create_dir(&bin).unwrap();
     let blocks = |version: Option<&str>| {
-        let ssh = bin.join("ssh");
         if let Some(version) = version {
-            fs::write(&ssh, format!("#!/bin/sh\necho {version} >&2\n")).unwrap();
-            fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
+            sandbox.write_script("bin/ssh", &format!("echo {version} >&2"));
         }
         let mut command = sandbox.iotstream();
         finish(command.arg("ssh-config").arg("--config").arg(&profiles).env("PATH", &bin)).succeeded()

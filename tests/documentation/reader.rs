@@ -2,8 +2,8 @@
 //! `console` is a terminal session, whose output is compared; `toml FILE` is a file to write, which the program has to
 //! accept.
 
-use std::fs::{self, DirBuilder, Permissions};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -201,7 +201,6 @@ fn install_programs(sandbox: &Sandbox, hub: &Hub) {
     );
     fs::create_dir(sandbox.path("bin")).unwrap();
     for (name, text) in [("ssh", ssh), ("az", az), ("pass", service)] {
-        let program = sandbox.write(&format!("bin/{name}"), format!("#!/bin/sh\n{text}\n"));
-        fs::set_permissions(program, Permissions::from_mode(0o700)).unwrap();
+        sandbox.write_script(&format!("bin/{name}"), &text);
     }
 }

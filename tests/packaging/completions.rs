@@ -167,8 +167,7 @@ fn no_completion_script_runs_the_program_when_a_shell_starts() {
         let home = Home::new();
         let (bin, ran) = (home.0.path("bin"), home.0.path("ran"));
         fs::create_dir(&bin).unwrap();
-        fs::write(bin.join("iotstream"), format!("#!/bin/sh\n: > '{}'\n", ran.display())).unwrap();
-        set_mode(&bin.join("iotstream"), 0o755);
+        home.0.write_script("bin/iotstream", &format!(": > '{}'", ran.display()));
         let begin = if shell == "zsh" { "autoload -Uz compinit && compinit -D -u; " } else { "" };
         let begin = format!(
             "{begin}export PATH='{}':/usr/bin:/bin; source '{}'",

@@ -97,9 +97,7 @@ fn only(sandbox: &Sandbox, programs: &[&str]) -> PathBuf {
 fn system(sandbox: &Sandbox, name: &str, machine: &str) -> String {
     let directory = sandbox.path("system");
     fs::create_dir_all(&directory).unwrap();
-    let uname = directory.join("uname");
-    fs::write(&uname, format!("#!/bin/sh\n[ \"$1\" = -s ] && echo '{name}' || echo '{machine}'\n")).unwrap();
-    set_mode(&uname, 0o755);
+    sandbox.write_script("system/uname", &format!("[ \"$1\" = -s ] && echo '{name}' || echo '{machine}'"));
     format!("{}:{}", directory.display(), std::env::var("PATH").unwrap())
 }
 

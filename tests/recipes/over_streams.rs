@@ -1,4 +1,4 @@
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Read, Write};
 
 use super::recipe::Recipe;
@@ -48,7 +48,7 @@ pub fn git_daemon(recipe: &mut Recipe) {
 
 pub fn gdb(recipe: &mut Recipe) {
     let pump = recipe.path("pump");
-    fs::copy(need("sleep"), &pump).unwrap();
+    finish(recipe.sandbox.command("cp").arg(need("sleep")).arg(&pump)).succeeded();
     let running = Process::start("pump", recipe.sandbox.command(&pump).arg("1000"));
     need("gdbserver");
     need("gdb");

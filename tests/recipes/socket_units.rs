@@ -8,7 +8,7 @@ use std::process::Command;
 use super::desktops::Display;
 use super::recipe::{BEHIND, Recipe};
 use super::servers::{listens, web};
-use crate::support::{LIMIT, Process, eventually, finish, python_program, set_mode};
+use crate::support::{LIMIT, Process, eventually, finish, python_program};
 
 /// Starts a systemd of the user's, or none where only root may make its cgroups. It finds the system's units as well, and
 /// answers to `sudo systemctl`: the system's own systemd would have to be the machine's first process.
@@ -17,8 +17,8 @@ fn systemd(recipe: &mut Recipe) -> Option<Process> {
         recipe.skips("only root can make cgroups for systemd");
         return None;
     }
-    let sudo = "#!/bin/sh\n[ \"$1\" != systemctl ] || set -- \"$@\" --user\nexec \"$@\"\n";
-    set_mode(&recipe.sandbox.write("bin/sudo", sudo), 0o700);
+    let sudo = "[ \"$1\" != systemctl ] || set -- \"$@\" --user\nexec \"$@\"";
+    recipe.sandbox.write_script("bin/sudo", sudo);
     // Where this is missing, systemd believes that another program has booted the machine.
     DirBuilder::new().recursive(true).mode(0o755).create("/run/systemd/system").unwrap();
     let of_the_user = |program: &str| {

@@ -68,8 +68,16 @@ impl Sandbox {
         self.command(iotstream())
     }
 
-    /// Copies the program. Another process does it: a file that this one has open for writing could not be run while
-    /// other tests fork.
+    /// Writes a program for sh, which its owner alone can run. Another process does it: what this one has open for
+    /// writing, children of other tests have open until they execute their programs, and till then it cannot be run.
+    pub fn write_script(&self, name: &str, commands: &str) -> PathBuf {
+        let path = self.path(name);
+        let write = r#"printf '#!/bin/sh\n%s\n' "$1" >"$0" && chmod 700 "$0""#;
+        finish(self.command("sh").args(["-c", write]).arg(&path).arg(commands)).succeeded();
+        path
+    }
+
+    /// Copies the program, in another process as well.
     pub fn copy_program(&self, path: &Path) {
         finish(self.command("cp").arg(iotstream()).arg(path)).succeeded();
     }
