@@ -66,3 +66,18 @@ fn told(close: &Close) -> String {
     let code = close.code.map_or_else(String::new, |code| format!(" with {code}"));
     if close.reason.is_empty() { code } else { format!("{code}: {}", close.reason) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_s_reason_is_the_error_unless_it_says_no_more_than_the_code() {
+        let error = |reason: &str| End::PeerFailed(Close::new(Close::FAILURE, reason)).error().unwrap();
+        assert!(matches!(error("the disk is full"), Error::Ended { reason } if reason == "the disk is full"));
+        for (reason, told) in [("", "closed with 1011"), (Close::LOST, "closed with 1011: ")] {
+            let error = error(reason);
+            assert!(matches!(error, Error::Cut { .. }) && error.to_string().contains(told), "{error}");
+        }
+    }
+}

@@ -323,6 +323,9 @@ mod tests {
             assert!(decoded(&frame, 1..).is_err(), "{payload:?}");
         }
         assert_eq!(close(&[0x03, 0xf3, b'x']), "close Some(1011) [120]");
+        // A length in more bytes than it needs.
+        let wide = decoded(&[0x88, 126, 0, 3, 0x03, 0xf3, b'x'], 1..).unwrap();
+        assert_eq!(wide.1, ["close Some(1011) [120]"]);
     }
 
     #[test]

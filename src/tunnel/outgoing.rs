@@ -123,3 +123,16 @@ impl Keys {
         self.pool[self.used - 1]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_frame_has_a_key_of_its_own() {
+        let mut keys = Keys::new();
+        let used: std::collections::HashSet<_> = (0..600).map(|_| keys.next()).collect();
+        // Two of them may be the same by chance.
+        assert!(used.len() > 595, "{}", used.len());
+    }
+}

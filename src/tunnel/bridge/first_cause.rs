@@ -65,4 +65,12 @@ mod tests {
         assert!(matches!(failed, End::Cut(_)), "{failed:?}");
         assert!(matches!(end(Up::Eof), End::Local));
     }
+
+    #[test]
+    fn a_stream_that_is_hung_up_is_whole_if_all_was_delivered() {
+        for undelivered in [false, true] {
+            let end = first_cause(Some(Up::Eof), Some(Down::Disconnected), false, true, false, undelivered);
+            assert!(matches!(end, End::HungUp { whole } if whole != undelivered), "{end:?}");
+        }
+    }
 }

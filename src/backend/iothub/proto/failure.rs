@@ -223,6 +223,7 @@ mod tests {
         }
         let named = HubFailure::parse(404, Some("DeviceNotFound"), None, b"");
         assert_eq!((named.code, named.retry_after), (Some(Code::DEVICE_NOT_FOUND), None));
+        assert_eq!((Code::DEVICE_NOT_FOUND.name(), Code(1).name()), (Some("DeviceNotFound"), None));
     }
 
     #[test]

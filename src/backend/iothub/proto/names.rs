@@ -137,6 +137,16 @@ mod tests {
     }
 
     #[test]
+    fn a_name_for_other_clients_is_refused() {
+        let check = |name, own| HubAddress::parse(name).unwrap().check_for(own).map_err(|problem| problem.0);
+        let refused = check("contoso.device.azure-devices.net", Clients::Services).unwrap_err();
+        assert!(refused.contains("the hub's name for devices"), "{refused}");
+        for name in ["contoso.azure-devices.net", "contoso.device.azure-devices.net", "localhost"] {
+            assert_eq!(check(name, Clients::Devices), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
     fn accepts_the_ids_that_a_hub_allows() {
         for id in ["a", "Line(3),Press", "x%y#z?", "it's", "a:b;c=d@e$f!g*h+i.j_k-l", &"x".repeat(128)] {
             assert!(Identity::new(id, None).is_ok(), "{id}");

@@ -199,7 +199,9 @@ mod tests {
         let twin = br#"{"connectionState":"Disconnected","lastActivityTime":"0001-01-01T00:00:00Z"}"#;
         let read = connection(twin).unwrap();
         assert_eq!(read, Connection { is_online: false, changed: None, active: None });
-        for text in ["soon", "Z", "", "2022-06-14T08:24:33+01:00", &"2".repeat(100)] {
+        let long = format!("2022-06-14T08:24:33.{}", "0".repeat(21));
+        assert_eq!(time(&long[..40]), at(1_655_195_073, 0));
+        for text in ["soon", "Z", "", "2022-06-14T08:24:33+01:00", &long] {
             assert_eq!(time(text), None, "{text}");
         }
         assert!(connection(b"[]").is_err() && connection(b"{}").is_err());

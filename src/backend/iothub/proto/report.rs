@@ -300,6 +300,13 @@ mod tests {
     }
 
     #[test]
+    fn counts_the_reported_host_keys() {
+        let after = change(&json!({}), &[known("ssh", &[1]), known("web", &[2, 3]), untold("echo")]).after;
+        assert_eq!(host_keys(&after), "1 host key of stream ssh, 2 host keys of stream web");
+        assert_eq!(host_keys(&json!({})), "no host keys");
+    }
+
+    #[test]
     fn the_layout_is_the_contract() {
         let of_ports = StreamReport { ports: Ports::parse("80, 8000-8999"), ..untold("tcp-*") };
         let first =

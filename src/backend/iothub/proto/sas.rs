@@ -148,6 +148,7 @@ mod tests {
                 SasToken::sign(&Resource(sr.into()), UnixSeconds(se), &Secret::new(KEY), None).unwrap();
             assert_eq!(BASE64.encode(&token.signature), mac, "{sr}");
         }
+        assert_eq!(SasToken::message(&Resource("a%2Fb".into()), UnixSeconds(7)), b"a%2Fb\n7");
     }
 
     #[test]

@@ -150,6 +150,7 @@ mod tests {
     #[test]
     fn finds_the_suffix_of_a_path() {
         let entity = Entity::parse("factory/GW-07").unwrap();
+        assert_eq!(entity.last(), "GW-07");
         for (path, suffix) in [
             ("factory/GW-07", Some("")),
             ("Factory%2Fgw-07/", Some("")),

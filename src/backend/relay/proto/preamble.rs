@@ -71,7 +71,7 @@ mod tests {
     fn a_proposal_names_a_port() {
         // What a sender sends to `azbridge -T hyco:22` [B].
         assert_eq!(proposal("22").unwrap(), [1, 0, 0, 2, b'2', b'2']);
-        assert_eq!(name_length([1, 0, 0, 2]), Ok(2));
+        assert_eq!((name_length([1, 0, 0, 2]), name_length([1, 0, 1, 2])), (Ok(2), Ok(2)));
         assert_eq!(proposal(&"é".repeat(127)).unwrap().len(), HEAD + 254);
         assert_eq!(proposal(&"é".repeat(128)), None);
     }
