@@ -20,6 +20,7 @@ mod host_keys;
 mod measure;
 mod order;
 mod profile;
+mod proxy_command;
 mod socket_unit;
 mod usage;
 
@@ -28,6 +29,7 @@ pub use host_keys::HostKeys;
 pub use measure::{Bench, Direction, Ping};
 pub use order::in_order;
 pub use profile::{AddProfile, NamedProfile, Profile, ProfileAction, ProfileFile, ShowProfile};
+pub use proxy_command::proxy_command;
 pub use socket_unit::SocketUnit;
 pub use usage::usage_error;
 
