@@ -2,7 +2,7 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -139,7 +139,7 @@ impl Task {
             if replace_at.is_none() && replacing.is_none() && !Arc::ptr_eq(&self.device, offers.device()) {
                 replace_at = Some(Instant::now());
             }
-            let renew_at = token.renew_at.filter(|_| renewing.is_none()).map(instant);
+            let renew_at = token.renew_at.filter(|_| renewing.is_none());
             tokio::select! {
                 biased;
                 order = self.orders.next() => {
@@ -184,7 +184,7 @@ impl Task {
                         }
                         Renewed::Token(Err(error)) => {
                             log::warn!("the token cannot be renewed: {error}");
-                            token.renew_at = SystemTime::now().checked_add(RENEW_AGAIN);
+                            token.renew_at = Some(Instant::now() + RENEW_AGAIN);
                         }
                     }
                 }
@@ -278,9 +278,4 @@ async fn optional<T>(work: &mut Option<Pending<'static, T>>) -> T {
         Some(work) => work.await,
         None => pending().await,
     }
-}
-
-/// A time on the clock of timers.
-fn instant(time: SystemTime) -> Instant {
-    Instant::now() + time.duration_since(SystemTime::now()).unwrap_or_default()
 }
