@@ -93,6 +93,13 @@ fn accept(host: &str, path: &str, id: &str, headers: &str) -> String {
     )
 }
 
+/// The frame of an offer that crosses the listener's Close, as if it had been sent before the service read that.
+fn late_offer(path: &str, id: &str) -> Vec<u8> {
+    let message = accept(HOST, path, id, "");
+    let length = u16::try_from(message.len()).unwrap().to_be_bytes();
+    [&[0x81, 126][..], &length, message.as_bytes()].concat()
+}
+
 #[tokio::test]
 async fn an_accept_message_is_an_offer() {
     let mut served = Served::start(device(|_| {})).await;
@@ -297,13 +304,22 @@ async fn a_stop_closes_the_channel_and_serves_crossing_offers() {
         Some(Ok(Message::Close(Some(close)))) => assert_eq!(close.code, CloseCode::Normal),
         other => panic!("{other:?}"),
     }
-    // As if it had been sent before the service read the Close.
-    let message = accept(HOST, "site/gw/late", "1", "");
-    let length = u16::try_from(message.len()).unwrap().to_be_bytes();
-    let frame = [&[0x81, 126][..], &length, message.as_bytes(), &[0x88, 0]].concat();
-    served.service.get_mut().write_all(&frame).await.unwrap();
+    let frames = [late_offer("site/gw/late", "1"), vec![0x88, 0]].concat();
+    served.service.get_mut().write_all(&frames).await.unwrap();
     assert_eq!(served.offer().await.stream, "late");
     served.serving.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_ping_follows_the_close() {
+    let mut served =
+        Served::start(device(|settings| settings.keepalive = Some(Duration::from_secs(30)))).await;
+    tokio::time::sleep(Duration::from_millis(29_500)).await;
+    served.offers.order(Order::Stop);
+    assert!(matches!(served.service.next().await, Some(Ok(Message::Close(_)))));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    served.service.get_mut().write_all(&late_offer("site/gw/late", "1")).await.unwrap();
+    assert_eq!(served.offer().await.stream, "late");
 }
 
 #[tokio::test]
