@@ -29,10 +29,15 @@ const STOP_LIMIT: Duration = Duration::from_secs(2);
 /// The wait before another try to get a new token, while the previous one is still valid.
 const RENEW_AGAIN: Duration = Duration::from_secs(30);
 
+/// Opens a control channel of a listener. Tests have a service in memory.
+pub(super) type Dial =
+    Arc<dyn Fn(Arc<RelayListener>, Network) -> Pending<'static, Result<Connected>> + Send + Sync>;
+
 /// The task, and its configuration until the next order.
 pub(super) struct Task {
     device: Arc<RelayListener>,
     network: Network,
+    pub(super) dial: Dial,
     watch: CredentialWatch<RelayListener>,
     events: mpsc::Sender<Event>,
     orders: Orders,
@@ -60,7 +65,8 @@ impl Task {
         let (dials, all_done) = Dials::new();
         let (retry, starts) = (Retry::default(), Starts::default());
         let watch = CredentialWatch::new(reread);
-        let task = Self { device, network, watch, events, orders, retry, starts, dials, all_done };
+        let dial: Dial = Arc::new(|device, network| Box::pin(connect(device, network)));
+        let task = Self { device, network, dial, watch, events, orders, retry, starts, dials, all_done };
         task.warn_of_expiry();
         task
     }
@@ -69,7 +75,7 @@ impl Task {
     pub(super) async fn run(mut self) {
         loop {
             let connected = tokio::select! {
-                connected = connect(&self.device, &self.network) => connected,
+                connected = self.dial() => connected,
                 order = self.orders.next() => if self.obey(order) { continue } else { break },
             };
             let over = match connected {
@@ -168,8 +174,7 @@ impl Task {
                 }
                 () = sleep_until(replace_at.unwrap_or_else(Instant::now)), if replace_at.is_some() => {
                     replace_at = None;
-                    let (device, network) = (self.device.clone(), self.network.clone());
-                    replacing = Some(Box::pin(async move { connect(&device, &network).await }));
+                    replacing = Some(self.dial());
                 }
                 renewed = optional(&mut renewing) => {
                     renewing = None;
@@ -226,6 +231,11 @@ impl Task {
                 },
             }
         }
+    }
+
+    /// Opens a control channel for the configuration.
+    fn dial(&self) -> Pending<'static, Result<Connected>> {
+        (self.dial)(self.device.clone(), self.network.clone())
     }
 
     /// Tells the agent that a control channel for `device` is open.

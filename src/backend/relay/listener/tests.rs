@@ -1,5 +1,7 @@
 //! The listener against a scripted service.
 
+mod renewals;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +26,10 @@ use crate::net::{Proxies, Tls};
 use crate::secret::Secret;
 
 const HOST: &str = "g1-sb.servicebus.windows.net";
+
+fn network() -> Network {
+    Network::new(Tls::new(None).unwrap(), Proxies::none())
+}
 
 fn device(change: impl FnOnce(&mut RelaySettings)) -> Arc<RelayListener> {
     let text = "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=r;SharedAccessKey=c2VjcmV0;EntityPath=site/Gw";
@@ -50,8 +56,7 @@ impl Served {
         let channel = Channel::new(Box::new(io), bytes::Bytes::new(), device.keepalive).await;
         let service = WebSocketStream::from_raw_socket(service, Role::Server, None).await;
         let (mut offers, source) = Offers::channel();
-        let network = Network::new(Tls::new(None).unwrap(), Proxies::none());
-        let mut task = Task::new(device.clone(), network, reread, source);
+        let mut task = Task::new(device.clone(), network(), reread, source);
         let connected = Connected { channel, token, device };
         let serving = tokio::spawn(async move { task.serve(connected).await });
         assert!(matches!(offers.next().await, Some(Event::InService { .. })));
@@ -360,8 +365,7 @@ async fn errors_hold_no_secret() {
     let settings = RelaySettings::new("a test", RelayAccess::ConnectionString(Secret::new(given)));
     let listener = Arc::new(RelayListener::new(&settings).unwrap());
     assert!(!format!("{listener:?}").contains("c2VjcmV0"));
-    let network = Network::new(Tls::new(None).unwrap(), Proxies::none());
-    let error = listener.listen(network, None).unwrap_err();
+    let error = listener.listen(network(), None).unwrap_err();
     assert!(error.to_string().contains("expired at 1970-01-01T00:00:09.000Z"), "{error}");
     assert!(!error.to_string().contains("c2VjcmV0"));
 }
