@@ -56,6 +56,8 @@ pub(super) struct Channel {
     /// Whether the connection has accepted everything before `outgoing`.
     is_flushed: bool,
     keepalive: Duration,
+    /// Whether a Close is queued, behind which nothing can be sent.
+    is_closing: bool,
     /// The time of the first Ping since something arrived.
     pinged: Option<Instant>,
 }
@@ -72,7 +74,14 @@ impl Channel {
             .max_frame_size(Some(LONGEST_MESSAGE));
         let websocket =
             WebSocketStream::from_partially_read(io, early.into(), Role::Client, Some(config)).await;
-        Self { websocket, outgoing: VecDeque::new(), is_flushed: true, keepalive, pinged: None }
+        Self {
+            websocket,
+            outgoing: VecDeque::new(),
+            is_flushed: true,
+            keepalive,
+            is_closing: false,
+            pinged: None,
+        }
     }
 
     /// Queues a text message, which [`Self::next`] sends.
@@ -105,13 +114,14 @@ impl Channel {
                     }
                     Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
                 },
-                () = sleep_until(due) => self.ping()?,
+                () = sleep_until(due), if !self.is_closing => self.ping()?,
             }
         }
     }
 
-    /// Sends a Close. Messages that cross it can still be read.
+    /// Sends a Close. Messages that cross it can still be read; the service is not given up any more.
     pub(super) fn close(&mut self) {
+        self.is_closing = true;
         let normal = CloseFrame { code: CloseCode::Normal, reason: "".into() };
         self.outgoing.push_back(Message::Close(Some(normal)));
     }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::time::Instant;
+
 use crate::backend::relay::proto::{
     ConnectionString, Entity, Key, Malformed, Namespace, SUFFIX, SasToken, UnixSeconds, resource,
 };
@@ -46,7 +48,7 @@ enum Authentication {
 pub(super) struct ListenToken {
     pub(super) text: Secret,
     /// When to replace it; `None` if it cannot be replaced.
-    pub(super) renew_at: Option<SystemTime>,
+    pub(super) renew_at: Option<Instant>,
 }
 
 impl ListenCredential {
@@ -112,7 +114,8 @@ impl ListenCredential {
                 let expiry = UnixSeconds(begin.saturating_add(life.as_secs()));
                 let resource = resource(&self.namespace, Some(&self.entity));
                 let token = SasToken::sign(&resource, expiry, name, key);
-                let renew_at = (UNIX_EPOCH + Duration::from_secs(begin)).checked_add(life.mul_f64(RENEW_AT));
+                let until = UNIX_EPOCH.checked_add(Duration::from_secs(expiry.0));
+                let renew_at = Instant::now().checked_add(renew_in(until));
                 Ok(ListenToken { text: token.text().clone(), renew_at })
             }
             Authentication::Signature(token) => {
@@ -177,11 +180,16 @@ async fn printed(command: &Arc<TokenCommand>, renews: bool) -> Result<ListenToke
             command.renew(now)?;
         }
         let text = command.token(now)?;
-        let left = command.until().and_then(|until| until.duration_since(now).ok()).unwrap_or_default();
-        let renew_at = now.checked_add(left.mul_f64(RENEW_AT).max(BETWEEN_COMMANDS));
+        let renew_at = Instant::now().checked_add(renew_in(command.until()).max(BETWEEN_COMMANDS));
         Ok(ListenToken { text, renew_at })
     };
     tokio::task::spawn_blocking(printing).await.unwrap_or_else(|panic| Err(Error::Bug(panic.to_string())))
+}
+
+/// The time until the renewal of a token that is valid `until` then.
+fn renew_in(until: Option<SystemTime>) -> Duration {
+    let left = until.and_then(|until| until.duration_since(SystemTime::now()).ok());
+    left.unwrap_or_default().mul_f64(RENEW_AT)
 }
 
 fn date(time: UnixSeconds) -> String {

@@ -34,7 +34,7 @@ pub(super) struct Connected {
 ///
 /// # Errors
 /// Returns why there is no token, or why the service cannot be reached or refuses.
-pub(super) async fn connect(device: &Arc<RelayListener>, network: &Network) -> Result<Connected> {
+pub(super) async fn connect(device: Arc<RelayListener>, network: Network) -> Result<Connected> {
     let credential = &device.credential;
     let token = credential.token(device.token_life).await?;
     let path = path(&credential.entity, None, Action::Listen, device.id());
@@ -48,5 +48,5 @@ pub(super) async fn connect(device: &Arc<RelayListener>, network: &Network) -> R
         .map_err(|_| Error::timeout(RELAY, &url.endpoint, LIMIT))??;
     let websocket = opened.map_err(|refusal| RelayError::refused(credential, &refusal))?;
     let channel = Channel::new(Box::new(websocket.io), websocket.early, device.keepalive).await;
-    Ok(Connected { channel, token, device: device.clone() })
+    Ok(Connected { channel, token, device })
 }

@@ -2,7 +2,7 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -29,10 +29,15 @@ const STOP_LIMIT: Duration = Duration::from_secs(2);
 /// The wait before another try to get a new token, while the previous one is still valid.
 const RENEW_AGAIN: Duration = Duration::from_secs(30);
 
+/// Opens a control channel of a listener. Tests have a service in memory.
+pub(super) type Dial =
+    Arc<dyn Fn(Arc<RelayListener>, Network) -> Pending<'static, Result<Connected>> + Send + Sync>;
+
 /// The task, and its configuration until the next order.
 pub(super) struct Task {
     device: Arc<RelayListener>,
     network: Network,
+    pub(super) dial: Dial,
     watch: CredentialWatch<RelayListener>,
     events: mpsc::Sender<Event>,
     orders: Orders,
@@ -60,7 +65,8 @@ impl Task {
         let (dials, all_done) = Dials::new();
         let (retry, starts) = (Retry::default(), Starts::default());
         let watch = CredentialWatch::new(reread);
-        let task = Self { device, network, watch, events, orders, retry, starts, dials, all_done };
+        let dial: Dial = Arc::new(|device, network| Box::pin(connect(device, network)));
+        let task = Self { device, network, dial, watch, events, orders, retry, starts, dials, all_done };
         task.warn_of_expiry();
         task
     }
@@ -69,7 +75,7 @@ impl Task {
     pub(super) async fn run(mut self) {
         loop {
             let connected = tokio::select! {
-                connected = connect(&self.device, &self.network) => connected,
+                connected = self.dial() => connected,
                 order = self.orders.next() => if self.obey(order) { continue } else { break },
             };
             let over = match connected {
@@ -139,7 +145,7 @@ impl Task {
             if replace_at.is_none() && replacing.is_none() && !Arc::ptr_eq(&self.device, offers.device()) {
                 replace_at = Some(Instant::now());
             }
-            let renew_at = token.renew_at.filter(|_| renewing.is_none()).map(instant);
+            let renew_at = token.renew_at.filter(|_| renewing.is_none());
             tokio::select! {
                 biased;
                 order = self.orders.next() => {
@@ -168,8 +174,7 @@ impl Task {
                 }
                 () = sleep_until(replace_at.unwrap_or_else(Instant::now)), if replace_at.is_some() => {
                     replace_at = None;
-                    let (device, network) = (self.device.clone(), self.network.clone());
-                    replacing = Some(Box::pin(async move { connect(&device, &network).await }));
+                    replacing = Some(self.dial());
                 }
                 renewed = optional(&mut renewing) => {
                     renewing = None;
@@ -184,7 +189,7 @@ impl Task {
                         }
                         Renewed::Token(Err(error)) => {
                             log::warn!("the token cannot be renewed: {error}");
-                            token.renew_at = SystemTime::now().checked_add(RENEW_AGAIN);
+                            token.renew_at = Some(Instant::now() + RENEW_AGAIN);
                         }
                     }
                 }
@@ -226,6 +231,11 @@ impl Task {
                 },
             }
         }
+    }
+
+    /// Opens a control channel for the configuration.
+    fn dial(&self) -> Pending<'static, Result<Connected>> {
+        (self.dial)(self.device.clone(), self.network.clone())
     }
 
     /// Tells the agent that a control channel for `device` is open.
@@ -278,9 +288,4 @@ async fn optional<T>(work: &mut Option<Pending<'static, T>>) -> T {
         Some(work) => work.await,
         None => pending().await,
     }
-}
-
-/// A time on the clock of timers.
-fn instant(time: SystemTime) -> Instant {
-    Instant::now() + time.duration_since(SystemTime::now()).unwrap_or_default()
 }

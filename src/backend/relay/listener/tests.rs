@@ -1,5 +1,7 @@
 //! The listener against a scripted service.
 
+mod renewals;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +26,10 @@ use crate::net::{Proxies, Tls};
 use crate::secret::Secret;
 
 const HOST: &str = "g1-sb.servicebus.windows.net";
+
+fn network() -> Network {
+    Network::new(Tls::new(None).unwrap(), Proxies::none())
+}
 
 fn device(change: impl FnOnce(&mut RelaySettings)) -> Arc<RelayListener> {
     let text = "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=r;SharedAccessKey=c2VjcmV0;EntityPath=site/Gw";
@@ -50,8 +56,7 @@ impl Served {
         let channel = Channel::new(Box::new(io), bytes::Bytes::new(), device.keepalive).await;
         let service = WebSocketStream::from_raw_socket(service, Role::Server, None).await;
         let (mut offers, source) = Offers::channel();
-        let network = Network::new(Tls::new(None).unwrap(), Proxies::none());
-        let mut task = Task::new(device.clone(), network, reread, source);
+        let mut task = Task::new(device.clone(), network(), reread, source);
         let connected = Connected { channel, token, device };
         let serving = tokio::spawn(async move { task.serve(connected).await });
         assert!(matches!(offers.next().await, Some(Event::InService { .. })));
@@ -91,6 +96,13 @@ fn accept(host: &str, path: &str, id: &str, headers: &str) -> String {
         r#"{{"accept":{{"address":"wss://{host}/$hc/{path}?sb-hc-action=accept&sb-hc-id={id}","id":"{id}",
             "connectHeaders":{{"0":"x",{headers}"Host":"ns"}},"remoteEndpoint":{{"address":"203.0.113.7","port":5}}}}}}"#
     )
+}
+
+/// The frame of an offer that crosses the listener's Close, as if it had been sent before the service read that.
+fn late_offer(path: &str, id: &str) -> Vec<u8> {
+    let message = accept(HOST, path, id, "");
+    let length = u16::try_from(message.len()).unwrap().to_be_bytes();
+    [&[0x81, 126][..], &length, message.as_bytes()].concat()
 }
 
 #[tokio::test]
@@ -212,12 +224,10 @@ async fn a_renewed_file_is_used_within_the_hour() {
 #[tokio::test]
 async fn a_renewed_file_is_used_when_the_token_is_renewed() {
     let (mut served, other, _directory) = renewed(Duration::from_secs(2)).await;
-    tokio::select! {
-        renewal = served.text() => panic!("{renewal}"),
-        _ = other.accept() => {}
-    }
+    let dialled = tokio::time::timeout(Duration::from_secs(60), other.accept());
     // The previous token is renewed until the new control channel is open.
-    assert!(served.text().await.starts_with(r#"{"renewToken":"#));
+    let (dialled, renewal) = tokio::join!(dialled, served.text());
+    assert!(dialled.is_ok() && renewal.starts_with(r#"{"renewToken":"#), "{renewal}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -299,13 +309,22 @@ async fn a_stop_closes_the_channel_and_serves_crossing_offers() {
         Some(Ok(Message::Close(Some(close)))) => assert_eq!(close.code, CloseCode::Normal),
         other => panic!("{other:?}"),
     }
-    // As if it had been sent before the service read the Close.
-    let message = accept(HOST, "site/gw/late", "1", "");
-    let length = u16::try_from(message.len()).unwrap().to_be_bytes();
-    let frame = [&[0x81, 126][..], &length, message.as_bytes(), &[0x88, 0]].concat();
-    served.service.get_mut().write_all(&frame).await.unwrap();
+    let frames = [late_offer("site/gw/late", "1"), vec![0x88, 0]].concat();
+    served.service.get_mut().write_all(&frames).await.unwrap();
     assert_eq!(served.offer().await.stream, "late");
     served.serving.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_ping_follows_the_close() {
+    let mut served =
+        Served::start(device(|settings| settings.keepalive = Some(Duration::from_secs(30)))).await;
+    tokio::time::sleep(Duration::from_millis(29_500)).await;
+    served.offers.order(Order::Stop);
+    assert!(matches!(served.service.next().await, Some(Ok(Message::Close(_)))));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    served.service.get_mut().write_all(&late_offer("site/gw/late", "1")).await.unwrap();
+    assert_eq!(served.offer().await.stream, "late");
 }
 
 #[tokio::test]
@@ -346,8 +365,7 @@ async fn errors_hold_no_secret() {
     let settings = RelaySettings::new("a test", RelayAccess::ConnectionString(Secret::new(given)));
     let listener = Arc::new(RelayListener::new(&settings).unwrap());
     assert!(!format!("{listener:?}").contains("c2VjcmV0"));
-    let network = Network::new(Tls::new(None).unwrap(), Proxies::none());
-    let error = listener.listen(network, None).unwrap_err();
+    let error = listener.listen(network(), None).unwrap_err();
     assert!(error.to_string().contains("expired at 1970-01-01T00:00:09.000Z"), "{error}");
     assert!(!error.to_string().contains("c2VjcmV0"));
 }
