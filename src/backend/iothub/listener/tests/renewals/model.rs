@@ -54,6 +54,23 @@ impl Model {
         model
     }
 
+    /// All that may come of an order: the wait before an attempt is random, and may end while a step settles.
+    pub(super) fn all(order: &[Step]) -> Vec<Self> {
+        let mut models = vec![Self::new()];
+        for step in order {
+            models.iter_mut().for_each(|model| model.take(*step));
+            let mut sooner: Vec<_> = models.iter().filter(|model| model.awaits_attempt()).cloned().collect();
+            sooner.iter_mut().for_each(|model| model.pass(0));
+            models.extend(sooner);
+        }
+        models
+    }
+
+    fn awaits_attempt(&self) -> bool {
+        let is_due = self.connection.is_none_or(|connection| connection.is_put_off);
+        is_due && self.health == Health::Well && !self.is_stopping && !self.outcome.has_ended
+    }
+
     fn take(&mut self, step: Step) {
         if self.outcome.has_ended {
             return;
