@@ -1,9 +1,12 @@
 //! A start at a relay: its tries, their limits of time, and the one tracking id of all of them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Answer, Finished, LIMIT, Sandbox, ScriptedRelay, Stdin, finish, refuse, run, serve, timed,
+    Answer, Finished, LIMIT, Sandbox, ScriptedRelay, Stdin, finish, http_answer, http_request, refuse, run,
+    serve, serve_tls, timed,
 };
 
 /// Expects that all tries carry one id.
@@ -56,6 +59,33 @@ fn retries_end_within_connect_timeout() {
         assert_eq!(done.status.code(), Some(exit), "{}", done.stderr);
         assert!(since.elapsed() < Duration::from_secs(2), "{status}: {:?}", since.elapsed());
     }
+}
+
+#[test]
+fn a_retry_that_ends_with_the_limit_does_not_hide_the_refusal() {
+    let _timed = timed();
+    let sandbox = Sandbox::new();
+    let tries = Arc::new(AtomicUsize::new(0));
+    let (port, _) = serve_tls(&sandbox, move |mut stream| {
+        if tries.fetch_add(1, Ordering::Relaxed) == 0 {
+            http_request(&mut stream).unwrap();
+            http_answer(&mut stream, "503 Service Unavailable", "", "");
+        } else {
+            // Later handshakes get no answer.
+            drop(std::io::copy(&mut stream.sock, &mut std::io::sink()));
+        }
+    });
+    let text = format!(
+        "[profile.x]\nconnection-string = \"Endpoint=sb://localhost:{port}/;SharedAccessKeyName=s;SharedAccessKey=k\"\n\
+         ca-file = \"tls.pem\"\n"
+    );
+    sandbox.write("profiles.toml", text);
+    let mut helper = sandbox.iotstream();
+    let helper =
+        helper.args(["--config", "profiles.toml", "--profile", "x", "--connect-timeout", "1", "gw-07"]);
+    let done = run(helper, Stdin::Ends(b""), LIMIT);
+    assert_eq!(done.status.code(), Some(69), "{}", done.stderr);
+    assert!(done.stderr.contains("503"), "{}", done.stderr);
 }
 
 #[test]

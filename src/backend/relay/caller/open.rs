@@ -9,6 +9,7 @@ use super::request::Request;
 use super::retries::{Retries, is_answer};
 use crate::backend::Pending;
 use crate::backend::relay::error::Error as RelayError;
+use crate::backend::relay::phase::RELAY;
 use crate::backend::relay::proto::Cause;
 use crate::error::{Error, Result};
 use crate::net::{Network, Opened, Stream, WebSocket, open_over};
@@ -36,20 +37,29 @@ pub(crate) async fn open(
     let deadline = Instant::now() + request.connect_timeout;
     let mut retries = Retries::until(deadline);
     let mut listener = request.listener;
+    let mut earlier = None;
     loop {
         let one = Try { network, request, id, listener };
         let error = match one.run(deadline, turn, phases).await {
             Err(error) => error,
             joined => return joined,
         };
+        // The time was over while a retry was dialled. Why there was a retry says more.
+        if let (Some(earlier), Error::Timeout { phase, .. }) = (earlier.take(), &error)
+            && *phase != RELAY
+        {
+            return Err(earlier);
+        }
         let has_no_such_listener = matches!(error.fault(), Some(RelayError::Refused(refused))
             if refused.cause() == Cause::NoAllowedListener);
         if has_no_such_listener && Instant::now() < deadline && listener.take().is_some() {
             log::info!("{error}; asking any listener");
+            earlier = Some(error);
             continue;
         }
         let Some(pause) = retries.pause(&error) else { return Err(error) };
         log::info!("{error}; trying again");
+        earlier = Some(error);
         sleep(pause).await;
     }
 }
