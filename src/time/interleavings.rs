@@ -8,6 +8,20 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::time::sleep;
 
+/// Defines `Step`, with these steps, and `ALL` of them.
+macro_rules! steps {
+    ($($(#[$about:meta])* $step:ident,)*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        enum Step {
+            $($(#[$about])* $step,)*
+        }
+
+        const ALL: &[Step] = &[$(Step::$step),*];
+    };
+}
+
+pub(crate) use steps;
+
 /// Runs `test` with each order of one to `depth` of the `steps`, in which `can_follow` allows each step behind those before
 /// it. Returns the number of orders.
 pub(crate) fn each_order<S: Copy + Debug>(

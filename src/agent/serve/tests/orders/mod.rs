@@ -6,7 +6,7 @@ mod run;
 use self::model::{Model, can_follow};
 use self::run::Run;
 use super::*;
-use crate::time::interleavings::{self, permutations};
+use crate::time::interleavings::{self, permutations, steps};
 
 /// The streams that the configuration allows.
 const MOST: usize = 2;
@@ -17,8 +17,7 @@ const RESTART_TIMEOUT: Duration = Duration::from_secs(100);
 const WHILE: Duration = Duration::from_secs(30);
 const AGES: Duration = Duration::from_secs(200);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+steps! {
     /// The listener is in service, or has lost it.
     InService,
     Trouble,
@@ -43,24 +42,6 @@ enum Step {
 }
 
 use Step::*;
-
-const ALL: [Step; 15] = [
-    InService,
-    Trouble,
-    Offers,
-    OffersUnreachable,
-    OffersUnknown,
-    StreamEnds,
-    Reloads,
-    ReloadsEmpty,
-    ReloadsAnotherBackend,
-    ReloadFails,
-    Stops,
-    Leaves,
-    ListenerEnds,
-    While,
-    Ages,
-];
 
 /// What comes out of an order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,7 +76,7 @@ impl Outcome {
 /// other. Returns the number of orders.
 fn explore(depth: usize, at_once: usize) -> usize {
     let network = network();
-    interleavings::each_order(&ALL, depth, can_follow, async |order| {
+    interleavings::each_order(ALL, depth, can_follow, async |order| {
         let (before, at_once) = order.split_at(order.len().saturating_sub(at_once));
         if !can_coincide(at_once) {
             return;

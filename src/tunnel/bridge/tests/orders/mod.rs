@@ -7,7 +7,7 @@ use self::model::{Model, can_follow};
 use self::run::Run;
 use super::held_close::HOLDING;
 use super::*;
-use crate::time::interleavings::{each_order, permutations, settle};
+use crate::time::interleavings::{each_order, permutations, settle, steps};
 
 /// The bytes that a pipe holds, and those that a side sends at once, which are more.
 const PIPE: usize = 64;
@@ -17,8 +17,7 @@ const CHUNK: usize = 100;
 const WHILE: Duration = Duration::from_secs(40);
 const AGES: Duration = Duration::from_secs(150);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+steps! {
     LocalSends,
     LocalEnds,
     /// It ends in both directions.
@@ -59,26 +58,6 @@ struct Outcome {
     /// The Close that the peer received.
     close: Option<(u16, String)>,
 }
-
-const ALL: [Step; 17] = [
-    LocalSends,
-    LocalEnds,
-    LocalGoes,
-    LocalStalls,
-    LocalReads,
-    PeerSends,
-    PeerPings,
-    PeerCloses,
-    PeerMiscounts,
-    PeerFails,
-    PeerGoes,
-    PeerStalls,
-    PeerReads,
-    While,
-    Ages,
-    HangsUp,
-    CallerGoes,
-];
 
 /// The settings of a helper; those of an agent are [`PATIENT`].
 const HELPER: Settings = Settings { keepalive: Some(Keepalive::DEFAULT), ..HOLDING };
@@ -121,7 +100,7 @@ fn models(settings: &Settings, before: &[Step], at_once: &[Step]) -> Vec<Model> 
 /// other. In the end, stalled sides read. Returns the number of orders.
 fn explore(settings: &Settings, depth: usize, at_once: usize) -> usize {
     let can_follow = |order: &[Step], step| can_follow(&Model::of(settings, order), order, step);
-    each_order(&ALL, depth, can_follow, async |order| {
+    each_order(ALL, depth, can_follow, async |order| {
         let (before, at_once) = order.split_at(order.len().saturating_sub(at_once));
         let mut models = models(settings, before, at_once);
         let mut run = Run::new(settings).await;

@@ -15,7 +15,7 @@ use super::super::hub_listener::ConnectionSettings;
 use super::*;
 use crate::backend::Reply;
 use crate::error::Error;
-use crate::time::interleavings::each_order;
+use crate::time::interleavings::{each_order, steps};
 use crate::time::phase::Phase;
 
 /// The life of a token: a login is renewed after 5100 s, and after 5700 s even with an open offer.
@@ -31,8 +31,7 @@ const SETTLE: Duration = Duration::from_millis(5);
 /// How much later than at once an attempt may come.
 const LONGEST_WAIT: u64 = 65;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+steps! {
     /// The hub offers a stream, and the agent answers the first offer that is open.
     HubOffers,
     AgentAnswers,
@@ -49,9 +48,6 @@ enum Step {
 }
 
 use Step::*;
-
-const ALL: [Step; 10] =
-    [HubOffers, AgentAnswers, Cuts, GoesAway, Refuses, Recovers, Reloads, Stops, Long, Short];
 
 /// What comes out of an order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -190,7 +186,7 @@ impl Run {
 /// Goes through all orders of at most `depth` steps. Returns the number of orders.
 fn explore(depth: usize) -> usize {
     let network = network();
-    each_order(&ALL, depth, can_follow, async |order| {
+    each_order(ALL, depth, can_follow, async |order| {
         let mut run = Run::new(&network).await;
         for step in order {
             run.take(*step).await;

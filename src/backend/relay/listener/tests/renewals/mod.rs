@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use self::model::{Model, can_follow};
 use self::service::{Service, State, Told};
 use super::*;
-use crate::time::interleavings::{each_order, permutations};
+use crate::time::interleavings::{each_order, permutations, steps};
 
 /// The life of a token, which is renewed after 3000 s.
 const LIFE: Duration = Duration::from_secs(4000);
@@ -36,8 +36,7 @@ const TOLERANCE: u64 = 40;
 /// The time in which a listener ends after the order to stop.
 const STOP_WITHIN: u64 = 5;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+steps! {
     /// The service offers a stream over the newest control channel, and over one that is being left.
     ServiceOffers,
     OffersLate,
@@ -59,22 +58,6 @@ enum Step {
 }
 
 use Step::*;
-
-const ALL: [Step; 13] = [
-    ServiceOffers,
-    OffersLate,
-    Closes,
-    Cuts,
-    GoesAway,
-    Refuses,
-    Recovers,
-    FileChanges,
-    Reloads,
-    ReloadsAnother,
-    Stops,
-    Long,
-    Short,
-];
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Health {
@@ -283,7 +266,7 @@ impl Run {
 fn explore(depth: usize, at_once: usize) -> usize {
     let (network, directory) = (network(), tempfile::tempdir().unwrap());
     let mut count = 0;
-    each_order(&ALL, depth, can_follow, async |order| {
+    each_order(ALL, depth, can_follow, async |order| {
         let (before, at_once) = order.split_at(order.len().saturating_sub(at_once));
         if !can_coincide(before, at_once) {
             return;
