@@ -1,17 +1,14 @@
 //! Explains why a server's certificate is not trusted, from the certificate and the clock alone.
 
-use std::time::{Duration, SystemTime};
-
 use rustls::CertificateError;
 use rustls::pki_types::UnixTime;
 
-use crate::time::clock::{self, iso8601};
+use crate::time::clock::{self, UnixSeconds, iso8601};
 
 /// The problem and the hint, if there is one.
 pub(super) fn explain(error: &CertificateError) -> (String, Option<String>) {
     let date = |time: &UnixTime| {
-        let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(time.as_secs()));
-        time.map_or_else(String::new, iso8601).replace(".000Z", "Z")
+        UnixSeconds(time.as_secs()).time().map_or_else(String::new, iso8601).replace(".000Z", "Z")
     };
     let hint = |time: &UnixTime, otherwise: &'static str| {
         let wrong = "set the clock here: it is earlier than the build of this program";
@@ -81,6 +78,8 @@ fn plain(error: &CertificateError) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use std::sync::Arc;
 
     use rustls::OtherError;

@@ -30,6 +30,13 @@ pub fn is_past(time: UnixTime) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixSeconds(pub u64);
 
+impl UnixSeconds {
+    /// `None` beyond the times of this system.
+    pub fn time(self) -> Option<SystemTime> {
+        UNIX_EPOCH.checked_add(Duration::from_secs(self.0))
+    }
+}
+
 /// Whole seconds since 1970; 0 for an earlier clock.
 pub fn unix_seconds(time: SystemTime) -> UnixSeconds {
     UnixSeconds(since_epoch(time).as_secs())

@@ -21,7 +21,7 @@ use crate::backend::settings::ProvisioningSettings;
 use crate::error::{Error, Exposure, Problem, Result};
 use crate::net::{Endpoint, Network};
 use crate::state::assignment::{Assignment, Binding, keep, known};
-use crate::time::clock::{iso8601, unix_seconds};
+use crate::time::clock::{UnixSeconds, iso8601, unix_seconds};
 
 /// The endpoint of every service in the public cloud \[D].
 const GLOBAL: &str = "global.azure-devices-provisioning.net";
@@ -268,8 +268,7 @@ impl Current {
     }
 
     fn since(&self) -> String {
-        let since = UNIX_EPOCH.checked_add(Duration::from_secs(self.kept.assigned));
-        iso8601(since.unwrap_or(UNIX_EPOCH))
+        iso8601(UnixSeconds(self.kept.assigned).time().unwrap_or(UNIX_EPOCH))
     }
 
     fn shown(&self) -> String {

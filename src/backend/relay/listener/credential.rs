@@ -114,8 +114,7 @@ impl ListenCredential {
                 let expiry = UnixSeconds(begin.saturating_add(life.as_secs()));
                 let resource = resource(&self.namespace, Some(&self.entity));
                 let token = SasToken::sign(&resource, expiry, name, key);
-                let until = UNIX_EPOCH.checked_add(Duration::from_secs(expiry.0));
-                let renew_at = Instant::now().checked_add(renew_in(until));
+                let renew_at = Instant::now().checked_add(renew_in(expiry.time()));
                 Ok(ListenToken { text: token.text().clone(), renew_at })
             }
             Authentication::Signature(token) => {
@@ -193,5 +192,5 @@ fn renew_in(until: Option<SystemTime>) -> Duration {
 }
 
 fn date(time: UnixSeconds) -> String {
-    iso8601(UNIX_EPOCH.checked_add(Duration::from_secs(time.0)).unwrap_or(UNIX_EPOCH))
+    iso8601(time.time().unwrap_or(UNIX_EPOCH))
 }
