@@ -48,7 +48,7 @@ pub fn git_daemon(recipe: &mut Recipe) {
 
 pub fn gdb(recipe: &mut Recipe) {
     let pump = recipe.path("pump");
-    finish(recipe.sandbox.command("cp").arg(need("sleep")).arg(&pump)).succeeded();
+    recipe.sandbox.copy_executable(need("sleep"), &pump);
     let running = Process::start("pump", recipe.sandbox.command(&pump).arg("1000"));
     need("gdbserver");
     need("gdb");

@@ -77,9 +77,14 @@ impl Sandbox {
         path
     }
 
-    /// Copies the program, in another process as well.
-    pub fn copy_program(&self, path: &Path) {
-        finish(self.command("cp").arg(iotstream()).arg(path)).succeeded();
+    /// Copies an executable, in another process as well.
+    pub fn copy_executable(&self, from: impl AsRef<OsStr>, to: &Path) {
+        finish(self.command("cp").arg(from).arg(to)).succeeded();
+    }
+
+    /// Copies the program.
+    pub fn copy_program(&self, to: &Path) {
+        self.copy_executable(iotstream(), to);
     }
 
     /// The processes of this test, and the descendants of `roots`: sshd wipes its environment, and the mark with it.
