@@ -22,6 +22,18 @@ fn helped(sandbox: &Sandbox, relay: &ScriptedRelay, args: &[&str]) -> Finished {
     run(relay.helper(sandbox, "").args(args).arg("gw-07"), Stdin::Ends(b""), LIMIT)
 }
 
+/// The helper to a namespace at `address`, whose profile has further `keys`, with a `--connect-timeout` of one second.
+fn helped_in_a_second(sandbox: &Sandbox, address: &str, keys: &str) -> Finished {
+    let text = format!(
+        "[profile.x]\nconnection-string = \"Endpoint=sb://{address}/;SharedAccessKeyName=s;SharedAccessKey=k\"\n{keys}\n"
+    );
+    sandbox.write("profiles.toml", text);
+    let mut helper = sandbox.iotstream();
+    let helper =
+        helper.args(["--config", "profiles.toml", "--profile", "x", "--connect-timeout", "1", "gw-07"]);
+    run(helper, Stdin::Ends(b""), LIMIT)
+}
+
 #[test]
 fn what_may_pass_is_tried_again_with_the_same_id() {
     for script in [
@@ -75,15 +87,7 @@ fn a_retry_that_ends_with_the_limit_does_not_hide_the_refusal() {
             drop(std::io::copy(&mut stream.sock, &mut std::io::sink()));
         }
     });
-    let text = format!(
-        "[profile.x]\nconnection-string = \"Endpoint=sb://localhost:{port}/;SharedAccessKeyName=s;SharedAccessKey=k\"\n\
-         ca-file = \"tls.pem\"\n"
-    );
-    sandbox.write("profiles.toml", text);
-    let mut helper = sandbox.iotstream();
-    let helper =
-        helper.args(["--config", "profiles.toml", "--profile", "x", "--connect-timeout", "1", "gw-07"]);
-    let done = run(helper, Stdin::Ends(b""), LIMIT);
+    let done = helped_in_a_second(&sandbox, &format!("localhost:{port}"), "ca-file = \"tls.pem\"");
     assert_eq!(done.status.code(), Some(69), "{}", done.stderr);
     assert!(done.stderr.contains("503"), "{}", done.stderr);
 }
@@ -94,15 +98,8 @@ fn dialling_ends_at_connect_timeout() {
     let sandbox = Sandbox::new();
     // A server that never answers the handshake.
     let port = serve(|mut stream| drop(std::io::copy(&mut stream, &mut std::io::sink())));
-    let text = format!(
-        "[profile.x]\nconnection-string = \"Endpoint=sb://127.0.0.1:{port}/;SharedAccessKeyName=s;SharedAccessKey=k\"\n"
-    );
-    sandbox.write("profiles.toml", text);
-    let mut helper = sandbox.iotstream();
     let since = Instant::now();
-    let helper =
-        helper.args(["--config", "profiles.toml", "--profile", "x", "--connect-timeout", "1", "gw-07"]);
-    let done = run(helper, Stdin::Ends(b""), LIMIT);
+    let done = helped_in_a_second(&sandbox, &format!("127.0.0.1:{port}"), "");
     assert_eq!(done.status.code(), Some(75), "{}", done.stderr);
     assert!(done.stderr.contains("tls: no answer from 127.0.0.1"), "{}", done.stderr);
     assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
